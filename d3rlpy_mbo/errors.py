@@ -1,0 +1,80 @@
+"""One exception type per failure; every message says what, whose, and what next."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "CompositionError",
+    "D3RLPyMBOError",
+    "DatasetError",
+    "DivergedError",
+    "DuplicateComponentError",
+    "LearnerMismatchError",
+    "LoadError",
+    "NotFittedError",
+    "PluginError",
+    "TerminationRequiredError",
+    "UnknownComponentError",
+    "suggest",
+]
+
+
+class D3RLPyMBOError(Exception):
+    """Base of every error that d3rlpy-mbo raises on purpose."""
+
+
+class CompositionError(D3RLPyMBOError):
+    """Components, learner or settings that cannot work together."""
+
+
+class DatasetError(D3RLPyMBOError):
+    """A dataset that cannot be found, read or used."""
+
+
+class NotFittedError(D3RLPyMBOError):
+    """A learned component was asked before it was fitted."""
+
+
+class TerminationRequiredError(CompositionError):
+    """The dataset terminates but nothing says when imagined rollouts do."""
+
+
+class LearnerMismatchError(D3RLPyMBOError):
+    """The learner that trains is not the one the buffer was given."""
+
+
+class UnknownComponentError(D3RLPyMBOError):
+    """No registered component, dataset, learner or setting has this name."""
+
+
+class DuplicateComponentError(D3RLPyMBOError):
+    """Two distributions provide a component of the same kind and name."""
+
+
+class PluginError(D3RLPyMBOError):
+    """A plugin could not be loaded."""
+
+
+class DivergedError(D3RLPyMBOError):
+    """A model produced too many non-finite values to go on."""
+
+
+class LoadError(D3RLPyMBOError):
+    """A file is not a saved imagination, is damaged, or cannot be read here."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Returns the tail of an error message about an unknown name.
+
+    Args:
+        name: What was asked for.
+        known: What there is.
+
+    Returns:
+        The nearest known name if one is near, else all of them.
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Known: {', '.join(names) if names else 'none'}."

@@ -1,0 +1,1 @@
+"""What ``d3rlpy-mbo collect`` makes: one module a family of tasks."""
