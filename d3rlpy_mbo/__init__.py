@@ -1,0 +1,83 @@
+"""Model-based offline reinforcement learning for d3rlpy: the public names."""
+
+from . import metrics
+from ._version import __version__
+from .components.behavior_cloning import BehaviorCloningPolicyConfig
+from .components.dynamics import Dynamics, DynamicsConfig, Prediction
+from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
+from .components.ensemble import ProbabilisticEnsembleConfig
+from .components.penalties import Penalty
+from .components.rewards import RewardFunction
+from .components.rollout_policies import (
+    LearnerPolicyConfig,
+    RolloutPolicy,
+    RolloutPolicyConfig,
+    UniformPolicyConfig,
+)
+from .components.terminations import NoTermination, Termination
+from .configs import Component, component_field
+from .datasets import load_minari
+from .discovery import get_component
+from .errors import (
+    CompositionError,
+    D3RLPyMBOError,
+    DatasetError,
+    DivergedError,
+    DuplicateComponentError,
+    LearnerMismatchError,
+    LoadError,
+    NotFittedError,
+    PluginError,
+    TerminationRequiredError,
+    UnknownComponentError,
+)
+from .hookspecs import hookimpl
+from .imagination import Imagination, ImaginationConfig, load_imagination
+from .metrics import imagination_evaluators
+from .replay_buffer import ImaginedReplayBuffer
+from .training import fit
+from .transitions import ActionRange, Transitions
+
+__all__ = [
+    "ActionRange",
+    "BehaviorCloningPolicyConfig",
+    "Component",
+    "CompositionError",
+    "D3RLPyMBOError",
+    "DatasetError",
+    "DivergedError",
+    "DuplicateComponentError",
+    "Dynamics",
+    "DynamicsConfig",
+    "DynamicsUpdater",
+    "DynamicsUpdaterConfig",
+    "Imagination",
+    "ImaginationConfig",
+    "ImaginedReplayBuffer",
+    "LearnerMismatchError",
+    "LearnerPolicyConfig",
+    "LoadError",
+    "NoTermination",
+    "NotFittedError",
+    "Penalty",
+    "PluginError",
+    "Prediction",
+    "ProbabilisticEnsembleConfig",
+    "RewardFunction",
+    "RolloutPolicy",
+    "RolloutPolicyConfig",
+    "Termination",
+    "TerminationRequiredError",
+    "Transitions",
+    "UniformPolicyConfig",
+    "UnknownComponentError",
+    "__version__",
+    "component_field",
+    "fit",
+    "get_component",
+    "hookimpl",
+    "imagination_evaluators",
+    "load_imagination",
+    "load_minari",
+    "metrics",
+]

@@ -1,0 +1,465 @@
+"""The probabilistic ensemble of MBPO, MOPO, ROMI and RAMBO.
+
+The papers' settings, with our choices: targets are standardised inside and
+predictions returned in dataset units, log-variance bounds belong to their member
+and to its snapshot, hold-out indices are kept.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Optional
+
+import torch
+from d3rlpy.base import DeviceArg
+from torch import nn
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from ..errors import CompositionError, DatasetError, DivergedError
+from ..transitions import Direction, Transitions
+from .dynamics import Dynamics, DynamicsConfig, Prediction
+
+__all__ = ["ProbabilisticEnsemble", "ProbabilisticEnsembleConfig"]
+
+
+@dataclasses.dataclass()
+class ProbabilisticEnsembleConfig(DynamicsConfig):
+    """Config of an ensemble of Gaussian networks.
+
+    Defaults are those of MOPO's and ROMI's official code (Janner et al. 2019,
+    appendix; Wang et al. 2021, appendix B.2) unless a field says otherwise.
+
+    Args:
+        direction: ``"forward"`` or ``"reverse"``.
+        n_models: E, networks trained.
+        n_elites: Networks that imagine: those with the least hold-out error.
+        hidden_units: Units of the hidden layers.
+        learning_rate: Of Adam.
+        batch_size: Rows a member sees in one step.
+        weight_decays: One for each layer, the output layer last.
+        holdout_ratio: Share of rows held out ...
+        max_holdout: ... and the most rows held out.
+        log_variance_bounds: Start of the learned soft bounds of the log-variance of
+            standardised targets.
+        bounds_weight: Weight of the bounds' width in the loss.
+        patience: Training stops after more than this many epochs in which no
+            member's hold-out error fell by 1 % of its best.
+        max_steps: Gradient steps after which training stops anyway; None for no
+            limit.
+    """
+
+    n_models: int = 7
+    n_elites: int = 5
+    hidden_units: list[int] = dataclasses.field(default_factory=lambda: [200] * 4)
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    weight_decays: list[float] = dataclasses.field(
+        default_factory=lambda: [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4]
+    )
+    holdout_ratio: float = 0.2
+    max_holdout: int = 1000
+    log_variance_bounds: tuple[float, float] = (-10.0, 0.5)
+    bounds_weight: float = 0.01
+    patience: int = 5
+    max_steps: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.n_elites <= self.n_models:
+            raise CompositionError(
+                f"n_elites is {self.n_elites}, expected 1 to n_models = {self.n_models}."
+            )
+        if self.max_steps is not None and self.max_steps < 1:
+            raise CompositionError(
+                f"max_steps is {self.max_steps}, expected at least 1, or None."
+            )
+        if len(self.weight_decays) != len(self.hidden_units) + 1:
+            raise CompositionError(
+                f"weight_decays has {len(self.weight_decays)} entries, expected one for "
+                f"each of the {len(self.hidden_units) + 1} layers."
+            )
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"probabilistic_ensemble"``."""
+        return "probabilistic_ensemble"
+
+    def create(self, device: DeviceArg = False) -> "ProbabilisticEnsemble":
+        """Returns an unfitted ensemble."""
+        return ProbabilisticEnsemble(self, device)
+
+
+class _Network(nn.Module):
+    """E networks side by side; standardised inputs to standardised targets."""
+
+    def __init__(self, config: ProbabilisticEnsembleConfig, d_in: int, d_out: int):
+        super().__init__()
+        sizes = [d_in, *config.hidden_units, 2 * d_out]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+            weight = torch.empty(config.n_models, fan_in, fan_out)
+            # MBPO's initialisation: a truncated normal of std 1 / (2 sqrt(fan_in)).
+            std = 0.5 / math.sqrt(fan_in)
+            nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.zeros(config.n_models, 1, fan_out)))
+        low, high = config.log_variance_bounds
+        self.min_log_variance = nn.Parameter(
+            torch.full((config.n_models, 1, d_out), float(low))
+        )
+        self.max_log_variance = nn.Parameter(
+            torch.full((config.n_models, 1, d_out), float(high))
+        )
+
+    def forward(
+        self, inputs: torch.Tensor, members: Optional[torch.Tensor] = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns means and log-variances, (M, B, D_out) each.
+
+        Args:
+            inputs: (M, B, D_in), rows for each of the M members.
+            members: (M,) indices of these members, None for all in order.
+        """
+
+        def of(parameter: torch.Tensor) -> torch.Tensor:
+            return parameter if members is None else parameter[members]
+
+        hidden = inputs
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(of(bias), hidden, of(weight))
+            if i < len(self.weights) - 1:
+                hidden = functional.silu(hidden)
+        mean, log_variance = hidden.chunk(2, dim=-1)
+        high, low = of(self.max_log_variance), of(self.min_log_variance)
+        log_variance = high - functional.softplus(high - log_variance)
+        log_variance = low + functional.softplus(log_variance - low)
+        return mean, log_variance
+
+
+@dataclasses.dataclass
+class _Standardizer:
+    """Mean and standard deviation of columns; constant columns stay constant."""
+
+    mean: torch.Tensor  # (D,)
+    std: torch.Tensor  # (D,), 0 for a column that never changes
+
+    @classmethod
+    def fit(cls, values: torch.Tensor) -> "_Standardizer":
+        double = values.double()
+        mean, std = double.mean(dim=0), double.std(dim=0, correction=0)
+        # Rounding leaves about 1e-8 of a constant column's size as its deviation.
+        std[std <= 1e-6 * mean.abs()] = 0.0
+        return cls(mean.float(), std.float())
+
+    def to(self, device: str) -> "_Standardizer":
+        return _Standardizer(self.mean.to(device), self.std.to(device))
+
+    def standardize(self, values: torch.Tensor) -> torch.Tensor:
+        scale = torch.where(self.std > 0, self.std, torch.ones_like(self.std))
+        return (values - self.mean) / scale
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"mean": self.mean.cpu(), "std": self.std.cpu()}
+
+
+class ProbabilisticEnsemble(Dynamics):
+    """An ensemble of Gaussian networks over (change of observation, reward)."""
+
+    config: ProbabilisticEnsembleConfig
+
+    def __init__(self, config: ProbabilisticEnsembleConfig, device: DeviceArg):
+        super().__init__(config, device)
+        self._network: Optional[_Network] = None
+        self._inputs: _Standardizer
+        self._targets: _Standardizer
+        self._elites: torch.Tensor
+        self._holdout_indices: torch.Tensor
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted or loaded."""
+        return self._network is not None
+
+    @property
+    def elites(self) -> torch.Tensor:
+        """(n_elites,) indices of the members that imagine, best first."""
+        self.check_fitted()
+        return self._elites
+
+    @property
+    def holdout_indices(self) -> torch.Tensor:
+        """(H,) rows of the transitions given to `fit` that it never trained on."""
+        self.check_fitted()
+        return self._holdout_indices
+
+    def fit(self, transitions: Transitions) -> None:
+        """See `Dynamics.fit`. Shows a progress bar on a terminal."""
+        n_holdout = self._holdout_size(len(transitions))
+        inputs, targets = _regression(transitions, self.direction)
+        order = torch.randperm(len(transitions))
+        holdout, training = order[:n_holdout], order[n_holdout:]
+
+        standardizers = _Standardizer.fit(inputs), _Standardizer.fit(targets)
+        x = standardizers[0].standardize(inputs).to(self.device)
+        y = standardizers[1].standardize(targets).to(self.device)
+        network = _Network(self.config, x.shape[1], y.shape[1]).to(self.device)
+        errors, n_steps = _train(network, self.config, x, y, training, holdout)
+
+        # Taken over only now: an interrupted fit leaves the model as it was.
+        self._inputs = standardizers[0].to(self.device)
+        self._targets = standardizers[1].to(self.device)
+        self._elites = torch.argsort(errors)[: self.config.n_elites].to(self.device)
+        self._holdout_indices = holdout
+        self._network = network
+        self.metrics = {
+            "model_holdout_error": float(errors[self._elites].mean()),
+            "model_steps": float(n_steps),
+        }
+
+    def _holdout_size(self, n_rows: int) -> int:
+        config = self.config
+        needed = math.ceil(config.batch_size / (1 - config.holdout_ratio))
+        if n_rows < needed:
+            raise DatasetError(
+                f"The ensemble got {n_rows} transitions with known next observations, "
+                f"expected at least {needed}: a batch of {config.batch_size} besides "
+                f"{config.holdout_ratio:.0%} held out. Collect more, or lower batch_size."
+            )
+        return min(int(n_rows * config.holdout_ratio), config.max_holdout)
+
+    @torch.no_grad()
+    def predict(
+        self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
+    ) -> Prediction:
+        """See `Dynamics.predict`: every row is sampled from one random elite."""
+        self.check_fitted()
+        x = self._inputs.standardize(torch.cat([observations, actions], dim=1))
+        means: Optional[torch.Tensor] = None
+        stds: Optional[torch.Tensor] = None
+        if all_members:
+            means, stds = self._in_dataset_units(
+                *self._members(x.expand(self.config.n_models, -1, -1)), observations
+            )
+            rows = torch.arange(len(x), device=x.device)
+            draw = torch.randint(len(self._elites), (len(x),), device=x.device)
+            mean, std = means[self._elites[draw], rows], stds[self._elites[draw], rows]
+        else:
+            mean, std = self._of_random_elites(x, observations)
+        sample = mean + std * torch.randn_like(mean)
+        return Prediction(
+            given_observations=observations,
+            actions=actions,
+            observations=sample[:, :-1],
+            rewards=sample[:, -1:],
+            means=means,
+            stds=stds,
+        )
+
+    def _of_random_elites(
+        self, x: torch.Tensor, observations: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Asks one elite for each row: a random deal of the rows into equal hands.
+
+        Each row's elite is uniform, and only that elite is evaluated for it.
+        """
+        n_elites, n_rows = len(self._elites), len(x)
+        hand = -(-n_rows // n_elites)
+        deal = torch.randperm(hand * n_elites, device=x.device)
+        padded = x[deal.clamp(max=n_rows - 1)].view(n_elites, hand, -1)
+        mean, log_variance = self._members(padded, self._elites)
+        back = torch.empty_like(deal)
+        back[deal] = torch.arange(len(deal), device=x.device)
+        back = back[:n_rows]
+        return self._in_dataset_units(
+            mean.flatten(0, 1)[back], log_variance.flatten(0, 1)[back], observations
+        )
+
+    def _members(
+        self, x: torch.Tensor, members: Optional[torch.Tensor] = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self._network is not None
+        mean, log_variance = self._network(x, members)
+        return mean, log_variance
+
+    def _in_dataset_units(
+        self,
+        mean: torch.Tensor,
+        log_variance: torch.Tensor,
+        observations: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns means and stds (..., B, D + 1) of observation and reward."""
+        mean = mean * self._targets.std + self._targets.mean
+        mean[..., :-1] += observations
+        return mean, torch.exp(0.5 * log_variance) * self._targets.std
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns weights, standardizers, elites, hold-out indices and metrics."""
+        self.check_fitted()
+        assert self._network is not None
+        return {
+            "network": {k: v.cpu() for k, v in self._network.state_dict().items()},
+            "inputs": self._inputs.state_dict(),
+            "targets": self._targets.state_dict(),
+            "elites": self._elites.cpu(),
+            "holdout_indices": self._holdout_indices,
+            "metrics": self.metrics,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over a fitted ensemble of the same config."""
+        inputs, targets = (
+            _Standardizer(**state["inputs"]),
+            _Standardizer(**state["targets"]),
+        )
+        network = _Network(self.config, len(inputs.mean), len(targets.mean))
+        network.load_state_dict(state["network"])
+        self._inputs, self._targets = inputs.to(self.device), targets.to(self.device)
+        self._elites = state["elites"].to(self.device)
+        self._holdout_indices = state["holdout_indices"]
+        self.metrics = dict(state["metrics"])
+        self._network = network.to(self.device)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Returns the weights, biases and log-variance bounds of all members."""
+        self.check_fitted()
+        assert self._network is not None
+        return self._network.parameters()
+
+
+def _regression(
+    transitions: Transitions, direction: Direction
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns inputs (B, D + A) and targets (B, D + 1): change of s, then reward."""
+    given = transitions.given_observations(direction)
+    change = transitions.predicted_observations(direction) - given
+    return (
+        torch.cat([given, transitions.actions], dim=1),
+        torch.cat([change, transitions.rewards], dim=1),
+    )
+
+
+def _loss(
+    network: _Network, x: torch.Tensor, y: torch.Tensor, bounds_weight: float
+) -> torch.Tensor:
+    """Gaussian negative log-likelihood: sum over members of means over rows and columns.
+
+    Args:
+        network: The members.
+        x: (E, B, D_in) standardised.
+        y: (E, B, D_out) standardised.
+        bounds_weight: Weight of sum(max) - sum(min) of the log-variance bounds.
+    """
+    mean, log_variance = network(x)
+    error = (mean - y).square() * torch.exp(-log_variance) + log_variance
+    width = network.max_log_variance.sum() - network.min_log_variance.sum()
+    loss: torch.Tensor = error.mean(dim=(1, 2)).sum() + bounds_weight * width
+    return loss
+
+
+def _train(
+    network: _Network,
+    config: ProbabilisticEnsembleConfig,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    training: torch.Tensor,
+    holdout: torch.Tensor,
+) -> tuple[torch.Tensor, int]:
+    """Trains all members; leaves each at its best epoch.
+
+    Returns:
+        (E,) hold-out errors on the CPU: squared, mean over standardised columns; and
+        the number of gradient steps.
+    """
+    optimizer = _optimizer(network, config)
+    x_holdout, y_holdout = x[holdout], y[holdout]
+    n_models = config.n_models
+    # Every member trains on its own bootstrap sample.
+    samples = training[torch.randint(len(training), (n_models, len(training)))]
+    samples = samples.to(x.device)
+    best = _Best(network, _holdout_errors(network, x_holdout, y_holdout))
+    n_steps, stale_epochs, epoch = 0, 0, 0
+    with tqdm(desc="Fitting dynamics", unit=" steps", disable=None) as progress:
+        while stale_epochs <= config.patience:
+            epoch += 1
+            for rows in _batches(samples, config.batch_size):
+                loss = _loss(network, x[rows], y[rows], config.bounds_weight)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                n_steps += 1
+                progress.update()
+                if n_steps == config.max_steps:
+                    break
+            improved = best.update(_holdout_errors(network, x_holdout, y_holdout))
+            stale_epochs = 0 if improved else stale_epochs + 1
+            progress.set_postfix(
+                epoch=epoch, holdout_error=f"{float(best.errors.mean()):.4g}"
+            )
+            if n_steps == config.max_steps:
+                break
+    best.restore()
+    return best.errors.cpu(), n_steps
+
+
+def _optimizer(
+    network: _Network, config: ProbabilisticEnsembleConfig
+) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = [
+        {"params": [weight], "weight_decay": decay}
+        for weight, decay in zip(network.weights, config.weight_decays, strict=True)
+    ]
+    rest = [*network.biases, network.min_log_variance, network.max_log_variance]
+    groups.append({"params": rest})
+    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+
+
+def _batches(samples: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
+    """Yields (E, batch) row indices of one epoch, in each member's own random order."""
+    order = torch.rand(samples.shape, device=samples.device).argsort(dim=1)
+    shuffled = samples.gather(1, order)
+    for start in range(0, samples.shape[1], batch_size):
+        yield shuffled[:, start : start + batch_size]
+
+
+@torch.no_grad()
+def _holdout_errors(
+    network: _Network, x: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
+    """Returns (E,) mean squared errors of the means."""
+    mean, _ = network(x.expand(len(network.max_log_variance), -1, -1))
+    errors: torch.Tensor = (mean - y).square().mean(dim=(1, 2))
+    if not bool(torch.isfinite(errors).all()):
+        raise DivergedError(
+            f"The ensemble's hold-out errors became {errors.tolist()}. Lower its "
+            "learning_rate, or look for outliers in the dataset."
+        )
+    return errors
+
+
+class _Best:
+    """Each member's parameters, bounds included, at its least hold-out error."""
+
+    def __init__(self, network: _Network, errors: torch.Tensor):
+        self.errors = errors
+        self._network = network
+        self._snapshot = [p.detach().clone() for p in network.parameters()]
+
+    @torch.no_grad()
+    def update(self, errors: torch.Tensor) -> bool:
+        """Keeps the members that improved by 1 %; returns whether any did."""
+        improved = errors < 0.99 * self.errors
+        self.errors = torch.where(improved, errors, self.errors)
+        for kept, current in zip(
+            self._snapshot, self._network.parameters(), strict=True
+        ):
+            kept[improved] = current[improved]
+        return bool(improved.any())
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for kept, current in zip(
+            self._snapshot, self._network.parameters(), strict=True
+        ):
+            current.copy_(kept)

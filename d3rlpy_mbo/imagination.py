@@ -1,0 +1,454 @@
+"""Imagination: a composition of components and its schedule."""
+
+import dataclasses
+import functools
+import json
+import operator
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Union
+
+import torch
+from d3rlpy.base import DeviceArg
+from d3rlpy.dataset import ReplayBufferBase
+
+from . import discovery
+from ._version import __version__
+from .components.dynamics import Dynamics, DynamicsConfig
+from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
+from .components.ensemble import ProbabilisticEnsembleConfig
+from .components.penalties import Penalty
+from .components.rewards import RewardFunction
+from .components.rollout_policies import (
+    RolloutPolicy,
+    RolloutPolicyConfig,
+    UniformPolicyConfig,
+)
+from .components.terminations import Termination
+from .configs import Component, component_field, decode, encode
+from .devices import device_name
+from .errors import (
+    CompositionError,
+    D3RLPyMBOError,
+    DatasetError,
+    DivergedError,
+    LoadError,
+    NotFittedError,
+    TerminationRequiredError,
+    UnknownComponentError,
+)
+from .files import atomic_write
+from .learners import Learner
+from .rollouts import Rollout, RolloutCounts, rollout
+from .transitions import ActionRange, Transitions
+
+__all__ = ["Imagination", "ImaginationConfig", "check_divergence", "load_imagination"]
+
+_FORMAT = "d3rlpy-mbo imagination, format 1"
+
+# Rollouts that go through the networks together. Ours: on a CPU the activations of
+# so many rows stay in the cache; a GPU wants fewer launches.
+_CHUNK = {"cpu": 2_000, "cuda": 50_000}
+
+# More dropped rows than this are no accident any more (ours).
+_MAX_DROPPED = 0.1
+
+
+@dataclasses.dataclass()
+class ImaginationConfig(Component):
+    """What imagines, and when. A paper is a set of defaults of these fields.
+
+    Args:
+        dynamics: The model; its direction is the imagination's.
+        rollout_policy: Proposes actions.
+        termination: When imagined episodes end. Required, be it `NoTermination`, for
+            datasets that hold a terminal; None means never.
+        reward_function: Known rewards; None for the predicted ones.
+        penalty: Subtracted from imagined rewards, before the learner's scaler.
+        dynamics_updater: Changes the dynamics while the learner trains.
+        rollout_length: h, steps of a rollout at most.
+        rollout_batch_size: Rollouts of one refresh.
+        rollout_interval: Learner steps from one refresh to the next; None to imagine
+            once, before the first batch.
+        retained_refreshes: Older refreshes are forgotten. The store holds this many
+            times rollout_length times rollout_batch_size rows.
+        real_ratio: Share of real rows in the learner's batches, in expectation.
+    """
+
+    kind: ClassVar[str] = "imagination"
+    dynamics: DynamicsConfig = component_field("dynamics", ProbabilisticEnsembleConfig)
+    rollout_policy: RolloutPolicyConfig = component_field(
+        "rollout_policy", UniformPolicyConfig
+    )
+    termination: Optional[Termination] = component_field("termination")
+    reward_function: Optional[RewardFunction] = component_field("reward_function")
+    penalty: Optional[Penalty] = component_field("penalty")
+    dynamics_updater: Optional[DynamicsUpdaterConfig] = component_field(
+        "dynamics_updater"
+    )
+    rollout_length: int = 5
+    rollout_batch_size: int = 50_000
+    rollout_interval: Optional[int] = None
+    retained_refreshes: int = 1
+    real_ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("rollout_length", "rollout_batch_size", "retained_refreshes"):
+            _check_positive(name, getattr(self, name))
+        if self.rollout_interval is not None:
+            _check_positive("rollout_interval", self.rollout_interval)
+        check_ratio(self.real_ratio)
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"custom"``: a composition that has no name of its own."""
+        return "custom"
+
+    def create(self, device: DeviceArg = False) -> "Imagination":
+        """Creates the components.
+
+        Args:
+            device: As d3rlpy's: False, True, a GPU's number or a torch device name.
+
+        Returns:
+            An imagination that is not fitted yet.
+
+        Raises:
+            CompositionError: Components that cannot work together.
+        """
+        return Imagination(self, device)
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CompositionError(f"{name} is {value!r}, expected an integer from 1 on.")
+
+
+def check_ratio(real_ratio: float) -> None:
+    """Raises CompositionError unless it is a share."""
+    if not 0.0 <= real_ratio <= 1.0:
+        raise CompositionError(
+            f"real_ratio is {real_ratio}, expected a share from 0 (imagined rows only) "
+            "to 1 (real rows only)."
+        )
+
+
+class Imagination:
+    """Turns states of a dataset into imagined transitions.
+
+    Args:
+        config: What it is made of.
+        device: Where its networks and rollouts live.
+
+    Raises:
+        CompositionError: Components that cannot work together.
+    """
+
+    def __init__(self, config: ImaginationConfig, device: DeviceArg = False):
+        self.config = config
+        self.device = device_name(device)
+        self.dynamics: Dynamics = config.dynamics.create(device)
+        self.rollout_policy: RolloutPolicy = config.rollout_policy.create(device)
+        self.dynamics_updater: Optional[DynamicsUpdater] = None
+        if config.dynamics_updater is not None:
+            self.dynamics_updater = config.dynamics_updater.create(device)
+        self._check_composition()
+        self.rollout_policy.direction = self.dynamics.direction
+        self._rows_together = _CHUNK["cuda" if "cuda" in self.device else "cpu"]
+        self._action_range: Optional[ActionRange] = None
+        self._observation_size = 0
+
+    def _check_composition(self) -> None:
+        direction = self.dynamics.direction
+        if direction not in self.rollout_policy.directions:
+            supported = " or ".join(map(repr, self.rollout_policy.directions))
+            raise CompositionError(
+                f"The rollout policy {self.config.rollout_policy.get_type()!r} cannot "
+                f"imagine in direction {direction!r}, only {supported}. Nearest: the "
+                f"same composition with dynamics of direction {supported}, or this one "
+                "with UniformPolicyConfig()."
+            )
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it can imagine: fitted, or loaded."""
+        return self._action_range is not None
+
+    @property
+    def needs_learner(self) -> bool:
+        """Whether a component asks the learner."""
+        return self.rollout_policy.needs_learner or self.dynamics_updater is not None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Numbers of the components, for d3rlpy's logs."""
+        return {
+            **self.dynamics.metrics,
+            **self.rollout_policy.metrics,
+            **(self.dynamics_updater.metrics if self.dynamics_updater else {}),
+        }
+
+    def fit(self, dataset: ReplayBufferBase) -> None:
+        """Fits the dynamics, then the rollout policy, on real transitions.
+
+        Args:
+            dataset: From `load_minari`, or any d3rlpy dataset of vectors.
+
+        Raises:
+            DatasetError: A dataset that cannot be used; nothing is fitted then.
+            TerminationRequiredError: It terminates and no termination is given.
+        """
+        transitions = Transitions.from_dataset(dataset)
+        self.check_termination(transitions)
+        known = transitions.for_models()
+        if not len(known):
+            raise DatasetError(
+                "No transition of the dataset has a known next observation, so models "
+                "have nothing to learn from. Load the data with mbo.load_minari."
+            )
+        self._action_range = None  # an interrupted fit is no fit
+        self.dynamics.fit(known)
+        self.rollout_policy.fit(known)
+        self._observation_size = known.observation_size
+        self._action_range = known.action_range().to(self.device)
+
+    def check_termination(self, transitions: Transitions) -> None:
+        """Raises TerminationRequiredError if data terminates and no rule is given."""
+        if self.config.termination is None and bool(transitions.terminals.any()):
+            known = ", ".join(discovery.registry().names("termination"))
+            raise TerminationRequiredError(
+                f"The dataset has {int(transitions.terminals.sum())} terminals, but this "
+                "imagination has no termination: imagined episodes would never end. "
+                f"Pass termination=... Known by name: {known}. Pass NoTermination() only "
+                "if its terminals mean nothing."
+            )
+
+    def check_ready(self, transitions: Transitions) -> None:
+        """Checks that it can imagine from these real transitions.
+
+        Raises:
+            NotFittedError: It is not fitted.
+            CompositionError: It was fitted on other shapes.
+            TerminationRequiredError: They terminate and no termination is given.
+        """
+        if self._action_range is None:
+            raise NotFittedError(
+                f"The imagination {self.config.get_type()!r} is not fitted. Call "
+                "imagination.fit(dataset), or load a fitted one with load_imagination."
+            )
+        fitted = self._observation_size, len(self._action_range.low)
+        given = transitions.observation_size, transitions.action_size
+        if fitted != given:
+            raise CompositionError(
+                f"The imagination {self.config.get_type()!r} was fitted on observations "
+                f"of size {fitted[0]} and actions of size {fitted[1]}, but the dataset "
+                f"has {given[0]} and {given[1]}. Fit one on this dataset."
+            )
+        self.check_termination(transitions)
+
+    def start_rows(self, transitions: Transitions) -> torch.Tensor:
+        """Returns the indices of the rows that rollouts may start from.
+
+        Forwards from any s. Backwards from real s' alone: true terminal states
+        allowed, zero-filled ones never; the row after the first imagined one is the
+        dataset's, so its action must be known.
+        """
+        if self.dynamics.direction == "forward":
+            return torch.arange(len(transitions))
+        usable = transitions.learner_rows()
+        if transitions.next_observation_known is not None:
+            usable = usable & transitions.next_observation_known
+        rows = torch.nonzero(usable)[:, 0]
+        if not len(rows):
+            raise DatasetError(
+                "No transition of the dataset has both a known next observation and a "
+                "known next action, so no reverse rollout has a real state to lead to. "
+                "Load the data with mbo.load_minari."
+            )
+        return rows
+
+    def rollouts(
+        self,
+        transitions: Transitions,
+        n_rollouts: int,
+        learner: Optional[Learner] = None,
+    ) -> Iterator[Rollout]:
+        """Imagines from random real transitions, in chunks.
+
+        Args:
+            transitions: Real ones, on the CPU.
+            n_rollouts: How many rollouts in all.
+            learner: For components that ask it.
+
+        Yields:
+            Rollouts on the imagination's device.
+        """
+        assert self._action_range is not None
+        rows = self.start_rows(transitions)
+        for first in range(0, n_rollouts, self._rows_together):
+            size = min(self._rows_together, n_rollouts - first)
+            starts = transitions[rows[torch.randint(len(rows), (size,))]]
+            yield rollout(
+                self.dynamics,
+                self.rollout_policy,
+                starts.to(self.device),
+                self.config.rollout_length,
+                action_range=self._action_range,
+                termination=self.config.termination,
+                reward_function=self.config.reward_function,
+                penalty=self.config.penalty,
+                learner=learner,
+            )
+
+    def imagine(
+        self,
+        dataset: ReplayBufferBase,
+        n_rollouts: int,
+        learner: Optional[Learner] = None,
+    ) -> Transitions:
+        """Imagines transitions for looking at.
+
+        Args:
+            dataset: Where the rollouts start (reverse: end).
+            n_rollouts: How many.
+            learner: For components that ask it.
+
+        Returns:
+            At most n_rollouts * rollout_length rows on the CPU, in time order within
+            a rollout, with `rollout_ids` (B,) from 0 to n_rollouts - 1.
+
+        Raises:
+            NotFittedError, CompositionError, TerminationRequiredError: See
+                `check_ready`.
+            DivergedError: Too many rows were not finite.
+        """
+        transitions = Transitions.from_dataset(dataset)
+        self.check_ready(transitions)
+        parts: list[Transitions] = []
+        counts: list[RolloutCounts] = []
+        for i, imagined in enumerate(self.rollouts(transitions, n_rollouts, learner)):
+            part = imagined.transitions.to("cpu")
+            assert part.rollout_ids is not None
+            ids = part.rollout_ids + i * self._rows_together
+            parts.append(dataclasses.replace(part, rollout_ids=ids))
+            counts.append(imagined.counts)
+        check_divergence(functools.reduce(operator.add, counts).dropped_share)
+        return Transitions.concatenate(parts)
+
+    def save(self, path: Union[str, Path]) -> None:
+        """Writes the fitted imagination to a file, whole or not at all.
+
+        Raises:
+            NotFittedError: There is nothing to save yet.
+        """
+        if self._action_range is None:
+            raise NotFittedError(
+                "An imagination that is not fitted cannot be saved. Call fit first; "
+                "the composition alone is imagination.config.serialize()."
+            )
+        state = {
+            "dynamics": self.dynamics.state_dict(),
+            "rollout_policy": self.rollout_policy.state_dict(),
+            "action_range": self._action_range.state_dict(),
+            "observation_size": self._observation_size,
+        }
+        if self.dynamics_updater is not None:
+            state["dynamics_updater"] = self.dynamics_updater.state_dict()
+        content = {
+            "format": _FORMAT,
+            "version": __version__,
+            "config": json.dumps(encode(self.config)),
+            "components": [_provenance(part) for part in _components(self.config)],
+            "state": state,
+        }
+        with atomic_write(path) as file:
+            torch.save(content, file)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over the state that `save` wrote."""
+        self.dynamics.load_state_dict(state["dynamics"])
+        self.rollout_policy.load_state_dict(state["rollout_policy"])
+        if self.dynamics_updater is not None:
+            self.dynamics_updater.load_state_dict(state["dynamics_updater"])
+        self._observation_size = state["observation_size"]
+        self._action_range = ActionRange(**state["action_range"]).to(self.device)
+
+
+def check_divergence(dropped: float) -> None:
+    """Raises DivergedError if too large a share of imagined rows was not finite."""
+    if dropped > _MAX_DROPPED:
+        raise DivergedError(
+            f"{dropped:.0%} of the imagined rows held NaN or infinite values and were "
+            f"dropped; more than {_MAX_DROPPED:.0%} is no accident. Shorten "
+            "rollout_length, or fit the dynamics on more data."
+        )
+
+
+def _components(config: Component) -> Iterator[Component]:
+    yield config
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Component):
+            yield from _components(value)
+
+
+def _provenance(component: Component) -> dict[str, str]:
+    distribution, version = discovery.origin(type(component))
+    return {
+        "kind": component.kind,
+        "type": component.get_type(),
+        "distribution": distribution,
+        "version": version,
+    }
+
+
+def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:
+    """Loads what `Imagination.save` wrote. The file can run no code.
+
+    Args:
+        path: The file.
+        device: As d3rlpy's `create`.
+
+    Returns:
+        A fitted imagination.
+
+    Raises:
+        LoadError: No such file, no saved imagination, a damaged one, or one with a
+            component that is not installed (its distribution and version are named).
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise LoadError(f"There is no file {str(path)!r} to load.") from error
+    except Exception as error:
+        raise LoadError(
+            f"{str(path)!r} is not a saved imagination, or it is damaged: expected a "
+            f"file written by Imagination.save ({type(error).__name__})."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content)
+        raise LoadError(
+            f"{str(path)!r} holds no imagination that this version reads: expected the "
+            f"format {_FORMAT!r}, found {found!r}."
+        )
+    try:
+        config = decode("imagination", json.loads(content["config"]))
+    except (UnknownComponentError, LoadError) as error:
+        saved = "; ".join(
+            f"{part['kind']} {part['type']!r} from {part['distribution']} "
+            f"{part['version']}"
+            for part in content["components"]
+        )
+        raise LoadError(f"{error} {str(path)!r} was saved with: {saved}.") from error
+    try:
+        assert isinstance(config, ImaginationConfig)
+        imagination = config.create(device)
+        imagination.load_state_dict(content["state"])
+    except D3RLPyMBOError:
+        raise
+    except Exception as error:
+        raise LoadError(
+            f"{str(path)!r} is damaged, or was saved by another version "
+            f"({content.get('version')}; this is {__version__}): {error!r}"
+        ) from error
+    return imagination

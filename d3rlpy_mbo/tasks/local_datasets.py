@@ -1,0 +1,125 @@
+"""Writing a local Minari dataset that is complete or absent."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import minari
+from gymnasium.envs.registration import EnvSpec
+from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.dataset.minari_dataset import parse_dataset_id
+from minari.dataset.minari_storage import MinariStorage
+from minari.namespace import create_namespace, list_local_namespaces
+from minari.storage.datasets_root_dir import get_dataset_path
+
+from ..errors import DatasetError
+
+__all__ = ["check_free", "write_local_dataset"]
+
+
+def check_free(dataset_id: str, force: bool) -> None:
+    """Checks that a dataset may be written, before hours go into collecting it.
+
+    Args:
+        dataset_id: Minari's ``namespace/name-v0``; the namespace is optional.
+        force: Whether an existing dataset may be replaced.
+
+    Raises:
+        DatasetError: The id is none of Minari's, or the dataset exists and ``force``
+            is false, or the id names a directory that is no dataset.
+    """
+    try:
+        parse_dataset_id(dataset_id)
+    # Minari converts a missing version to an integer without looking.
+    except (ValueError, TypeError) as error:
+        raise DatasetError(
+            f"{dataset_id!r} is no Minari dataset id: expected letters, digits, '-', "
+            "'_' and a version, like 'pointmaze/umaze-sparse-v0'."
+        ) from error
+    path = get_dataset_path(dataset_id)
+    if not path.exists():
+        return
+    if not (path / "data").is_dir():
+        raise DatasetError(
+            f"{path} is in the way of dataset {dataset_id!r} and is no Minari dataset. "
+            "Move it away, or choose another dataset id."
+        )
+    if not force:
+        raise DatasetError(
+            f"Dataset {dataset_id!r} already exists at {path}. Replace it with --force "
+            "(force=True), or choose another dataset id."
+        )
+
+
+def write_local_dataset(
+    dataset_id: str,
+    episodes: Sequence[EpisodeBuffer],
+    *,
+    env: EnvSpec,
+    eval_env: EnvSpec | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Path:
+    """Writes a dataset under Minari's local root, in one piece.
+
+    It is written to a hidden directory beside its place and then renamed, so that a
+    dataset is complete or absent even if the process is killed.
+
+    Args:
+        dataset_id: Minari's ``namespace/name-v0``; the namespace is optional.
+        episodes: Each with T + 1 observations and T of everything else.
+        env: The environment that the episodes come from; gives the spaces.
+        eval_env: The environment to evaluate in; ``env`` if None.
+        metadata: What else Minari shall keep: its own keys (``description``,
+            ``algorithm_name``, ``ref_min_score``, ...; ``author`` is a set) or any
+            other that JSON can hold.
+        force: Replace an existing dataset, once the new one is complete.
+
+    Returns:
+        The dataset's directory.
+
+    Raises:
+        DatasetError: As ``check_free`` does.
+    """
+    check_free(dataset_id, force)
+    path = Path(get_dataset_path(dataset_id))
+    # Minari's listing passes over hidden directories.
+    staging = Path(tempfile.mkdtemp(prefix=".d3rlpy-mbo-", dir=get_dataset_path()))
+    try:
+        complete = staging / "complete"
+        complete.mkdir()
+        storage = MinariStorage.new(complete / "data", env_spec=env)
+        storage.update_metadata(
+            {
+                **(metadata or {}),
+                "dataset_id": dataset_id,
+                "eval_env_spec": (eval_env or env).to_json(),
+                "minari_version": minari.__version__,
+            }
+        )
+        storage.update_episodes(episodes)
+        _create_namespace(dataset_id)
+        _move_into_place(complete, path, aside=staging / "replaced")
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return path
+
+
+def _create_namespace(dataset_id: str) -> None:
+    namespace, _, _ = parse_dataset_id(dataset_id)
+    if namespace is not None and namespace not in list_local_namespaces():
+        create_namespace(namespace)
+
+
+def _move_into_place(complete: Path, path: Path, aside: Path) -> None:
+    if not path.exists():
+        complete.rename(path)
+        return
+    path.rename(aside)
+    try:
+        complete.rename(path)
+    except BaseException:
+        aside.rename(path)
+        raise

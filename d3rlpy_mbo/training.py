@@ -1,0 +1,120 @@
+"""fit(): one call that imagines, trains and evaluates."""
+
+from collections.abc import Sequence
+from typing import Any, Optional, Union
+
+import d3rlpy
+import gymnasium
+import numpy as np
+from d3rlpy.dataset import ReplayBufferBase
+from d3rlpy.logging import FileAdapterFactory, LoggerAdapter, LoggerAdapterFactory
+from d3rlpy.metrics import EnvironmentEvaluator, EvaluatorProtocol
+
+from . import learners
+from .configs import encode
+from .errors import CompositionError
+from .imagination import Imagination
+from .learners import Learner
+from .metrics import imagination_evaluators
+from .replay_buffer import ImaginedReplayBuffer
+
+__all__ = ["fit"]
+
+
+def fit(
+    learner: Learner,
+    dataset: ReplayBufferBase,
+    imagination: Union[Imagination, Sequence[Imagination]],
+    n_steps: int,
+    *,
+    n_steps_per_epoch: int = 10_000,
+    env: Optional[gymnasium.Env[Any, Any]] = None,
+    n_trials: int = 10,
+    real_ratio: Optional[float] = None,
+    shares: Optional[Sequence[float]] = None,
+    evaluators: Optional[dict[str, EvaluatorProtocol]] = None,
+    logger_adapter: Optional[LoggerAdapterFactory] = None,
+    **fit_arguments: Any,
+) -> list[tuple[int, dict[str, float]]]:
+    """Trains a learner on real and imagined transitions.
+
+    Fits imaginations that are not fitted, builds the buffer, calls `learner.fit` with
+    evaluators for the environment and the imaginations, and writes the imaginations'
+    configs beside the learner's. `d3rlpy.seed(n)` before it decides everything, the
+    evaluation episodes included.
+
+    Args:
+        learner: Any continuous d3rlpy Q-learning algorithm.
+        dataset: Real data.
+        imagination: One, several, or none (``[]``): the learner alone.
+        n_steps: Gradient steps.
+        n_steps_per_epoch: Steps from one evaluation to the next; n_steps if larger.
+        env: Evaluated in after each epoch as ``environment``: mean raw return.
+        n_trials: Episodes of an evaluation.
+        real_ratio: See `ImaginedReplayBuffer`.
+        shares: See `ImaginedReplayBuffer`.
+        evaluators: More of them.
+        logger_adapter: d3rlpy's, by default files under ``d3rlpy_logs``.
+        **fit_arguments: Handed on to `learner.fit`.
+
+    Returns:
+        (epoch, metrics) for each epoch, as `learner.fit` returns it.
+
+    Raises:
+        CompositionError: Steps that are no whole number of epochs, or parts that do
+            not fit; nothing is trained then.
+    """
+    n_steps_per_epoch = min(n_steps, n_steps_per_epoch)
+    if n_steps < 1 or n_steps % n_steps_per_epoch:
+        raise CompositionError(
+            f"n_steps is {n_steps}, which is no whole number of epochs of "
+            f"{n_steps_per_epoch} steps: d3rlpy would leave the rest out silently. "
+            "Change n_steps or n_steps_per_epoch."
+        )
+    learners.check(learner)
+    # Drawn first, so that runs with the same seed are evaluated from the same starts
+    # whatever they imagine.
+    evaluation_seed = int(np.random.randint(2**31))
+    imaginations = (
+        [imagination] if isinstance(imagination, Imagination) else list(imagination)
+    )
+    for each in imaginations:
+        if not each.fitted:
+            each.fit(dataset)
+    buffer = ImaginedReplayBuffer(dataset, imaginations, learner, real_ratio, shares)
+    every: dict[str, EvaluatorProtocol] = {**imagination_evaluators(buffer)}
+    if env is not None:
+        d3rlpy.envs.seed_env(env, evaluation_seed)
+        every["environment"] = EnvironmentEvaluator(env, n_trials=n_trials)
+    return learner.fit(
+        buffer,
+        n_steps=n_steps,
+        n_steps_per_epoch=n_steps_per_epoch,
+        evaluators={**every, **(evaluators or {})},
+        logger_adapter=_WithImaginations(
+            logger_adapter or FileAdapterFactory(), imaginations
+        ),
+        **fit_arguments,
+    )
+
+
+class _WithImaginations(LoggerAdapterFactory):
+    """Adds the imaginations' configs to the hyperparameters that d3rlpy writes."""
+
+    def __init__(
+        self, factory: LoggerAdapterFactory, imaginations: Sequence[Imagination]
+    ):
+        self._factory = factory
+        self._configs = [encode(each.config) for each in imaginations]
+
+    def create(
+        self, algo: Any, experiment_name: str, n_steps_per_epoch: int
+    ) -> LoggerAdapter:
+        adapter = self._factory.create(algo, experiment_name, n_steps_per_epoch)
+        write_params = adapter.write_params
+
+        def write_all(params: dict[str, Any]) -> None:
+            write_params({**params, "imaginations": self._configs})
+
+        adapter.write_params = write_all  # type: ignore[method-assign]
+        return adapter
