@@ -1,5 +1,6 @@
 """Model-based offline reinforcement learning for d3rlpy: the public names."""
 
+from . import _gym_notice  # noqa: F401  # before anything imports d3rlpy
 from . import metrics
 from ._version import __version__
 from .components.behavior_cloning import BehaviorCloningPolicyConfig

@@ -18,7 +18,7 @@ from .learners import Learner
 from .metrics import imagination_evaluators
 from .replay_buffer import ImaginedReplayBuffer
 
-__all__ = ["fit"]
+__all__ = ["check_epochs", "fit"]
 
 
 def fit(
@@ -64,13 +64,7 @@ def fit(
         CompositionError: Steps that are no whole number of epochs, or parts that do
             not fit; nothing is trained then.
     """
-    n_steps_per_epoch = min(n_steps, n_steps_per_epoch)
-    if n_steps < 1 or n_steps % n_steps_per_epoch:
-        raise CompositionError(
-            f"n_steps is {n_steps}, which is no whole number of epochs of "
-            f"{n_steps_per_epoch} steps: d3rlpy would leave the rest out silently. "
-            "Change n_steps or n_steps_per_epoch."
-        )
+    n_steps_per_epoch = check_epochs(n_steps, n_steps_per_epoch)
     learners.check(learner)
     # Drawn first, so that runs with the same seed are evaluated from the same starts
     # whatever they imagine.
@@ -96,6 +90,22 @@ def fit(
         ),
         **fit_arguments,
     )
+
+
+def check_epochs(n_steps: int, n_steps_per_epoch: int) -> int:
+    """Returns the steps of an epoch, at most n_steps.
+
+    Raises:
+        CompositionError: n_steps is no whole number of epochs.
+    """
+    n_steps_per_epoch = min(n_steps, n_steps_per_epoch)
+    if n_steps_per_epoch < 1 or n_steps % n_steps_per_epoch:
+        raise CompositionError(
+            f"n_steps is {n_steps}, which is no whole number of epochs of "
+            f"{n_steps_per_epoch} steps: d3rlpy would leave the rest out silently. "
+            "Change n_steps or n_steps_per_epoch."
+        )
+    return n_steps_per_epoch
 
 
 class _WithImaginations(LoggerAdapterFactory):

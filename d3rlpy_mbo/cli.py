@@ -1,0 +1,123 @@
+"""The command line: plugins, collect, train."""
+
+from pathlib import Path
+from typing import Any, Optional
+
+import click
+
+from . import discovery
+from .configs import Component
+from .errors import D3RLPyMBOError
+from .experiment import Experiment
+from .settings import parse_settings
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """Shows our errors as messages, not as tracebacks."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except D3RLPyMBOError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="d3rlpy-mbo")
+def main() -> None:
+    """Model-based offline reinforcement learning for d3rlpy."""
+
+
+@main.command()
+@click.pass_context
+def plugins(context: click.Context) -> None:
+    """List plugins and what they provide; exit status 1 if one failed."""
+    registry = discovery.registry()
+    for plugin in registry.plugins:
+        click.echo(f"{plugin.distribution} {plugin.version}: {plugin.entry_point}")
+        for component in plugin.components:
+            click.echo(
+                f"  {component.kind} {component.get_type()}{_summary(component)}"
+            )
+        if plugin.error is not None:
+            click.echo(f"  failed: {type(plugin.error).__name__}: {plugin.error}")
+    if registry.failures():
+        context.exit(1)
+
+
+def _summary(component: type[Component]) -> str:
+    lines = (component.__doc__ or "").strip().splitlines()
+    return f" - {lines[0]}" if lines else ""
+
+
+@main.command()
+@click.argument("task")
+@click.option("--steps", "n_steps", default=1_000_000, show_default=True, type=int)
+@click.option("--seed", default=0, show_default=True, type=int)
+@click.option("--id", "dataset_id", help="Minari id; by default named after the task.")
+@click.option("--force", is_flag=True, help="Replace a dataset of that id.")
+def collect(
+    task: str, n_steps: int, seed: int, dataset_id: Optional[str], force: bool
+) -> None:
+    """Collect TASK as a local Minari dataset.
+
+    Tasks: pointmaze-{umaze,medium,large}-{sparse,dense}.
+    """
+    from .tasks.pointmaze import collect_pointmaze  # simulators are optional extras
+
+    written = collect_pointmaze(
+        task, n_steps=n_steps, seed=seed, dataset_id=dataset_id, force=force
+    )
+    click.echo(f"Wrote {written}: {n_steps:,} transitions.")
+
+
+@main.command()
+@click.option("--dataset", required=True, help="Minari id.")
+@click.option("--learner", required=True, help="bcq, cql, sac, iql, td3_plus_bc, ...")
+@click.option("--imagination", required=True, help="romi, ..., or none.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="learner.KEY=VALUE or imagination.KEY=VALUE; repeatable; VALUE in JSON.",
+)
+@click.option("--n-steps", required=True, type=int)
+@click.option("--n-steps-per-epoch", default=10_000, show_default=True, type=int)
+@click.option("--n-trials", default=10, show_default=True, type=int)
+@click.option("--seed", default=0, show_default=True, type=int)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Default: runs/...")
+@click.option("--force", is_flag=True, help="Replace the run in the output folder.")
+def train(
+    dataset: str,
+    learner: str,
+    imagination: str,
+    settings: tuple[str, ...],
+    out: Optional[Path],
+    force: bool,
+    **numbers: Any,
+) -> None:
+    """Train LEARNER on a dataset with or without an imagination."""
+    parsed = parse_settings(settings)
+    experiment = Experiment(
+        dataset,
+        learner,
+        imagination,
+        learner_settings=parsed["learner"],
+        imagination_settings=parsed["imagination"],
+        **numbers,
+    )
+    name = f"{learner}-{imagination}-seed{experiment.seed}"
+    out = out or Path("runs") / dataset.replace("/", "-") / name
+    result = experiment.run(out, force)
+    for evaluation in result["evaluations"]:
+        score = evaluation["normalized_score"]
+        shown = "no reference scores" if score is None else f"{score:.1f}"
+        click.echo(
+            f"step {evaluation['step']:>9,}  return {evaluation['return']:>10.2f}  "
+            f"normalised score {shown}"
+        )
+    click.echo(f"Wrote {out / 'result.json'}.")

@@ -1,0 +1,128 @@
+"""KEY=VALUE settings of configs, by dotted path into their JSON form."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from d3rlpy.serializable_config import SerializableConfig
+
+from .errors import CompositionError, D3RLPyMBOError, UnknownComponentError, suggest
+
+__all__ = ["apply_settings", "parse_settings"]
+
+TConfig = TypeVar("TConfig", bound=SerializableConfig)
+
+
+def parse_settings(arguments: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Reads ``learner.KEY=VALUE`` and ``imagination.KEY=VALUE``.
+
+    Args:
+        arguments: VALUE is JSON where it parses as JSON, else a string.
+
+    Returns:
+        Values by KEY, for ``"learner"`` and for ``"imagination"``.
+
+    Raises:
+        CompositionError: Not of that form.
+        UnknownComponentError: KEY begins with something else.
+    """
+    parsed: dict[str, dict[str, Any]] = {"learner": {}, "imagination": {}}
+    for argument in arguments:
+        path, equals, text = argument.partition("=")
+        whose, dot, key = path.partition(".")
+        if not (equals and dot and key):
+            raise CompositionError(
+                f"--set {argument!r} is not of the form learner.KEY=VALUE or "
+                "imagination.KEY=VALUE."
+            )
+        if whose not in parsed:
+            raise UnknownComponentError(
+                f"--set {argument!r} sets something of {whose!r}. "
+                f"{suggest(whose, parsed)}"
+            )
+        parsed[whose][key] = _value(text)
+    return parsed
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def apply_settings(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
+    """Returns a config with some fields set.
+
+    A path leads through nested components and factories: ``rollout_policy=uniform``,
+    then ``rollout_policy.n_steps=100``, or
+    ``actor_encoder_factory={"type": "vector", "params": {"hidden_units": [256]}}``.
+
+    Args:
+        config: One of ours or of d3rlpy's.
+        settings: Values by dotted path. Shorter paths are set first, so that a type is
+            there before its parameters.
+
+    Raises:
+        UnknownComponentError: There is no such field or type; names the nearest.
+        CompositionError: A value of another type than the field's.
+    """
+    for path, value in sorted(settings.items(), key=lambda item: item[0].count(".")):
+        encoded = config.serialize_to_dict()
+        _set(encoded, path, value)
+        try:
+            config = type(config).deserialize_from_dict(encoded)
+        except D3RLPyMBOError:
+            raise
+        except Exception as error:
+            raise UnknownComponentError(
+                f"{path} = {value!r} cannot be used: {error!r}. A component or factory "
+                'is set by its name, or as {"type": name, "params": {...}}.'
+            ) from error
+    return config
+
+
+def _set(encoded: dict[str, Any], path: str, value: Any) -> None:
+    *parents, name = path.split(".")
+    where = encoded
+    for parent in parents:
+        where = _parameters(_field(where, parent, path))
+    current = _field(where, name, path)
+    if isinstance(current, Mapping) and "type" in current and isinstance(value, str):
+        value = {"type": value, "params": {}}
+    elif current is None and isinstance(value, str):
+        value = {"type": value, "params": {}}
+    _check_type(path, current, value)
+    where[name] = value
+
+
+def _field(where: dict[str, Any], name: str, path: str) -> Any:
+    if name not in where:
+        raise UnknownComponentError(
+            f"There is no setting {path!r}: {name!r} is not a field here. "
+            f"{suggest(name, where)}"
+        )
+    return where[name]
+
+
+def _parameters(field: Any) -> dict[str, Any]:
+    if isinstance(field, dict) and "params" in field:
+        parameters: dict[str, Any] = field["params"]
+        return parameters
+    return field if isinstance(field, dict) else {}
+
+
+def _check_type(path: str, current: Any, value: Any) -> None:
+    kinds = {
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        list: "a list",
+    }
+    expected = kinds.get(type(current))
+    accepted = (int, float) if isinstance(current, float) else type(current)
+    if expected and (
+        not isinstance(value, accepted)
+        or isinstance(value, bool) != isinstance(current, bool)
+    ):
+        raise CompositionError(f"{path} is {value!r}, expected {expected}.")

@@ -1,0 +1,29 @@
+import sys
+from pathlib import Path
+
+import d3rlpy
+import pytest
+import structlog
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    d3rlpy.seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet() -> None:
+    torch.set_num_threads(2)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(30)  # warnings
+    )
+
+
+@pytest.fixture
+def minari_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "minari"
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    return root

@@ -1,0 +1,226 @@
+"""Toy dynamics with answers computed by hand: s' = s + a, r = s."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import d3rlpy
+import numpy as np
+import torch
+
+import d3rlpy_mbo as mbo
+
+
+def line_episodes(
+    n_episodes: int, length: int, terminated: bool = False, size: int = 1
+) -> list[d3rlpy.dataset.Episode]:
+    """Episodes of s' = s + a, r = s[0], as d3rlpy stores them: T observations."""
+    episodes = []
+    for _ in range(n_episodes):
+        actions = np.random.uniform(-1, 1, (length, size)).astype(np.float32)
+        steps = np.vstack([np.random.uniform(-5, 5, (1, size)), actions[:-1]])
+        observations = np.cumsum(steps, axis=0, dtype=np.float32)
+        episodes.append(
+            d3rlpy.dataset.Episode(
+                observations, actions, observations[:, :1].copy(), terminated
+            )
+        )
+    return episodes
+
+
+def line_dataset(
+    n_episodes: int = 20, length: int = 25, terminated: bool = False, size: int = 1
+) -> d3rlpy.dataset.ReplayBuffer:
+    return d3rlpy.dataset.create_infinite_replay_buffer(
+        line_episodes(n_episodes, length, terminated, size)
+    )
+
+
+def line_transitions(n_rows: int = 2000, size: int = 1) -> mbo.Transitions:
+    observations = np.random.uniform(-5, 5, (n_rows, size))
+    actions = np.random.uniform(-1, 1, (n_rows, size))
+    return mbo.Transitions.from_arrays(
+        observations,
+        actions,
+        observations[:, 0],
+        observations + actions,
+        np.zeros(n_rows),
+        np.random.uniform(-1, 1, (n_rows, size)),
+    )
+
+
+@dataclasses.dataclass()
+class LineDynamicsConfig(mbo.DynamicsConfig):
+    """The truth, with two members that agree; `noise` is what they claim as std."""
+
+    noise: float = 0.0
+    broken_at: float = float("inf")  # states beyond it become NaN
+
+    @staticmethod
+    def get_type() -> str:
+        return "line"
+
+    def create(self, device: Any = False) -> "LineDynamics":
+        return LineDynamics(self, device)
+
+
+class LineDynamics(mbo.Dynamics):
+    config: LineDynamicsConfig
+    fitted = True
+    n_rows_fitted: Optional[int] = None
+
+    def fit(self, transitions: mbo.Transitions) -> None:
+        self.n_rows_fitted = len(transitions)
+        self.fitted_on = transitions
+
+    def predict(
+        self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
+    ) -> mbo.Prediction:
+        sign = 1 if self.direction == "forward" else -1
+        reached = observations + sign * actions
+        reached = torch.where(
+            reached.abs() > self.config.broken_at, torch.nan, reached
+        )
+        before = observations if self.direction == "forward" else reached
+        means = torch.cat([reached, before[:, :1]], dim=1).expand(2, -1, -1)
+        stds = torch.full_like(means, self.config.noise)
+        return mbo.Prediction(
+            observations,
+            actions,
+            reached,
+            before[:, :1],
+            means if all_members else None,
+            stds if all_members else None,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@dataclasses.dataclass()
+class ScriptedPolicyConfig(mbo.RolloutPolicyConfig):
+    """Proposes given numbers, one after the other, for every row."""
+
+    script: list[float] = dataclasses.field(default_factory=list)
+
+    @staticmethod
+    def get_type() -> str:
+        return "scripted"
+
+    def create(self, device: Any = False) -> "ScriptedPolicy":
+        return ScriptedPolicy(self, device)
+
+
+class ScriptedPolicy(mbo.RolloutPolicy):
+    config: ScriptedPolicyConfig
+    fitted = True
+    position = 0
+
+    def fit(self, transitions: mbo.Transitions) -> None:
+        pass
+
+    def sample_action(
+        self, observations: torch.Tensor, learner: Optional[Any]
+    ) -> torch.Tensor:
+        script = self.config.script
+        value = script[self.position % len(script)]
+        self.position += 1
+        return torch.full_like(observations, value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@dataclasses.dataclass()
+class BeyondTermination(mbo.Termination):
+    """Terminal wherever s' > limit."""
+
+    limit: float = 3.0
+
+    @staticmethod
+    def get_type() -> str:
+        return "beyond"
+
+    def __call__(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        return next_observations[:, :1] > self.limit
+
+
+@dataclasses.dataclass()
+class ConstantPenalty(mbo.Penalty):
+    value: float = 0.5
+
+    @staticmethod
+    def get_type() -> str:
+        return "constant"
+
+    def __call__(
+        self, prediction: mbo.Prediction, learner: Optional[Any] = None
+    ) -> torch.Tensor:
+        assert prediction.means is not None
+        return torch.full_like(prediction.rewards, self.value)
+
+
+def line_imagination(
+    direction: str = "reverse", dataset: Any = None, **settings: Any
+) -> mbo.Imagination:
+    """An imagination with the true dynamics, fitted if a dataset is given."""
+    settings.setdefault("dynamics", LineDynamicsConfig(direction=direction))
+    settings.setdefault("rollout_batch_size", 200)
+    imagination = mbo.ImaginationConfig(**settings).create()
+    if dataset is not None:
+        imagination.fit(dataset)
+    return imagination
+
+
+def small_ensemble(direction: str = "forward", **settings: Any) -> Any:
+    settings = {
+        "n_models": 3,
+        "n_elites": 2,
+        "hidden_units": [32, 32],
+        "weight_decays": [0.0, 0.0, 0.0],
+        "max_steps": 50,
+        **settings,
+    }
+    return mbo.ProbabilisticEnsembleConfig(direction=direction, **settings)
+
+
+def small_learner(name: str, **settings: Any) -> Any:
+    """A d3rlpy algorithm by its type's name, with small networks."""
+    from d3rlpy_mbo.experiment import learner_configs
+
+    config = learner_configs()[name](batch_size=16, **settings)
+    encoder = d3rlpy.models.VectorEncoderFactory([16])
+    for field in dataclasses.fields(config):
+        if field.name.endswith("encoder_factory"):
+            setattr(config, field.name, encoder)
+        if field.name == "n_action_samples":
+            setattr(config, field.name, 2)
+    return config.create()
+
+
+QUIET = {"show_progress": False, "logger_adapter": d3rlpy.logging.NoopAdapterFactory()}
+
+
+def rows_of(batch: Any) -> Sequence[tuple[float, ...]]:
+    """The rows of a batch or of transitions as tuples, to compare as sets."""
+    names = (
+        "observations",
+        "actions",
+        "rewards",
+        "next_observations",
+        "next_actions",
+        "terminals",
+    )
+    columns = [np.asarray(getattr(batch, name)) for name in names]
+    return [tuple(row) for row in np.concatenate(columns, axis=1).tolist()]
