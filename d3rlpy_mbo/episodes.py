@@ -37,6 +37,7 @@ class CompleteTransitionPicker(TransitionPickerProtocol):
     """
 
     def __call__(self, episode: EpisodeBase, index: int) -> Transition:
+        """Returns the transition of row `index`, 0 to T - 1."""
         is_last = index == episode.size() - 1
         action = episode.actions[index]
         return Transition(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import operator
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from d3rlpy.base import DeviceArg
 from d3rlpy.dataset import ReplayBufferBase
 
 from . import discovery
-from ._version import __version__
 from .components.dynamics import Dynamics, DynamicsConfig
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
 from .components.ensemble import ProbabilisticEnsembleConfig
@@ -25,26 +23,22 @@ from .components.rollout_policies import (
     UniformPolicyConfig,
 )
 from .components.terminations import Termination
-from .configs import Component, component_field, decode, encode
+from .configs import Component, component_field
 from .devices import device_name
 from .errors import (
     CompositionError,
-    D3RLPyMBOError,
     DatasetError,
     DivergedError,
     LoadError,
     NotFittedError,
     TerminationRequiredError,
-    UnknownComponentError,
 )
-from .files import atomic_write
 from .learners import Learner
 from .rollouts import Rollout, RolloutCounts, rollout
+from .saving import read_component, write_component
 from .transitions import ActionRange, Transitions
 
 __all__ = ["Imagination", "ImaginationConfig", "check_divergence", "load_imagination"]
-
-_FORMAT = "d3rlpy-mbo imagination, format 1"
 
 # Rollouts that go through the networks together. Ours: on a CPU the activations of
 # so many rows stay in the cache; a GPU wants fewer launches.
@@ -354,15 +348,7 @@ class Imagination:
         }
         if self.dynamics_updater is not None:
             state["dynamics_updater"] = self.dynamics_updater.state_dict()
-        content = {
-            "format": _FORMAT,
-            "version": __version__,
-            "config": json.dumps(encode(self.config)),
-            "components": [_provenance(part) for part in _components(self.config)],
-            "state": state,
-        }
-        with atomic_write(path) as file:
-            torch.save(content, file)
+        write_component(path, self.config, state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over the state that `save` wrote."""
@@ -384,24 +370,6 @@ def check_divergence(dropped: float) -> None:
         )
 
 
-def _components(config: Component) -> Iterator[Component]:
-    yield config
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, Component):
-            yield from _components(value)
-
-
-def _provenance(component: Component) -> dict[str, str]:
-    distribution, version = discovery.origin(type(component))
-    return {
-        "kind": component.kind,
-        "type": component.get_type(),
-        "distribution": distribution,
-        "version": version,
-    }
-
-
 def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:
     """Loads what `Imagination.save` wrote. The file can run no code.
 
@@ -416,39 +384,14 @@ def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagi
         LoadError: No such file, no saved imagination, a damaged one, or one with a
             component that is not installed (its distribution and version are named).
     """
+    config, state, saved_by = read_component(path, "imagination")
+    assert isinstance(config, ImaginationConfig)
+    imagination = config.create(device)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise LoadError(f"There is no file {str(path)!r} to load.") from error
+        imagination.load_state_dict(state)
     except Exception as error:
         raise LoadError(
-            f"{str(path)!r} is not a saved imagination, or it is damaged: expected a "
-            f"file written by Imagination.save ({type(error).__name__})."
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content)
-        raise LoadError(
-            f"{str(path)!r} holds no imagination that this version reads: expected the "
-            f"format {_FORMAT!r}, found {found!r}."
-        )
-    try:
-        config = decode("imagination", json.loads(content["config"]))
-    except (UnknownComponentError, LoadError) as error:
-        saved = "; ".join(
-            f"{part['kind']} {part['type']!r} from {part['distribution']} "
-            f"{part['version']}"
-            for part in content["components"]
-        )
-        raise LoadError(f"{error} {str(path)!r} was saved with: {saved}.") from error
-    try:
-        assert isinstance(config, ImaginationConfig)
-        imagination = config.create(device)
-        imagination.load_state_dict(content["state"])
-    except D3RLPyMBOError:
-        raise
-    except Exception as error:
-        raise LoadError(
-            f"{str(path)!r} is damaged, or was saved by another version "
-            f"({content.get('version')}; this is {__version__}): {error!r}"
+            f"{str(path)!r} is damaged, or does not fit this version of its components "
+            f"({error!r}). It was saved by {saved_by}."
         ) from error
     return imagination

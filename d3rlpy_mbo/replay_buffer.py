@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NoReturn, Optional, Union
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from d3rlpy.dataset import (
     BufferProtocol,
     DatasetInfo,
@@ -20,8 +18,9 @@ from d3rlpy.dataset import (
 
 from . import learners
 from .errors import CompositionError, DatasetError
-from .imagination import Imagination, check_ratio
+from .imagination import Imagination
 from .learners import Learner
+from .mixing import batch_shares, split_batch
 from .refreshing import ImaginedSource, LearnerProgress
 from .ring import PackedLayout
 from .transitions import Transitions
@@ -66,7 +65,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             [imagination] if isinstance(imagination, Imagination) else list(imagination)
         )
         self._dataset = dataset
-        self._shares = _batch_shares(imaginations, real_ratio, shares)
+        self._shares = batch_shares(imaginations, real_ratio, shares)
         self._progress = _progress(imaginations, learner)
         transitions = Transitions.from_dataset(dataset)
         for each in imaginations:
@@ -132,7 +131,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         for source, share in zip(self._sources, self._shares[1:], strict=True):
             if share > 0 and source.due(step):
                 source.refresh(step)
-        counts = _split(batch_size, self._shares)
+        counts = split_batch(batch_size, self._shares)
         self._rows_drawn += counts
         rows = np.empty((batch_size, self._layout.width), dtype=np.float32)
         ends = np.cumsum(counts)
@@ -219,41 +218,6 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         return self._dataset.dataset_info
 
 
-def _batch_shares(
-    imaginations: Sequence[Imagination],
-    real_ratio: Optional[float],
-    shares: Optional[Sequence[float]],
-) -> npt.NDArray[np.float64]:
-    """Returns the share of the real rows, then of each imagination; they sum to 1."""
-    if not imaginations:
-        if real_ratio not in (None, 1.0) or shares:
-            raise CompositionError(
-                f"There is no imagination, so real_ratio = {real_ratio} and shares = "
-                f"{shares} cannot be. Leave them out, or pass an imagination."
-            )
-        return np.ones(1)
-    if real_ratio is None:
-        if len(imaginations) > 1:
-            raise CompositionError(
-                f"{len(imaginations)} imaginations have "
-                f"{[each.config.real_ratio for each in imaginations]} as their own "
-                "real_ratio. Pass real_ratio=... for the buffer."
-            )
-        real_ratio = imaginations[0].config.real_ratio
-    check_ratio(real_ratio)
-    weights = (
-        np.ones(len(imaginations)) if shares is None else np.asarray(shares, float)
-    )
-    if weights.shape != (len(imaginations),) or not (
-        np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0
-    ):
-        raise CompositionError(
-            f"shares is {shares}, expected {len(imaginations)} numbers from 0 on, one "
-            "for each imagination, not all 0."
-        )
-    return np.concatenate([[real_ratio], (1 - real_ratio) * weights / weights.sum()])
-
-
 def _progress(
     imaginations: Sequence[Imagination], learner: Optional[Learner]
 ) -> LearnerProgress:
@@ -267,12 +231,6 @@ def _progress(
                 "none. Pass ImaginedReplayBuffer(dataset, imagination, learner=algo)."
             )
     return LearnerProgress(learner)
-
-
-def _split(batch_size: int, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Splits a batch so that every share is exact in expectation (systematic sampling)."""
-    cuts = np.floor(batch_size * np.cumsum(shares)[:-1] + np.random.random())
-    return np.diff(cuts, prepend=0, append=batch_size).astype(np.int64)
 
 
 def _read_only(name: str) -> CompositionError:

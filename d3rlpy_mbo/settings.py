@@ -88,9 +88,8 @@ def _set(encoded: dict[str, Any], path: str, value: Any) -> None:
     for parent in parents:
         where = _parameters(_field(where, parent, path))
     current = _field(where, name, path)
-    if isinstance(current, Mapping) and "type" in current and isinstance(value, str):
-        value = {"type": value, "params": {}}
-    elif current is None and isinstance(value, str):
+    typed = current is None or (isinstance(current, Mapping) and "type" in current)
+    if typed and isinstance(value, str):
         value = {"type": value, "params": {}}
     _check_type(path, current, value)
     where[name] = value

@@ -16,7 +16,7 @@ def seeded() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet() -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # toys are too small for two
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(30)  # warnings
     )

@@ -78,9 +78,7 @@ class LineDynamics(mbo.Dynamics):
     ) -> mbo.Prediction:
         sign = 1 if self.direction == "forward" else -1
         reached = observations + sign * actions
-        reached = torch.where(
-            reached.abs() > self.config.broken_at, torch.nan, reached
-        )
+        reached = torch.where(reached.abs() > self.config.broken_at, torch.nan, reached)
         before = observations if self.direction == "forward" else reached
         means = torch.cat([reached, before[:, :1]], dim=1).expand(2, -1, -1)
         stds = torch.full_like(means, self.config.noise)

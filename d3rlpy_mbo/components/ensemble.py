@@ -7,18 +7,18 @@ and to its snapshot, hold-out indices are kept.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
 from torch import nn
-from torch.nn import functional
-from tqdm.auto import tqdm
 
-from ..errors import CompositionError, DatasetError, DivergedError
+from ..errors import CompositionError, DatasetError
 from ..transitions import Direction, Transitions
 from .dynamics import Dynamics, DynamicsConfig, Prediction
+from .ensemble_training import train_ensemble
+from .gaussian_networks import GaussianNetworks, Standardizer
 
 __all__ = ["ProbabilisticEnsemble", "ProbabilisticEnsembleConfig"]
 
@@ -90,80 +90,6 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
         return ProbabilisticEnsemble(self, device)
 
 
-class _Network(nn.Module):
-    """E networks side by side; standardised inputs to standardised targets."""
-
-    def __init__(self, config: ProbabilisticEnsembleConfig, d_in: int, d_out: int):
-        super().__init__()
-        sizes = [d_in, *config.hidden_units, 2 * d_out]
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
-            weight = torch.empty(config.n_models, fan_in, fan_out)
-            # MBPO's initialisation: a truncated normal of std 1 / (2 sqrt(fan_in)).
-            std = 0.5 / math.sqrt(fan_in)
-            nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
-            self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(torch.zeros(config.n_models, 1, fan_out)))
-        low, high = config.log_variance_bounds
-        self.min_log_variance = nn.Parameter(
-            torch.full((config.n_models, 1, d_out), float(low))
-        )
-        self.max_log_variance = nn.Parameter(
-            torch.full((config.n_models, 1, d_out), float(high))
-        )
-
-    def forward(
-        self, inputs: torch.Tensor, members: Optional[torch.Tensor] = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns means and log-variances, (M, B, D_out) each.
-
-        Args:
-            inputs: (M, B, D_in), rows for each of the M members.
-            members: (M,) indices of these members, None for all in order.
-        """
-
-        def of(parameter: torch.Tensor) -> torch.Tensor:
-            return parameter if members is None else parameter[members]
-
-        hidden = inputs
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            hidden = torch.baddbmm(of(bias), hidden, of(weight))
-            if i < len(self.weights) - 1:
-                hidden = functional.silu(hidden)
-        mean, log_variance = hidden.chunk(2, dim=-1)
-        high, low = of(self.max_log_variance), of(self.min_log_variance)
-        log_variance = high - functional.softplus(high - log_variance)
-        log_variance = low + functional.softplus(log_variance - low)
-        return mean, log_variance
-
-
-@dataclasses.dataclass
-class _Standardizer:
-    """Mean and standard deviation of columns; constant columns stay constant."""
-
-    mean: torch.Tensor  # (D,)
-    std: torch.Tensor  # (D,), 0 for a column that never changes
-
-    @classmethod
-    def fit(cls, values: torch.Tensor) -> "_Standardizer":
-        double = values.double()
-        mean, std = double.mean(dim=0), double.std(dim=0, correction=0)
-        # Rounding leaves about 1e-8 of a constant column's size as its deviation.
-        std[std <= 1e-6 * mean.abs()] = 0.0
-        return cls(mean.float(), std.float())
-
-    def to(self, device: str) -> "_Standardizer":
-        return _Standardizer(self.mean.to(device), self.std.to(device))
-
-    def standardize(self, values: torch.Tensor) -> torch.Tensor:
-        scale = torch.where(self.std > 0, self.std, torch.ones_like(self.std))
-        return (values - self.mean) / scale
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        return {"mean": self.mean.cpu(), "std": self.std.cpu()}
-
-
 class ProbabilisticEnsemble(Dynamics):
     """An ensemble of Gaussian networks over (change of observation, reward)."""
 
@@ -171,9 +97,9 @@ class ProbabilisticEnsemble(Dynamics):
 
     def __init__(self, config: ProbabilisticEnsembleConfig, device: DeviceArg):
         super().__init__(config, device)
-        self._network: Optional[_Network] = None
-        self._inputs: _Standardizer
-        self._targets: _Standardizer
+        self._network: Optional[GaussianNetworks] = None
+        self._inputs: Standardizer
+        self._targets: Standardizer
         self._elites: torch.Tensor
         self._holdout_indices: torch.Tensor
 
@@ -201,11 +127,11 @@ class ProbabilisticEnsemble(Dynamics):
         order = torch.randperm(len(transitions))
         holdout, training = order[:n_holdout], order[n_holdout:]
 
-        standardizers = _Standardizer.fit(inputs), _Standardizer.fit(targets)
+        standardizers = Standardizer.fit(inputs), Standardizer.fit(targets)
         x = standardizers[0].standardize(inputs).to(self.device)
         y = standardizers[1].standardize(targets).to(self.device)
-        network = _Network(self.config, x.shape[1], y.shape[1]).to(self.device)
-        errors, n_steps = _train(network, self.config, x, y, training, holdout)
+        network = self._build(x.shape[1], y.shape[1]).to(self.device)
+        errors, n_steps = train_ensemble(network, self.config, x, y, training, holdout)
 
         # Taken over only now: an interrupted fit leaves the model as it was.
         self._inputs = standardizers[0].to(self.device)
@@ -217,6 +143,14 @@ class ProbabilisticEnsemble(Dynamics):
             "model_holdout_error": float(errors[self._elites].mean()),
             "model_steps": float(n_steps),
         }
+
+    def _build(self, input_size: int, target_size: int) -> GaussianNetworks:
+        config = self.config
+        return GaussianNetworks(
+            config.n_models,
+            [input_size, *config.hidden_units, target_size],
+            config.log_variance_bounds,
+        )
 
     def _holdout_size(self, n_rows: int) -> int:
         config = self.config
@@ -310,10 +244,10 @@ class ProbabilisticEnsemble(Dynamics):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over a fitted ensemble of the same config."""
         inputs, targets = (
-            _Standardizer(**state["inputs"]),
-            _Standardizer(**state["targets"]),
+            Standardizer(**state["inputs"]),
+            Standardizer(**state["targets"]),
         )
-        network = _Network(self.config, len(inputs.mean), len(targets.mean))
+        network = self._build(len(inputs.mean), len(targets.mean))
         network.load_state_dict(state["network"])
         self._inputs, self._targets = inputs.to(self.device), targets.to(self.device)
         self._elites = state["elites"].to(self.device)
@@ -338,128 +272,3 @@ def _regression(
         torch.cat([given, transitions.actions], dim=1),
         torch.cat([change, transitions.rewards], dim=1),
     )
-
-
-def _loss(
-    network: _Network, x: torch.Tensor, y: torch.Tensor, bounds_weight: float
-) -> torch.Tensor:
-    """Gaussian negative log-likelihood: sum over members of means over rows and columns.
-
-    Args:
-        network: The members.
-        x: (E, B, D_in) standardised.
-        y: (E, B, D_out) standardised.
-        bounds_weight: Weight of sum(max) - sum(min) of the log-variance bounds.
-    """
-    mean, log_variance = network(x)
-    error = (mean - y).square() * torch.exp(-log_variance) + log_variance
-    width = network.max_log_variance.sum() - network.min_log_variance.sum()
-    loss: torch.Tensor = error.mean(dim=(1, 2)).sum() + bounds_weight * width
-    return loss
-
-
-def _train(
-    network: _Network,
-    config: ProbabilisticEnsembleConfig,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    training: torch.Tensor,
-    holdout: torch.Tensor,
-) -> tuple[torch.Tensor, int]:
-    """Trains all members; leaves each at its best epoch.
-
-    Returns:
-        (E,) hold-out errors on the CPU: squared, mean over standardised columns; and
-        the number of gradient steps.
-    """
-    optimizer = _optimizer(network, config)
-    x_holdout, y_holdout = x[holdout], y[holdout]
-    n_models = config.n_models
-    # Every member trains on its own bootstrap sample.
-    samples = training[torch.randint(len(training), (n_models, len(training)))]
-    samples = samples.to(x.device)
-    best = _Best(network, _holdout_errors(network, x_holdout, y_holdout))
-    n_steps, stale_epochs, epoch = 0, 0, 0
-    with tqdm(desc="Fitting dynamics", unit=" steps", disable=None) as progress:
-        while stale_epochs <= config.patience:
-            epoch += 1
-            for rows in _batches(samples, config.batch_size):
-                loss = _loss(network, x[rows], y[rows], config.bounds_weight)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                n_steps += 1
-                progress.update()
-                if n_steps == config.max_steps:
-                    break
-            improved = best.update(_holdout_errors(network, x_holdout, y_holdout))
-            stale_epochs = 0 if improved else stale_epochs + 1
-            progress.set_postfix(
-                epoch=epoch, holdout_error=f"{float(best.errors.mean()):.4g}"
-            )
-            if n_steps == config.max_steps:
-                break
-    best.restore()
-    return best.errors.cpu(), n_steps
-
-
-def _optimizer(
-    network: _Network, config: ProbabilisticEnsembleConfig
-) -> torch.optim.Optimizer:
-    groups: list[dict[str, Any]] = [
-        {"params": [weight], "weight_decay": decay}
-        for weight, decay in zip(network.weights, config.weight_decays, strict=True)
-    ]
-    rest = [*network.biases, network.min_log_variance, network.max_log_variance]
-    groups.append({"params": rest})
-    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
-
-
-def _batches(samples: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
-    """Yields (E, batch) row indices of one epoch, in each member's own random order."""
-    order = torch.rand(samples.shape, device=samples.device).argsort(dim=1)
-    shuffled = samples.gather(1, order)
-    for start in range(0, samples.shape[1], batch_size):
-        yield shuffled[:, start : start + batch_size]
-
-
-@torch.no_grad()
-def _holdout_errors(
-    network: _Network, x: torch.Tensor, y: torch.Tensor
-) -> torch.Tensor:
-    """Returns (E,) mean squared errors of the means."""
-    mean, _ = network(x.expand(len(network.max_log_variance), -1, -1))
-    errors: torch.Tensor = (mean - y).square().mean(dim=(1, 2))
-    if not bool(torch.isfinite(errors).all()):
-        raise DivergedError(
-            f"The ensemble's hold-out errors became {errors.tolist()}. Lower its "
-            "learning_rate, or look for outliers in the dataset."
-        )
-    return errors
-
-
-class _Best:
-    """Each member's parameters, bounds included, at its least hold-out error."""
-
-    def __init__(self, network: _Network, errors: torch.Tensor):
-        self.errors = errors
-        self._network = network
-        self._snapshot = [p.detach().clone() for p in network.parameters()]
-
-    @torch.no_grad()
-    def update(self, errors: torch.Tensor) -> bool:
-        """Keeps the members that improved by 1 %; returns whether any did."""
-        improved = errors < 0.99 * self.errors
-        self.errors = torch.where(improved, errors, self.errors)
-        for kept, current in zip(
-            self._snapshot, self._network.parameters(), strict=True
-        ):
-            kept[improved] = current[improved]
-        return bool(improved.any())
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        for kept, current in zip(
-            self._snapshot, self._network.parameters(), strict=True
-        ):
-            current.copy_(kept)

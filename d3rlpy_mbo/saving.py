@@ -1,0 +1,100 @@
+"""Files of fitted components: they can run no code, and say what they need."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Union
+
+import torch
+
+from . import discovery
+from ._version import __version__
+from .configs import Component, decode, encode
+from .errors import D3RLPyMBOError, LoadError
+from .files import atomic_write
+
+__all__ = ["read_component", "write_component"]
+
+_FORMAT = "d3rlpy-mbo component, format 1"
+
+
+def write_component(
+    path: Union[str, Path], config: Component, state: dict[str, Any]
+) -> None:
+    """Writes a config and a fitted state, whole or not at all.
+
+    Args:
+        path: The file; replaced if it exists.
+        config: Its components' distributions and versions are recorded too.
+        state: Tensors, numbers, strings, lists and dicts.
+    """
+    content = {
+        "format": _FORMAT,
+        "version": __version__,
+        "config": json.dumps(encode(config)),
+        "components": [_provenance(part) for part in _parts(config)],
+        "state": state,
+    }
+    with atomic_write(path) as file:
+        torch.save(content, file)
+
+
+def read_component(
+    path: Union[str, Path], kind: str
+) -> tuple[Component, dict[str, Any], str]:
+    """Reads what `write_component` wrote, without running any code of the file.
+
+    Returns:
+        The config, the state on the CPU, and who saved it, for messages.
+
+    Raises:
+        LoadError: See `load_imagination`.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise LoadError(f"There is no file {str(path)!r} to load.") from error
+    except Exception as error:
+        raise LoadError(
+            f"{str(path)!r} is no saved {kind}, or it is damaged: expected a file written "
+            f"by save ({type(error).__name__})."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content)
+        raise LoadError(
+            f"{str(path)!r} holds no {kind} that this version reads: expected the format "
+            f"{_FORMAT!r}, found {found!r}."
+        )
+    saved_by = "; ".join(
+        f"{part['kind']} {part['type']!r} from {part['distribution']} {part['version']}"
+        for part in content["components"]
+    )
+    try:
+        config = decode(kind, json.loads(content["config"]))
+        assert config is not None
+    except D3RLPyMBOError as error:
+        raise LoadError(f"{error} {str(path)!r} was saved with: {saved_by}.") from error
+    except Exception as error:
+        raise LoadError(
+            f"The config in {str(path)!r} is damaged: {error!r}."
+        ) from error
+    return config, content["state"], saved_by
+
+
+def _parts(config: Component) -> Iterator[Component]:
+    yield config
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Component):
+            yield from _parts(value)
+
+
+def _provenance(component: Component) -> dict[str, str]:
+    distribution, version = discovery.origin(type(component))
+    return {
+        "kind": component.kind,
+        "type": component.get_type(),
+        "distribution": distribution,
+        "version": version,
+    }

@@ -1,0 +1,286 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from toys import line_transitions, small_ensemble
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.components.ensemble_training import (
+    _batches,
+    ensemble_loss,
+    train_ensemble,
+)
+from d3rlpy_mbo.components.gaussian_networks import GaussianNetworks, Standardizer
+
+DIRECTIONS = ["forward", "reverse"]
+
+
+def fitted(direction="forward", transitions=None, **settings):
+    model = small_ensemble(direction, **settings).create()
+    model.fit(transitions or line_transitions())
+    return model
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_it_learns_s_plus_a_within_one_percent_of_the_datas_scale(direction):
+    transitions = line_transitions(4000)
+    model = fitted(
+        direction,
+        transitions,
+        hidden_units=[64, 64],
+        max_steps=2500,
+        learning_rate=3e-3,
+    )
+    fresh = line_transitions(1000)
+    given = fresh.given_observations(direction)
+    prediction = model.predict(given, fresh.actions, all_members=True)
+    sign = 1 if direction == "forward" else -1
+    means = prediction.means[model.elites]
+    error = (means[..., :1] - (given + sign * fresh.actions)).square().mean().sqrt()
+    scale = transitions.observations.std()
+    assert error < 0.01 * scale
+    reward_error = (means[..., 1:] - fresh.rewards).square().mean().sqrt()
+    assert reward_error < 0.01 * transitions.rewards.std()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_saved_and_loaded_it_predicts_bit_for_bit_the_same(direction):
+    model = fitted(direction)
+    copy = model.config.create()
+    copy.load_state_dict(model.state_dict())
+    fresh = line_transitions(50)
+    for all_members in (False, True):
+        predictions = []
+        for each in (model, copy):
+            torch.manual_seed(1)
+            predictions.append(
+                each.predict(fresh.observations, fresh.actions, all_members)
+            )
+        for field in dataclasses.fields(mbo.Prediction):
+            first, second = (getattr(p, field.name) for p in predictions)
+            assert first is second is None or torch.equal(first, second)
+    assert torch.equal(model.elites, copy.elites)
+    assert torch.equal(model.holdout_indices, copy.holdout_indices)
+
+
+def test_shapes_are_those_of_the_contract():
+    model = fitted(transitions=line_transitions(size=3))
+    fresh = line_transitions(7, size=3)
+    prediction = model.predict(fresh.observations, fresh.actions, all_members=True)
+    assert prediction.observations.shape == (7, 3)
+    assert prediction.rewards.shape == (7, 1)
+    assert prediction.means.shape == prediction.stds.shape == (3, 7, 4)
+    lean = model.predict(fresh.observations, fresh.actions, all_members=False)
+    assert lean.means is None
+    assert lean.stds is None
+    assert lean.observations.shape == (7, 3)
+
+
+def test_training_draws_only_from_the_training_rows(monkeypatch):
+    drawn = []
+
+    def spy(samples, batch_size):
+        drawn.append(samples)
+        yield from _batches(samples, batch_size)
+
+    monkeypatch.setattr("d3rlpy_mbo.components.ensemble_training._batches", spy)
+    model = fitted(transitions=line_transitions(600))
+    assert not torch.isin(torch.cat(drawn), model.holdout_indices).any()
+
+
+def test_every_member_gets_its_own_bootstrap_sample(monkeypatch):
+    drawn = []
+
+    def spy(samples, batch_size):
+        drawn.append(samples)
+        yield from _batches(samples, batch_size)
+
+    monkeypatch.setattr("d3rlpy_mbo.components.ensemble_training._batches", spy)
+    fitted(transitions=line_transitions(600))
+    for first, second in itertools.combinations(drawn[0], 2):
+        assert not torch.equal(first.sort().values, second.sort().values)
+    # With replacement about 63 % of the rows are there.
+    assert 0.55 < len(drawn[0][0].unique()) / len(drawn[0][0]) < 0.72
+
+
+def test_at_most_a_thousand_rows_are_held_out():
+    model = fitted(transitions=line_transitions(8000), max_steps=2)
+    assert len(model.holdout_indices) == 1000
+
+
+def test_elites_are_the_members_with_the_least_holdout_error(monkeypatch):
+    monkeypatch.setattr(
+        "d3rlpy_mbo.components.ensemble.train_ensemble",
+        lambda *_: (torch.tensor([3.0, 1.0, 2.0]), 1),
+    )
+    model = fitted()
+    assert model.elites.tolist() == [1, 2]
+    assert model.metrics["model_holdout_error"] == 1.5
+
+
+def test_each_member_is_left_at_its_best_epoch():
+    transitions = line_transitions(1000)
+    config = small_ensemble(max_steps=None, patience=0, learning_rate=0.05)
+    x = torch.cat([transitions.observations, transitions.actions], dim=1)
+    y = torch.cat([transitions.actions, transitions.rewards], dim=1)
+    x, y = Standardizer.fit(x).standardize(x), Standardizer.fit(y).standardize(y)
+    network = GaussianNetworks(3, [2, 32, 32, 2], (-10.0, 0.5))
+    training, holdout = torch.arange(800), torch.arange(800, 1000)
+    errors, _ = train_ensemble(network, config, x, y, training, holdout)
+    with torch.no_grad():
+        mean, _ = network(x[holdout].expand(3, -1, -1))
+    torch.testing.assert_close((mean - y[holdout]).square().mean(dim=(1, 2)), errors)
+
+
+def test_early_stopping_ends_training_without_a_step_limit():
+    model = fitted(max_steps=None, patience=1, transitions=line_transitions(400))
+    assert model.metrics["model_steps"] < 1000
+
+
+def test_loss_is_the_sum_over_members_of_mean_nll_plus_the_bounds_width():
+    network = GaussianNetworks(2, [1, 1], (-10.0, 0.5))
+    with torch.no_grad():
+        for parameter in (*network.weights, *network.biases):
+            parameter.zero_()
+    x, y = torch.zeros(2, 3, 1), torch.full((2, 3, 1), 2.0)
+    softplus = torch.nn.functional.softplus
+    raw = torch.tensor(0.0)
+    log_variance = 0.5 - softplus(0.5 - raw)
+    log_variance = -10 + softplus(log_variance + 10)
+    each = 4 * torch.exp(-log_variance) + log_variance
+    expected = 2 * each + 0.01 * 2 * 10.5
+    torch.testing.assert_close(ensemble_loss(network, x, y, 0.01), expected)
+
+
+def test_log_variance_bounds_belong_to_their_member():
+    model = fitted()
+    assert model._network.max_log_variance.shape == (3, 1, 2)
+    assert not torch.equal(*model._network.max_log_variance[:2])
+
+
+def test_a_column_that_never_changes_is_predicted_exactly():
+    transitions = line_transitions(1000, size=2)
+    for column in (transitions.observations, transitions.next_observations):
+        column[:, 1] = 0.123
+    prediction = fitted(transitions=transitions).predict(
+        transitions.observations, transitions.actions, all_members=False
+    )
+    assert torch.equal(prediction.observations[:, 1], transitions.observations[:, 1])
+
+
+def test_elites_do_not_depend_on_the_scale_of_a_dimension():
+    elites = []
+    for scale in (1.0, 1000.0):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        plain = line_transitions(1000, size=2)
+        factor = torch.tensor([1.0, scale])
+        scaled = dataclasses.replace(
+            plain,
+            observations=plain.observations * factor,
+            next_observations=plain.next_observations * factor,
+        )
+        elites.append(fitted(transitions=scaled).elites.tolist())
+    assert elites[0] == elites[1]
+
+
+def test_each_row_is_asked_of_one_elite_only_and_of_all_elites_alike():
+    model = fitted(n_models=3, n_elites=2)
+    calls = []
+    network = model._network
+
+    class Spy(torch.nn.Module):
+        def forward(self, x, members=None):
+            calls.append((x.shape, members))
+            return network(x, members)
+
+    model._network = Spy()
+    fresh = line_transitions(9)
+    model.predict(fresh.observations, fresh.actions, all_members=False)
+    ((shape, members),) = calls
+    assert shape == (2, 5, 2)  # 9 rows dealt to 2 elites, one row of padding
+    assert torch.equal(members, model.elites)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 9, 10])
+def test_dealing_rows_to_elites_gives_every_row_its_own_answer(n_rows):
+    model = fitted()
+    with torch.no_grad():  # no noise: both elites the same function
+        for parameter in model._network.parameters():
+            parameter[:] = parameter[0]
+        model._network.min_log_variance.fill_(-60)
+        model._network.max_log_variance.fill_(-50)
+    fresh = line_transitions(n_rows)
+    one = model.predict(fresh.observations, fresh.actions, all_members=False)
+    every = model.predict(fresh.observations, fresh.actions, all_members=True)
+    torch.testing.assert_close(one.observations, every.observations)
+    torch.testing.assert_close(one.observations, every.means[0][:, :1])
+
+
+def test_each_elite_is_drawn_equally_often():
+    model = fitted(n_models=3, n_elites=3)
+    with torch.no_grad():  # member k predicts a change of k, whatever it is asked
+        for parameter in (*model._network.weights, *model._network.biases):
+            parameter.zero_()
+        model._network.biases[-1][:, 0, 0] = torch.arange(3.0)
+        model._network.min_log_variance.fill_(-60)
+        model._network.max_log_variance.fill_(-50)
+    model._targets = Standardizer(torch.zeros(2), torch.ones(2))
+    zeros = torch.zeros(3001, 1)
+    for all_members in (False, True):
+        reached = model.predict(zeros, zeros, all_members).observations.round()
+        shares = [(reached == k).float().mean().item() for k in range(3)]
+        assert shares == pytest.approx([1 / 3] * 3, abs=0.04)
+    single = [
+        model.predict(zeros[:1], zeros[:1], False).observations.round().item()
+        for _ in range(300)
+    ]
+    assert {0.0, 1.0, 2.0} == set(single)
+
+
+def test_too_few_rows_are_refused_with_the_number_needed():
+    with pytest.raises(mbo.DatasetError, match="got 319 .* at least 320"):
+        fitted(transitions=line_transitions(319))
+    fitted(transitions=line_transitions(320), max_steps=1)
+
+
+def test_an_interrupted_fit_leaves_the_model_as_it_was(monkeypatch):
+    model = fitted()
+    before = model.state_dict()
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("d3rlpy_mbo.components.ensemble.train_ensemble", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(line_transitions())
+    for name, values in before["network"].items():
+        assert torch.equal(values, model.state_dict()["network"][name])
+
+
+def test_a_loss_that_is_not_finite_is_a_diverged_error():
+    transitions = line_transitions()
+    with pytest.raises(mbo.DivergedError, match="learning_rate"):
+        fitted(transitions=transitions, learning_rate=1e30)
+
+
+def test_an_unfitted_model_refuses_to_predict():
+    fresh = line_transitions(2)
+    with pytest.raises(mbo.NotFittedError, match="not fitted"):
+        small_ensemble().create().predict(fresh.observations, fresh.actions, False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"n_elites": 4}, "n_elites"),
+        ({"direction": "backward"}, "direction"),
+        ({"weight_decays": [0.0]}, "weight_decays"),
+        ({"max_steps": 0}, "max_steps"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, words):
+    with pytest.raises(mbo.CompositionError, match=words):
+        small_ensemble(**settings)

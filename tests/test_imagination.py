@@ -1,0 +1,266 @@
+import dataclasses
+import pickle
+
+import d3rlpy
+import pytest
+import torch
+from toys import (
+    BeyondTermination,
+    ConstantPenalty,
+    LineDynamicsConfig,
+    line_dataset,
+    line_imagination,
+    small_ensemble,
+)
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.episodes import CompleteEpisode, CompleteTransitionPicker
+
+
+@pytest.fixture
+def dataset() -> d3rlpy.dataset.ReplayBuffer:
+    return line_dataset()
+
+
+def learned(direction: str = "reverse", **settings) -> mbo.Imagination:
+    settings.setdefault("dynamics", small_ensemble(direction))
+    settings.setdefault("rollout_batch_size", 100)
+    return mbo.ImaginationConfig(**settings).create()
+
+
+def test_models_never_see_a_zero_filled_next_observation():
+    ending = line_dataset(n_episodes=6, length=4, terminated=True)
+    imagination = line_imagination("reverse", ending, termination=mbo.NoTermination())
+    fitted_on = imagination.dynamics.fitted_on
+    assert len(fitted_on) == 6 * 3  # the terminal row of each episode is left out
+    torch.testing.assert_close(
+        fitted_on.next_observations, fitted_on.observations + fitted_on.actions
+    )
+
+
+def complete_dataset(terminated: bool) -> d3rlpy.dataset.ReplayBuffer:
+    """One episode: s = 0, 1, 2, then 3, with actions 1 +- nothing."""
+    episode = CompleteEpisode(
+        torch.arange(4.0).reshape(-1, 1).numpy(),
+        torch.tensor([[1.0], [1.0], [1.0]]).numpy() + 0.0,
+        torch.zeros(3, 1).numpy(),
+        terminated,
+    )
+    return d3rlpy.dataset.ReplayBuffer(
+        d3rlpy.dataset.InfiniteBuffer(),
+        episodes=[episode],
+        transition_picker=CompleteTransitionPicker(),
+        action_space=d3rlpy.ActionSpace.CONTINUOUS,
+        action_size=1,
+    )
+
+
+def test_reverse_rollouts_start_from_true_terminals_but_not_without_a_next_action():
+    for terminated, targets in ((True, [0, 1, 2]), (False, [0, 1])):
+        dataset = complete_dataset(terminated)
+        imagination = line_imagination(
+            "reverse", dataset, termination=mbo.NoTermination()
+        )
+        rows = imagination.start_rows(mbo.Transitions.from_dataset(dataset))
+        assert rows.tolist() == targets
+
+
+def test_reverse_rollouts_never_start_from_a_zero_filled_state():
+    ending = line_dataset(n_episodes=6, length=4, terminated=True)
+    imagination = line_imagination("reverse", ending, termination=mbo.NoTermination())
+    transitions = mbo.Transitions.from_dataset(ending)
+    rows = imagination.start_rows(transitions)
+    assert len(rows) == 18
+    assert not transitions.terminals[rows].any()
+
+
+def test_imagine_returns_rows_with_ids_for_every_rollout(dataset):
+    imagination = line_imagination("reverse", dataset, rollout_length=3)
+    imagination._rows_together = 4  # several chunks
+    imagined = imagination.imagine(dataset, 10)
+    assert imagined.rollout_ids.tolist() == [i for i in range(10) for _ in range(3)]
+
+
+def test_ratio_interval_and_length_must_make_sense():
+    for name, value in (
+        ("rollout_length", 0),
+        ("rollout_batch_size", 2.5),
+        ("rollout_interval", 0),
+        ("retained_refreshes", True),
+    ):
+        with pytest.raises(mbo.CompositionError, match=name):
+            mbo.ImaginationConfig(**{name: value})
+
+
+def test_a_learner_policy_with_reverse_dynamics_is_refused_before_any_training():
+    config = mbo.ImaginationConfig(
+        dynamics=LineDynamicsConfig(direction="reverse"),
+        rollout_policy=mbo.LearnerPolicyConfig(),
+    )
+    with pytest.raises(mbo.CompositionError, match="'learner'.*'forward'.*Uniform"):
+        config.create()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [mbo.UniformPolicyConfig(), mbo.BehaviorCloningPolicyConfig(n_steps=5)],
+)
+def test_saved_and_loaded_it_imagines_bit_for_bit_the_same(policy, dataset, tmp_path):
+    imagination = learned(
+        rollout_policy=policy,
+        termination=mbo.NoTermination(),
+        penalty=ConstantPenalty(0.25),
+    )
+    imagination.fit(dataset)
+    imagination.save(tmp_path / "x.mbo")
+    loaded = mbo.load_imagination(tmp_path / "x.mbo")
+    assert loaded.config == imagination.config
+    results = []
+    for each in (imagination, loaded):
+        torch.manual_seed(3)
+        results.append(each.imagine(dataset, 20))
+    for field in dataclasses.fields(mbo.Transitions):
+        first, second = (getattr(r, field.name) for r in results)
+        assert first is second is None or torch.equal(first, second)
+
+
+def test_a_file_records_the_distribution_and_version_of_every_component(
+    dataset, tmp_path
+):
+    imagination = learned(penalty=ConstantPenalty())
+    imagination.fit(dataset)
+    imagination.save(tmp_path / "x.mbo")
+    content = torch.load(tmp_path / "x.mbo", weights_only=True)
+    recorded = {part["type"]: part["distribution"] for part in content["components"]}
+    assert recorded["probabilistic_ensemble"] == "d3rlpy-mbo"
+    assert recorded["constant"] == "none (not installed)"
+    assert all("version" in part for part in content["components"])
+
+
+def test_a_file_with_a_component_that_is_not_here_names_what_it_was_saved_with(
+    dataset, tmp_path
+):
+    imagination = learned()
+    imagination.fit(dataset)
+    imagination.save(tmp_path / "x.mbo")
+    content = torch.load(tmp_path / "x.mbo", weights_only=True)
+    content["config"] = content["config"].replace("uniform", "uniforn")
+    content["components"].append(
+        {
+            "kind": "rollout_policy",
+            "type": "uniforn",
+            "distribution": "gone",
+            "version": "7",
+        }
+    )
+    torch.save(content, tmp_path / "x.mbo")
+    with pytest.raises(mbo.LoadError, match="Did you mean 'uniform'.*from gone 7"):
+        mbo.load_imagination(tmp_path / "x.mbo")
+
+
+class Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('a file ran code')",))
+
+
+def test_a_file_can_run_no_code(tmp_path):
+    with open(tmp_path / "bomb.mbo", "wb") as file:
+        pickle.dump(Bomb(), file)
+    torch.save({"format": Bomb()}, tmp_path / "bomb2.mbo")
+    for name in ("bomb.mbo", "bomb2.mbo"):
+        with pytest.raises(mbo.LoadError, match="no saved imagination"):
+            mbo.load_imagination(tmp_path / name)
+
+
+def test_corrupt_and_foreign_files_are_load_errors(dataset, tmp_path):
+    imagination = learned()
+    imagination.fit(dataset)
+    good = tmp_path / "good.mbo"
+    imagination.save(good)
+    cut = tmp_path / "cut.mbo"
+    cut.write_bytes(good.read_bytes()[:-200])
+    empty, text, foreign = (tmp_path / n for n in ("empty", "text", "foreign"))
+    empty.write_bytes(b"")
+    text.write_text("hello")
+    torch.save({"weights": torch.zeros(2)}, foreign)
+    for path in (cut, empty, text, foreign, tmp_path / "nowhere", tmp_path):
+        with pytest.raises(mbo.LoadError):
+            mbo.load_imagination(path)
+
+
+def test_a_state_that_does_not_fit_its_config_is_a_load_error(dataset, tmp_path):
+    imagination = learned()
+    imagination.fit(dataset)
+    imagination.save(tmp_path / "x.mbo")
+    content = torch.load(tmp_path / "x.mbo", weights_only=True)
+    del content["state"]["dynamics"]["network"]["weights.0"]
+    torch.save(content, tmp_path / "x.mbo")
+    with pytest.raises(mbo.LoadError, match="damaged"):
+        mbo.load_imagination(tmp_path / "x.mbo")
+
+
+def test_a_failing_save_leaves_the_old_file(dataset, tmp_path, monkeypatch):
+    imagination = learned()
+    imagination.fit(dataset)
+    imagination.save(tmp_path / "x.mbo")
+    before = (tmp_path / "x.mbo").read_bytes()
+
+    def fail(content, file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("torch.save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        imagination.save(tmp_path / "x.mbo")
+    assert (tmp_path / "x.mbo").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mbo"]
+
+
+def test_what_is_not_fitted_cannot_be_saved_or_imagine(dataset, tmp_path):
+    imagination = learned()
+    with pytest.raises(mbo.NotFittedError, match="Call fit"):
+        imagination.save(tmp_path / "x.mbo")
+    with pytest.raises(mbo.NotFittedError, match="load_imagination"):
+        imagination.imagine(dataset, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):
+    imagination = learned()
+    imagination.fit(dataset)
+
+    def interrupt(transitions):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(imagination.rollout_policy, "fit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        imagination.fit(dataset)
+    assert not imagination.fitted
+
+
+def test_a_bad_dataset_is_refused_before_anything_is_fitted():
+    dataset = line_dataset()
+    dataset.episodes[0].rewards[0] = float("nan")
+    imagination = line_imagination("reverse")
+    with pytest.raises(mbo.DatasetError, match="NaN"):
+        imagination.fit(dataset)
+    assert imagination.dynamics.n_rows_fitted is None
+
+
+def test_a_composition_survives_json():
+    config = mbo.ImaginationConfig(
+        dynamics=small_ensemble("reverse"),
+        termination=BeyondTermination(limit=7.0),
+        penalty=ConstantPenalty(2.0),
+        rollout_interval=10,
+    )
+    assert mbo.ImaginationConfig.deserialize(config.serialize()) == config
+
+
+def test_a_ring_that_stays_empty_is_an_error_that_suspects_the_termination(dataset):
+    imagination = line_imagination(
+        "reverse", dataset, termination=BeyondTermination(limit=-100.0)
+    )
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
+    with pytest.raises(mbo.DivergedError, match="termination"):
+        buffer.sample_transition_batch(4)

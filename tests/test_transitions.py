@@ -1,0 +1,147 @@
+import d3rlpy
+import numpy as np
+import pytest
+import torch
+from toys import line_dataset, line_episodes
+
+import d3rlpy_mbo as mbo
+
+
+def one_episode(terminated: bool) -> d3rlpy.dataset.ReplayBuffer:
+    episode = d3rlpy.dataset.Episode(
+        np.array([[0.0], [1.0], [3.0]], np.float32),
+        np.array([[1.5], [2.5], [4.5]], np.float32),
+        np.array([[10.0], [20.0], [30.0]], np.float32),
+        terminated,
+    )
+    return d3rlpy.dataset.create_infinite_replay_buffer([episode])
+
+
+def test_a_truncated_episode_of_d3rlpy_loses_its_last_row_only():
+    transitions = mbo.Transitions.from_dataset(one_episode(terminated=False))
+    assert transitions.observations.flatten().tolist() == [0, 1]
+    assert transitions.next_observations.flatten().tolist() == [1, 3]
+    assert transitions.next_actions.flatten().tolist() == [2.5, 4.5]
+    assert len(transitions.for_models()) == len(transitions.for_learners()) == 2
+
+
+def test_a_zero_filled_terminal_row_is_for_learners_but_never_for_models():
+    transitions = mbo.Transitions.from_dataset(one_episode(terminated=True))
+    assert transitions.terminals.flatten().tolist() == [0, 0, 1]
+    assert transitions.next_observations.flatten().tolist() == [1, 3, 0]
+    assert len(transitions.for_learners()) == 3
+    assert transitions.for_models().next_observations.flatten().tolist() == [1, 3]
+
+
+def test_rows_equal_those_that_d3rlpy_picks():
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(
+        line_episodes(3, 4, size=2) + line_episodes(3, 5, terminated=True, size=2)
+    )
+    ours = mbo.Transitions.from_dataset(dataset)
+    picker = d3rlpy.dataset.BasicTransitionPicker()
+    theirs = [picker(*dataset.buffer[i]) for i in range(dataset.transition_count)]
+    for name in ("observation", "action", "reward", "next_observation", "next_action"):
+        expected = np.stack([getattr(row, name) for row in theirs])
+        np.testing.assert_array_equal(getattr(ours, name + "s"), expected)
+
+
+def test_a_full_fifo_buffer_gives_only_the_transitions_still_in_it():
+    episodes = line_episodes(4, 6, terminated=True)
+    dataset = d3rlpy.dataset.create_fifo_replay_buffer(limit=10, episodes=episodes)
+    ours = mbo.Transitions.from_dataset(dataset)
+    expected = np.concatenate([episodes[2].observations[2:], episodes[3].observations])
+    np.testing.assert_array_equal(ours.observations, expected)
+
+
+def test_from_arrays_without_next_actions_is_for_models_but_not_for_learners():
+    rows = np.zeros((4, 2)), np.zeros((4, 1)), np.zeros(4), np.zeros((4, 2))
+    transitions = mbo.Transitions.from_arrays(*rows, np.array([0, 0, 0, 1]))
+    assert len(transitions.for_models()) == 4
+    assert len(transitions.for_learners()) == 1
+
+
+@pytest.mark.parametrize("column", ["observations", "actions", "rewards"])
+def test_values_that_are_not_finite_are_refused_by_column_and_count(column):
+    episode = line_episodes(1, 6, size=2)[0]
+    getattr(episode, column)[2:4, 0] = np.nan
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer([episode])
+    with pytest.raises(
+        mbo.DatasetError, match=rf"{column} has 2 NaN .* \[0\] .* row 2"
+    ):
+        mbo.Transitions.from_dataset(dataset)
+
+
+def test_an_infinite_reward_in_plain_arrays_is_refused():
+    with pytest.raises(mbo.DatasetError, match="rewards has 1 NaN or infinite"):
+        mbo.Transitions.from_arrays([[0.0]], [[0.0]], [np.inf], [[0.0]], [0])
+
+
+def test_images_tuples_and_discrete_actions_are_refused_by_name():
+    image = d3rlpy.dataset.Episode(
+        np.zeros((3, 1, 8, 8), np.uint8),
+        np.zeros((3, 1), np.float32),
+        np.zeros((3, 1), np.float32),
+        False,
+    )
+    pair = d3rlpy.dataset.Episode(
+        [np.zeros((3, 2), np.float32), np.zeros((3, 1), np.float32)],
+        np.zeros((3, 1), np.float32),
+        np.zeros((3, 1), np.float32),
+        False,
+    )
+    discrete = d3rlpy.dataset.Episode(
+        np.zeros((3, 2), np.float32),
+        np.zeros((3, 1), np.int32),
+        np.zeros((3, 1), np.float32),
+        False,
+    )
+    for episode, words in ((image, "images"), (pair, "Tuple"), (discrete, "Discrete")):
+        dataset = d3rlpy.dataset.create_infinite_replay_buffer([episode])
+        with pytest.raises(mbo.DatasetError, match=words):
+            mbo.Transitions.from_dataset(dataset)
+
+
+@pytest.mark.parametrize(
+    "picker",
+    [
+        d3rlpy.dataset.MultiStepTransitionPicker(3, 0.99),
+        d3rlpy.dataset.FrameStackTransitionPicker(2),
+        d3rlpy.dataset.SparseRewardTransitionPicker(0.0),
+    ],
+)
+def test_other_transition_pickers_are_refused_by_name(picker):
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(
+        line_episodes(1, 5), transition_picker=picker
+    )
+    with pytest.raises(mbo.DatasetError, match=type(picker).__name__):
+        mbo.Transitions.from_dataset(dataset)
+
+
+def test_shapes_that_do_not_fit_are_refused_by_column():
+    with pytest.raises(mbo.DatasetError, match=r"next_observations has shape \(2, 3\)"):
+        mbo.Transitions.from_arrays(
+            np.zeros((2, 2)),
+            np.zeros((2, 1)),
+            np.zeros(2),
+            np.zeros((2, 3)),
+            np.zeros(2),
+        )
+
+
+def test_action_range_maps_to_the_unit_box_and_back_also_for_a_constant_dimension():
+    actions = torch.tensor([[0.0, 5.0], [2.0, 5.0], [1.0, 5.0]])
+    transitions = line_with_actions(actions)
+    unit = transitions.action_range().to_unit(actions)
+    assert unit.tolist() == [[-1, 0], [1, 0], [0, 0]]
+    assert transitions.action_range().from_unit(unit).tolist() == actions.tolist()
+
+
+def line_with_actions(actions: torch.Tensor) -> mbo.Transitions:
+    zeros = np.zeros((len(actions), 1))
+    return mbo.Transitions.from_arrays(zeros, actions.numpy(), zeros, zeros, zeros)
+
+
+def test_an_empty_dataset_is_refused():
+    dataset = line_dataset(1, 1)  # one truncated row has no next observation
+    with pytest.raises(mbo.DatasetError, match="no transitions"):
+        mbo.Transitions.from_dataset(dataset)
