@@ -57,9 +57,21 @@ def _summary(component: type[Component]) -> str:
 @click.option("--steps", "n_steps", default=1_000_000, show_default=True, type=int)
 @click.option("--seed", default=0, show_default=True, type=int)
 @click.option("--id", "dataset_id", help="Minari id; by default named after the task.")
+@click.option(
+    "--reference-episodes",
+    default=1000,
+    show_default=True,
+    type=int,
+    help="Episodes behind each reference score.",
+)
 @click.option("--force", is_flag=True, help="Replace a dataset of that id.")
 def collect(
-    task: str, n_steps: int, seed: int, dataset_id: Optional[str], force: bool
+    task: str,
+    n_steps: int,
+    seed: int,
+    dataset_id: Optional[str],
+    reference_episodes: int,
+    force: bool,
 ) -> None:
     """Collect TASK as a local Minari dataset.
 
@@ -68,7 +80,12 @@ def collect(
     from .tasks.pointmaze import collect_pointmaze  # simulators are optional extras
 
     written = collect_pointmaze(
-        task, n_steps=n_steps, seed=seed, dataset_id=dataset_id, force=force
+        task,
+        n_steps=n_steps,
+        seed=seed,
+        dataset_id=dataset_id,
+        force=force,
+        n_reference_episodes=reference_episodes,
     )
     click.echo(f"Wrote {written}: {n_steps:,} transitions.")
 

@@ -67,32 +67,44 @@ def apply_settings(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
         UnknownComponentError: There is no such field or type; names the nearest.
         CompositionError: A value of another type than the field's.
     """
+    encoded = config.serialize_to_dict()
     for path, value in sorted(settings.items(), key=lambda item: item[0].count(".")):
-        encoded = config.serialize_to_dict()
-        _set(encoded, path, value)
-        try:
-            config = type(config).deserialize_from_dict(encoded)
-        except D3RLPyMBOError:
-            raise
-        except Exception as error:
-            raise UnknownComponentError(
-                f"{path} = {value!r} cannot be used: {error!r}. A component or factory "
-                'is set by its name, or as {"type": name, "params": {...}}.'
-            ) from error
-    return config
+        *parents, name = path.split(".")
+        where = encoded
+        for parent in parents:
+            where = _parameters(_field(where, parent, path))
+        current = _field(where, name, path)
+        typed = current is None or (isinstance(current, Mapping) and "type" in current)
+        if typed and isinstance(value, str):
+            where[name] = {"type": value, "params": {}}
+            chosen = _decode(config, encoded, path, value)
+            for step in (*parents, name):
+                chosen = getattr(chosen, step)
+            where[name]["params"] = _defaults(chosen)
+        else:
+            _check_type(path, current, value)
+            where[name] = value
+    return _decode(config, encoded, ", ".join(settings), "as given")
 
 
-def _set(encoded: dict[str, Any], path: str, value: Any) -> None:
-    *parents, name = path.split(".")
-    where = encoded
-    for parent in parents:
-        where = _parameters(_field(where, parent, path))
-    current = _field(where, name, path)
-    typed = current is None or (isinstance(current, Mapping) and "type" in current)
-    if typed and isinstance(value, str):
-        value = {"type": value, "params": {}}
-    _check_type(path, current, value)
-    where[name] = value
+def _decode(config: TConfig, encoded: dict[str, Any], path: str, value: Any) -> TConfig:
+    try:
+        return type(config).deserialize_from_dict(encoded)
+    except D3RLPyMBOError:
+        raise
+    except Exception as error:
+        raise UnknownComponentError(
+            f"{path} = {value!r} cannot be used: {error!r}. A component or factory is set "
+            'by its name, or as {"type": name, "params": {...}}.'
+        ) from error
+
+
+def _defaults(chosen: Any) -> dict[str, Any]:
+    try:
+        defaults: dict[str, Any] = chosen.serialize_to_dict()
+    except AttributeError:  # d3rlpy's scalers cannot be written before they are fitted
+        return {}
+    return defaults
 
 
 def _field(where: dict[str, Any], name: str, path: str) -> Any:

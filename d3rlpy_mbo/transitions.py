@@ -212,7 +212,7 @@ class Transitions:
 
 
 def _float32(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    return np.array(values, dtype=np.float32)
+    return np.asarray(values).astype(np.float32)  # a copy
 
 
 def _column(values: npt.ArrayLike) -> npt.NDArray[np.float32]:

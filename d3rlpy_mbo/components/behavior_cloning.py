@@ -7,6 +7,7 @@ import torch
 from d3rlpy.base import DeviceArg
 from d3rlpy.models.builders import create_normal_policy
 from d3rlpy.models.encoders import VectorEncoderFactory
+from d3rlpy.models.torch.distributions import SquashedGaussianDistribution
 from d3rlpy.models.torch.policies import (
     NormalPolicy,
     build_squashed_gaussian_distribution,
@@ -14,9 +15,18 @@ from d3rlpy.models.torch.policies import (
 
 from ..learners import Learner
 from ..transitions import ActionRange, Transitions
+from .gaussian_networks import Standardizer
 from .rollout_policies import RolloutPolicy, RolloutPolicyConfig
 
 __all__ = ["BehaviorCloningPolicy", "BehaviorCloningPolicyConfig"]
+
+# Ours: without it the likelihood of near-deterministic actions has no bound, and
+# neither have its gradients.
+_MIN_LOG_STD = -5.0
+
+# Ours: the least and greatest action of the data lie at -0.99 and 0.99, so that their
+# pre-images under tanh are finite. Clipped controllers often take them.
+_MARGIN = 0.99
 
 
 @dataclasses.dataclass()
@@ -54,6 +64,7 @@ class BehaviorCloningPolicy(RolloutPolicy):
 
     config: BehaviorCloningPolicyConfig
     _policy: Optional[NormalPolicy] = None
+    _inputs: Standardizer
     _range: ActionRange
 
     @property
@@ -66,6 +77,7 @@ class BehaviorCloningPolicy(RolloutPolicy):
             (observation_size,),
             action_size,
             VectorEncoderFactory(self.config.hidden_units),
+            min_logstd=_MIN_LOG_STD,
             device=self.device,
             enable_ddp=False,
         )
@@ -74,7 +86,8 @@ class BehaviorCloningPolicy(RolloutPolicy):
         """Minimises the negative log-likelihood of the dataset's actions."""
         action_range = transitions.action_range()
         given = transitions.given_observations(self.direction)
-        actions = action_range.to_unit(transitions.actions)
+        actions = _MARGIN * action_range.to_unit(transitions.actions)
+        inputs = Standardizer.fit(given)
         policy = self._build(transitions.observation_size, transitions.action_size)
 
         def loss(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
@@ -85,12 +98,13 @@ class BehaviorCloningPolicy(RolloutPolicy):
             "behavior_cloning_loss": self.fit_by_gradient(
                 torch.optim.Adam(policy.parameters(), lr=self.config.learning_rate),
                 loss,
-                (given, actions),
+                (inputs.standardize(given), actions),
                 n_steps=self.config.n_steps,
                 batch_size=self.config.batch_size,
                 description="Cloning behavior",
             )
         }
+        self._inputs = inputs.to(self.device)
         self._range = action_range.to(self.device)
         self._policy = policy
 
@@ -99,31 +113,37 @@ class BehaviorCloningPolicy(RolloutPolicy):
         self, observations: torch.Tensor, learner: Optional[Learner]
     ) -> torch.Tensor:
         """See `RolloutPolicy.sample_action`."""
-        self.check_fitted()
-        assert self._policy is not None
-        distribution = build_squashed_gaussian_distribution(self._policy(observations))
-        return self._range.from_unit(distribution.sample())
+        unit = self._distribution(observations).sample() / _MARGIN
+        return self._range.from_unit(unit)
 
     def log_prob(
         self, observations: torch.Tensor, actions: torch.Tensor
     ) -> torch.Tensor:
-        """Returns (B, 1) log-likelihoods of actions scaled to [-1, 1]."""
+        """Returns (B, 1) log-likelihoods of actions scaled to [-0.99, 0.99]."""
+        distribution = self._distribution(observations)
+        return distribution.log_prob(_MARGIN * self._range.to_unit(actions))
+
+    def _distribution(self, observations: torch.Tensor) -> SquashedGaussianDistribution:
         self.check_fitted()
         assert self._policy is not None
-        distribution = build_squashed_gaussian_distribution(self._policy(observations))
-        return distribution.log_prob(self._range.to_unit(actions))
+        output = self._policy(self._inputs.standardize(observations))
+        return build_squashed_gaussian_distribution(output)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the network, its sizes, and the range."""
+        """Returns the network and the scaling around it."""
         self.check_fitted()
         assert self._policy is not None
         weights = {k: v.cpu() for k, v in self._policy.state_dict().items()}
-        return {"policy": weights, "range": self._range.state_dict()}
+        return {
+            "policy": weights,
+            "inputs": self._inputs.state_dict(),
+            "range": self._range.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over a fitted policy of the same config."""
         self._range = ActionRange(**state["range"]).to(self.device)
-        first = next(v for v in state["policy"].values() if v.ndim == 2)
-        policy = self._build(first.shape[1], len(self._range.low))
+        self._inputs = Standardizer(**state["inputs"]).to(self.device)
+        policy = self._build(len(self._inputs.mean), len(self._range.low))
         policy.load_state_dict(state["policy"])
         self._policy = policy

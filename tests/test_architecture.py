@@ -1,0 +1,44 @@
+"""Imports point one way, plugins are strangers, core knows none of them by name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import d3rlpy_mbo as mbo
+
+ROOT = Path(__file__).parent.parent
+PLUGINS = sorted(path for path in (ROOT / "plugins").iterdir() if path.is_dir())
+CORE = sorted((ROOT / "d3rlpy_mbo").rglob("*.py"))
+
+
+def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    tree = ast.parse(path.read_text())
+    return [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+
+
+@pytest.mark.parametrize(
+    "path", [p for folder in PLUGINS for p in folder.glob("*.py")], ids=lambda p: p.name
+)
+def test_plugins_use_only_public_names_of_the_core_and_never_each_other(path):
+    for node in imports(path):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level > 0 or not (node.module or "").startswith("d3rlpy_mbo")
+        else:
+            for alias in node.names:
+                assert not alias.name.startswith("d3rlpy_mbo.")
+                assert alias.name == "d3rlpy_mbo" or "d3rlpy_mbo_" not in alias.name
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert node.value.id != "mbo" or node.attr in mbo.__all__
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: p.name)
+def test_the_core_knows_no_plugin_by_name(path):
+    for folder in PLUGINS:
+        assert folder.name not in path.read_text()
+
+
+def test_the_core_reads_learners_in_one_module_only():
+    readers = [p.name for p in CORE if ".impl" in p.read_text()]
+    assert readers == ["learners.py"]

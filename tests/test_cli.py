@@ -1,0 +1,207 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("gymnasium_robotics")
+
+from d3rlpy_mbo.cli import main  # noqa: E402
+from d3rlpy_mbo.tasks.pointmaze import collect_pointmaze  # noqa: E402
+
+SMALL = [
+    "--set", "learner.batch_size=16",
+    "--n-steps", "4", "--n-steps-per-epoch", "2", "--n-trials", "1",
+]  # fmt: skip
+ROMI = [
+    "--imagination", "romi",
+    "--set", "imagination.rollout_policy=uniform",
+    "--set", "imagination.rollout_batch_size=50",
+    "--set", "imagination.dynamics.n_models=2",
+    "--set", "imagination.dynamics.n_elites=1",
+    "--set", "imagination.dynamics.hidden_units=[16]",
+    "--set", "imagination.dynamics.weight_decays=[0, 0]",
+    "--set", "imagination.dynamics.max_steps=5",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A folder with a small dataset in ``minari``."""
+    root = tmp_path_factory.mktemp("cli")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+        collect_pointmaze("pointmaze-umaze-sparse", n_steps=700, n_reference_episodes=2)
+    return root
+
+
+@pytest.fixture
+def invoke(root, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+    monkeypatch.chdir(root)
+
+    def run(*arguments):
+        return CliRunner().invoke(main, [str(a) for a in arguments])
+
+    return run
+
+
+def train(invoke, out, *arguments, learner="td3_plus_bc", dataset=None):
+    dataset = dataset or "pointmaze/umaze-sparse-v0"
+    return invoke(
+        "train",
+        "--dataset",
+        dataset,
+        "--learner",
+        learner,
+        "--out",
+        out,
+        *SMALL,
+        *arguments,
+    )
+
+
+def test_train_writes_everything_needed_to_run_it_again(invoke, tmp_path):
+    result = train(invoke, tmp_path / "run", *ROMI, "--seed", 3)
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert [e["step"] for e in written["evaluations"]] == [2, 4]
+    low, high = written["reference_scores"]
+    for evaluation in written["evaluations"]:
+        score = 100 * (evaluation["return"] - low) / (high - low)
+        assert evaluation["normalized_score"] == pytest.approx(score)
+    assert written["experiment"]["seed"] == 3
+    assert written["learner"]["params"]["batch_size"] == 16
+    assert written["imagination"]["params"]["rollout_policy"]["type"] == "uniform"
+    assert written["versions"]["d3rlpy"].startswith("2.8")
+    assert written["seconds"] > 0
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "result.json", "learner.d3", "imagination.mbo", "logs",
+    }  # fmt: skip
+
+
+def test_train_with_the_same_seed_gives_the_same_result_evaluation_included(
+    invoke, tmp_path
+):
+    written = []
+    for name in ("a", "b"):
+        train(invoke, tmp_path / name, *ROMI)
+        result = json.loads((tmp_path / name / "result.json").read_text())
+        for metrics in result["metrics"]:
+            for key in [key for key in metrics if key.startswith("time_")]:
+                del metrics[key]
+        written.append((result["evaluations"], result["metrics"]))
+    assert written[0] == written[1]
+
+
+def test_imagination_none_is_the_algorithm_alone(invoke, tmp_path):
+    result = train(invoke, tmp_path / "run", "--imagination", "none", learner="iql")
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["imagination"] is None
+    assert not (tmp_path / "run" / "imagination.mbo").exists()
+
+
+def test_a_taken_output_folder_is_kept_without_force_and_replaced_with_it(
+    invoke, tmp_path
+):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "result.json").write_text("old")
+    (out / "notes.txt").write_text("mine")
+    result = train(invoke, out, "--imagination", "none")
+    assert result.exit_code == 1
+    assert "--force" in result.output
+    assert (out / "result.json").read_text() == "old"
+    assert train(invoke, out, "--imagination", "none", "--force").exit_code == 0
+    assert json.loads((out / "result.json").read_text())["evaluations"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--imagination", "romy"], "'romi'"),
+        (["--imagination", "none", "--set", "learner.bach_size=1"], "'batch_size'"),
+        (
+            ["--imagination", "romi", "--set", "imagination.rolout_length=1"],
+            "rollout_length",
+        ),
+        (["--imagination", "none", "--set", "imagination.rollout_length=1"], "none"),
+        (["--imagination", "none", "--set", "gamma=1"], "--set"),
+        (["--imagination", "none", "--n-steps", "3"], "whole number of epochs"),
+    ],
+)
+def test_wrong_names_and_keys_are_refused_and_nothing_is_written(
+    invoke, tmp_path, arguments, words
+):
+    result = train(invoke, tmp_path / "run", *arguments)
+    assert result.exit_code == 1
+    assert words in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_learner_or_dataset_is_refused_with_the_nearest(
+    invoke, tmp_path, monkeypatch
+):
+    def unreachable(*arguments, **options):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("minari.storage.hosting.download_dataset", unreachable)
+    result = train(invoke, tmp_path / "run", "--imagination", "none", learner="td3_bc")
+    assert "Did you mean 'td3_plus_bc'" in result.output
+    result = train(
+        invoke,
+        tmp_path / "run",
+        "--imagination",
+        "none",
+        dataset="pointmaze/umaze-spars-v0",
+    )
+    assert "pointmaze/umaze-sparse-v0" in result.output
+    assert result.exit_code == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_cal_ql_is_refused_before_anything_is_written(invoke, tmp_path):
+    result = train(invoke, tmp_path / "run", *ROMI, learner="cal_ql")
+    assert "returns-to-go" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_collect_writes_a_dataset_once_and_names_the_nearest_task(invoke, root):
+    arguments = [
+        "collect",
+        "pointmaze-umaze-dense",
+        "--steps",
+        320,
+        "--id",
+        "mine/small-v0",
+    ]
+    result = invoke(*arguments, "--reference-episodes", 1)
+    assert result.exit_code == 0, result.output
+    again = invoke(*arguments, "--reference-episodes", 1)
+    assert again.exit_code == 1
+    assert "force" in again.output
+    unknown = invoke("collect", "pointmaze-umaze-spars")
+    assert "pointmaze-umaze-sparse" in unknown.output
+
+
+def test_plugins_lists_what_each_distribution_provides(invoke):
+    result = invoke("plugins")
+    assert result.exit_code == 0
+    assert "d3rlpy-mbo" in result.output
+    assert "imagination romi" in result.output
+    assert "rollout_policy cvae" in result.output
+
+
+def test_plugins_exits_with_one_and_shows_the_plugin_that_failed(invoke, monkeypatch):
+    from d3rlpy_mbo import discovery
+    from d3rlpy_mbo.discovery import Plugin, Registry
+
+    broken = Plugin("theirs", "1.2", "odd", error=ValueError("no such thing"))
+    monkeypatch.setattr(discovery, "registry", lambda: Registry([broken]))
+    result = invoke("plugins")
+    assert result.exit_code == 1
+    assert "theirs 1.2" in result.output
+    assert "no such thing" in result.output

@@ -1,0 +1,119 @@
+import json
+
+import d3rlpy
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from toys import QUIET, line_dataset, line_imagination, small_learner
+
+import d3rlpy_mbo as mbo
+
+
+class Line(gymnasium.Env):
+    """s' = s + a from a random start; the return tells starts apart."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = self.np_random.uniform(-5, 5, 1).astype(np.float32)
+        self.steps = 0
+        return self.state, {}
+
+    def step(self, action):
+        self.steps += 1
+        self.state = (self.state + action).astype(np.float32)
+        return self.state, float(self.state[0]), False, self.steps == 3, {}
+
+
+def run(imaginations, **settings) -> list[tuple[int, dict[str, float]]]:
+    d3rlpy.seed(7)
+    dataset = line_dataset(n_episodes=5)
+    learner = small_learner("td3_plus_bc")
+    settings = {"n_steps_per_epoch": 2, **QUIET, **settings}
+    return mbo.fit(learner, dataset, imaginations, 4, **settings)
+
+
+def test_it_fits_what_is_not_fitted_and_evaluates_each_epoch():
+    imagination = line_imagination("reverse")
+    results = run(imagination, env=Line(), n_trials=2)
+    assert imagination.fitted
+    assert [epoch for epoch, _ in results] == [1, 2]
+    assert all("environment" in metrics for _, metrics in results)
+    assert all("custom_reward_mean" in metrics for _, metrics in results)
+
+
+def test_it_does_not_fit_again_what_is_fitted():
+    imagination = line_imagination("reverse", line_dataset())
+    imagination.dynamics.fit = None
+    run(imagination)
+
+
+def test_same_seed_same_result_evaluation_included():
+    metrics = [run(line_imagination("reverse"), env=Line())[-1][1] for _ in range(2)]
+    for each in metrics:
+        for name in [name for name in each if name.startswith("time_")]:
+            del each[name]
+    assert metrics[0] == metrics[1]
+
+
+def test_the_evaluations_starts_depend_on_the_seed_alone_not_on_what_is_imagined():
+    starts = []
+
+    class Watched(Line):
+        def reset(self, *, seed=None, options=None):
+            observation, info = super().reset(seed=seed)
+            starts.append(float(observation[0]))
+            return observation, info
+
+    run([], env=Watched())
+    alone = starts.copy()
+    starts.clear()
+    run(line_imagination("reverse"), env=Watched())
+    assert starts == alone
+
+
+def test_several_imaginations_and_none_are_accepted():
+    run([line_imagination(d) for d in ("reverse", "forward")], real_ratio=0.5)
+    metrics = run([])[-1][1]
+    assert metrics["imagined_share"] == 0.0
+
+
+@pytest.mark.parametrize(("n_steps", "per_epoch"), [(5, 2), (0, 1), (4, 0)])
+def test_steps_that_d3rlpy_would_leave_out_silently_are_refused(n_steps, per_epoch):
+    learner = small_learner("td3_plus_bc")
+    with pytest.raises(mbo.CompositionError, match="whole number of epochs"):
+        mbo.fit(
+            learner, line_dataset(), [], n_steps, n_steps_per_epoch=per_epoch, **QUIET
+        )
+    assert learner.impl is None
+
+
+def test_fewer_steps_than_an_epoch_are_one_epoch():
+    learner = small_learner("td3_plus_bc")
+    results = mbo.fit(learner, line_dataset(), [], 3, **QUIET)
+    assert [epoch for epoch, _ in results] == [1]
+    assert learner.grad_step == 3
+
+
+def test_the_imaginations_config_is_written_beside_the_learners(tmp_path):
+    imagination = line_imagination("reverse")
+    run(
+        imagination,
+        logger_adapter=d3rlpy.logging.FileAdapterFactory(root_dir=str(tmp_path)),
+        experiment_name="logs",
+        with_timestamp=False,
+    )
+    params = json.loads((tmp_path / "logs" / "params.json").read_text())
+    assert params["imaginations"][0]["params"]["dynamics"]["type"] == "line"
+    loaded = d3rlpy.algos.TD3PlusBC.from_json(str(tmp_path / "logs" / "params.json"))
+    assert loaded.impl is not None
+
+
+def test_a_learner_that_cannot_train_is_refused_before_anything_is_fitted():
+    imagination = line_imagination("reverse")
+    with pytest.raises(mbo.CompositionError, match="returns-to-go"):
+        mbo.fit(small_learner("cal_ql"), line_dataset(), imagination, 2, **QUIET)
+    assert not imagination.fitted
