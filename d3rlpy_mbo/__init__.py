@@ -1,7 +1,9 @@
 """Model-based offline reinforcement learning for d3rlpy: the public names."""
 
-from . import _gym_notice  # noqa: F401  # before anything imports d3rlpy
-from . import metrics
+from . import (
+    _gym_notice,  # noqa: F401  # before anything imports d3rlpy
+    metrics,
+)
 from ._version import __version__
 from .components.behavior_cloning import BehaviorCloningPolicyConfig
 from .components.dynamics import Dynamics, DynamicsConfig, Prediction

@@ -7,8 +7,13 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Iterable, Iterator
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import (
+    EntryPoint,
+    PackageNotFoundError,
+    entry_points,
+    packages_distributions,
+    version,
+)
 from typing import TYPE_CHECKING, Any, Optional, cast
 
 import pluggy

@@ -6,8 +6,8 @@ from click.testing import CliRunner
 
 pytest.importorskip("gymnasium_robotics")
 
-from d3rlpy_mbo.cli import main  # noqa: E402
-from d3rlpy_mbo.tasks.pointmaze import collect_pointmaze  # noqa: E402
+from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.tasks.pointmaze import collect_pointmaze
 
 SMALL = [
     "--set", "learner.batch_size=16",

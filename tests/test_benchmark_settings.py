@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from d3rlpy_mbo import get_component
+from d3rlpy_mbo.experiment import learner_configs
+from d3rlpy_mbo.settings import apply_settings
+
+FOLDER = Path(__file__).parent.parent / "benchmarks" / "settings"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_setting_is_a_field_with_a_value_of_its_type(path):
+    settings = tomllib.loads(path.read_text())
+    base = apply_settings(
+        get_component("imagination", path.stem)(), settings["imagination"]
+    )
+    for environment in settings["environment"].values():
+        apply_settings(base, environment).create()
+    for name, learner in settings["learner"].items():
+        apply_settings(learner_configs()[name](), learner).create()
+
+
+def test_romis_table_6_is_complete():
+    settings = tomllib.loads((FOLDER / "romi.toml").read_text())
+    ratios = {name: row["real_ratio"] for name, row in settings["environment"].items()}
+    assert len(ratios) == 9
+    assert ratios["maze2d-umaze"] == pytest.approx(1 - 0.7)
+    assert ratios["maze2d-large"] == pytest.approx(1 - 0.3)

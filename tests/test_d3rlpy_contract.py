@@ -1,0 +1,137 @@
+"""What we lean on in d3rlpy beyond its documentation. A new version is read here first."""
+
+import inspect
+
+import d3rlpy
+import numpy as np
+import pytest
+import torch
+from d3rlpy.dataset import ReplayBufferBase, TransitionMiniBatch
+from d3rlpy.metrics.utility import evaluate_qlearning_with_environment
+from d3rlpy.models.builders import create_normal_policy
+from d3rlpy.models.encoders import VectorEncoderFactory
+from d3rlpy.models.torch.policies import build_squashed_gaussian_distribution
+from toys import QUIET, line_dataset, small_learner
+
+import d3rlpy_mbo as mbo
+
+
+def test_the_pinned_version_is_installed():
+    assert d3rlpy.__version__.startswith("2.8.")
+
+
+def test_the_seam_implements_every_abstract_method_of_the_buffer():
+    assert not getattr(mbo.ImaginedReplayBuffer, "__abstractmethods__", None)
+    for name in ReplayBufferBase.__abstractmethods__:
+        assert name in vars(mbo.ImaginedReplayBuffer), name
+
+
+def test_fit_draws_one_batch_for_each_step_before_the_update():
+    dataset = line_dataset()
+    learner = small_learner("td3_plus_bc")
+    seen = []
+
+    class Watched(mbo.ImaginedReplayBuffer):
+        def sample_transition_batch(self, batch_size):
+            seen.append((learner.grad_step, learner.impl is not None))
+            return super().sample_transition_batch(batch_size)
+
+    learner.fit(Watched(dataset, []), n_steps=4, n_steps_per_epoch=2, **QUIET)
+    assert seen == [(0, True), (1, True), (2, True), (3, True)]
+
+
+def test_an_unbuilt_learner_asks_for_one_transition_to_learn_the_shapes():
+    source = inspect.getsource(d3rlpy.algos.QLearningAlgoBase.fitter)
+    assert "dataset.sample_transition()" in source
+
+
+def test_a_mini_batch_has_these_columns_and_accepts_views():
+    names = [f for f in TransitionMiniBatch.__dataclass_fields__]
+    assert names == [
+        "observations", "actions", "rewards", "next_observations", "next_actions",
+        "terminals", "intervals", "transitions",
+    ]  # fmt: skip
+    rows = np.zeros((4, 6), np.float32)
+    batch = TransitionMiniBatch(
+        **{name: rows[:, i : i + 1] for i, name in enumerate(names[:6])},
+        intervals=np.ones((4, 1), np.float32),
+        transitions=[],
+    )
+    assert len(batch) == 4
+
+
+def test_only_learners_that_need_returns_to_go_look_at_a_batchs_transitions():
+    assert small_learner("cal_ql").need_returns_to_go
+    assert not small_learner("cql").need_returns_to_go
+
+
+def test_grad_step_counts_updates_and_can_be_set_back():
+    learner = small_learner("td3_plus_bc")
+    learner.fit(line_dataset(), n_steps=3, n_steps_per_epoch=3, **QUIET)
+    assert learner.grad_step == 3
+    learner.set_grad_step(0)
+    assert learner.grad_step == 0
+
+
+def test_a_truncated_episode_loses_its_last_row_and_a_terminal_is_zero_filled():
+    episode = d3rlpy.dataset.Episode(
+        np.ones((3, 2), np.float32), np.full((3, 1), 0.5, np.float32),
+        np.ones((3, 1), np.float32), True,
+    )  # fmt: skip
+    picker = d3rlpy.dataset.BasicTransitionPicker()
+    assert episode.transition_count == 3
+    assert picker(episode, 2).next_observation.tolist() == [0, 0]
+    assert picker(episode, 2).next_action.tolist() == [0]
+
+
+def test_evaluation_seeds_nothing_by_itself_and_seed_env_resets_with_a_seed():
+    assert "seed" not in inspect.getsource(evaluate_qlearning_with_environment)
+    seeds = []
+
+    class Env:
+        def reset(self, seed=None):
+            seeds.append(seed)
+
+    d3rlpy.envs.seed_env(Env(), 5)
+    assert seeds == [5]
+
+
+def test_a_logger_adapters_write_params_can_be_wrapped(tmp_path):
+    factory = d3rlpy.logging.FileAdapterFactory(root_dir=str(tmp_path))
+    adapter = factory.create(small_learner("td3"), "name", 1)
+    calls = []
+    adapter.write_params = calls.append
+    adapter.write_params({"a": 1})
+    assert calls == [{"a": 1}]
+
+
+def test_the_file_logger_makes_a_file_of_a_metrics_name(tmp_path):
+    factory = d3rlpy.logging.FileAdapterFactory(root_dir=str(tmp_path))
+    adapter = factory.create(small_learner("td3"), "name", 1)
+    with pytest.raises(FileNotFoundError):
+        adapter.write_metric(0, 0, "a/b", 1.0)
+
+
+def test_a_tanh_gaussian_policy_has_a_likelihood_with_its_jacobian():
+    policy = create_normal_policy(
+        (2,),
+        1,
+        VectorEncoderFactory([8]),
+        min_logstd=-5.0,
+        device="cpu:0",
+        enable_ddp=False,
+    )
+    distribution = build_squashed_gaussian_distribution(policy(torch.zeros(1, 2)))
+    unit = torch.linspace(-0.9999, 0.9999, 20001).reshape(-1, 1)
+    with torch.no_grad():
+        density = distribution.log_prob(unit).exp()
+    assert float(torch.trapezoid(density[:, 0], unit[:, 0])) == pytest.approx(
+        1, abs=0.01
+    )
+
+
+def test_seed_reaches_numpy_and_torch():
+    d3rlpy.seed(3)
+    first = np.random.random(), torch.rand(1).item()
+    d3rlpy.seed(3)
+    assert first == (np.random.random(), torch.rand(1).item())

@@ -1,0 +1,92 @@
+"""Freezes public signatures; `python tests/test_public_api.py` writes them anew."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import d3rlpy_mbo_romi
+import pytest
+
+import d3rlpy_mbo as mbo
+
+FROZEN = Path(__file__).with_name("public_api.txt")
+MODULES = {
+    "d3rlpy_mbo": mbo,
+    "d3rlpy_mbo.metrics": mbo.metrics,
+    "d3rlpy_mbo_romi": d3rlpy_mbo_romi,
+}
+
+
+def signature(value: Any) -> str:
+    """Names, kinds and defaults; annotations are mypy's business."""
+    parameters = []
+    for parameter in inspect.signature(value).parameters.values():
+        default = parameter.default
+        if default is not parameter.empty and "factory" in repr(default).lower():
+            parameter = parameter.replace(default="<factory>")
+        parameters.append(parameter.replace(annotation=parameter.empty))
+    return str(inspect.Signature(parameters)).replace("'<factory>'", "<factory>")
+
+
+def describe(name: str, value: Any) -> Iterator[str]:
+    if inspect.ismodule(value) or isinstance(value, str):
+        yield name
+        return
+    if not inspect.isclass(value):
+        yield f"{name}{signature(value)}"
+        return
+    bases = ", ".join(b.__name__ for b in value.__bases__)
+    if issubclass(value, Exception):
+        yield f"{name}({bases})"
+        return
+    yield f"{name}{signature(value)} <- {bases}"
+    members = {}
+    for base in reversed(value.__mro__):  # inherited from a base that is not public
+        if base is value or base.__name__ == "LearnedComponent":
+            members.update(vars(base))
+    for member, attribute in sorted(members.items()):
+        if member.startswith("_") and member != "__call__":
+            continue
+        raw = getattr(attribute, "__func__", attribute)
+        if inspect.isfunction(raw):
+            yield f"{name}.{member}{signature(raw)}"
+        elif isinstance(attribute, property):
+            yield f"{name}.{member}"
+
+
+def public_api() -> str:
+    lines = []
+    for module, content in MODULES.items():
+        for name in sorted(content.__all__):
+            if name != "__version__":
+                lines += describe(f"{module}.{name}", getattr(content, name))
+    return "\n".join(lines) + "\n"
+
+
+def test_public_signatures_are_frozen():
+    assert public_api() == FROZEN.read_text(), (
+        "A public signature changed. Names may be added, never renamed or removed; if "
+        "that is what happened, write the file anew: python tests/test_public_api.py"
+    )
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_every_public_name_and_method_has_a_docstring(module):
+    for name in module.__all__:
+        value = getattr(module, name)
+        if not callable(value):
+            continue
+        # A dataclass without a docstring gets its signature for one.
+        assert value.__doc__, name
+        assert not value.__doc__.startswith(f"{name}("), name
+        for member, attribute in getattr(value, "__dict__", {}).items():
+            ours = inspect.isfunction(attribute) and attribute.__module__.startswith(
+                "d3rlpy_mbo"
+            )
+            if ours and not member.startswith("_"):
+                assert attribute.__doc__, f"{name}.{member}"
+
+
+if __name__ == "__main__":
+    FROZEN.write_text(public_api())
