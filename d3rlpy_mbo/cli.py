@@ -77,7 +77,7 @@ def collect(
 
     Tasks: pointmaze-{umaze,medium,large}-{sparse,dense}.
     """
-    from .tasks.pointmaze import collect_pointmaze  # simulators are optional extras
+    from .tasks.pointmaze_collection import collect_pointmaze  # mujoco is an extra
 
     written = collect_pointmaze(
         task,

@@ -208,8 +208,8 @@ def _imported(kind: str) -> dict[str, type["Component"]]:
     return found
 
 
-def origin(component: type["Component"]) -> tuple[str, str]:
-    """Returns the distribution that a component class comes from, and its version."""
+def origin(component: type[Any]) -> tuple[str, str]:
+    """Returns the distribution that a component's class comes from, and its version."""
     package = component.__module__.partition(".")[0]
     for distribution in packages_distributions().get(package, []):
         try:

@@ -27,7 +27,7 @@ from .metrics import normalized_score
 from .settings import apply_settings
 from .training import check_epochs, fit
 
-__all__ = ["Experiment", "learner_configs"]
+__all__ = ["Experiment", "learner_configs", "versions"]
 
 _PACKAGES = ("d3rlpy-mbo", "d3rlpy", "torch", "numpy", "gymnasium", "minari", "mujoco")
 _OURS = ("result.json", "imagination.mbo", "learner.d3", "logs")
@@ -180,7 +180,7 @@ class Experiment:
             },
             "imagination": encode(imagination_config),
             "seconds": time.perf_counter() - started,
-            "versions": _versions(),
+            "versions": versions(),
             "command": sys.argv,
         }
         with atomic_write(out / "result.json") as file:
@@ -216,11 +216,12 @@ def _finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:
     }
 
 
-def _versions() -> dict[str, Optional[str]]:
-    versions: dict[str, Optional[str]] = {"python": platform.python_version()}
+def versions() -> dict[str, Optional[str]]:
+    """Returns the versions of Python and of the packages that decide a result."""
+    found: dict[str, Optional[str]] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            versions[package] = version(package)
+            found[package] = version(package)
         except PackageNotFoundError:
-            versions[package] = None
-    return versions
+            found[package] = None
+    return found

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import operator
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Optional, Union
@@ -43,6 +45,9 @@ __all__ = ["Imagination", "ImaginationConfig", "check_divergence", "load_imagina
 # Rollouts that go through the networks together. Ours: on a CPU the activations of
 # so many rows stay in the cache; a GPU wants fewer launches.
 _CHUNK = {"cpu": 2_000, "cuda": 50_000}
+
+# Seconds that rollouts may take before the user is told (ours).
+_SLOW = 60
 
 # More dropped rows than this are no accident any more (ours).
 _MAX_DROPPED = 0.1
@@ -266,6 +271,7 @@ class Imagination:
         transitions: Transitions,
         n_rollouts: int,
         learner: Optional[Learner] = None,
+        rollout_length: Optional[int] = None,
     ) -> Iterator[Rollout]:
         """Imagines from random real transitions, in chunks.
 
@@ -273,20 +279,24 @@ class Imagination:
             transitions: Real ones, on the CPU.
             n_rollouts: How many rollouts in all.
             learner: For components that ask it.
+            rollout_length: Instead of the config's.
 
         Yields:
             Rollouts on the imagination's device.
         """
         assert self._action_range is not None
         rows = self.start_rows(transitions)
+        started = time.perf_counter()
         for first in range(0, n_rollouts, self._rows_together):
+            if first == self._rows_together:
+                self._warn_if_slow(time.perf_counter() - started, n_rollouts, learner)
             size = min(self._rows_together, n_rollouts - first)
             starts = transitions[rows[torch.randint(len(rows), (size,))]]
             yield rollout(
                 self.dynamics,
                 self.rollout_policy,
                 starts.to(self.device),
-                self.config.rollout_length,
+                rollout_length or self.config.rollout_length,
                 action_range=self._action_range,
                 termination=self.config.termination,
                 reward_function=self.config.reward_function,
@@ -294,18 +304,35 @@ class Imagination:
                 learner=learner,
             )
 
+    def _warn_if_slow(
+        self, seconds: float, n_rollouts: int, learner: Optional[Learner]
+    ) -> None:
+        """Estimates the time of all rollouts from that of the first chunk."""
+        estimate = seconds * n_rollouts / self._rows_together
+        if estimate > _SLOW and self.rollout_policy.needs_learner:
+            warnings.warn(
+                f"{n_rollouts} rollouts with the policy of {type(learner).__name__} will "
+                f"take about {estimate / 60:.0f} minutes, "
+                f"{1000 * seconds / self._rows_together:.1f} ms each. Lower "
+                "rollout_batch_size, or the learner's n_action_samples if it has any.",
+                stacklevel=2,
+            )
+
     def imagine(
         self,
-        dataset: ReplayBufferBase,
+        dataset: Union[ReplayBufferBase, Transitions],
         n_rollouts: int,
         learner: Optional[Learner] = None,
+        rollout_length: Optional[int] = None,
     ) -> Transitions:
         """Imagines transitions for looking at.
 
         Args:
-            dataset: Where the rollouts start (reverse: end).
+            dataset: Where the rollouts start (reverse: end): real data, or some of its
+                transitions. Starts are drawn from it with replacement.
             n_rollouts: How many.
             learner: For components that ask it.
+            rollout_length: Instead of the config's.
 
         Returns:
             At most n_rollouts * rollout_length rows on the CPU, in time order within
@@ -316,11 +343,16 @@ class Imagination:
                 `check_ready`.
             DivergedError: Too many rows were not finite.
         """
-        transitions = Transitions.from_dataset(dataset)
+        transitions = (
+            dataset
+            if isinstance(dataset, Transitions)
+            else Transitions.from_dataset(dataset)
+        )
         self.check_ready(transitions)
         parts: list[Transitions] = []
         counts: list[RolloutCounts] = []
-        for i, imagined in enumerate(self.rollouts(transitions, n_rollouts, learner)):
+        chunks = self.rollouts(transitions, n_rollouts, learner, rollout_length)
+        for i, imagined in enumerate(chunks):
             part = imagined.transitions.to("cpu")
             assert part.rollout_ids is not None
             ids = part.rollout_ids + i * self._rows_together

@@ -5,12 +5,12 @@ from typing import Optional
 
 import torch
 
+from .component_checks import ComponentChecks
 from .components.dynamics import Dynamics
 from .components.penalties import Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies import RolloutPolicy
 from .components.terminations import Termination
-from .errors import CompositionError
 from .learners import Learner
 from .transitions import ActionRange, Transitions
 
@@ -112,6 +112,10 @@ def rollout(
 
     Returns:
         At most B * h rows on the dynamics' device.
+
+    Raises:
+        CompositionError: A component returned the wrong shape or type, values that
+            are not finite, or a negative penalty; it and its distribution are named.
     """
     reverse = dynamics.direction == "reverse"
     observations = starts.given_observations(dynamics.direction)
@@ -119,11 +123,13 @@ def rollout(
     alive = torch.ones(n_rollouts, 1, dtype=torch.bool, device=device)
     clipped, produced, dropped = torch.zeros(3, device=device)
     steps: list[tuple[torch.Tensor, ...]] = []  # per step, columns of B rows
+    checks = ComponentChecks()
 
     def propose(states: torch.Tensor) -> torch.Tensor:
         nonlocal clipped
         proposed = rollout_policy.sample_action(states, learner)
-        _check_shape(rollout_policy, proposed, (n_rollouts, len(action_range.low)))
+        checks.shape(rollout_policy, proposed, (n_rollouts, len(action_range.low)))
+        checks.finite(rollout_policy, proposed)
         actions = torch.clamp(proposed, action_range.low, action_range.high)
         clipped = clipped + (actions != proposed).sum()
         return actions
@@ -133,22 +139,25 @@ def rollout(
     for _ in range(rollout_length):
         prediction = dynamics.predict(observations, actions, penalty is not None)
         reached, rewards = prediction.observations, prediction.rewards
+        usable = alive & _finite(reached, rewards)
         before, after = (reached, observations) if reverse else (observations, reached)
         if reward_function is not None:
             rewards = reward_function(before, actions, after)
-            _check_shape(reward_function, rewards, (n_rollouts, 1))
+            checks.shape(reward_function, rewards, (n_rollouts, 1))
+            checks.finite(reward_function, rewards, where=usable)
         penalties = torch.zeros_like(rewards)
         if penalty is not None:
             penalties = penalty(prediction, learner)
-            _check_shape(penalty, penalties, (n_rollouts, 1))
+            checks.shape(penalty, penalties, (n_rollouts, 1))
+            checks.finite(penalty, penalties, where=usable)
+            checks.positive(penalty, penalties, where=usable)
             rewards = rewards - penalties
         ends = torch.zeros_like(alive)
         if termination is not None:
             # Backwards: whether s, as the end of the step that led to it, is one.
             ends = termination(reached if reverse else before, actions, reached)
-            _check_shape(termination, ends, (n_rollouts, 1))
+            checks.shape(termination, ends, (n_rollouts, 1), torch.bool)
         # Policies never see a state that is not finite: distributions refuse it.
-        usable = alive & _finite(reached)
         proposed = propose(torch.where(usable, reached, observations))
         if not reverse:
             next_actions, terminals = proposed, ends.float()
@@ -165,6 +174,7 @@ def rollout(
         next_actions, terminals = actions, torch.zeros_like(terminals)
         actions = proposed
 
+    checks.raise_found()
     if reverse:
         steps.reverse()
     *columns, kept = (torch.stack(parts, dim=1) for parts in zip(*steps, strict=True))
@@ -193,13 +203,3 @@ def _finite(*columns: torch.Tensor) -> torch.Tensor:
     """Returns (B, 1) whether every value of a row is finite."""
     flags = [torch.isfinite(column).all(dim=1, keepdim=True) for column in columns]
     return torch.stack(flags).all(dim=0)
-
-
-def _check_shape(
-    component: object, values: torch.Tensor, expected: tuple[int, int]
-) -> None:
-    if tuple(values.shape) != expected:
-        raise CompositionError(
-            f"{type(component).__name__} (from {type(component).__module__}) returned "
-            f"shape {tuple(values.shape)}, expected {expected}."
-        )

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 pytest.importorskip("gymnasium_robotics")
 
 from d3rlpy_mbo.cli import main
-from d3rlpy_mbo.tasks.pointmaze import collect_pointmaze
+from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 
 SMALL = [
     "--set", "learner.batch_size=16",

@@ -13,6 +13,8 @@ image = pytest.importorskip("matplotlib.image")
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
+import demo_picture  # noqa: E402
+
 import demo  # noqa: E402
 
 TINY = demo.Settings(
@@ -91,7 +93,7 @@ def test_reported_return_is_the_mean_of_the_last_evaluations(monkeypatch):
 def test_a_state_is_inside_a_wall_up_to_its_faces():
     positions = [(0.0, 0.0), (0.51, 0.0), (-1.0, 1.49), (0.0, -1.6)]
     states = torch.tensor([(*position, 0.0, 0.0) for position in positions])
-    inside = demo.inside_walls(demo.PointMaze(), states)
+    inside = demo_picture.inside_walls(demo_picture.PointMaze(), states)
     assert inside.tolist() == [True, False, False, True]
 
 

@@ -81,6 +81,14 @@ def test_imagine_returns_rows_with_ids_for_every_rollout(dataset):
     assert imagined.rollout_ids.tolist() == [i for i in range(10) for _ in range(3)]
 
 
+def test_imagine_starts_from_chosen_transitions_and_goes_as_far_as_told(dataset):
+    imagination = line_imagination("forward", dataset)
+    chosen = mbo.Transitions.from_dataset(dataset)[[3]]
+    imagined = imagination.imagine(chosen, 4, rollout_length=2)
+    assert len(imagined) == 8
+    assert (imagined.observations[::2] == chosen.observations).all()
+
+
 def test_ratio_interval_and_length_must_make_sense():
     for name, value in (
         ("rollout_length", 0),

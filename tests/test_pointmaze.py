@@ -12,8 +12,9 @@ import pytest
 from gymnasium.spaces import Box
 
 from d3rlpy_mbo.errors import DatasetError, UnknownComponentError
-from d3rlpy_mbo.tasks import pointmaze, waypoints
-from d3rlpy_mbo.tasks.pointmaze import PointMaze, collect_pointmaze, pointmaze_spec
+from d3rlpy_mbo.tasks import pointmaze_collection, waypoints
+from d3rlpy_mbo.tasks.pointmaze import PointMaze, pointmaze_spec
+from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 
 pytest.importorskip("gymnasium_robotics")
 
@@ -379,7 +380,9 @@ def test_recovered_evaluation_environment_matches():
 def test_existing_dataset_is_kept_without_force(monkeypatch):
     before = columns(collect(seed=0))["actions"]
     with monkeypatch.context() as patch:
-        patch.setattr(pointmaze, "walk", None)  # refused before the walk begins
+        patch.setattr(
+            pointmaze_collection, "walk", None
+        )  # refused before the walk begins
         with pytest.raises(DatasetError, match="already exists"):
             collect(seed=1)
     kept = minari.load_dataset("pointmaze/umaze-sparse-v0")
@@ -418,6 +421,6 @@ def test_negative_seed_is_refused():
 
 
 def test_malformed_dataset_id_is_refused_before_the_walk(monkeypatch):
-    monkeypatch.setattr(pointmaze, "walk", None)
+    monkeypatch.setattr(pointmaze_collection, "walk", None)
     with pytest.raises(DatasetError, match="no Minari dataset id"):
         collect(dataset_id="my maze")

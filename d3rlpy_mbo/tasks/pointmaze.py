@@ -8,21 +8,18 @@ ball starts at 1.2, the walls at 1.0); ours lie at the centres.
 """
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import farama_notifications
 import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
-from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from ..errors import DatasetError, UnknownComponentError, suggest
-from .local_datasets import check_free, write_local_dataset
-from .waypoints import mean_return, walk
 
-__all__ = ["POINTMAZE_TASKS", "PointMaze", "collect_pointmaze", "pointmaze_spec"]
+__all__ = ["LAYOUTS", "REWARDS", "PointMaze", "pointmaze_spec"]
 
 
 @dataclass(frozen=True)
@@ -33,36 +30,17 @@ class _Layout:
 
 
 # D4RL, d4rl/pointmaze: the 'G' of maze_model.py; the time limits of __init__.py.
-_LAYOUTS = {
+LAYOUTS = {
     "umaze": _Layout("U_MAZE", goal=(1, 1), max_episode_steps=300),
     "medium": _Layout("MEDIUM_MAZE", goal=(6, 6), max_episode_steps=600),
     "large": _Layout("LARGE_MAZE", goal=(7, 9), max_episode_steps=800),
 }
-_REWARDS = ("sparse", "dense")
-
-POINTMAZE_TASKS = {
-    f"pointmaze-{layout}-{reward}": (layout, reward)
-    for layout in _LAYOUTS
-    for reward in _REWARDS
-}
-
-# D4RL, d4rl/infos.py, version 1: its random policy, and its controller, which plans
-# in the first episode only.
-_D4RL_SCORES = {
-    "pointmaze-umaze-sparse": (23.85, 161.86),
-    "pointmaze-medium-sparse": (13.13, 277.39),
-    "pointmaze-large-sparse": (6.7, 273.99),
-    "pointmaze-umaze-dense": (68.54, 193.66),
-    "pointmaze-medium-dense": (44.26, 297.46),
-    "pointmaze-large-dense": (30.57, 303.49),
-}
+REWARDS = ("sparse", "dense")
 
 # D4RL, d4rl/pointmaze/maze_model.py (gymnasium-robotics: 0.45; +-0.25, at rest).
 _GOAL_RADIUS = 0.5
 _START_POSITION_NOISE = 0.1
 _START_VELOCITY_STD = 0.1
-
-_PACKAGES = ("gymnasium-robotics", "mujoco")  # what decides the physics
 
 
 class PointMaze(gymnasium.Env[npt.NDArray[np.float64], npt.NDArray[np.float32]]):
@@ -107,7 +85,7 @@ class PointMaze(gymnasium.Env[npt.NDArray[np.float64], npt.NDArray[np.float32]])
         _check_names(layout, reward)
         self.render_mode = render_mode
         self._is_sparse = reward == "sparse"
-        self._simulator = _make_simulator(_LAYOUTS[layout].map_name, render_mode)
+        self._simulator = _make_simulator(LAYOUTS[layout].map_name, render_mode)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
@@ -120,7 +98,7 @@ class PointMaze(gymnasium.Env[npt.NDArray[np.float64], npt.NDArray[np.float32]])
         self.walls = np.array(
             [maze.cell_rowcol_to_xy(cell) for cell in np.argwhere(is_wall)]
         )
-        self.goal_cell = free_cells.index(_LAYOUTS[layout].goal)
+        self.goal_cell = free_cells.index(LAYOUTS[layout].goal)
         self.goal = self.free_cells[self.goal_cell]
         self._simulator.goal = self.goal
         self._simulator.update_target_site_pos()
@@ -224,112 +202,16 @@ def pointmaze_spec(layout: str, reward: str) -> EnvSpec:
     return EnvSpec(
         id=f"d3rlpy_mbo/PointMaze-{layout}-{reward}-v0",
         entry_point="d3rlpy_mbo.tasks.pointmaze:PointMaze",
-        max_episode_steps=_LAYOUTS[layout].max_episode_steps,
+        max_episode_steps=LAYOUTS[layout].max_episode_steps,
         disable_env_checker=True,
         kwargs={"layout": layout, "reward": reward},
     )
 
 
-def collect_pointmaze(
-    task: str,
-    *,
-    n_steps: int = 1_000_000,
-    seed: int = 0,
-    dataset_id: str | None = None,
-    force: bool = False,
-    n_reference_episodes: int = 100,
-) -> str:
-    """Makes a local Minari dataset by D4RL's maze2d recipe.
-
-    One walk between random cells, never reset, cut into truncated episodes of the
-    layout's time limit: each begins where the one before ends. Rewards are of the
-    state *before* the step, as in D4RL's datasets; in the environment that Minari
-    recovers they are of the state after it, as in D4RL's environments.
-
-    Minari's reference scores are mean returns of the uniform policy and of a controller
-    that plans in each episode; D4RL's are kept as ``d4rl_ref_min_score`` and
-    ``d4rl_ref_max_score``.
-
-    Args:
-        task: One of ``POINTMAZE_TASKS``.
-        n_steps: Number of transitions.
-        seed: Determines all of the dataset.
-        dataset_id: Minari's ``namespace/name-v0``; ``pointmaze/umaze-sparse-v0`` and
-            the like if None.
-        force: Replace an existing dataset.
-        n_reference_episodes: Episodes behind each reference score.
-
-    Returns:
-        The dataset's id.
-
-    Raises:
-        UnknownComponentError: There is no such task.
-        DatasetError: A number is out of range, the dataset exists or its id is
-            malformed, or gymnasium-robotics or mujoco is missing.
-
-    Source: D4RL, ``generate_maze2d_datasets.py`` and ``relabel_maze2d_rewards.py``,
-    without their repeated rows after a target is reached.
-    """
-    if task not in POINTMAZE_TASKS:
-        raise UnknownComponentError(
-            f"There is no task {task!r}. {suggest(task, POINTMAZE_TASKS)}"
-        )
-    for name, value, least in (
-        ("n_steps", n_steps, 1),
-        ("seed", seed, 0),
-        ("n_reference_episodes", n_reference_episodes, 1),
-    ):
-        if value < least:
-            raise DatasetError(f"{task}: {name} is {value}, expected at least {least}.")
-    layout, reward = POINTMAZE_TASKS[task]
-    dataset_id = dataset_id or f"pointmaze/{layout}-{reward}-v0"
-    check_free(dataset_id, force)
-
-    env = PointMaze(layout, reward)
-    spec = pointmaze_spec(layout, reward)
-    max_steps = _LAYOUTS[layout].max_episode_steps
-    walk_rng, uniform_rng, controller_rng = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
-    )
-    observations, actions = walk(env, n_steps, max_steps, walk_rng)
-    uniform_return = mean_return(
-        env, "uniform", n_reference_episodes, max_steps, uniform_rng
-    )
-    controller_return = mean_return(
-        env, "controller", n_reference_episodes, max_steps, controller_rng
-    )
-    d4rl_min, d4rl_max = _D4RL_SCORES[task]
-    write_local_dataset(
-        dataset_id,
-        _cut(observations, actions, env.compute_rewards(observations[:-1]), max_steps),
-        env=spec,
-        metadata={
-            "description": (
-                f"D4RL's maze2d recipe on PointMaze, {layout}, {reward} reward: one "
-                "continuous walk between random cells, cut into truncated episodes; "
-                "rewards are of the state before the step. ref_max_score is the mean "
-                "return of a controller that plans in each episode; D4RL's own scores "
-                f"are {d4rl_min} and {d4rl_max} (d4rl_ref_min_score and "
-                "d4rl_ref_max_score), from one that plans in the first only."
-            ),
-            "algorithm_name": "waypoint controller",
-            "ref_min_score": uniform_return,
-            "ref_max_score": controller_return,
-            "num_episodes_average_score": n_reference_episodes,
-            "d4rl_ref_min_score": d4rl_min,
-            "d4rl_ref_max_score": d4rl_max,
-            "seed": seed,
-            "versions": {name: version(name) for name in _PACKAGES},
-        },
-        force=force,
-    )
-    return dataset_id
-
-
 def _check_names(layout: str, reward: str) -> None:
     for kind, name, known in (
-        ("layout", layout, tuple(_LAYOUTS)),
-        ("reward", reward, _REWARDS),
+        ("layout", layout, tuple(LAYOUTS)),
+        ("reward", reward, REWARDS),
     ):
         if name not in known:
             raise UnknownComponentError(
@@ -339,6 +221,8 @@ def _check_names(layout: str, reward: str) -> None:
 
 def _make_simulator(map_name: str, render_mode: str | None) -> Any:
     try:
+        # What it would print at import is about other environments.
+        farama_notifications.notifications.pop("gymnasium_robotics", None)
         from gymnasium_robotics.envs.maze import maps
         from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
@@ -350,26 +234,3 @@ def _make_simulator(map_name: str, render_mode: str | None) -> Any:
     # It has been read, and nobody else removes it.
     Path(simulator.tmp_xml_file_path).unlink(missing_ok=True)
     return simulator
-
-
-def _cut(
-    observations: npt.NDArray[np.float64],
-    actions: npt.NDArray[np.float32],
-    rewards: npt.NDArray[np.float64],
-    max_steps: int,
-) -> list[EpisodeBuffer]:
-    episodes = []
-    for start in range(0, len(actions), max_steps):
-        stop = min(start + max_steps, len(actions))
-        truncations = np.zeros(stop - start, dtype=bool)
-        truncations[-1] = True
-        episodes.append(
-            EpisodeBuffer(
-                observations=observations[start : stop + 1],
-                actions=actions[start:stop],
-                rewards=rewards[start:stop],
-                terminations=np.zeros(stop - start, dtype=bool),
-                truncations=truncations,
-            )
-        )
-    return episodes
