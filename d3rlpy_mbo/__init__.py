@@ -9,6 +9,14 @@ from .components.behavior_cloning import BehaviorCloningPolicyConfig
 from .components.dynamics import Dynamics, DynamicsConfig, Prediction
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
 from .components.ensemble import ProbabilisticEnsembleConfig
+from .components.gymnasium_terminations import (
+    AntTermination,
+    HopperTermination,
+    HumanoidTermination,
+    InvertedDoublePendulumTermination,
+    InvertedPendulumTermination,
+    Walker2dTermination,
+)
 from .components.penalties import Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies import (
@@ -17,6 +25,7 @@ from .components.rollout_policies import (
     RolloutPolicyConfig,
     UniformPolicyConfig,
 )
+from .components.termination_lookup import termination_for
 from .components.terminations import NoTermination, Termination
 from .configs import Component, component_field
 from .datasets import load_minari
@@ -43,6 +52,7 @@ from .transitions import ActionRange, Transitions
 
 __all__ = [
     "ActionRange",
+    "AntTermination",
     "BehaviorCloningPolicyConfig",
     "Component",
     "CompositionError",
@@ -54,9 +64,13 @@ __all__ = [
     "DynamicsConfig",
     "DynamicsUpdater",
     "DynamicsUpdaterConfig",
+    "HopperTermination",
+    "HumanoidTermination",
     "Imagination",
     "ImaginationConfig",
     "ImaginedReplayBuffer",
+    "InvertedDoublePendulumTermination",
+    "InvertedPendulumTermination",
     "LearnerMismatchError",
     "LearnerPolicyConfig",
     "LoadError",
@@ -74,6 +88,7 @@ __all__ = [
     "Transitions",
     "UniformPolicyConfig",
     "UnknownComponentError",
+    "Walker2dTermination",
     "__version__",
     "component_field",
     "fit",
@@ -83,4 +98,5 @@ __all__ = [
     "load_imagination",
     "load_minari",
     "metrics",
+    "termination_for",
 ]

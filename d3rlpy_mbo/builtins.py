@@ -4,6 +4,14 @@ from collections.abc import Iterable
 
 from .components.behavior_cloning import BehaviorCloningPolicyConfig
 from .components.ensemble import ProbabilisticEnsembleConfig
+from .components.gymnasium_terminations import (
+    AntTermination,
+    HopperTermination,
+    HumanoidTermination,
+    InvertedDoublePendulumTermination,
+    InvertedPendulumTermination,
+    Walker2dTermination,
+)
 from .components.rollout_policies import LearnerPolicyConfig, UniformPolicyConfig
 from .components.terminations import NoTermination
 from .configs import Component
@@ -23,4 +31,10 @@ def register_components() -> Iterable[type[Component]]:
         BehaviorCloningPolicyConfig,
         LearnerPolicyConfig,
         NoTermination,
+        AntTermination,
+        HopperTermination,
+        HumanoidTermination,
+        InvertedDoublePendulumTermination,
+        InvertedPendulumTermination,
+        Walker2dTermination,
     ]
