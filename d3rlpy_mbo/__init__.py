@@ -17,6 +17,7 @@ from .components.gymnasium_terminations import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .components.learned_termination import LearnedTerminationConfig
 from .components.penalties import Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies import (
@@ -71,6 +72,7 @@ __all__ = [
     "ImaginedReplayBuffer",
     "InvertedDoublePendulumTermination",
     "InvertedPendulumTermination",
+    "LearnedTerminationConfig",
     "LearnerMismatchError",
     "LearnerPolicyConfig",
     "LoadError",

@@ -12,6 +12,7 @@ from .components.gymnasium_terminations import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .components.learned_termination import LearnedTerminationConfig
 from .components.rollout_policies import LearnerPolicyConfig, UniformPolicyConfig
 from .components.terminations import NoTermination
 from .configs import Component
@@ -30,6 +31,7 @@ def register_components() -> Iterable[type[Component]]:
         UniformPolicyConfig,
         BehaviorCloningPolicyConfig,
         LearnerPolicyConfig,
+        LearnedTerminationConfig,
         NoTermination,
         AntTermination,
         HopperTermination,

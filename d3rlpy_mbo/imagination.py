@@ -17,6 +17,10 @@ from . import discovery
 from .components.dynamics import Dynamics, DynamicsConfig
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
 from .components.ensemble import ProbabilisticEnsembleConfig
+from .components.learned_termination import (
+    LearnedTermination,
+    LearnedTerminationConfig,
+)
 from .components.penalties import Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies import (
@@ -25,7 +29,7 @@ from .components.rollout_policies import (
     UniformPolicyConfig,
 )
 from .components.terminations import Termination
-from .configs import Component, component_field
+from .configs import Component, LearnedComponent, component_field
 from .devices import device_name
 from .errors import (
     CompositionError,
@@ -60,8 +64,9 @@ class ImaginationConfig(Component):
     Args:
         dynamics: The model; its direction is the imagination's.
         rollout_policy: Proposes actions.
-        termination: When imagined episodes end. Required, be it `NoTermination`, for
-            datasets that hold a terminal; None means never.
+        termination: When imagined episodes end: a rule, or `LearnedTerminationConfig`.
+            Required, be it `NoTermination`, for datasets that hold a terminal; None
+            means never.
         reward_function: Known rewards; None for the predicted ones.
         penalty: Subtracted from imagined rewards, before the learner's scaler.
         dynamics_updater: Changes the dynamics while the learner trains.
@@ -79,7 +84,9 @@ class ImaginationConfig(Component):
     rollout_policy: RolloutPolicyConfig = component_field(
         "rollout_policy", UniformPolicyConfig
     )
-    termination: Optional[Termination] = component_field("termination")
+    termination: Optional[Union[Termination, LearnedTerminationConfig]] = (
+        component_field("termination")
+    )
     reward_function: Optional[RewardFunction] = component_field("reward_function")
     penalty: Optional[Penalty] = component_field("penalty")
     dynamics_updater: Optional[DynamicsUpdaterConfig] = component_field(
@@ -151,6 +158,9 @@ class Imagination:
         self.dynamics_updater: Optional[DynamicsUpdater] = None
         if config.dynamics_updater is not None:
             self.dynamics_updater = config.dynamics_updater.create(device)
+        self._learned_termination: Optional[LearnedTermination] = None
+        if isinstance(config.termination, LearnedTerminationConfig):
+            self._learned_termination = config.termination.create(device)
         self._check_composition()
         self.rollout_policy.direction = self.dynamics.direction
         self._rows_together = _CHUNK["cuda" if "cuda" in self.device else "cpu"]
@@ -182,13 +192,30 @@ class Imagination:
     def metrics(self) -> dict[str, float]:
         """Numbers of the components, for d3rlpy's logs."""
         return {
-            **self.dynamics.metrics,
-            **self.rollout_policy.metrics,
-            **(self.dynamics_updater.metrics if self.dynamics_updater else {}),
+            name: value
+            for part in self._learned().values()
+            for name, value in part.metrics.items()
         }
 
+    @property
+    def termination(self) -> Union[Termination, LearnedTermination, None]:
+        """What ends imagined episodes, None if nothing does."""
+        if isinstance(self.config.termination, LearnedTerminationConfig):
+            return self._learned_termination
+        return self.config.termination
+
+    def _learned(self) -> dict[str, LearnedComponent]:
+        """Returns the components that have a state, by their field's name."""
+        parts = {
+            "dynamics": self.dynamics,
+            "rollout_policy": self.rollout_policy,
+            "dynamics_updater": self.dynamics_updater,
+            "termination": self._learned_termination,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
     def fit(self, dataset: ReplayBufferBase) -> None:
-        """Fits the dynamics, then the rollout policy, on real transitions.
+        """Fits dynamics, rollout policy and a learned termination on real transitions.
 
         Args:
             dataset: From `load_minari`, or any d3rlpy dataset of vectors.
@@ -205,9 +232,13 @@ class Imagination:
                 "No transition of the dataset has a known next observation, so models "
                 "have nothing to learn from. Load the data with mbo.load_minari."
             )
+        if self._learned_termination is not None:
+            self._learned_termination.check_transitions(transitions)
         self._action_range = None  # an interrupted fit is no fit
         self.dynamics.fit(known)
         self.rollout_policy.fit(known)
+        if self._learned_termination is not None:
+            self._learned_termination.fit(known)
         self._observation_size = known.observation_size
         self._action_range = known.action_range().to(self.device)
 
@@ -218,8 +249,10 @@ class Imagination:
             raise TerminationRequiredError(
                 f"The dataset has {int(transitions.terminals.sum())} terminals, but this "
                 "imagination has no termination: imagined episodes would never end. "
-                f"Pass termination=... Known by name: {known}. Pass NoTermination() only "
-                "if its terminals mean nothing."
+                "Pass termination=mbo.termination_for(env), "
+                "LearnedTerminationConfig() where nobody knows the rule, or "
+                "NoTermination() if its terminals mean nothing. Known by name: "
+                f"{known}."
             )
 
     def check_ready(self, transitions: Transitions) -> None:
@@ -298,7 +331,7 @@ class Imagination:
                 starts.to(self.device),
                 rollout_length or self.config.rollout_length,
                 action_range=self._action_range,
-                termination=self.config.termination,
+                termination=self.termination,
                 reward_function=self.config.reward_function,
                 penalty=self.config.penalty,
                 learner=learner,
@@ -372,22 +405,18 @@ class Imagination:
                 "An imagination that is not fitted cannot be saved. Call fit first; "
                 "the composition alone is imagination.config.serialize()."
             )
+        parts = self._learned().items()
         state = {
-            "dynamics": self.dynamics.state_dict(),
-            "rollout_policy": self.rollout_policy.state_dict(),
+            "components": {name: part.state_dict() for name, part in parts},
             "action_range": self._action_range.state_dict(),
             "observation_size": self._observation_size,
         }
-        if self.dynamics_updater is not None:
-            state["dynamics_updater"] = self.dynamics_updater.state_dict()
         write_component(path, self.config, state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over the state that `save` wrote."""
-        self.dynamics.load_state_dict(state["dynamics"])
-        self.rollout_policy.load_state_dict(state["rollout_policy"])
-        if self.dynamics_updater is not None:
-            self.dynamics_updater.load_state_dict(state["dynamics_updater"])
+        for name, part in self._learned().items():
+            part.load_state_dict(state["components"][name])
         self._observation_size = state["observation_size"]
         self._action_range = ActionRange(**state["action_range"]).to(self.device)
 

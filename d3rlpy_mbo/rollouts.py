@@ -1,12 +1,13 @@
 """rollout(): imagined transitions from real states, forwards or backwards."""
 
 import dataclasses
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 
 from .component_checks import ComponentChecks
 from .components.dynamics import Dynamics
+from .components.learned_termination import LearnedTermination
 from .components.penalties import Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies import RolloutPolicy
@@ -83,7 +84,7 @@ def rollout(
     rollout_length: int,
     *,
     action_range: ActionRange,
-    termination: Optional[Termination] = None,
+    termination: Union[Termination, LearnedTermination, None] = None,
     reward_function: Optional[RewardFunction] = None,
     penalty: Optional[Penalty] = None,
     learner: Optional[Learner] = None,

@@ -2,6 +2,7 @@ import dataclasses
 import pickle
 
 import d3rlpy
+import numpy as np
 import pytest
 import torch
 from toys import (
@@ -201,7 +202,7 @@ def test_a_state_that_does_not_fit_its_config_is_a_load_error(dataset, tmp_path)
     imagination.fit(dataset)
     imagination.save(tmp_path / "x.mbo")
     content = torch.load(tmp_path / "x.mbo", weights_only=True)
-    del content["state"]["dynamics"]["network"]["weights.0"]
+    del content["state"]["components"]["dynamics"]["network"]["weights.0"]
     torch.save(content, tmp_path / "x.mbo")
     with pytest.raises(mbo.LoadError, match="damaged"):
         mbo.load_imagination(tmp_path / "x.mbo")
@@ -272,3 +273,46 @@ def test_a_ring_that_stays_empty_is_an_error_that_suspects_the_termination(datas
     buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
     with pytest.raises(mbo.DivergedError, match="termination"):
         buffer.sample_transition_batch(4)
+
+
+def ending_dataset() -> d3rlpy.dataset.ReplayBuffer:
+    """Episodes of s' = s + 1 from around 0 that end where s' > 3, last states kept."""
+    episodes = []
+    for _ in range(60):
+        observations = [np.random.uniform(-1, 1)]
+        while observations[-1] <= 3:
+            observations.append(observations[-1] + np.random.uniform(0.5, 1.0))
+        column = np.array(observations, np.float32).reshape(-1, 1)
+        actions = np.diff(column, axis=0)
+        episodes.append(CompleteEpisode(column, actions, column[:-1], True))
+    return d3rlpy.dataset.ReplayBuffer(
+        d3rlpy.dataset.InfiniteBuffer(),
+        episodes=episodes,
+        transition_picker=CompleteTransitionPicker(),
+    )
+
+
+def test_a_learned_termination_is_fitted_saved_loaded_and_ends_rollouts(tmp_path):
+    dataset = ending_dataset()
+    imagination = line_imagination(
+        "forward", dataset, termination=mbo.LearnedTerminationConfig(n_steps=600)
+    )
+    assert imagination.metrics["termination_recall"] > 0.8
+    imagination.save(tmp_path / "x.mbo")
+    loaded = mbo.load_imagination(tmp_path / "x.mbo")
+    imagined = loaded.imagine(dataset, 300)
+    beyond = imagined.next_observations > 3
+    agreement = (beyond.float() == imagined.terminals).float().mean()
+    assert agreement > 0.95
+    # Rows after an imagined terminal are dropped: it is the last of its rollout.
+    ends = imagined.terminals[:-1, 0] > 0
+    assert (imagined.rollout_ids[:-1][ends] != imagined.rollout_ids[1:][ends]).all()
+
+
+def test_a_learned_termination_refuses_zero_filled_terminals_before_any_fit():
+    imagination = line_imagination(
+        "forward", termination=mbo.LearnedTerminationConfig(n_steps=10)
+    )
+    with pytest.raises(mbo.DatasetError, match="zeros"):
+        imagination.fit(line_dataset(terminated=True))
+    assert imagination.dynamics.n_rows_fitted is None
