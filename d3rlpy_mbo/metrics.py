@@ -111,6 +111,9 @@ def imagination_evaluators(
         by its type: mean imagined reward, penalty, survival by step, dropped and
         clipped shares, hold-out error of the model and the components' other
         numbers; besides, mean real reward and share of imagined rows drawn.
+
+    Raises:
+        CompositionError: A component reports a number whose name contains "/".
     """
     evaluators: dict[str, EvaluatorProtocol] = {
         "real_reward_mean": _Reading(lambda: buffer.real_reward_mean),
@@ -120,6 +123,11 @@ def imagination_evaluators(
     for i, source in enumerate(buffer.sources):
         prefix = types[i] if types.count(types[i]) == 1 else f"{types[i]}_{i}"
         for name in source.metrics:
+            if "/" in name:
+                raise CompositionError(
+                    f"A component of {types[i]!r} reports {name!r}, but d3rlpy's logger "
+                    'makes a file of each name: it must not contain "/".'
+                )
             evaluators[f"{prefix}_{name}"] = _Reading(
                 functools.partial(
                     lambda source, name: source.metrics[name], source, name

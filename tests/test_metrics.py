@@ -105,3 +105,15 @@ def test_two_imaginations_of_one_type_have_their_own_numbers():
     buffer = mbo.ImaginedReplayBuffer(dataset, both, real_ratio=0.5)
     names = mbo.imagination_evaluators(buffer)
     assert {"custom_0_rows", "custom_1_rows"} <= set(names)
+
+
+def test_a_components_own_numbers_are_logged_and_a_slash_in_a_name_is_refused():
+    dataset = line_dataset()
+    imagination = line_imagination("reverse", dataset)
+    imagination.dynamics.metrics = {"spread": 2.5}
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
+    evaluators = mbo.imagination_evaluators(buffer)
+    assert evaluators["custom_spread"](None, None) == 2.5
+    imagination.dynamics.metrics = {"model/spread": 2.5}
+    with pytest.raises(mbo.CompositionError, match="model/spread"):
+        mbo.imagination_evaluators(buffer)
