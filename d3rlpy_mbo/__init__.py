@@ -17,6 +17,7 @@ from .components.gymnasium_terminations import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
 from .components.learned_termination import LearnedTerminationConfig
 from .components.penalties import Penalty
 from .components.rewards import RewardFunction
@@ -53,6 +54,7 @@ from .transitions import ActionRange, Transitions
 
 __all__ = [
     "ActionRange",
+    "AntAngleReward",
     "AntTermination",
     "BehaviorCloningPolicyConfig",
     "Component",
@@ -65,6 +67,7 @@ __all__ = [
     "DynamicsConfig",
     "DynamicsUpdater",
     "DynamicsUpdaterConfig",
+    "HalfCheetahJumpReward",
     "HopperTermination",
     "HumanoidTermination",
     "Imagination",

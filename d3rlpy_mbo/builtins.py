@@ -12,6 +12,7 @@ from .components.gymnasium_terminations import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
 from .components.learned_termination import LearnedTerminationConfig
 from .components.rollout_policies import LearnerPolicyConfig, UniformPolicyConfig
 from .components.terminations import NoTermination
@@ -39,4 +40,6 @@ def register_components() -> Iterable[type[Component]]:
         InvertedDoublePendulumTermination,
         InvertedPendulumTermination,
         Walker2dTermination,
+        HalfCheetahJumpReward,
+        AntAngleReward,
     ]

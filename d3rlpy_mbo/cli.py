@@ -7,7 +7,7 @@ import click
 
 from . import discovery
 from .configs import Component
-from .errors import D3RLPyMBOError
+from .errors import D3RLPyMBOError, UnknownComponentError, suggest
 from .experiment import Experiment
 from .settings import parse_settings
 
@@ -54,40 +54,64 @@ def _summary(component: type[Component]) -> str:
 
 @main.command()
 @click.argument("task")
-@click.option("--steps", "n_steps", default=1_000_000, show_default=True, type=int)
+@click.option(
+    "--steps", "n_steps", type=int, help="Transitions; mazes: 1,000,000 by default."
+)
+@click.option("--env", "environment", help="For replay: Gymnasium's id, Hopper-v5.")
+@click.option("--from", "source", help="For relabelling: a local Minari id.")
 @click.option("--seed", default=0, show_default=True, type=int)
+@click.option("--device", default="cpu", show_default=True, help="For replay.")
 @click.option("--id", "dataset_id", help="Minari id; by default named after the task.")
 @click.option(
     "--reference-episodes",
+    "n_reference_episodes",
     default=1000,
     show_default=True,
     type=int,
-    help="Episodes behind each reference score.",
+    help="Mazes: episodes behind each reference score.",
 )
 @click.option("--force", is_flag=True, help="Replace a dataset of that id.")
 def collect(
     task: str,
-    n_steps: int,
-    seed: int,
-    dataset_id: Optional[str],
-    reference_episodes: int,
-    force: bool,
+    n_steps: Optional[int],
+    environment: Optional[str],
+    source: Optional[str],
+    device: str,
+    n_reference_episodes: int,
+    **common: Any,
 ) -> None:
     """Collect TASK as a local Minari dataset.
 
-    Tasks: pointmaze-{umaze,medium,large}-{sparse,dense}.
+    Tasks: pointmaze-{umaze,medium,large}-{sparse,dense}; replay --env ID --steps N;
+    halfcheetah-jump or ant-angle --from ID.
     """
-    from .tasks.pointmaze_collection import collect_pointmaze  # mujoco is an extra
+    # Simulators are optional extras.
+    from .tasks.pointmaze_collection import POINTMAZE_TASKS, collect_pointmaze
+    from .tasks.relabel import RELABELLED_TASKS, relabel
+    from .tasks.replay import collect_replay
 
-    written = collect_pointmaze(
-        task,
-        n_steps=n_steps,
-        seed=seed,
-        dataset_id=dataset_id,
-        force=force,
-        n_reference_episodes=reference_episodes,
-    )
-    click.echo(f"Wrote {written}: {n_steps:,} transitions.")
+    if task == "replay":
+        if environment is None or n_steps is None:
+            raise click.UsageError("collect replay needs --env ID and --steps N.")
+        written = collect_replay(environment, n_steps=n_steps, device=device, **common)
+    elif task in RELABELLED_TASKS:
+        if source is None:
+            raise click.UsageError(f"collect {task} needs --from ID, a local dataset.")
+        del common["seed"]  # nothing is drawn
+        written = relabel(task, source, **common)
+    elif task in POINTMAZE_TASKS:
+        written = collect_pointmaze(
+            task,
+            n_steps=n_steps or 1_000_000,
+            n_reference_episodes=n_reference_episodes,
+            **common,
+        )
+    else:
+        known = {*POINTMAZE_TASKS, *RELABELLED_TASKS, "replay"}
+        raise UnknownComponentError(
+            f"There is no task {task!r}. {suggest(task, known)}"
+        )
+    click.echo(f"Wrote {written}.")
 
 
 @main.command()

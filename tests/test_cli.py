@@ -187,6 +187,20 @@ def test_collect_writes_a_dataset_once_and_names_the_nearest_task(invoke, root):
     assert "pointmaze-umaze-sparse" in unknown.output
 
 
+def test_collect_replay_then_relabel_it_from_the_command_line(invoke):
+    missing = invoke("collect", "replay", "--env", "HalfCheetah-v5")
+    assert missing.exit_code == 2
+    assert "--steps" in missing.output
+    arguments = ["--env", "HalfCheetah-v5", "--steps", 120, "--id", "replay/cheetah-v0"]
+    result = invoke("collect", "replay", *arguments)
+    assert result.exit_code == 0, result.output
+    assert "--from" in invoke("collect", "halfcheetah-jump").output
+    result = invoke("collect", "halfcheetah-jump", "--from", "replay/cheetah-v0")
+    assert result.exit_code == 0, result.output
+    assert "mopo/halfcheetah-jump-v0" in result.output
+    assert "replay" in invoke("collect", "reply").output
+
+
 def test_plugins_lists_what_each_distribution_provides(invoke):
     result = invoke("plugins")
     assert result.exit_code == 0

@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 from collections.abc import Sequence
 
@@ -231,3 +232,19 @@ def test_reference_scores_are_the_datasets_or_none(minari_root):
         {"ref_min_score": 1.0, "ref_max_score": 3.0}
     )
     assert reference_scores("local/plain-v0") == (1.0, 3.0)
+
+
+def test_an_episode_that_goes_on_after_a_termination_is_refused(minari_root):
+    broken = episode(4, True)
+    broken.terminations[1] = True
+    write("broken/after-v0", [episode(3, True), broken])
+    with pytest.raises(mbo.DatasetError, match="Episode 1 .* step 1"):
+        load("broken/after-v0")
+
+
+def test_an_episode_without_its_last_observation_is_refused(minari_root):
+    whole = episode(4, True)
+    cut = dataclasses.replace(whole, observations=whole.observations[:-1])
+    write("broken/cut-v0", [cut])
+    with pytest.raises(mbo.DatasetError, match="4 observations for 4 actions"):
+        load("broken/cut-v0")

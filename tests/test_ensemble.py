@@ -170,6 +170,21 @@ def test_a_column_that_never_changes_is_predicted_exactly():
     assert torch.equal(prediction.observations[:, 1], transitions.observations[:, 1])
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_change_that_is_the_same_everywhere_is_predicted_exactly(direction):
+    transitions = line_transitions(1000)
+    drift = dataclasses.replace(
+        transitions,
+        observations=transitions.observations.round(),
+        next_observations=transitions.observations.round() + 7,
+    )
+    prediction = fitted(direction, drift).predict(
+        drift.given_observations(direction), drift.actions, all_members=False
+    )
+    expected = drift.predicted_observations(direction)
+    assert torch.equal(prediction.observations, expected)
+
+
 def test_elites_do_not_depend_on_the_scale_of_a_dimension():
     elites = []
     for scale in (1.0, 1000.0):

@@ -84,6 +84,7 @@ def test_reverse_row_that_leaves_a_terminal_state_ends_the_rollout_and_is_droppe
         "reverse", [3, -2, 1], start(next_s=5), 3, termination=BeyondTermination()
     )
     assert rows(imagined) == [(2, 3, 2, 5)]
+    assert imagined.counts.survivors.tolist() == [1, 0, 0]
 
 
 def test_rollouts_of_a_batch_keep_their_rows_together_with_one_id_each():

@@ -61,6 +61,7 @@ def test_it_trains_a_learner_saves_and_loads_with_each_policy_and_direction(
         rows.append(each.imagine(dataset, 10).observations)
     assert torch.equal(*rows)
     assert loaded.dynamics.direction == direction
+    assert romi.rollout_policy.direction == loaded.rollout_policy.direction == direction
 
 
 def conditioned(n_rows: int = 3000) -> mbo.Transitions:

@@ -39,6 +39,7 @@ _BY_MODULE: dict[str, type[Termination]] = {
     "gymnasium.envs.classic_control.pendulum": NoTermination,
     "gymnasium_robotics.envs.maze.point_maze": NoTermination,
     "d3rlpy_mbo.tasks.pointmaze": NoTermination,
+    "d3rlpy_mbo.tasks.relabel": NoTermination,
     **{
         f"gymnasium.envs.mujoco.{name}_{version}": rule
         for name, rule in _MUJOCO.items()
