@@ -19,7 +19,6 @@ import d3rlpy
 import numpy as np
 import tomllib
 import torch
-from d3rlpy_mbo_mopo import MOPOConfig
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.configs import encode
@@ -28,6 +27,7 @@ from d3rlpy_mbo.experiment import learner_configs, versions
 from d3rlpy_mbo.files import atomic_write
 from d3rlpy_mbo.metrics import normalized_score
 from d3rlpy_mbo.settings import apply_settings
+from d3rlpy_mbo_mopo import MOPOConfig
 
 
 def imagination(

@@ -28,10 +28,10 @@ import minari
 import numpy as np
 import structlog
 import torch
-from d3rlpy_mbo_romi import ROMIConfig
-from demo_picture import draw, wall_shares
 
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
+from d3rlpy_mbo_romi import ROMIConfig
+from demo_picture import draw, wall_shares
 
 TASK = "pointmaze-umaze-sparse"
 DATASET = "pointmaze/umaze-sparse-v0"

@@ -11,9 +11,9 @@ from d3rlpy.metrics.utility import evaluate_qlearning_with_environment
 from d3rlpy.models.builders import create_normal_policy
 from d3rlpy.models.encoders import VectorEncoderFactory
 from d3rlpy.models.torch.policies import build_squashed_gaussian_distribution
-from toys import QUIET, line_dataset, small_learner
 
 import d3rlpy_mbo as mbo
+from toys import QUIET, line_dataset, small_learner
 
 
 def test_the_pinned_version_is_installed():

@@ -11,10 +11,10 @@ from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from toys import rows_of
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.datasets import reference_scores
+from toys import rows_of
 
 
 def box(*shape: int, dtype=np.float32) -> spaces.Box:

@@ -13,9 +13,8 @@ image = pytest.importorskip("matplotlib.image")
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
-import demo_picture  # noqa: E402
-
 import demo  # noqa: E402
+import demo_picture  # noqa: E402
 
 TINY = demo.Settings(
     n_rows=3_000,

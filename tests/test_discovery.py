@@ -5,12 +5,12 @@ import types
 from importlib.metadata import EntryPoint
 
 import pytest
-from d3rlpy_mbo_romi import ROMIConfig
-from toys import ConstantPenalty
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo import discovery
 from d3rlpy_mbo.discovery import Registry, load_plugins
+from d3rlpy_mbo_romi import ROMIConfig
+from toys import ConstantPenalty
 
 
 @dataclasses.dataclass()

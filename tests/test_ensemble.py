@@ -4,7 +4,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from toys import line_transitions, small_ensemble
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components.ensemble_training import (
@@ -13,6 +12,7 @@ from d3rlpy_mbo.components.ensemble_training import (
     train_ensemble,
 )
 from d3rlpy_mbo.components.gaussian_networks import GaussianNetworks, Standardizer
+from toys import line_transitions, small_ensemble
 
 DIRECTIONS = ["forward", "reverse"]
 

@@ -5,6 +5,9 @@ import d3rlpy
 import numpy as np
 import pytest
 import torch
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.episodes import CompleteEpisode, CompleteTransitionPicker
 from toys import (
     BeyondTermination,
     ConstantPenalty,
@@ -13,9 +16,6 @@ from toys import (
     line_imagination,
     small_ensemble,
 )
-
-import d3rlpy_mbo as mbo
-from d3rlpy_mbo.episodes import CompleteEpisode, CompleteTransitionPicker
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ import d3rlpy
 import numpy as np
 import pytest
 import torch
-from test_replay_buffer import LEARNERS
-from toys import line_dataset, small_learner
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo import learners
+from test_replay_buffer import LEARNERS
+from toys import line_dataset, small_learner
 
 
 def built(name: str):

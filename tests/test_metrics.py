@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 import torch
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.metrics import normalized_score
 from toys import (
     QUIET,
     ConstantPenalty,
@@ -9,9 +12,6 @@ from toys import (
     line_imagination,
     small_learner,
 )
-
-import d3rlpy_mbo as mbo
-from d3rlpy_mbo.metrics import normalized_score
 
 
 class Says(mbo.Dynamics):

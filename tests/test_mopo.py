@@ -4,6 +4,11 @@ import d3rlpy
 import numpy as np
 import pytest
 import torch
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.components.gaussian_networks import Standardizer
+from d3rlpy_mbo.rollouts import rollout
+from d3rlpy_mbo.transitions import ActionRange
 from d3rlpy_mbo_mopo import Disagreement, MaxAleatoric, MeanAleatoric, MOPOConfig
 from toys import (
     QUIET,
@@ -15,11 +20,6 @@ from toys import (
     small_ensemble,
     small_learner,
 )
-
-import d3rlpy_mbo as mbo
-from d3rlpy_mbo.components.gaussian_networks import Standardizer
-from d3rlpy_mbo.rollouts import rollout
-from d3rlpy_mbo.transitions import ActionRange
 
 # SETTINGS case 1: raw stds of (s'1, s'2, r) of three members at one row.
 STDS = torch.tensor([[[0.3, 0.4, 0.0]], [[1.0, 2.0, 2.0]], [[0.2, 0.3, 0.6]]])

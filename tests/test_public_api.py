@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import d3rlpy_mbo_romi
 import pytest
 
 import d3rlpy_mbo as mbo
+import d3rlpy_mbo_romi
 
 FROZEN = Path(__file__).with_name("public_api.txt")
 MODULES = {

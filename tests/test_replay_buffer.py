@@ -4,6 +4,11 @@ import d3rlpy
 import numpy as np
 import pytest
 import torch
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.episodes import CompleteEpisode
+from d3rlpy_mbo.mixing import split_batch
+from d3rlpy_mbo.refreshing import LearnerProgress
 from toys import (
     QUIET,
     ConstantPenalty,
@@ -12,11 +17,6 @@ from toys import (
     rows_of,
     small_learner,
 )
-
-import d3rlpy_mbo as mbo
-from d3rlpy_mbo.episodes import CompleteEpisode
-from d3rlpy_mbo.mixing import split_batch
-from d3rlpy_mbo.refreshing import LearnerProgress
 
 LEARNERS = [
     "bc", "td3", "ddpg", "sac", "bcq", "bear", "crr", "cql", "awac", "plas",

@@ -1,7 +1,7 @@
 import numpy as np
-from toys import line_transitions
 
 from d3rlpy_mbo.ring import PackedLayout, Ring
+from toys import line_transitions
 
 
 def fill(ring: Ring, value: float, n_rows: int) -> None:

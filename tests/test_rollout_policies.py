@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from toys import line_transitions
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components.behavior_cloning import BehaviorCloningPolicy
+from toys import line_transitions
 
 
 def bounded(n_rows: int = 3000) -> mbo.Transitions:

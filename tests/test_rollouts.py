@@ -3,6 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.rollouts import Rollout, rollout
+from d3rlpy_mbo.transitions import ActionRange
 from toys import (
     BeyondTermination,
     ConstantPenalty,
@@ -12,10 +16,6 @@ from toys import (
     line_imagination,
     line_transitions,
 )
-
-import d3rlpy_mbo as mbo
-from d3rlpy_mbo.rollouts import Rollout, rollout
-from d3rlpy_mbo.transitions import ActionRange
 
 WIDE = ActionRange(torch.tensor([-10.0]), torch.tensor([10.0]))
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
-from toys import QUIET, LineDynamicsConfig, line_dataset, small_ensemble, small_learner
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
+from toys import QUIET, LineDynamicsConfig, line_dataset, small_ensemble, small_learner
 
 TINY_CVAE = {"hidden_units": 32, "n_steps": 20}
 

@@ -1,9 +1,9 @@
 import d3rlpy
 import pytest
-from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.settings import apply_settings, parse_settings
+from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
 
 
 def test_values_are_json_where_they_parse_and_strings_otherwise():

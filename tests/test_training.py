@@ -5,9 +5,9 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from toys import QUIET, line_dataset, line_imagination, small_learner
 
 import d3rlpy_mbo as mbo
+from toys import QUIET, line_dataset, line_imagination, small_learner
 
 
 class Line(gymnasium.Env):

@@ -2,9 +2,9 @@ import d3rlpy
 import numpy as np
 import pytest
 import torch
-from toys import line_dataset, line_episodes
 
 import d3rlpy_mbo as mbo
+from toys import line_dataset, line_episodes
 
 
 def one_episode(terminated: bool) -> d3rlpy.dataset.ReplayBuffer:
