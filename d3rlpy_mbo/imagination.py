@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import operator
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Optional, Union
@@ -13,7 +12,6 @@ import torch
 from d3rlpy.base import DeviceArg
 from d3rlpy.dataset import ReplayBufferBase
 
-from . import discovery
 from .components.dynamics import Dynamics, DynamicsConfig
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
 from .components.ensemble import ProbabilisticEnsembleConfig
@@ -34,27 +32,26 @@ from .devices import device_name
 from .errors import (
     CompositionError,
     DatasetError,
-    DivergedError,
     LoadError,
     NotFittedError,
-    TerminationRequiredError,
 )
 from .learners import Learner
+from .readiness import (
+    check_divergence,
+    check_sizes,
+    check_termination,
+    start_rows,
+    warn_if_slow,
+)
 from .rollouts import Rollout, RolloutCounts, rollout
 from .saving import read_component, write_component
 from .transitions import ActionRange, Transitions
 
-__all__ = ["Imagination", "ImaginationConfig", "check_divergence", "load_imagination"]
+__all__ = ["Imagination", "ImaginationConfig", "check_ratio", "load_imagination"]
 
 # Rollouts that go through the networks together. Ours: on a CPU the activations of
 # so many rows stay in the cache; a GPU wants fewer launches.
 _CHUNK = {"cpu": 2_000, "cuda": 50_000}
-
-# Seconds that rollouts may take before the user is told (ours).
-_SLOW = 60
-
-# More dropped rows than this are no accident any more (ours).
-_MAX_DROPPED = 0.1
 
 
 @dataclasses.dataclass()
@@ -225,7 +222,7 @@ class Imagination:
             TerminationRequiredError: It terminates and no termination is given.
         """
         transitions = Transitions.from_dataset(dataset)
-        self.check_termination(transitions)
+        check_termination(self.config.termination, transitions)
         known = transitions.for_models()
         if not len(known):
             raise DatasetError(
@@ -242,19 +239,6 @@ class Imagination:
         self._observation_size = known.observation_size
         self._action_range = known.action_range().to(self.device)
 
-    def check_termination(self, transitions: Transitions) -> None:
-        """Raises TerminationRequiredError if data terminates and no rule is given."""
-        if self.config.termination is None and bool(transitions.terminals.any()):
-            known = ", ".join(discovery.registry().names("termination"))
-            raise TerminationRequiredError(
-                f"The dataset has {int(transitions.terminals.sum())} terminals, but this "
-                "imagination has no termination: imagined episodes would never end. "
-                "Pass termination=mbo.termination_for(env), "
-                "LearnedTerminationConfig() where nobody knows the rule, or "
-                "NoTermination() if its terminals mean nothing. Known by name: "
-                f"{known}."
-            )
-
     def check_ready(self, transitions: Transitions) -> None:
         """Checks that it can imagine from these real transitions.
 
@@ -269,35 +253,8 @@ class Imagination:
                 "imagination.fit(dataset), or load a fitted one with load_imagination."
             )
         fitted = self._observation_size, len(self._action_range.low)
-        given = transitions.observation_size, transitions.action_size
-        if fitted != given:
-            raise CompositionError(
-                f"The imagination {self.config.get_type()!r} was fitted on observations "
-                f"of size {fitted[0]} and actions of size {fitted[1]}, but the dataset "
-                f"has {given[0]} and {given[1]}. Fit one on this dataset."
-            )
-        self.check_termination(transitions)
-
-    def start_rows(self, transitions: Transitions) -> torch.Tensor:
-        """Returns the indices of the rows that rollouts may start from.
-
-        Forwards from any s. Backwards from real s' alone: true terminal states
-        allowed, zero-filled ones never; the row after the first imagined one is the
-        dataset's, so its action must be known.
-        """
-        if self.dynamics.direction == "forward":
-            return torch.arange(len(transitions))
-        usable = transitions.learner_rows()
-        if transitions.next_observation_known is not None:
-            usable = usable & transitions.next_observation_known
-        rows = torch.nonzero(usable)[:, 0]
-        if not len(rows):
-            raise DatasetError(
-                "No transition of the dataset has both a known next observation and a "
-                "known next action, so no reverse rollout has a real state to lead to. "
-                "Load the data with mbo.load_minari."
-            )
-        return rows
+        check_sizes(self.config.get_type(), fitted, transitions)
+        check_termination(self.config.termination, transitions)
 
     def rollouts(
         self,
@@ -318,11 +275,13 @@ class Imagination:
             Rollouts on the imagination's device.
         """
         assert self._action_range is not None
-        rows = self.start_rows(transitions)
+        rows = start_rows(self.dynamics.direction, transitions)
         started = time.perf_counter()
         for first in range(0, n_rollouts, self._rows_together):
             if first == self._rows_together:
-                self._warn_if_slow(time.perf_counter() - started, n_rollouts, learner)
+                seconds = (time.perf_counter() - started) / self._rows_together
+                if self.rollout_policy.needs_learner:
+                    warn_if_slow(type(learner).__name__, seconds, n_rollouts)
             size = min(self._rows_together, n_rollouts - first)
             starts = transitions[rows[torch.randint(len(rows), (size,))]]
             yield rollout(
@@ -335,20 +294,6 @@ class Imagination:
                 reward_function=self.config.reward_function,
                 penalty=self.config.penalty,
                 learner=learner,
-            )
-
-    def _warn_if_slow(
-        self, seconds: float, n_rollouts: int, learner: Optional[Learner]
-    ) -> None:
-        """Estimates the time of all rollouts from that of the first chunk."""
-        estimate = seconds * n_rollouts / self._rows_together
-        if estimate > _SLOW and self.rollout_policy.needs_learner:
-            warnings.warn(
-                f"{n_rollouts} rollouts with the policy of {type(learner).__name__} will "
-                f"take about {estimate / 60:.0f} minutes, "
-                f"{1000 * seconds / self._rows_together:.1f} ms each. Lower "
-                "rollout_batch_size, or the learner's n_action_samples if it has any.",
-                stacklevel=2,
             )
 
     def imagine(
@@ -376,6 +321,7 @@ class Imagination:
                 `check_ready`.
             DivergedError: Too many rows were not finite.
         """
+        _check_positive("n_rollouts", n_rollouts)
         transitions = (
             dataset
             if isinstance(dataset, Transitions)
@@ -408,6 +354,7 @@ class Imagination:
         parts = self._learned().items()
         state = {
             "components": {name: part.state_dict() for name, part in parts},
+            "metrics": {name: part.metrics for name, part in parts},
             "action_range": self._action_range.state_dict(),
             "observation_size": self._observation_size,
         }
@@ -417,18 +364,9 @@ class Imagination:
         """Takes over the state that `save` wrote."""
         for name, part in self._learned().items():
             part.load_state_dict(state["components"][name])
+            part.metrics = dict(state["metrics"][name])
         self._observation_size = state["observation_size"]
         self._action_range = ActionRange(**state["action_range"]).to(self.device)
-
-
-def check_divergence(dropped: float) -> None:
-    """Raises DivergedError if too large a share of imagined rows was not finite."""
-    if dropped > _MAX_DROPPED:
-        raise DivergedError(
-            f"{dropped:.0%} of the imagined rows held NaN or infinite values and were "
-            f"dropped; more than {_MAX_DROPPED:.0%} is no accident. Shorten "
-            "rollout_length, or fit the dynamics on more data."
-        )
 
 
 def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:

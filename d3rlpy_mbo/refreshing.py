@@ -11,8 +11,9 @@ import torch
 
 from . import learners
 from .errors import DivergedError, LearnerMismatchError
-from .imagination import Imagination, check_divergence
+from .imagination import Imagination
 from .learners import Learner
+from .readiness import check_divergence
 from .ring import PackedLayout, Ring
 from .rollouts import RolloutCounts
 from .transitions import Transitions

@@ -265,7 +265,3 @@ def explanation(settings: Settings, shares: dict[str, list[float]]) -> list[str]
 
 if __name__ == "__main__":
     main(Settings())
-
-
-if __name__ == "__main__":
-    main(Settings())

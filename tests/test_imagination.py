@@ -8,6 +8,7 @@ import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.episodes import CompleteEpisode, CompleteTransitionPicker
+from d3rlpy_mbo.readiness import start_rows
 from toys import (
     BeyondTermination,
     ConstantPenalty,
@@ -59,18 +60,14 @@ def complete_dataset(terminated: bool) -> d3rlpy.dataset.ReplayBuffer:
 def test_reverse_rollouts_start_from_true_terminals_but_not_without_a_next_action():
     for terminated, targets in ((True, [0, 1, 2]), (False, [0, 1])):
         dataset = complete_dataset(terminated)
-        imagination = line_imagination(
-            "reverse", dataset, termination=mbo.NoTermination()
-        )
-        rows = imagination.start_rows(mbo.Transitions.from_dataset(dataset))
+        rows = start_rows("reverse", mbo.Transitions.from_dataset(dataset))
         assert rows.tolist() == targets
 
 
 def test_reverse_rollouts_never_start_from_a_zero_filled_state():
     ending = line_dataset(n_episodes=6, length=4, terminated=True)
-    imagination = line_imagination("reverse", ending, termination=mbo.NoTermination())
     transitions = mbo.Transitions.from_dataset(ending)
-    rows = imagination.start_rows(transitions)
+    rows = start_rows("reverse", transitions)
     assert len(rows) == 18
     assert not transitions.terminals[rows].any()
 
@@ -124,6 +121,7 @@ def test_saved_and_loaded_it_imagines_bit_for_bit_the_same(policy, dataset, tmp_
     imagination.save(tmp_path / "x.mbo")
     loaded = mbo.load_imagination(tmp_path / "x.mbo")
     assert loaded.config == imagination.config
+    assert loaded.metrics == imagination.metrics != {}
     results = []
     for each in (imagination, loaded):
         torch.manual_seed(3)

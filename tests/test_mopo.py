@@ -237,7 +237,7 @@ def test_a_stochastic_learner_imagines_with_its_own_distribution():
 
 
 def test_a_slow_learner_is_announced_with_an_estimate(monkeypatch):
-    monkeypatch.setattr("d3rlpy_mbo.imagination._SLOW", 0.0)
+    monkeypatch.setattr("d3rlpy_mbo.readiness._SLOW", 0.0)
     dataset = line_dataset()
     imagination = mopo(dataset, rollout_batch_size=60)
     imagination._rows_together = 20

@@ -229,7 +229,7 @@ class ProbabilisticEnsemble(Dynamics):
         return mean, torch.exp(0.5 * log_variance) * self._targets.std
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns weights, standardizers, elites, hold-out indices and metrics."""
+        """Returns weights, standardizers, elites and hold-out indices."""
         self.check_fitted()
         assert self._network is not None
         return {
@@ -238,7 +238,6 @@ class ProbabilisticEnsemble(Dynamics):
             "targets": self._targets.state_dict(),
             "elites": self._elites.cpu(),
             "holdout_indices": self._holdout_indices,
-            "metrics": self.metrics,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -252,7 +251,6 @@ class ProbabilisticEnsemble(Dynamics):
         self._inputs, self._targets = inputs.to(self.device), targets.to(self.device)
         self._elites = state["elites"].to(self.device)
         self._holdout_indices = state["holdout_indices"]
-        self.metrics = dict(state["metrics"])
         self._network = network.to(self.device)
 
     def parameters(self) -> Iterable[nn.Parameter]:
