@@ -108,20 +108,25 @@ class ImaginedSource:
         """Numbers of the last refresh (NaN before) and of the components."""
         return {**self._report, **self.imagination.metrics}
 
-    def due(self, step: int) -> bool:
-        """Returns whether it should imagine before the batch of this step."""
-        if self._refreshed is None:
-            return True
-        interval = self.imagination.config.rollout_interval
-        return interval is not None and step - self._refreshed >= interval
-
-    def refresh(self, step: int) -> None:
-        """Updates the dynamics if that is due, then imagines anew.
+    def prepare(self, step: int) -> None:
+        """Does what is due before the batch of this step: update, then imagine.
 
         Raises:
             DivergedError: Too many rows were not finite.
         """
         self._update_dynamics(step)
+        interval = self.imagination.config.rollout_interval
+        if self._refreshed is None or (
+            interval is not None and step - self._refreshed >= interval
+        ):
+            self.refresh(step)
+
+    def refresh(self, step: int) -> None:
+        """Imagines anew, from the current dynamics and learner.
+
+        Raises:
+            DivergedError: Too many rows were not finite.
+        """
         self.ring.begin_refresh()
         config = self.imagination.config
         counts: list[RolloutCounts] = []

@@ -129,8 +129,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         """
         step = self._progress.observe()
         for source, share in zip(self._sources, self._shares[1:], strict=True):
-            if share > 0 and source.due(step):
-                source.refresh(step)
+            if share > 0:
+                source.prepare(step)
         counts = split_batch(batch_size, self._shares)
         self._rows_drawn += counts
         rows = np.empty((batch_size, self._layout.width), dtype=np.float32)

@@ -85,6 +85,18 @@ def test_the_cvae_stays_in_the_datasets_range_and_proposes_diverse_actions():
     assert float(actions.std()) > 0.2
 
 
+def test_the_cvae_samples_from_latents_clipped_at_half(monkeypatch):
+    policy = CVAEPolicyConfig(**TINY_CVAE).create()
+    policy.fit(conditioned(300))
+    seen = []
+    decode = policy._cvae.decode
+    monkeypatch.setattr(
+        policy._cvae, "decode", lambda s, z: seen.append(z) or decode(s, z)
+    )
+    policy.sample_action(torch.zeros(500, 1), None)
+    assert (float(seen[0].min()), float(seen[0].max())) == (-0.5, 0.5)
+
+
 def test_the_cvae_is_conditioned_on_the_state_that_is_reached():
     transitions = conditioned()
     same = mbo.Transitions.from_arrays(
