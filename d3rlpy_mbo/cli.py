@@ -90,6 +90,12 @@ def collect(
     from .tasks.relabel import RELABELLED_TASKS, relabel
     from .tasks.replay import collect_replay
 
+    for option, value, tasks in (
+        ("--env", environment, ["replay"]),
+        ("--from", source, RELABELLED_TASKS),
+    ):
+        if value is not None and task not in tasks:
+            raise click.UsageError(f"{option} is for {' and '.join(tasks)} only.")
     if task == "replay":
         if environment is None or n_steps is None:
             raise click.UsageError("collect replay needs --env ID and --steps N.")

@@ -7,7 +7,6 @@ import platform
 import shutil
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,6 +15,7 @@ from d3rlpy.base import LearnableConfig
 from d3rlpy.constants import ActionSpace
 from d3rlpy.logging import FileAdapterFactory
 
+from ._version import installed_versions
 from .configs import encode
 from .datasets import load_minari, reference_scores
 from .discovery import get_component
@@ -216,12 +216,6 @@ def _finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:
     }
 
 
-def versions() -> dict[str, Optional[str]]:
+def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that decide a result."""
-    found: dict[str, Optional[str]] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+    return {"python": platform.python_version(), **installed_versions(_PACKAGES)}

@@ -201,6 +201,13 @@ def test_collect_replay_then_relabel_it_from_the_command_line(invoke):
     assert "replay" in invoke("collect", "reply").output
 
 
+def test_collect_refuses_options_of_another_task(invoke):
+    for option, task in (("--env", "replay"), ("--from", "halfcheetah-jump")):
+        result = invoke("collect", "pointmaze-umaze-sparse", option, "x")
+        assert result.exit_code == 2
+        assert f"{option} is for {task}" in result.output
+
+
 def test_plugins_lists_what_each_distribution_provides(invoke):
     result = invoke("plugins")
     assert result.exit_code == 0

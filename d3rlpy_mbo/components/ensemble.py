@@ -136,11 +136,12 @@ class ProbabilisticEnsemble(Dynamics):
         # Taken over only now: an interrupted fit leaves the model as it was.
         self._inputs = standardizers[0].to(self.device)
         self._targets = standardizers[1].to(self.device)
-        self._elites = torch.argsort(errors)[: self.config.n_elites].to(self.device)
+        elites = torch.argsort(errors)[: self.config.n_elites]
+        self._elites = elites.to(self.device)
         self._holdout_indices = holdout
         self._network = network
         self.metrics = {
-            "model_holdout_error": float(errors[self._elites].mean()),
+            "model_holdout_error": float(errors[elites].mean()),
             "model_steps": float(n_steps),
         }
 

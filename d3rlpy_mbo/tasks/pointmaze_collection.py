@@ -1,11 +1,10 @@
 """Collects PointMaze datasets by D4RL's maze2d recipe, with their reference scores."""
 
-from importlib.metadata import version
-
 import numpy as np
 import numpy.typing as npt
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
+from .._version import installed_versions
 from ..errors import DatasetError, UnknownComponentError, suggest
 from .local_datasets import check_free, write_local_dataset
 from .pointmaze import LAYOUTS, REWARDS, PointMaze, pointmaze_spec
@@ -122,7 +121,7 @@ def collect_pointmaze(
             "d4rl_ref_min_score": d4rl_min,
             "d4rl_ref_max_score": d4rl_max,
             "seed": seed,
-            "versions": {name: version(name) for name in _PACKAGES},
+            "versions": installed_versions(_PACKAGES),
         },
         force=force,
     )

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from d3rlpy.preprocessing import MinMaxActionScaler
 from gymnasium import spaces
 from tqdm.auto import tqdm
 
+from .._version import installed_versions
 from ..devices import device_name
 from ..errors import DatasetError
 from .local_datasets import check_free, write_local_dataset
@@ -119,7 +119,7 @@ def collect_replay(
             "seed": seed,
             "n_random_steps": n_random_steps,
             **{f"learner.{k}": v for k, v in config.serialize_to_dict().items()},
-            **_versions(),
+            **{f"version.{k}": v for k, v in installed_versions(_PACKAGES).items()},
         }
         checkpoint = Checkpoint(dataset_id, settings)
         with _seeded(seed, device):
@@ -186,14 +186,6 @@ def _check_environment(environment: str, env: Any) -> None:
 def _default_id(environment: str) -> str:
     name = environment.rpartition(":")[2].replace("/", "-").replace(".", "-")
     return f"replay/{name.lower()}-v0"
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[f"version.{package}"] = version(package)
-    return versions
 
 
 def _metadata(spec: Any, settings: dict[str, Any]) -> dict[str, Any]:
