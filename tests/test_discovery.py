@@ -80,40 +80,6 @@ def test_plugins_load_in_sorted_order_each_with_its_components(plugins):
     assert registry.names("termination") == ["never"]
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), SystemExit(3)])
-def test_a_plugin_that_fails_is_one_warning_and_the_others_keep_working(plugins, error):
-    with pytest.warns(UserWarning, match=r"unknown:bad.*could not be loaded.*odd|.*3"):
-        registry = plugins(bad=module("bad", error=error), good=module("good", [Twin]))
-    assert [p.entry_point for p in registry.failures()] == ["bad"]
-    assert registry.get("penalty", "constant") is Twin
-
-
-def test_a_plugin_that_cannot_be_imported_is_one_warning(plugins):
-    with pytest.warns(UserWarning, match="ModuleNotFoundError"):
-        registry = plugins(missing=None)
-    assert isinstance(registry.failures()[0].error, ModuleNotFoundError)
-
-
-def test_a_plugin_that_misspells_the_hook_is_refused(plugins):
-    made = types.ModuleType("bad")
-    made.register_component = mbo.hookimpl(lambda: [])
-    made.register_component.__name__ = "register_component"
-    with pytest.warns(UserWarning, match="register_component"):
-        registry = plugins(bad=made, good=module("good", [Twin]))
-    assert [p.entry_point for p in registry.failures()] == ["bad"]
-
-
-def test_a_plugin_that_returns_something_else_is_refused(plugins):
-    with pytest.warns(UserWarning, match="expected subclasses"):
-        registry = plugins(bad=module("bad", [42]))
-    assert len(registry.failures()) == 1
-
-
-def test_a_plugin_that_provides_nothing_is_a_warning_but_no_failure(plugins):
-    with pytest.warns(UserWarning, match="provides no components"):
-        assert plugins(idle=module("idle")).failures() == []
-
-
 def test_two_plugins_with_one_name_are_an_error_naming_both(plugins):
     registry = plugins(a=module("a", [ConstantPenalty]), b=module("b", [Twin]))
     with pytest.raises(mbo.DuplicateComponentError, match="unknown:a .*unknown:b"):
