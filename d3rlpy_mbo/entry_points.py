@@ -152,7 +152,7 @@ def _check_requirements(point: EntryPoint) -> None:
             wanted = Requirement(line)
             if _normalised(wanted.name) != "d3rlpy-mbo":
                 continue
-            applies = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+            applies = wanted.marker is None or wanted.marker.evaluate()
             if applies and not wanted.specifier.contains(__version__, prereleases=True):
                 raise PluginError(
                     f"it requires d3rlpy-mbo{wanted.specifier}, installed is {__version__}"

@@ -1,4 +1,5 @@
 import dataclasses
+import gc
 import subprocess
 import sys
 import types
@@ -68,6 +69,17 @@ def test_an_unknown_name_suggests_the_nearest():
 
 def test_an_imported_component_is_found_without_being_registered():
     assert mbo.get_component("penalty", "constant") in (ConstantPenalty, Twin)
+
+
+def test_an_imported_class_without_a_usable_name_breaks_no_look_up():
+    nameless = [  # kept, so that they stay imported
+        type("Nameless", (mbo.Penalty,), {"get_type": staticmethod(get_type)})
+        for get_type in (lambda: 7, lambda: 1 / 0, sys.exit)
+    ]
+    with pytest.raises(mbo.UnknownComponentError, match="'constnat'.*'constant'"):
+        mbo.get_component("penalty", "constnat")
+    del nameless
+    gc.collect()
 
 
 @pytest.mark.filterwarnings("error")

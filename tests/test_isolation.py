@@ -144,11 +144,11 @@ BROKEN = {
     ),
     "misspells the hook": (
         "@mbo.hookimpl\ndef register_component():\n    return []",
-        "register_component",
+        "unknown hook 'register_component'",
     ),
     "takes arguments": (
         "@mbo.hookimpl\ndef register_components(registry):\n    return []",
-        "registry",
+        "Argument(s) {'registry'} are declared in the hookimpl",
     ),
 }
 
@@ -312,16 +312,19 @@ def save_with(penalty: str, path: Path) -> None:
     forget()
 
 
+@pytest.mark.parametrize("rival_imported", [False, True])
 def test_a_file_loads_the_distribution_it_was_saved_with_and_no_other(
-    install, tmp_path
+    install, tmp_path, rival_imported
 ):
     install("good", GOOD)
     save_with("good", tmp_path / "x.mbo")
     install("rival", GOOD)
     forget_module("good")
+    if rival_imported:
+        importlib.import_module("rival")
     loaded = mbo.load_imagination(tmp_path / "x.mbo")
     assert type(loaded.config.penalty).__module__ == "good"
-    assert "rival" not in sys.modules
+    assert ("rival" in sys.modules) is rival_imported
     with pytest.raises(mbo.DuplicateComponentError, match="good:main .*rival:main"):
         mbo.get_component("penalty", "good")
 
