@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISABLE_VARIABLE",
+    "NothingProvidedError",
     "Plugin",
     "component_name",
     "disabled_names",
@@ -38,6 +39,10 @@ __all__ = [
 ]
 
 DISABLE_VARIABLE = "D3RLPY_MBO_DISABLE"
+
+
+class NothingProvidedError(PluginError):
+    """A plugin's module could be imported, but registers no components."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +180,7 @@ def _components(point: EntryPoint) -> tuple[type["Component"], ...]:
                     f"it provides two different {component.kind} components named {name!r}"
                 )
     if not found:
-        raise PluginError(
+        raise NothingProvidedError(
             "it provides no components: its register_components returns none, is missing, "
             "or is not decorated with d3rlpy_mbo.hookimpl"
         )

@@ -10,6 +10,7 @@ import pytest
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo import discovery
 from d3rlpy_mbo.discovery import Registry, load_plugins
+from d3rlpy_mbo.entry_points import NothingProvidedError
 from d3rlpy_mbo_romi import ROMIConfig
 from toys import ConstantPenalty
 
@@ -90,6 +91,12 @@ def test_plugins_load_in_sorted_order_each_with_its_components(plugins):
     assert [p.entry_point for p in registry.plugins] == ["a", "b"]
     assert registry.get("penalty", "constant") is ConstantPenalty
     assert registry.names("termination") == ["never"]
+
+
+def test_a_module_without_components_is_told_from_one_that_fails(plugins):
+    with pytest.warns(UserWarning, match="provides no components"):
+        [plugin] = plugins(idle=module("idle")).plugins
+    assert isinstance(plugin.error, NothingProvidedError)
 
 
 def test_two_plugins_with_one_name_are_an_error_naming_both(plugins):
