@@ -238,7 +238,8 @@ def _disabled() -> list[Plugin]:
 def origin(component: type[Any]) -> tuple[str, str]:
     """Returns the distribution that a component's class comes from, and its version."""
     package = _package(component.__module__)
-    claimants = {*_distributions().get(package, ())}
+    # Damaged metadata has no name.
+    claimants = {name for name in _distributions().get(package, ()) if name}
     if len(claimants) != 1:
         # A namespace package, or an editable install whose metadata lists no packages.
         for point in installed_points():

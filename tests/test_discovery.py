@@ -15,11 +15,14 @@ from d3rlpy_mbo_romi import ROMIConfig
 from toys import ConstantPenalty
 
 
-@dataclasses.dataclass()
-class Twin(mbo.Penalty):
-    @staticmethod
-    def get_type() -> str:
-        return "constant"
+def twin() -> type[mbo.Penalty]:
+    @dataclasses.dataclass()
+    class Twin(mbo.Penalty):
+        @staticmethod
+        def get_type() -> str:
+            return "twin"
+
+    return Twin
 
 
 def module(name: str, provides=(), error: BaseException | None = None, hook=None):
@@ -69,7 +72,12 @@ def test_an_unknown_name_suggests_the_nearest():
 
 
 def test_an_imported_component_is_found_without_being_registered():
-    assert mbo.get_component("penalty", "constant") in (ConstantPenalty, Twin)
+    assert mbo.get_component("penalty", "constant") is ConstantPenalty
+
+
+def test_a_class_defined_anew_as_in_a_notebook_replaces_the_older_one():
+    older, newer = twin(), twin()
+    assert mbo.get_component("penalty", "twin") is newer is not older
 
 
 def test_an_imported_class_without_a_usable_name_breaks_no_look_up():
@@ -100,9 +108,9 @@ def test_a_module_without_components_is_told_from_one_that_fails(plugins):
 
 
 def test_two_plugins_with_one_name_are_an_error_naming_both(plugins):
-    registry = plugins(a=module("a", [ConstantPenalty]), b=module("b", [Twin]))
+    registry = plugins(a=module("a", [twin()]), b=module("b", [twin()]))
     with pytest.raises(mbo.DuplicateComponentError, match="unknown:a .*unknown:b"):
-        registry.get("penalty", "constant")
+        registry.get("penalty", "twin")
 
 
 def test_a_failed_plugin_becomes_the_error_when_its_component_is_asked_for(
