@@ -7,6 +7,7 @@ import click
 
 from . import discovery
 from .configs import Component
+from .entry_points import DISABLE_VARIABLE
 from .errors import D3RLPyMBOError, UnknownComponentError, suggest
 from .experiment import Experiment
 from .settings import parse_settings
@@ -33,7 +34,7 @@ def main() -> None:
 @main.command()
 @click.pass_context
 def plugins(context: click.Context) -> None:
-    """List plugins and what they provide; exit status 1 if one failed."""
+    """List plugins and what they provide; exit status 1 if one failed, or two clash."""
     registry = discovery.registry()
     for plugin in registry.plugins:
         click.echo(f"{plugin.distribution} {plugin.version}: {plugin.entry_point}")
@@ -42,8 +43,13 @@ def plugins(context: click.Context) -> None:
                 f"  {component.kind} {component.get_type()}{_summary(component)}"
             )
         if plugin.error is not None:
-            click.echo(f"  failed: {type(plugin.error).__name__}: {plugin.error}")
-    if registry.failures():
+            click.echo(f"  failed: {plugin.reason}")
+        if plugin.disabled:
+            click.echo(f"  disabled by {DISABLE_VARIABLE}")
+    for (kind, name), claimants in registry.duplicates().items():
+        names = " and ".join(f"{p.name} ({p.version})" for p in claimants)
+        click.echo(f"duplicate: {kind} {name} is provided by {names}")
+    if registry.failures() or registry.duplicates():
         context.exit(1)
 
 

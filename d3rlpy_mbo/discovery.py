@@ -1,60 +1,50 @@
-"""Finds components: pluggy entry points, one by one, each failure its own.
+"""Finds components by name or by origin, among what is installed or imported.
 
 What is installed decides only what can be found by name, never what runs.
 """
 
-import dataclasses
 import functools
 import warnings
 from collections.abc import Iterable, Iterator
-from importlib.metadata import (
-    EntryPoint,
-    PackageNotFoundError,
-    entry_points,
-    packages_distributions,
-    version,
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from typing import TYPE_CHECKING, Any, Optional
+
+from packaging.utils import canonicalize_name
+
+from .entry_points import (
+    DISABLE_VARIABLE,
+    Plugin,
+    component_name,
+    disabled_names,
+    installed_points,
+    load_plugins,
+    normalised_name,
+    plugin_of,
+    plugins_of,
 )
-from typing import TYPE_CHECKING, Any, Optional, cast
-
-import pluggy
-
-from . import hookspecs
 from .errors import (
     DuplicateComponentError,
     PluginError,
     UnknownComponentError,
     suggest,
 )
-from .hookspecs import ENTRY_POINT_GROUP
 
 if TYPE_CHECKING:
     from .configs import Component
 
-__all__ = ["Plugin", "Registry", "get_component", "load_plugins", "origin", "registry"]
+__all__ = [
+    "NOT_INSTALLED",
+    "Plugin",
+    "Registry",
+    "component_of",
+    "get_component",
+    "imported_names",
+    "load_plugins",
+    "origin",
+    "registry",
+]
 
-
-@dataclasses.dataclass(frozen=True)
-class Plugin:
-    """One entry point and what became of it.
-
-    Args:
-        distribution: Name of the installed distribution.
-        version: Its version.
-        entry_point: Name of the entry point.
-        components: What it provides; empty if it failed.
-        error: What it raised, None if it loaded.
-    """
-
-    distribution: str
-    version: str
-    entry_point: str
-    components: tuple[type["Component"], ...] = ()
-    error: Optional[BaseException] = None
-
-    @property
-    def name(self) -> str:
-        """``distribution:entry_point``."""
-        return f"{self.distribution}:{self.entry_point}"
+NOT_INSTALLED = "none (not installed)"
 
 
 class Registry:
@@ -62,11 +52,12 @@ class Registry:
 
     def __init__(self, plugins: Iterable[Plugin]):
         self.plugins = tuple(plugins)
-        self._providers: dict[tuple[str, str], list[Plugin]] = {}
+        self._providers: dict[tuple[str, str], dict[type[Component], Plugin]] = {}
         for plugin in self.plugins:
             for component in plugin.components:
                 key = (component.kind, component.get_type())
-                self._providers.setdefault(key, []).append(plugin)
+                # One class registered twice leaves no doubt about what is meant.
+                self._providers.setdefault(key, {}).setdefault(component, plugin)
 
     def names(self, kind: str) -> list[str]:
         """Returns the registered names of a kind."""
@@ -78,90 +69,67 @@ class Registry:
         Raises:
             DuplicateComponentError: Two plugins provide it.
         """
-        plugins = self._providers.get((kind, name), [])
-        if len(plugins) > 1:
+        claimants = self.duplicates().get((kind, name))
+        if claimants is not None:
             raise DuplicateComponentError(
-                f"The {kind} {name!r} is provided by "
-                + " and ".join(f"{p.name} ({p.version})" for p in plugins)
-                + ". Uninstall one of them, or import the class you mean."
+                f"The {kind} {name!r} is provided by {_who(claimants)}. Uninstall one of "
+                f"them, or switch one off with {DISABLE_VARIABLE}, or import the class "
+                "you mean."
             )
-        if not plugins:
-            return None
-        for component in plugins[0].components:
-            if (component.kind, component.get_type()) == (kind, name):
-                return component
-        return None
+        return next(iter(self._providers.get((kind, name), ())), None)
+
+    def duplicates(self) -> dict[tuple[str, str], tuple[Plugin, ...]]:
+        """Returns the kinds and names that more than one plugin provides, and which."""
+        return {
+            key: tuple(claims.values())
+            for key, claims in self._providers.items()
+            if len(claims) > 1
+        }
 
     def failures(self) -> list[Plugin]:
         """Returns the plugins that could not be loaded."""
         return [plugin for plugin in self.plugins if plugin.error is not None]
 
 
-def load_plugins(points: Iterable[EntryPoint]) -> Iterator[Plugin]:
-    """Loads entry points singly, in sorted order.
-
-    A failure is one warning naming the plugin; the others are unaffected.
-    """
-    manager = pluggy.PluginManager(ENTRY_POINT_GROUP)
-    manager.add_hookspecs(hookspecs)
-    for point in sorted(points, key=lambda p: (_distribution(p)[0], p.name)):
-        distribution, release = _distribution(point)
-        plugin = Plugin(distribution, release, point.name)
-        try:
-            components = _register(manager, plugin.name, point)
-        except (Exception, SystemExit) as error:
-            if manager.has_plugin(plugin.name):
-                manager.unregister(name=plugin.name)
-            warnings.warn(
-                f"Plugin {plugin.name} ({release}) could not be loaded: "
-                f"{type(error).__name__}: {error}. Its components are not available.",
-                stacklevel=2,
-            )
-            yield dataclasses.replace(plugin, error=error)
-        else:
-            yield dataclasses.replace(plugin, components=components)
-
-
-def _register(
-    manager: pluggy.PluginManager, name: str, point: EntryPoint
-) -> tuple[type["Component"], ...]:
-    manager.register(point.load(), name=name)
-    manager.check_pending()
-    components: list[type[Component]] = []
-    for implementation in manager.hook.register_components.get_hookimpls():
-        if implementation.plugin_name == name:
-            components.extend(cast(Iterable[Any], implementation.function()))
-    for component in components:
-        _check_component_class(component)
-    if not components:
-        warnings.warn(f"Plugin {name} provides no components.", stacklevel=3)
-    return tuple(components)
-
-
-def _check_component_class(component: Any) -> None:
-    kind = getattr(component, "kind", None)
-    if not (isinstance(component, type) and isinstance(kind, str)):
-        raise PluginError(
-            f"register_components returned {component!r}, expected subclasses of a "
-            "component base class such as d3rlpy_mbo.Penalty"
-        )
-    component.get_type()  # type: ignore[attr-defined]
-
-
-def _distribution(point: EntryPoint) -> tuple[str, str]:
-    if point.dist is None:
-        return "unknown", "unknown"
-    return point.dist.name, point.dist.version
+def _who(plugins: Iterable[Plugin]) -> str:
+    return " and ".join(f"{p.name} ({p.version})" for p in plugins)
 
 
 @functools.cache
 def registry() -> Registry:
-    """Returns what is installed; looked up once, at the first need."""
-    return Registry(load_plugins(entry_points(group=ENTRY_POINT_GROUP)))
+    """Returns what is installed; looked up once, at the first need.
+
+    Plugins that claim the same names are one warning, as is an entry of
+    ``D3RLPY_MBO_DISABLE`` that switches nothing off.
+    """
+    known = [plugin_of(point) for point in installed_points()]
+    names = {normalised_name(plugin.name): plugin.name for plugin in known}
+    for normalised, entry in disabled_names().items():
+        if normalised not in names:
+            warnings.warn(
+                f"{DISABLE_VARIABLE} names {entry!r}, but no such plugin is installed; it "
+                "takes distribution:entry_point. " + suggest(entry, names.values()),
+                stacklevel=2,
+            )
+    distributions = {canonicalize_name(plugin.distribution) for plugin in known}
+    found = Registry(p for name in sorted(distributions) for p in plugins_of(name))
+    claims: dict[str, list[str]] = {}
+    for (kind, name), plugins in found.duplicates().items():
+        claims.setdefault(_who(plugins), []).append(f"{kind} {name!r}")
+    for claimants, claimed in claims.items():
+        warnings.warn(
+            f"{claimants} provide the same names: {', '.join(claimed)}. Asking for one of "
+            "them is an error; everything else is available. Uninstall one plugin, or "
+            f"switch one off with {DISABLE_VARIABLE}.",
+            stacklevel=2,
+        )
+    return found
 
 
 def get_component(kind: str, name: str) -> type["Component"]:
     """Returns the component class of a kind by its name.
+
+    Every plugin is asked, since any of them may claim the name.
 
     Args:
         kind: ``"dynamics"``, ``"rollout_policy"``, ``"termination"``,
@@ -175,45 +143,120 @@ def get_component(kind: str, name: str) -> type["Component"]:
     Raises:
         UnknownComponentError: There is none; names the nearest.
         DuplicateComponentError: Two distributions provide it.
-        PluginError: There is none, and a plugin that may have provided it failed.
+        PluginError: There is none, and a plugin that may have provided it failed, or
+            is switched off by ``D3RLPY_MBO_DISABLE``.
     """
-    found = registry().get(kind, name) or _imported(kind).get(name)
+    imported: dict[str, type[Component]] = {}
+    for known, component in _imported(kind, besides=registry().failures()):
+        imported.setdefault(known, component)
+    found = registry().get(kind, name) or imported.get(name)
     if found is not None:
         return found
-    known = {*registry().names(kind), *_imported(kind)}
-    message = f"There is no {kind} named {name!r}. {suggest(name, known)}"
-    failures = registry().failures()
-    if failures:
-        raise PluginError(
-            f"{message} Plugins that failed to load may have provided it: "
-            + "; ".join(f"{p.name} ({p.version}): {p.error!r}" for p in failures)
-        ) from failures[0].error
+    message = f"There is no {kind} named {name!r}. " + suggest(
+        name, {*registry().names(kind), *imported}
+    )
+    _blame(message, registry().plugins)
     raise UnknownComponentError(message)
 
 
-def _imported(kind: str) -> dict[str, type["Component"]]:
-    """Returns the component classes of a kind that have been imported, by name."""
+def _blame(message: str, plugins: Iterable[Plugin]) -> None:
+    """Raises PluginError if one of these may have provided what was asked for."""
+    failed = [plugin for plugin in plugins if plugin.error is not None]
+    disabled = [plugin for plugin in plugins if plugin.disabled]
+    if failed:
+        message += " Plugins that failed to load may have provided it: " + "; ".join(
+            f"{p.name} ({p.version}): {p.reason}" for p in failed
+        )
+    if disabled:
+        message += f" Switched off by {DISABLE_VARIABLE}, and not asked: " + ", ".join(
+            p.name for p in disabled
+        )
+    if failed or disabled:
+        raise PluginError(message) from (failed[0].error if failed else None)
+
+
+def component_of(
+    distribution: str, kind: str, name: str
+) -> Optional[type["Component"]]:
+    """Returns the component of one distribution, None if it provides none such.
+
+    No other distribution's plugins are loaded, and its own only if the class has not
+    been imported yet.
+
+    Args:
+        distribution: As `origin` names it, `NOT_INSTALLED` included.
+        kind: See `get_component`.
+        name: See `get_component`.
+
+    Raises:
+        PluginError: A plugin of that distribution failed, or is switched off.
+    """
+    wanted = canonicalize_name(distribution)
+    for known, component in _imported(kind):
+        if known == name and canonicalize_name(origin(component)[0]) == wanted:
+            return component
+    found = Registry(plugins_of(wanted)).get(kind, name)
+    if found is None:
+        message = f"{distribution} provides no {kind} named {name!r}."
+        _blame(message, plugins_of(wanted))
+    return found
+
+
+def imported_names(kind: str) -> list[str]:
+    """Returns the names of a kind that have been imported: core's, and others in use."""
+    return sorted({name for name, _ in _imported(kind)})
+
+
+def _imported(
+    kind: str, besides: Iterable[Plugin] = ()
+) -> Iterator[tuple[str, type["Component"]]]:
+    """Yields the imported classes of a kind with their names, the newest first.
+
+    Not those of the given plugins, nor of those that are switched off.
+    """
     from .configs import Component  # configs imports this module
 
-    found: dict[str, type[Component]] = {}
+    hidden = {_package(plugin.module) for plugin in (*besides, *_disabled())}
     pending = list(Component.__subclasses__())
     while pending:
         component = pending.pop()
         pending.extend(component.__subclasses__())
         if getattr(component, "kind", None) == kind:
-            try:
-                found[component.get_type()] = component
-            except NotImplementedError:  # an abstract base of a kind
-                continue
-    return found
+            name = component_name(component)
+            if name is not None and _package(component.__module__) not in hidden:
+                yield name, component
+
+
+def _disabled() -> list[Plugin]:
+    names = disabled_names()
+    if not names:
+        return []
+    known = map(plugin_of, installed_points())
+    return [plugin for plugin in known if normalised_name(plugin.name) in names]
 
 
 def origin(component: type[Any]) -> tuple[str, str]:
     """Returns the distribution that a component's class comes from, and its version."""
-    package = component.__module__.partition(".")[0]
-    for distribution in packages_distributions().get(package, []):
+    package = _package(component.__module__)
+    # Damaged metadata has no name.
+    claimants = {name for name in _distributions().get(package, ()) if name}
+    if len(claimants) != 1:
+        # A namespace package, or an editable install whose metadata lists no packages.
+        for point in installed_points():
+            if f"{component.__module__}.".startswith(f"{point.module}."):
+                claimants = {plugin_of(point).distribution}
+    for distribution in sorted(claimants):
         try:
             return distribution, version(distribution)
         except PackageNotFoundError:  # pragma: no cover - metadata went away
             continue
-    return "none (not installed)", ""
+    return NOT_INSTALLED, ""
+
+
+@functools.cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(packages_distributions())
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]

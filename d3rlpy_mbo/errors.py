@@ -52,7 +52,7 @@ class DuplicateComponentError(D3RLPyMBOError):
 
 
 class PluginError(D3RLPyMBOError):
-    """A plugin could not be loaded."""
+    """A plugin could not be loaded, or is switched off."""
 
 
 class DivergedError(D3RLPyMBOError):

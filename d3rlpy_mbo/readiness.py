@@ -35,7 +35,7 @@ def check_termination(
 ) -> None:
     """Raises TerminationRequiredError if data terminates and nothing says when."""
     if termination is None and bool(transitions.terminals.any()):
-        known = ", ".join(discovery.registry().names("termination"))
+        known = ", ".join(discovery.imported_names("termination"))
         raise TerminationRequiredError(
             f"The dataset has {int(transitions.terminals.sum())} terminals, but this "
             "imagination has no termination: imagined episodes would never end. Pass "

@@ -1,17 +1,15 @@
 """Files of fitted components: they can run no code, and say what they need."""
 
-import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union
 
 import torch
 
 from . import discovery
-from ._version import __version__
-from .configs import Component, decode, encode
-from .errors import D3RLPyMBOError, LoadError
+from ._version import __version__, installed_versions
+from .configs import Component, decode, decoding_to, encode, parts
+from .errors import D3RLPyMBOError, LoadError, UnknownComponentError
 from .files import atomic_write
 
 __all__ = ["read_component", "write_component"]
@@ -33,7 +31,7 @@ def write_component(
         "format": _FORMAT,
         "version": __version__,
         "config": json.dumps(encode(config)),
-        "components": [_provenance(part) for part in _parts(config)],
+        "components": [_provenance(part) for part in parts(config)],
         "state": state,
     }
     with atomic_write(path) as file:
@@ -71,7 +69,8 @@ def read_component(
         for part in content["components"]
     )
     try:
-        config = decode(kind, json.loads(content["config"]))
+        with decoding_to([_component_of(part) for part in content["components"]]):
+            config = decode(kind, json.loads(content["config"]))
         assert config is not None
     except D3RLPyMBOError as error:
         raise LoadError(f"{error} {str(path)!r} was saved with: {saved_by}.") from error
@@ -82,14 +81,6 @@ def read_component(
     return config, content["state"], saved_by
 
 
-def _parts(config: Component) -> Iterator[Component]:
-    yield config
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, Component):
-            yield from _parts(value)
-
-
 def _provenance(component: Component) -> dict[str, str]:
     distribution, version = discovery.origin(type(component))
     return {
@@ -98,3 +89,26 @@ def _provenance(component: Component) -> dict[str, str]:
         "distribution": distribution,
         "version": version,
     }
+
+
+def _component_of(part: dict[str, str]) -> type[Component]:
+    """Returns the class that a file means: of the distribution it was saved with.
+
+    No other plugin is loaded: it neither costs anything nor can stand in by its name.
+
+    Raises:
+        UnknownComponentError: That distribution is not installed.
+        D3RLPyMBOError: It does not provide the component any more, nor does another.
+    """
+    kind, name, distribution = part["kind"], part["type"], part["distribution"]
+    found = discovery.component_of(distribution, kind, name)
+    if found is not None:
+        return found
+    if distribution != discovery.NOT_INSTALLED and not installed_versions(
+        [distribution]
+    ):
+        raise UnknownComponentError(
+            f"The {kind} {name!r} is from {distribution} {part['version']}, which is not "
+            f"installed. Run: pip install '{distribution}=={part['version']}'."
+        )
+    return discovery.get_component(kind, name)  # it moved, or nobody published it

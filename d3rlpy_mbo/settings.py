@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from d3rlpy.serializable_config import SerializableConfig
 
+from .configs import decoding_to, parts
 from .errors import CompositionError, D3RLPyMBOError, UnknownComponentError, suggest
 
 __all__ = ["apply_settings", "parse_settings"]
@@ -67,6 +68,13 @@ def apply_settings(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
         UnknownComponentError: There is no such field or type; names the nearest.
         CompositionError: A value of another type than the field's.
     """
+    asked = [v.get("type") if isinstance(v, Mapping) else v for v in settings.values()]
+    kept = [type(part) for part in parts(config) if part.get_type() not in asked]
+    with decoding_to(kept):
+        return _apply(config, settings)
+
+
+def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
     encoded = config.serialize_to_dict()
     for path, value in sorted(settings.items(), key=lambda item: item[0].count(".")):
         *parents, name = path.split(".")

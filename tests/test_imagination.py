@@ -145,8 +145,16 @@ def test_a_file_records_the_distribution_and_version_of_every_component(
     assert all("version" in part for part in content["components"])
 
 
+@pytest.mark.parametrize(
+    ("distribution", "words"),
+    [
+        ("gone", "from gone 7, which is not installed. Run: pip install 'gone==7'"),
+        ("d3rlpy-mbo", "Did you mean 'uniform'.*from d3rlpy-mbo 7"),
+        ("none (not installed)", "Did you mean 'uniform'.*from none"),
+    ],
+)
 def test_a_file_with_a_component_that_is_not_here_names_what_it_was_saved_with(
-    dataset, tmp_path
+    dataset, tmp_path, distribution, words
 ):
     imagination = learned()
     imagination.fit(dataset)
@@ -157,12 +165,12 @@ def test_a_file_with_a_component_that_is_not_here_names_what_it_was_saved_with(
         {
             "kind": "rollout_policy",
             "type": "uniforn",
-            "distribution": "gone",
+            "distribution": distribution,
             "version": "7",
         }
     )
     torch.save(content, tmp_path / "x.mbo")
-    with pytest.raises(mbo.LoadError, match="Did you mean 'uniform'.*from gone 7"):
+    with pytest.raises(mbo.LoadError, match=words):
         mbo.load_imagination(tmp_path / "x.mbo")
 
 
