@@ -109,7 +109,7 @@ def decode(kind: str, encoded: Optional[Mapping[str, Any]]) -> Optional[Componen
         UnknownComponentError: No component of that kind has the type's name.
         LoadError: A parameter that the component does not have.
     """
-    if encoded is None:
+    if encoded is None or encoded["type"] == "none":  # as d3rlpy writes its scalers
         return None
     name = encoded["type"]
     component = _decoding_to.get({}).get((kind, name)) or get_component(kind, name)

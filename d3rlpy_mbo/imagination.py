@@ -96,6 +96,13 @@ class ImaginationConfig(Component):
     real_ratio: float = 0.5
 
     def __post_init__(self) -> None:
+        for name in ("dynamics", "rollout_policy"):
+            if getattr(self, name) is None:
+                raise CompositionError(
+                    f"The imagination {self.get_type()!r} has no {name}, without which it "
+                    "cannot imagine. Only termination, reward_function, penalty and "
+                    "dynamics_updater may be left out."
+                )
         for name in ("rollout_length", "rollout_batch_size", "retained_refreshes"):
             _check_positive(name, getattr(self, name))
         if self.rollout_interval is not None:

@@ -3,6 +3,7 @@ import pytest
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.settings import apply_settings, parse_settings
+from d3rlpy_mbo_mopo import MOPOConfig
 from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
 
 
@@ -89,3 +90,15 @@ def test_d3rlpys_scalers_and_factories_can_be_set():
 def test_wrong_keys_names_and_values_are_refused(key, value, words):
     with pytest.raises(mbo.D3RLPyMBOError, match=words):
         apply_settings(ROMIConfig(), {key: value})
+
+
+def test_a_component_that_may_be_left_out_is_left_out_by_none():
+    config = apply_settings(MOPOConfig(), {"penalty": "none"})
+    assert config.penalty is None
+    scaled = apply_settings(
+        d3rlpy.algos.SACConfig(),
+        {"observation_scaler": {"type": "standard", "params": {"eps": 0.5}}},
+    )
+    assert scaled.observation_scaler.eps == 0.5
+    with pytest.raises(mbo.CompositionError, match="has no dynamics"):
+        apply_settings(MOPOConfig(), {"dynamics": "none"})
