@@ -127,6 +127,7 @@ def run(method: str, seed: int) -> dict[str, Any]:
     dataset = collect()
     imagined = imagination(method, dataset)
     fitted = model_curve(imagined)
+    first_error = imagined[0].metrics["model_holdout_error"] if imagined else None
     learner: Any = apply_settings(
         d3rlpy.algos.SACConfig(), SETTINGS["learner"]
     ).create()
@@ -156,7 +157,13 @@ def run(method: str, seed: int) -> dict[str, Any]:
         logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
         show_progress=False,
     )
-    return {"method": method, "seed": seed, "fitted_model": fitted, "history": history}
+    return {
+        "method": method,
+        "seed": seed,
+        "fitted_model": fitted,
+        "first_holdout_error": first_error,
+        "history": history,
+    }
 
 
 def run_once(method: str, seed: int, folder: Optional[Path]) -> dict[str, Any]:
@@ -175,11 +182,19 @@ def run_once(method: str, seed: int, folder: Optional[Path]) -> dict[str, Any]:
 def summary(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     table = {}
     for method in METHODS:
-        scores = [r["history"][-1]["score"] for r in results if r["method"] == method]
+        runs = [result for result in results if result["method"] == method]
+        scores = [run["history"][-1]["score"] for run in runs]
         table[method] = {
             "scores": scores,
             "mean": statistics.mean(scores),
             "std": statistics.stdev(scores),
+            "actions": [run["history"][-1]["action"] for run in runs],
+            "holdout_growth": [
+                run["history"][-1]["model_holdout_error"] / run["first_holdout_error"]
+                - 1
+                for run in runs
+                if run["first_holdout_error"] is not None
+            ],
         }
     return table
 
@@ -249,7 +264,10 @@ def main() -> None:
     table = summary(results)
     for method, row in table.items():
         scores = " ".join(f"{score:.1f}" for score in row["scores"])
-        print(f"{method:11} {row['mean']:.2f} +- {row['std']:.2f}   {scores}")
+        growth = "".join(f"{100 * g:+.1f}% " for g in row["holdout_growth"])
+        print(
+            f"{method:11} {row['mean']:.2f} +- {row['std']:.2f}   {scores}   {growth}"
+        )
     if arguments.out is not None:
         draw(results, arguments.out.with_suffix(".png"))
         with atomic_write(arguments.out) as file:
