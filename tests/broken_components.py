@@ -349,6 +349,10 @@ class DoubleReward(SoundReward):
 class RandomStep(mbo.DynamicsUpdater):
     fitted = True
 
+    def __init__(self, config, device=False):
+        super().__init__(config, device)
+        self.metrics = {"step_size": float("nan")}
+
     def update(self, dynamics, transitions, learner):
         for parameter in dynamics.parameters():
             parameter.data += 0.01 * torch.randn_like(parameter)

@@ -274,7 +274,15 @@ def _saved_and_loaded(subject: Subject) -> Any:
 def check_metrics_can_be_logged(subject: Subject) -> None:
     """Checks that its metrics are numbers with names that d3rlpy can log."""
     ready = subject.ready
+    declared = set(ready.metrics)
     subject.ask(ready, subject.inputs())
+    new = sorted(set(ready.metrics) - declared)
+    if subject.component.kind == "dynamics_updater" and new:
+        raise subject.violation(
+            "its metrics must hold every name before the first update",
+            f"{new} after it, {sorted(declared)} before",
+            "__init__ does not set self.metrics, NaN for every name that update returns",
+        )
     for name, value in ready.metrics.items():
         if not isinstance(name, str) or "/" in name:
             raise subject.violation(
@@ -282,7 +290,10 @@ def check_metrics_can_be_logged(subject: Subject) -> None:
                 repr(name),
                 "d3rlpy writes one file a metric, so a slash would be a folder",
             )
-        if not isinstance(value, int | float) or not math.isfinite(value):
+        # An imagination's may be NaN: those of its updater are, before the first update.
+        may_be_nan = subject.component.kind == "imagination"
+        number = isinstance(value, int | float)
+        if not number or not (may_be_nan or math.isfinite(value)):
             raise subject.violation(
                 f"the metric {name!r} must be a finite number",
                 repr(value),

@@ -71,7 +71,7 @@ def check_time_order(subject: Subject) -> None:
 
 def _check_slope(subject: Subject, imagined: Transitions) -> None:
     change = imagined.next_observations - imagined.observations
-    found = world.slope(change, imagined.actions)
+    found = world.slope(change, world.moves(imagined.actions))
     if not found > 0:
         raise subject.violation(
             "imagined rows must have s' = s + M a, as the data",

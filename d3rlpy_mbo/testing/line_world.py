@@ -65,11 +65,13 @@ def moves(actions: torch.Tensor) -> torch.Tensor:
     return torch.cat([actions, actions[:, :1]], dim=1)
 
 
-def slope(changes: torch.Tensor, actions: torch.Tensor) -> float:
-    """Returns the slope of changes (B, 3) over M a: 1 for s' - s, -1 for s - s'."""
-    changes, moved = changes - changes.mean(dim=0), moves(actions)
-    moved = moved - moved.mean(dim=0)
-    return float((changes * moved).sum() / moved.square().sum())
+def slope(values: torch.Tensor, over: torch.Tensor) -> float:
+    """Returns the common slope of the columns of values (B, D) over those of others.
+
+    That of s' - s over M a is 1, that of s - s' is -1.
+    """
+    values, over = values - values.mean(dim=0), over - over.mean(dim=0)
+    return float((values * over).sum() / over.square().sum())
 
 
 def line_transitions(n_rows: int = 1000) -> Transitions:
@@ -184,6 +186,8 @@ def line_dataset(terminated: bool = False, n_episodes: int = 40) -> ReplayBuffer
 def line_learner(name: str = "TD3PlusBC") -> Learner:
     """Returns a small d3rlpy algorithm, built, that acts within the action ranges.
 
+    Always with the same networks.
+
     Args:
         name: Of its class: ``"TD3PlusBC"``, ``"CQL"`` or ``"IQL"``.
     """
@@ -197,7 +201,9 @@ def line_learner(name: str = "TD3PlusBC") -> Learner:
     if hasattr(config, "value_encoder_factory"):
         config.value_encoder_factory = _ENCODER
     learner: Learner = config.create()
-    learner.create_impl((OBSERVATION_SIZE,), ACTION_SIZE)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        learner.create_impl((OBSERVATION_SIZE,), ACTION_SIZE)
     return learner
 
 

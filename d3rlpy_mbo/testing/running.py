@@ -164,10 +164,11 @@ def check_component(component: Checkable) -> None:
     """Runs every check that applies to a component; on the CPU, without a network.
 
     Args:
-        component: An instance, taken as it is: for a learned component, one that is
+        component: An instance, taken as it is: of a learned component, one that is
             small but able to learn s' = s + a in the steps it has. Or a class, which is
-            default-constructed and then shortened: `n_steps` and `max_steps` to 50,
-            `rollout_batch_size` to 100, in the components inside it too.
+            default-constructed and then shortened: in it and in the components inside
+            it, `n_steps` and `max_steps` become 50 at most, `n_updates` 10,
+            `update_interval` 1 and `rollout_batch_size` 100.
 
     Raises:
         ConformanceError: It breaks its contract; says which checks failed, and why.

@@ -11,8 +11,11 @@ import d3rlpy
 import torch
 
 from ..components.dynamics import Prediction
+from ..components.dynamics_updaters import DynamicsUpdaterConfig
+from ..components.rollout_policies import UniformPolicyConfig
 from ..configs import Component
 from ..errors import ConformanceError
+from ..imagination import Imagination, ImaginationConfig
 from ..transitions import Transitions
 from . import line_world as world
 
@@ -24,7 +27,13 @@ N_ROWS = 31  # no other size in the checks is 31, so it tells which axis holds t
 _N_MEMBERS = 4
 
 # What keeps the checks of a default-constructed component short.
-_LONGEST = {"n_steps": 50, "max_steps": 50, "rollout_batch_size": 100}
+_LONGEST = {
+    "n_steps": 50,
+    "max_steps": 50,
+    "n_updates": 10,
+    "update_interval": 1,
+    "rollout_batch_size": 100,
+}
 
 # Rules are written for one environment and read its columns; these sizes are tried.
 _OBSERVATION_SIZES = [*range(world.OBSERVATION_SIZE, 401), 2, 1]
@@ -190,23 +199,32 @@ class _Penalty(Subject):
 
 
 class _DynamicsUpdater(Subject):
+    @functools.cached_property
+    def _imagination(self) -> Imagination:
+        assert isinstance(self.component, DynamicsUpdaterConfig)
+        imagination = ImaginationConfig(
+            dynamics=world.line_dynamics(),
+            rollout_policy=UniformPolicyConfig(),
+            dynamics_updater=self.component,
+        ).create()
+        d3rlpy.seed(0)
+        imagination.fit(world.line_dataset())
+        return imagination
+
     def build(self, data: Any) -> Any:
-        return self.component.create()  # type: ignore[attr-defined]
+        return copy.deepcopy(self._imagination.dynamics_updater)
 
     @property
     def ready(self) -> Any:
         """A new one for each dynamics: it may keep an optimizer for them."""
         return self.build(None)
 
-    @functools.cached_property
-    def _dynamics(self) -> Any:
-        d3rlpy.seed(0)
-        dynamics = world.line_dynamics().create()
-        dynamics.fit(world.line_transitions())
-        return dynamics
+    def data(self) -> Any:
+        return Transitions.from_dataset(world.line_dataset()).for_models()
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        return copy.deepcopy(self._dynamics), self.data(), world.line_learner()
+        dynamics = copy.deepcopy(self._imagination.dynamics)
+        return dynamics, self.data(), world.line_learner()
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         dynamics, transitions, learner = inputs
@@ -251,8 +269,7 @@ def subject_of(given: Checkable) -> Subject:
 
     Args:
         given: An instance, taken as it is; or a class, which is default-constructed
-            and shortened (`n_steps` and `max_steps` to 50, `rollout_batch_size` to 100,
-            in the components inside it too).
+            and shortened, see `check_component`.
 
     Raises:
         ConformanceError: The class cannot be default-constructed.
