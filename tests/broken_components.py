@@ -1,8 +1,9 @@
-"""A sound component of every kind, and for every check one that breaks it alone.
+"""A sound component of every kind, and for every check some that break it alone.
 
 The broken ones differ from the sound one in a single mistake, one that people make.
 """
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,7 +15,8 @@ import d3rlpy_mbo as mbo
 
 T = TypeVar("T", bound=type[mbo.Component])
 
-BROKEN: dict[str, mbo.Component] = {}
+#: (the check that fails, the component that breaks it)
+BROKEN: list[tuple[str, mbo.Component]] = []
 
 
 def component(name: str) -> Callable[[T], T]:
@@ -32,7 +34,7 @@ def breaks(check: str, **arguments: Any) -> Callable[[T], T]:
 
     def decorate(cls: T) -> T:
         cls = component(cls.__name__.lower())(cls)
-        BROKEN[check] = cls(**arguments)
+        BROKEN.append((check, cls(**arguments)))
         return cls
 
     return decorate
@@ -117,6 +119,32 @@ class FlatRewards(SoundDynamics):
             return dataclasses.replace(prediction, rewards=prediction.rewards[:, 0])
 
 
+@breaks("check_prediction_shapes")
+class MeansWithoutStds(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            return dataclasses.replace(prediction, stds=None)
+
+
+@breaks("check_prediction_shapes")
+class NormalisedEcho(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            return dataclasses.replace(prediction, given_observations=observations / 5)
+
+
+@breaks("check_dynamics_direction")
+class MeansOfDifferences(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            if all_members:
+                prediction.means[..., :-1] -= observations
+            return prediction
+
+
 @breaks("check_dynamics_direction")
 class AlwaysForward(SoundDynamics):
     class Model(LinearModel):
@@ -146,6 +174,29 @@ class DetachedLogProb(SoundDynamics):
         @torch.no_grad()
         def log_prob(self, transitions):
             return super().log_prob(transitions)
+
+
+@breaks("check_log_prob_differentiable")
+class FlatLogProb(SoundDynamics):
+    class Model(LinearModel):
+        def log_prob(self, transitions):
+            return super().log_prob(transitions)[:, 0]
+
+
+@breaks("check_log_prob_differentiable")
+class UnreducedTrainingLoss(SoundDynamics):
+    class Model(LinearModel):
+        def training_loss(self, transitions):
+            return -self.log_prob(transitions)
+
+
+@breaks("check_inputs_not_modified")
+class CentresRewardsToFit(SoundDynamics):
+    class Model(LinearModel):
+        def fit(self, transitions):
+            rewards = transitions.rewards
+            rewards -= rewards.mean()
+            super().fit(transitions)
 
 
 @breaks("check_save_and_load_alike")
@@ -217,6 +268,29 @@ class AlwaysFromS(SoundPolicy):
             return transitions.observations
 
 
+@breaks("check_policy_directions")
+class MisspeltDirection(SoundPolicy):
+    class Policy(LinearPolicy):
+        directions = ("forward", "backward")
+
+
+@breaks("check_save_and_load_alike")
+class RangeAsAnObject(SoundPolicy):
+    class Policy(LinearPolicy):
+        def state_dict(self):
+            return {"weights": self.weights, "range": self.range}
+
+
+@breaks("check_save_and_load_alike")
+class NeverFittedAgain(SoundPolicy):
+    class Policy(LinearPolicy):
+        fitted = False
+
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.fitted = True
+
+
 @breaks("check_batch_of_one")
 class NoiseOfTheBatchsScale(SoundPolicy):
     class Policy(LinearPolicy):
@@ -238,6 +312,14 @@ class SlashInMetric(SoundPolicy):
         def fit(self, transitions):
             super().fit(transitions)
             self.metrics = {"policy/weight": 1.0}
+
+
+@breaks("check_metrics_can_be_logged")
+class TensorInMetric(SoundPolicy):
+    class Policy(LinearPolicy):
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.metrics = {"policy_weight": self.weights.max()}
 
 
 # Penalties: the distance of the two outermost members.
@@ -286,12 +368,39 @@ class PenaltyWithATuple(SoundPenalty):
     range: Any = (0.0, 1.0)  # comes back as a list
 
 
+class NoDataclass(SoundPenalty):
+    quantile: float = 0.9
+
+    @staticmethod
+    def get_type() -> str:
+        return "no_dataclass"
+
+
+BROKEN.append(("check_json_round_trip", NoDataclass()))
+
+
+@breaks("check_finite_float32")
+class RelativePenalty(SoundPenalty):
+    def __call__(self, prediction, learner=None):
+        penalties = super().__call__(prediction)
+        return penalties * penalties / penalties  # 0 / 0 where members agree
+
+
+@breaks("check_default_construction", quantile=0.9)
+class PenaltyRefusingItsDefault(SoundPenalty):
+    quantile: float = 0.0
+
+    def __post_init__(self):
+        if self.quantile <= 0:
+            raise mbo.CompositionError("quantile is 0.0, expected more.")
+
+
 @dataclasses.dataclass()
 class PenaltyWithItsParentsName(SoundPenalty):
     pass
 
 
-BROKEN["check_unique_type_name"] = PenaltyWithItsParentsName()
+BROKEN.append(("check_unique_type_name", PenaltyWithItsParentsName()))
 
 
 # Terminations and reward functions.
@@ -311,6 +420,18 @@ class FloatTermination(SoundTermination):
         return super().__call__(observations, actions, next_observations).float()
 
 
+@breaks("check_termination_shape_and_type")
+class FlatTermination(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        return next_observations[:, 0] > self.limit
+
+
+@breaks("check_pure")
+class RandomTermination(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        return torch.rand_like(next_observations[:, :1]) > 0.5
+
+
 @breaks("check_device_kept")
 class TerminationOnTheCPU(SoundTermination):
     def __call__(self, observations, actions, next_observations):
@@ -323,6 +444,20 @@ class TerminationOnTheCPU(SoundTermination):
 class SoundReward(mbo.RewardFunction):
     def __call__(self, observations, actions, next_observations):
         return -next_observations.square().sum(dim=1, keepdim=True)
+
+
+@breaks("check_device_kept")
+class WeightsOnTheCPU(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        weights = torch.tensor([1.0, 2.0, 3.0])
+        return (next_observations * weights).sum(dim=1, keepdim=True)
+
+
+@breaks("check_device_kept")
+class RewardInNumpy(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        rewards = -(next_observations.numpy() ** 2).sum(axis=1, keepdims=True)
+        return torch.as_tensor(rewards, device=observations.device)
 
 
 @breaks("check_reward_shape")
@@ -380,6 +515,21 @@ class LearnerMovedToo(SoundUpdater):
             for parameter in learner.impl.policy.parameters():
                 parameter.data += 0.01
             return super().update(dynamics, transitions, learner)
+
+
+@breaks("check_only_the_dynamics_change")
+class ChangesACopy(SoundUpdater):
+    class Updater(RandomStep):
+        def update(self, dynamics, transitions, learner):
+            return super().update(copy.deepcopy(dynamics), transitions, learner)
+
+
+@breaks("check_metrics_can_be_logged")
+class UndeclaredMetric(SoundUpdater):
+    class Updater(RandomStep):
+        def update(self, dynamics, transitions, learner):
+            metrics = super().update(dynamics, transitions, learner)
+            return {**metrics, "loss": 1.0}
 
 
 # Imaginations.

@@ -47,15 +47,21 @@ def test_a_sound_component_passes_every_check(component):
     testing.check_component(component)
 
 
-@pytest.mark.parametrize("check", BROKEN)
-def test_the_broken_component_of_a_check_fails_that_check_alone(check):
-    results = list(testing.run_checks(BROKEN[check]))
+broken = pytest.mark.parametrize(
+    ("check", "component"), BROKEN, ids=[type(c).__name__ for _, c in BROKEN]
+)
+
+
+@broken
+def test_a_broken_component_fails_the_check_for_its_mistake_and_no_other(
+    check, component
+):
+    results = list(testing.run_checks(component))
     assert [result.check for result in results if result.error] == [check]
 
 
-@pytest.mark.parametrize("check", BROKEN)
-def test_a_message_states_violation_value_and_likely_cause(check):
-    component = BROKEN[check]
+@broken
+def test_a_message_states_violation_value_and_likely_cause(check, component):
     with pytest.raises(testing.ConformanceError) as caught:
         getattr(testing, check)(component)
     message = str(caught.value)
@@ -66,7 +72,7 @@ def test_a_message_states_violation_value_and_likely_cause(check):
 
 
 def test_every_check_has_a_broken_component():
-    assert set(BROKEN) == set(CHECKS)
+    assert {check for check, _ in BROKEN} == set(CHECKS)
 
 
 @pytest.mark.parametrize("component", APPLIES, ids=lambda each: each.__name__)

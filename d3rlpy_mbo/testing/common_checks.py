@@ -1,5 +1,6 @@
 """Checks of what every component has in common."""
 
+import inspect
 import io
 import itertools
 import math
@@ -46,6 +47,14 @@ def check_default_construction(subject: Subject) -> None:
 def check_json_round_trip(subject: Subject) -> None:
     """Checks that its JSON form gives an equal component back."""
     component = subject.component
+    for base in type(component).__mro__:
+        fields = _annotated_fields(base)
+        if fields and "__dataclass_params__" not in vars(base):
+            raise subject.violation(
+                f"{base.__name__} must be a dataclass, for the JSON form of its fields",
+                f"the fields {fields} of a plain class",
+                "@dataclasses.dataclass() is missing above the class",
+            )
     decoded = type(component).deserialize(component.serialize())
     before, after = vars(component), vars(decoded)
     for name in before:
@@ -53,9 +62,14 @@ def check_json_round_trip(subject: Subject) -> None:
             raise subject.violation(
                 f"its JSON form must give the same {name} back",
                 f"{before[name]!r} before, {after.get(name)!r} after",
-                "a class without @dataclasses.dataclass(), or a field whose type JSON "
-                "does not have; give it an encoder, as component_field does",
+                "a field whose type JSON does not have; give it an encoder, as "
+                "component_field does",
             )
+
+
+def _annotated_fields(base: type[Any]) -> list[str]:
+    annotations = inspect.get_annotations(base)
+    return [k for k, v in annotations.items() if "ClassVar" not in str(v)]
 
 
 @conformance_check(*KINDS)
