@@ -8,10 +8,11 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["OtherDevice", "is_left_behind"]
 
+# torch.from_numpy is not among them: torch does not announce it.
 _MAKERS = {
-    torch.arange, torch.as_tensor, torch.asarray, torch.empty, torch.eye, torch.from_numpy,
-    torch.full, torch.linspace, torch.logspace, torch.ones, torch.rand, torch.randint,
-    torch.randn, torch.randperm, torch.tensor, torch.zeros,
+    torch.arange, torch.as_tensor, torch.asarray, torch.empty, torch.eye, torch.full,
+    torch.linspace, torch.logspace, torch.ones, torch.rand, torch.randint, torch.randn,
+    torch.randperm, torch.tensor, torch.zeros,
 }  # fmt: skip
 _INDEXING = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
 _TO_NUMPY: set[Callable[..., Any]] = {torch.Tensor.numpy, torch.Tensor.__array__}
@@ -53,7 +54,7 @@ class OtherDevice(TorchFunctionMode):
         left_behind = [is_left_behind(tensor) for tensor in tensors]
         if any(left_behind):
             if not all(left_behind):
-                raise TypeError(
+                raise RuntimeError(  # as torch does
                     f"{getattr(func, '__name__', func)} mixes a tensor made without "
                     "device=, which lies on the CPU, with tensors on another device"
                 )

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import inspect
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,7 +54,6 @@ def conformance_check(
     """
 
     def decorate(function: Callable[[Subject], None]) -> Check:
-        @functools.wraps(function)
         def check(component: Checkable) -> None:
             if getattr(component, "kind", None) not in kinds:
                 raise CompositionError(
@@ -75,6 +73,8 @@ def conformance_check(
                         "line of its own code in the traceback above."
                     ) from error
 
+        check.__name__ = check.__qualname__ = function.__name__
+        check.__doc__, check.__module__ = function.__doc__, function.__module__
         _CHECKS[function.__name__] = check, kinds, learned_only
         return check
 
