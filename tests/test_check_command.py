@@ -34,7 +34,6 @@ def check(tmp_path, monkeypatch):
     """Writes modules into the current folder and checks the first."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "modules", {**sys.modules})
 
     def run(name, source=None):
         if source is not None:
