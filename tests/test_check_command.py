@@ -95,6 +95,12 @@ def test_registered_components_are_checked_and_each_once(check):
             "import d3rlpy_mbo as mbo" + HOOK.format(components="42"),
             "expected subclasses",
         ),
+        (
+            "their_spelling",
+            PENALTY.format(name="Misspelt", change="")
+            + HOOK.format(components="Misspelt").replace("components()", "component()"),
+            "unknown hook 'register_component'",
+        ),
     ],
 )
 def test_a_module_that_cannot_be_checked_is_an_error_that_says_why(

@@ -23,7 +23,7 @@ from broken_components import (
 )
 from d3rlpy_mbo import testing
 from d3rlpy_mbo.testing.placement import OtherDevice, is_left_behind
-from d3rlpy_mbo.testing.subjects import subject_of
+from d3rlpy_mbo.testing.subject_kinds import subject_of
 
 CHECKS = [name for name in testing.__all__ if name.startswith("check_")]
 CHECKS = [name for name in CHECKS if name != "check_component"]

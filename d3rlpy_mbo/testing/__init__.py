@@ -11,17 +11,19 @@ Elsewhere ``check_component(MyPenalty())``; on the command line
 """
 
 from ..errors import ConformanceError
+from .basic_checks import (
+    check_default_construction,
+    check_json_round_trip,
+    check_unique_type_name,
+)
 from .common_checks import (
     check_batch_of_one,
-    check_default_construction,
     check_device_kept,
     check_finite_float32,
     check_inputs_not_modified,
-    check_json_round_trip,
     check_metrics_can_be_logged,
     check_same_seed_same_output,
     check_save_and_load_alike,
-    check_unique_type_name,
 )
 from .dynamics_checks import (
     check_dynamics_direction,

@@ -1,13 +1,15 @@
 """The components of a module, registered or not."""
 
+import importlib
 import inspect
-import sys
-import warnings
-from importlib.metadata import EntryPoint
+from collections.abc import Iterable
 from types import ModuleType
+from typing import Any, cast
 
+import pluggy
+
+from .. import hookspecs
 from ..configs import Component
-from ..discovery import load_plugins
 from ..errors import PluginError
 from ..hookspecs import ENTRY_POINT_GROUP
 
@@ -22,20 +24,19 @@ def module_components(name: str) -> list[type[Component]]:
 
     Returns:
         What its `register_components` returns; without one, the component classes that
-        the module or its submodules define and it holds.
+        are defined in the module, or in its submodules and imported into it.
 
     Raises:
         PluginError: It cannot be imported, its hook fails, or it has no components.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # what they say becomes the error
-        (plugin,) = load_plugins([EntryPoint("check", name, ENTRY_POINT_GROUP)])
-    if plugin.error is not None:
+    try:
+        module = importlib.import_module(name)
+        found = _registered(module) or _defined(module)
+    except (Exception, SystemExit) as error:
         raise PluginError(
-            f"{name!r} cannot be checked: {type(plugin.error).__name__}: {plugin.error}. "
-            "Expected the name of a module, as in an import statement."
-        ) from plugin.error
-    found = plugin.components or _defined(sys.modules[name])
+            f"{name!r} cannot be checked: {type(error).__name__}: {error}. Expected the "
+            "name of a module, as in an import statement."
+        ) from error
     if not found:
         raise PluginError(
             f"The module {name!r} has no components: no register_components marked with "
@@ -43,6 +44,24 @@ def module_components(name: str) -> list[type[Component]]:
             "d3rlpy_mbo.Penalty with a get_type of its own."
         )
     return list(dict.fromkeys(found))
+
+
+def _registered(module: ModuleType) -> list[type[Component]]:
+    manager = pluggy.PluginManager(ENTRY_POINT_GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    manager.check_pending()
+    implementations = manager.hook.register_components.get_hookimpls()
+    returned: list[Any] = []
+    for implementation in implementations:
+        returned += cast(Iterable[Any], implementation.function())
+    for component in returned:
+        if not (inspect.isclass(component) and issubclass(component, Component)):
+            raise PluginError(
+                f"register_components returned {component!r}, expected subclasses of a "
+                "component base class such as d3rlpy_mbo.Penalty"
+            )
+    return returned
 
 
 def _defined(module: ModuleType) -> list[type[Component]]:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from ..errors import CompositionError, ConformanceError, suggest
-from .subjects import Checkable, Subject, default_constructed, subject_of
+from .subject_kinds import subject_of
+from .subjects import Checkable, Subject, default_constructed
 
 if TYPE_CHECKING:
     import pytest
