@@ -295,7 +295,8 @@ class NeverFittedAgain(SoundPolicy):
 class NoiseOfTheBatchsScale(SoundPolicy):
     class Policy(LinearPolicy):
         def noise(self, observations, actions):
-            return actions.std(dim=0) * torch.randn_like(actions)
+            squares = (actions - actions.mean(dim=0)).square().sum(dim=0)
+            return (squares / (len(actions) - 1)).sqrt() * torch.randn_like(actions)
 
 
 @breaks("check_same_seed_same_output")
