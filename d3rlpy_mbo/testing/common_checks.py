@@ -3,6 +3,7 @@
 import io
 import itertools
 import math
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,7 +193,7 @@ def _saved_and_loaded(subject: Subject) -> Any:
     except Exception as error:
         raise subject.violation(
             "state_dict must hold tensors, numbers, strings, lists and dicts alone",
-            str(error).splitlines()[0],
+            _forbidden(error),
             "an object in it; files are read by a loader that can run no code",
         ) from error
     loaded = subject.component.create()  # type: ignore[attr-defined]
@@ -231,6 +232,12 @@ def check_metrics_can_be_logged(subject: Subject) -> None:
                 repr(value),
                 "a tensor; write float(...)",
             )
+
+
+def _forbidden(error: Exception) -> str:
+    """Returns the name that torch refused, out of its long message."""
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    return named[1] if named else str(error).splitlines()[0]
 
 
 def _all_finite(values: torch.Tensor) -> bool:

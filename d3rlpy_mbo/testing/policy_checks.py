@@ -32,11 +32,10 @@ def check_actions_within_bounds(subject: Subject) -> None:
     room = _TOLERANCE * (known[1] - known[0])
     outside = (actions < known[0] - room) | (actions > known[1] + room)
     if bool(outside.any()):
-        lowest, highest = (x.tolist() for x in _range(actions))
         raise subject.violation(
-            "actions must lie within the dataset's bounds, "
-            f"{known[0].tolist()} to {known[1].tolist()}",
-            f"{int(outside.sum())} of {outside.numel()} outside, {lowest} to {highest}",
+            f"actions must lie within the dataset's bounds, {_shown(known)}",
+            f"{int(outside.sum())} of {outside.numel()} outside, in "
+            f"{_shown(_range(actions))}",
             "actions in [-1, 1], as networks give them; use transitions.action_range() "
             "and its from_unit, and clip noise",
         )
@@ -44,6 +43,11 @@ def check_actions_within_bounds(subject: Subject) -> None:
 
 def _range(actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return actions.amin(dim=0), actions.amax(dim=0)
+
+
+def _shown(bounds: tuple[torch.Tensor, torch.Tensor]) -> str:
+    low, high = ([round(x, 3) for x in bound.tolist()] for bound in bounds)
+    return f"{low} to {high}"
 
 
 def _bounds(transitions: Transitions) -> tuple[torch.Tensor, torch.Tensor]:

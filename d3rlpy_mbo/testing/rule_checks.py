@@ -51,14 +51,14 @@ def check_penalty_non_negative(subject: Subject) -> None:
 @conformance_check("reward_function")
 def check_reward_shape(subject: Subject) -> None:
     """Checks that rewards are one number a row, (B, 1)."""
-    _check_column(subject, "values", "rewards")
+    _check_column(subject, "rewards")
 
 
 @conformance_check("termination")
 def check_termination_shape_and_type(subject: Subject) -> None:
     """Checks that terminals are one truth value a row, (B, 1) bool."""
-    _check_column(subject, "values", "terminals")
-    dtype = subject.answers()["values"].dtype
+    _check_column(subject, "terminals")
+    dtype = subject.answers()["terminals"].dtype
     if dtype != torch.bool:
         raise subject.violation(
             "terminals must be torch.bool",
@@ -67,11 +67,11 @@ def check_termination_shape_and_type(subject: Subject) -> None:
         )
 
 
-def _check_column(subject: Subject, answer: str, name: str = "") -> None:
-    found = tuple(subject.answers()[answer].shape)
+def _check_column(subject: Subject, name: str) -> None:
+    found = tuple(subject.answers()[name].shape)
     if found != (N_ROWS, 1):
         raise subject.violation(
-            f"{name or answer} of {N_ROWS} rows must have shape {(N_ROWS, 1)}",
+            f"{name} of {N_ROWS} rows must have shape {(N_ROWS, 1)}",
             found,
             "a lost dimension; reduce with keepdim=True, or slice x[:, :1] in the place of "
             "x[:, 0]",

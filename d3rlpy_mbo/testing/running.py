@@ -70,7 +70,8 @@ def conformance_check(
                 except Exception as error:
                     raise ConformanceError(
                         f"{_name(component)}: it raised where it should have worked. "
-                        f"Found: {type(error).__name__}: {error}. Likely cause: the last "
+                        f"Found: {type(error).__name__}: {str(error).rstrip('.')}. "
+                        "Likely cause: the last "
                         "line of its own code in the traceback above."
                     ) from error
 

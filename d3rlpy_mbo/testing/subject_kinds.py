@@ -98,7 +98,8 @@ class _Rule(Subject):
         return self._steps(n_rows, *self.sizes)
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-        return {"values": ready(*inputs)}
+        name = "terminals" if self.component.kind == "termination" else "rewards"
+        return {name: ready(*inputs)}
 
 
 class _Penalty(Subject):

@@ -82,8 +82,8 @@ class Subject:
     def violation(self, violation: str, found: object, cause: str) -> ConformanceError:
         """Returns the error that says what is wrong, by what, and why probably."""
         return ConformanceError(
-            f"{type(self.component).__name__}: {violation}. Found: {found}. "
-            f"Likely cause: {cause}."
+            f"{type(self.component).__name__}: {violation}. "
+            f"Found: {str(found).rstrip('.')}. Likely cause: {cause}."
         )
 
 
@@ -99,7 +99,8 @@ def default_constructed(component: type[Component]) -> Component:
         raise ConformanceError(
             f"{component.__name__}: {component.__name__}() must work without arguments, "
             f"for the command line and for compositions. Found: {type(error).__name__}: "
-            f"{error}. Likely cause: a field without a default."
+            f"{str(error).rstrip('.')}. Likely cause: a field without a default, or a "
+            "default that __post_init__ refuses."
         ) from error
 
 
