@@ -71,8 +71,8 @@ def conformance_check(
                     raise ConformanceError(
                         f"{_name(component)}: it raised where it should have worked. "
                         f"Found: {type(error).__name__}: {str(error).rstrip('.')}. "
-                        "Likely cause: the last "
-                        "line of its own code in the traceback above."
+                        "Likely cause: a mistake in its code; check_component shows the "
+                        "traceback."
                     ) from error
 
         check.__name__ = check.__qualname__ = function.__name__
