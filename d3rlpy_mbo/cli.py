@@ -1,5 +1,7 @@
-"""The command line: plugins, collect, train."""
+"""The command line: plugins, collect, train, check."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,6 +13,7 @@ from .entry_points import DISABLE_VARIABLE
 from .errors import D3RLPyMBOError, UnknownComponentError, suggest
 from .experiment import Experiment
 from .settings import parse_settings
+from .testing import checks_for, module_components, run_checks
 
 __all__ = ["main"]
 
@@ -174,3 +177,39 @@ def train(
             f"normalised score {shown}"
         )
     click.echo(f"Wrote {out / 'result.json'}.")
+
+
+@main.command()
+@click.argument("module")
+@click.pass_context
+def check(context: click.Context, module: str) -> None:
+    """Check MODULE's components against their contracts; exit status 1 if one fails.
+
+    MODULE is a name as in an import statement; the current folder is looked in too. Its
+    components are those that it registers, or else those that it defines.
+    """
+    sys.path.insert(0, os.getcwd())  # as `python -m` does
+    components = module_components(module)
+    widths = [
+        max(map(len, names))
+        for names in (
+            [component.__name__ for component in components],
+            [
+                each.__name__
+                for component in components
+                for each in checks_for(component)
+            ],
+        )
+    ]
+    n_failed = n_checks = 0
+    for component in components:
+        for result in run_checks(component):
+            outcome = "passed" if result.error is None else f"failed: {result.error}"
+            click.echo(
+                f"{result.component:{widths[0]}}  {result.check:{widths[1]}}  {outcome}"
+            )
+            n_checks += 1
+            n_failed += result.error is not None
+    click.echo(f"{n_checks} checks of {len(components)} components, {n_failed} failed.")
+    if n_failed:
+        context.exit(1)

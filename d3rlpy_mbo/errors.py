@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 __all__ = [
     "CompositionError",
+    "ConformanceError",
     "D3RLPyMBOError",
     "DatasetError",
     "DivergedError",
@@ -25,6 +26,10 @@ class D3RLPyMBOError(Exception):
 
 class CompositionError(D3RLPyMBOError):
     """Components, learner or settings that cannot work together."""
+
+
+class ConformanceError(D3RLPyMBOError, AssertionError):
+    """A component breaks its contract; raised by `d3rlpy_mbo.testing` alone."""
 
 
 class DatasetError(D3RLPyMBOError):

@@ -12,12 +12,14 @@ import d3rlpy_mbo as mbo
 import d3rlpy_mbo_mopo
 import d3rlpy_mbo_rambo
 import d3rlpy_mbo_romi
+from d3rlpy_mbo import testing
 
 FROZEN = Path(__file__).with_name("public_api.txt")
 MODULES = {
     "d3rlpy_mbo": mbo,
     "d3rlpy_mbo.learners": mbo.learners,
     "d3rlpy_mbo.metrics": mbo.metrics,
+    "d3rlpy_mbo.testing": testing,
     "d3rlpy_mbo_mopo": d3rlpy_mbo_mopo,
     "d3rlpy_mbo_rambo": d3rlpy_mbo_rambo,
     "d3rlpy_mbo_romi": d3rlpy_mbo_romi,

@@ -114,7 +114,7 @@ class BehaviorCloningPolicy(RolloutPolicy):
     ) -> torch.Tensor:
         """See `RolloutPolicy.sample_action`."""
         unit = self._distribution(observations).sample() / _MARGIN
-        return self._range.from_unit(unit)
+        return self._range.from_unit(unit.clamp(-1, 1))
 
     def log_prob(
         self, observations: torch.Tensor, actions: torch.Tensor

@@ -1,0 +1,90 @@
+"""Conformance checks: whether components keep their contracts, and why not.
+
+Tests of a plugin, with pytest::
+
+    @parametrize_with_checks([MyPenalty(coef=2.0), MyPolicyConfig(n_steps=50)])
+    def test_conformance(component, check):
+        check(component)
+
+Elsewhere ``check_component(MyPenalty())``; on the command line
+``d3rlpy-mbo check my_module``. Everything runs on the CPU, without a network.
+"""
+
+from ..errors import ConformanceError
+from .basic_checks import (
+    check_default_construction,
+    check_json_round_trip,
+    check_unique_type_name,
+)
+from .common_checks import (
+    check_batch_of_one,
+    check_device_kept,
+    check_finite_float32,
+    check_inputs_not_modified,
+    check_metrics_can_be_logged,
+    check_same_seed_same_output,
+    check_save_and_load_alike,
+)
+from .dynamics_checks import (
+    check_dynamics_direction,
+    check_log_prob_differentiable,
+    check_prediction_shapes,
+    check_zero_filled_terminals_ignored,
+)
+from .imagination_checks import (
+    check_real_episodes_stay_real,
+    check_time_order,
+    check_trains_learners,
+)
+from .modules import module_components
+from .policy_checks import check_actions_within_bounds, check_policy_directions
+from .rule_checks import (
+    check_penalty_non_negative,
+    check_penalty_shape,
+    check_pure,
+    check_reward_shape,
+    check_termination_shape_and_type,
+)
+from .running import (
+    CheckResult,
+    check_component,
+    checks_for,
+    parametrize_with_checks,
+    run_checks,
+)
+from .updater_checks import check_only_the_dynamics_change
+
+__all__ = [
+    "CheckResult",
+    "ConformanceError",
+    "check_actions_within_bounds",
+    "check_batch_of_one",
+    "check_component",
+    "check_default_construction",
+    "check_device_kept",
+    "check_dynamics_direction",
+    "check_finite_float32",
+    "check_inputs_not_modified",
+    "check_json_round_trip",
+    "check_log_prob_differentiable",
+    "check_metrics_can_be_logged",
+    "check_only_the_dynamics_change",
+    "check_penalty_non_negative",
+    "check_penalty_shape",
+    "check_policy_directions",
+    "check_prediction_shapes",
+    "check_pure",
+    "check_real_episodes_stay_real",
+    "check_reward_shape",
+    "check_same_seed_same_output",
+    "check_save_and_load_alike",
+    "check_termination_shape_and_type",
+    "check_time_order",
+    "check_trains_learners",
+    "check_unique_type_name",
+    "check_zero_filled_terminals_ignored",
+    "checks_for",
+    "module_components",
+    "parametrize_with_checks",
+    "run_checks",
+]

@@ -1,0 +1,95 @@
+"""Checks of what every component is: a dataclass with defaults, JSON form and name."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from .. import discovery
+from ..configs import Component
+from .running import KINDS, conformance_check
+from .subjects import Subject, default_constructed
+
+__all__ = [
+    "check_default_construction",
+    "check_json_round_trip",
+    "check_unique_type_name",
+]
+
+
+@conformance_check(*KINDS)
+def check_default_construction(subject: Subject) -> None:
+    """Checks that its class can be made without arguments, and created from that."""
+    component = default_constructed(type(subject.component))
+    if subject.learned:
+        component.create()  # type: ignore[attr-defined]
+
+
+@conformance_check(*KINDS)
+def check_json_round_trip(subject: Subject) -> None:
+    """Checks that its JSON form gives an equal component back."""
+    component = subject.component
+    for base in type(component).__mro__:
+        fields = _annotated_fields(base)
+        if fields and "__dataclass_params__" not in vars(base):
+            raise subject.violation(
+                f"{base.__name__} must be a dataclass, for the JSON form of its fields",
+                f"the fields {fields} of a plain class",
+                "@dataclasses.dataclass() is missing above the class",
+            )
+    decoded = type(component).deserialize(component.serialize())
+    before, after = vars(component), vars(decoded)
+    for name in before:
+        if name not in after or after[name] != before[name]:
+            raise subject.violation(
+                f"its JSON form must give the same {name} back",
+                f"{before[name]!r} before, {after.get(name)!r} after",
+                "a field whose type JSON does not have; give it an encoder, as "
+                "component_field does",
+            )
+
+
+def _annotated_fields(base: type[Any]) -> list[str]:
+    annotations = inspect.get_annotations(base)
+    return [k for k, v in annotations.items() if "ClassVar" not in str(v)]
+
+
+@conformance_check(*KINDS)
+def check_unique_type_name(subject: Subject) -> None:
+    """Checks that `get_type()` is a name that no other component of its kind has."""
+    component = type(subject.component)
+    name = component.get_type()
+    if not isinstance(name, str) or not name:
+        raise subject.violation(
+            "get_type() must return a name", repr(name), "an empty name or no string"
+        )
+    for other in _rivals(component):
+        # A subclass that inherits the name is to blame itself.
+        if not issubclass(other, component) and _name(other) == name:
+            raise subject.violation(
+                f"its name must be its own among every {component.kind}",
+                f"{name!r}, which is {other.__module__}.{other.__qualname__}'s too",
+                "get_type() is inherited, or copied from another component",
+            )
+
+
+def _rivals(component: type[Component]) -> Iterator[type[Component]]:
+    """Yields what may be confused with it: registered, inherited, or from its package."""
+    for plugin in discovery.registry().plugins:
+        yield from (c for c in plugin.components if c.kind == component.kind)
+    package = component.__module__.partition(".")[0]
+    pending = list(Component.__subclasses__())
+    while pending:
+        other = pending.pop()
+        pending += other.__subclasses__()
+        related = other in component.__mro__ or (
+            other.__module__.partition(".")[0] == package
+        )
+        if related and getattr(other, "kind", None) == component.kind:
+            yield other
+
+
+def _name(component: type[Component]) -> Optional[str]:
+    try:
+        return component.get_type()
+    except Exception:  # an abstract base, or somebody else's mistake
+        return None

@@ -1,0 +1,254 @@
+"""Checks of how every component answers, whatever it answers."""
+
+import io
+import itertools
+import math
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import d3rlpy
+import torch
+
+from ..components.dynamics import Prediction
+from ..imagination import load_imagination
+from ..transitions import Transitions
+from .placement import OtherDevice, is_left_behind
+from .running import KINDS, conformance_check
+from .subjects import N_ROWS, Subject
+
+__all__ = [
+    "check_batch_of_one",
+    "check_device_kept",
+    "check_finite_float32",
+    "check_inputs_not_modified",
+    "check_metrics_can_be_logged",
+    "check_same_seed_same_output",
+    "check_save_and_load_alike",
+]
+
+
+@conformance_check(*(kind for kind in KINDS if kind != "imagination"))
+def check_inputs_not_modified(subject: Subject) -> None:
+    """Checks that it leaves what it is fitted on and asked with as it was."""
+    asked = subject.inputs()
+    before = [tensor.clone() for tensor in _tensors(asked)]
+    subject.ask(subject.ready, asked)
+    _compare(subject, before, list(_tensors(asked)), "it was asked with")
+    expected, found = map(list, map(_tensors, (subject.data(), subject.fitted_on)))
+    _compare(subject, expected, found, "it was fitted on")
+
+
+def _compare(
+    subject: Subject, before: list[torch.Tensor], after: list[torch.Tensor], what: str
+) -> None:
+    for old, new in zip(before, after, strict=True):
+        if not torch.equal(old, new):
+            raise subject.violation(
+                f"what {what} must stay as it was",
+                f"a tensor of shape {tuple(old.shape)} changed in "
+                f"{int((old != new).sum())} places",
+                "an operation in place, such as x += 1 or x.clamp_(); write x = x + 1",
+            )
+
+
+def _tensors(values: Any) -> Iterator[torch.Tensor]:
+    if isinstance(values, torch.Tensor):
+        yield values
+    elif isinstance(values, tuple):
+        yield from itertools.chain.from_iterable(map(_tensors, values))
+    elif isinstance(values, Transitions | Prediction):
+        yield from _tensors(tuple(vars(values).values()))
+
+
+@conformance_check(*(kind for kind in KINDS if kind != "dynamics_updater"))
+def check_batch_of_one(subject: Subject) -> None:
+    """Checks that one row alone is answered as one of many would be."""
+    many, one = subject.answers(N_ROWS), subject.answers(1)
+    for name, values in many.items():
+        if subject.component.kind == "imagination":
+            shape = (len(one["observations"]), *values.shape[1:])
+        else:
+            shape = tuple(1 if size == N_ROWS else size for size in values.shape)
+        if name not in one or tuple(one[name].shape) != shape:
+            raise subject.violation(
+                f"{name} of a batch of one must have shape {shape}",
+                tuple(one[name].shape) if name in one else "nothing",
+                "squeeze() without a dimension, or an if on the number of rows",
+            )
+        if _all_finite(values) and not _all_finite(one[name]):
+            raise subject.violation(
+                f"{name} of a batch of one must be finite",
+                one[name].flatten()[:3].tolist(),
+                "a statistic over the rows of the batch, such as a standard deviation",
+            )
+
+
+@conformance_check(*KINDS)
+def check_same_seed_same_output(subject: Subject) -> None:
+    """Checks that `d3rlpy.seed` decides everything: fitting and answers."""
+    answers = []
+    for _ in range(2):
+        inputs, data = subject.inputs(), subject.data()
+        d3rlpy.seed(1)
+        answers.append(subject.ask(subject.build(data), inputs))
+    for name, values in answers[0].items():
+        if not _close(values, answers[1][name]):
+            raise subject.violation(
+                f"the same seed must give the same {name}",
+                "two results after the same d3rlpy.seed that differ",
+                "a random generator of its own, such as np.random.default_rng(), a clock, "
+                "or the order of a set",
+            )
+
+
+@conformance_check(*(kind for kind in KINDS if kind != "termination"))
+def check_finite_float32(subject: Subject) -> None:
+    """Checks that every number it answers is a finite float32."""
+    for name, values in subject.answers().items():
+        if values.dtype != torch.float32:
+            raise subject.violation(
+                f"{name} must be torch.float32",
+                values.dtype,
+                "a numpy array or Python floats on the way; append .float()",
+            )
+        if not _all_finite(values):
+            n_bad = int((~torch.isfinite(values)).sum())
+            raise subject.violation(
+                f"{name} must be finite for finite inputs",
+                f"{n_bad} NaN or infinite values",
+                "a division by zero, or the logarithm or root of a number below it; the "
+                "members of an ensemble may agree exactly",
+            )
+
+
+@conformance_check(*KINDS)
+def check_device_kept(subject: Subject) -> None:
+    """Checks that it makes its tensors where its inputs are, without needing a GPU.
+
+    Plays that the inputs are on a GPU: tensors made without ``device=`` stay behind.
+    """
+    ready, inputs = subject.ready, subject.inputs()
+    cause = (
+        "torch.zeros(...) and the like without device=; write device=observations.device, "
+        "or torch.zeros_like(...)"
+    )
+    try:
+        with OtherDevice():
+            answers = subject.ask(ready, inputs)
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        raise subject.violation(
+            "it must work on the device of its inputs", found, cause
+        ) from error
+    for name, values in answers.items():
+        if is_left_behind(values) or values.device.type != "cpu":
+            left = "the CPU, with inputs on another device"
+            raise subject.violation(
+                f"{name} must be on the device of the inputs",
+                left
+                if is_left_behind(values)
+                else f"{values.device} for inputs on cpu",
+                cause,
+            )
+
+
+@conformance_check(
+    *(kind for kind in KINDS if kind != "dynamics_updater"), learned_only=True
+)
+def check_save_and_load_alike(subject: Subject) -> None:
+    """Checks that a saved and loaded one answers as the one that was saved."""
+    loaded = _saved_and_loaded(subject)
+    if not loaded.fitted:
+        raise subject.violation(
+            "after load_state_dict it must be fitted",
+            "fitted is False",
+            "load_state_dict does not set what `fitted` looks at",
+        )
+    expected = subject.answers()
+    d3rlpy.seed(0)
+    found = subject.ask(loaded, subject.inputs())
+    for name, values in expected.items():
+        if not _close(values, found[name]):
+            raise subject.violation(
+                f"saved and loaded it must give the same {name}",
+                "others, after the same seed",
+                "state_dict leaves out something that `fit` determined",
+            )
+
+
+def _saved_and_loaded(subject: Subject) -> Any:
+    if subject.component.kind == "imagination":
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "imagination.mbo"
+            subject.ready.save(path)
+            return load_imagination(path)
+    file = io.BytesIO()
+    torch.save(subject.ready.state_dict(), file)
+    file.seek(0)
+    try:
+        state = torch.load(file, weights_only=True)
+    except Exception as error:
+        raise subject.violation(
+            "state_dict must hold tensors, numbers, strings, lists and dicts alone",
+            _forbidden(error),
+            "an object in it; files are read by a loader that can run no code",
+        ) from error
+    loaded = subject.component.create()  # type: ignore[attr-defined]
+    if hasattr(loaded, "directions"):
+        loaded.direction = subject.ready.direction
+    loaded.load_state_dict(state)
+    return loaded
+
+
+@conformance_check(*KINDS, learned_only=True)
+def check_metrics_can_be_logged(subject: Subject) -> None:
+    """Checks that its metrics are numbers with names that d3rlpy can log."""
+    ready = subject.ready
+    declared = set(ready.metrics)
+    subject.ask(ready, subject.inputs())
+    new = sorted(set(ready.metrics) - declared)
+    if subject.component.kind == "dynamics_updater" and new:
+        raise subject.violation(
+            "its metrics must hold every name before the first update",
+            f"{new} after it, {sorted(declared)} before",
+            "__init__ does not set self.metrics, NaN for every name that update returns",
+        )
+    for name, value in ready.metrics.items():
+        if not isinstance(name, str) or "/" in name:
+            raise subject.violation(
+                'names of metrics must be strings without "/"',
+                repr(name),
+                "d3rlpy writes one file a metric, so a slash would be a folder",
+            )
+        # An imagination's may be NaN: those of its updater are, before the first update.
+        may_be_nan = subject.component.kind == "imagination"
+        number = isinstance(value, int | float)
+        if not number or not (may_be_nan or math.isfinite(value)):
+            raise subject.violation(
+                f"the metric {name!r} must be a finite number",
+                repr(value),
+                "a tensor; write float(...)",
+            )
+
+
+def _forbidden(error: Exception) -> str:
+    """Returns the name that torch refused, out of its long message."""
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    return named[1] if named else str(error).splitlines()[0]
+
+
+def _all_finite(values: torch.Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
+
+
+def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether tensors are equal but for rounding, NaN to NaN.
+
+    Rounding in BLAS and LAPACK depends on where arrays happen to lie in memory.
+    """
+    return a.shape == b.shape and torch.allclose(
+        a.double(), b.double(), rtol=1e-3, atol=1e-3, equal_nan=True
+    )

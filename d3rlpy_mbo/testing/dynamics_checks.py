@@ -1,0 +1,210 @@
+"""Checks of dynamics."""
+
+import dataclasses
+from typing import Any, Optional, get_args
+
+import torch
+
+from ..components.dynamics import DynamicsConfig
+from ..components.rollout_policies import UniformPolicyConfig
+from ..components.terminations import NoTermination
+from ..errors import CompositionError
+from ..imagination import ImaginationConfig
+from ..transitions import Direction, Transitions
+from . import line_world as world
+from .running import conformance_check
+from .subjects import N_ROWS, Subject
+
+__all__ = [
+    "check_dynamics_direction",
+    "check_log_prob_differentiable",
+    "check_prediction_shapes",
+    "check_zero_filled_terminals_ignored",
+]
+
+# The truth is 1, the mistakes are 0 or -1. A small ensemble has slope 0.15 after 50 steps,
+# 0.7 after 100, and noise of 0.02; states are near 1 as soon as it predicts differences.
+_LEAST_SLOPE = 0.1
+_LEAST_SHARE = 0.5
+
+
+@conformance_check("dynamics")
+def check_prediction_shapes(subject: Subject) -> None:
+    """Checks the shapes of a `Prediction`, and that it tells what was asked."""
+    given, actions = subject.inputs()
+    size = world.OBSERVATION_SIZE
+    for all_members in (False, True):
+        prediction = subject.ready.predict(given, actions, all_members)
+        expected: dict[str, tuple[Any, ...]] = {
+            "given_observations": tuple(given.shape),
+            "actions": tuple(actions.shape),
+            "observations": (N_ROWS, size),
+            "rewards": (N_ROWS, 1),
+        }
+        means, stds = prediction.means, prediction.stds
+        if (means is None) != (stds is None):
+            raise subject.violation(
+                "means and stds must come together, or both be None",
+                f"means {_shape(means)}, stds {_shape(stds)}",
+                "one of them is left out of the Prediction",
+            )
+        if all_members and means is not None and means.dim() == 3:
+            expected["means"] = expected["stds"] = (len(means), N_ROWS, size + 1)
+        elif all_members and means is not None:
+            expected["means"] = ("E", N_ROWS, size + 1)
+        for name, shape in expected.items():
+            found = _shape(getattr(prediction, name))
+            if found != shape:
+                raise subject.violation(
+                    f"{name} must have shape {shape} with all_members={all_members}",
+                    found,
+                    "rewards without their second dimension, members and rows swapped, or "
+                    "the reward left out of means and stds, where it is last",
+                )
+        echoed = prediction.given_observations, prediction.actions
+        if not (torch.equal(echoed[0], given) and torch.equal(echoed[1], actions)):
+            raise subject.violation(
+                "given_observations and actions must be what predict was asked with",
+                "other values of the same shape",
+                "normalised inputs, or the predicted observations in their place",
+            )
+
+
+def _shape(values: Any) -> Any:
+    return None if values is None else tuple(values.shape)
+
+
+@conformance_check("dynamics")
+def check_dynamics_direction(subject: Subject) -> None:
+    """Checks on s' = s + M a that forward it predicts s', reverse s.
+
+    In every direction that its config can be made with. `means`, where offered, must be
+    states too, not differences.
+    """
+    for direction in get_args(Direction):
+        ready = _in_direction(subject, direction)
+        if ready is None:
+            continue
+        rows = world.line_transitions()
+        given = rows.given_observations(direction)
+        prediction = ready.predict(given, rows.actions, True)
+        outcomes = {"observations": prediction.observations}
+        if prediction.means is not None:
+            outcomes["means"] = prediction.means[..., :-1].mean(dim=0)
+        sign, formula = (
+            (1, "s' = s + M a") if direction == "forward" else (-1, "s = s' - M a")
+        )
+        for name, values in outcomes.items():
+            found = sign * world.slope(values - given, world.moves(rows.actions))
+            if not found > _LEAST_SLOPE:
+                raise subject.violation(
+                    f"{direction}, {name} must follow {formula} on data of s' = s + M a",
+                    f"{found:.2f} times M a where 1 is the truth",
+                    "`fit` or `predict` does not regard the direction (use "
+                    "transitions.given_observations(direction) and "
+                    "predicted_observations), or the instance learns too little in its "
+                    "steps",
+                )
+            found = world.slope(values, given)
+            if not found > _LEAST_SHARE:
+                raise subject.violation(
+                    f"{direction}, {name} must be states, {formula}",
+                    f"{found:.2f} times the given state where 1 is the truth",
+                    "differences of states are returned in their place; add the given "
+                    "observations",
+                )
+
+
+def _in_direction(subject: Subject, direction: Direction) -> Any:
+    """Returns a fitted model of this direction, None if its config refuses it."""
+    if subject.ready.direction == direction:
+        return subject.ready
+    config = _config_in_direction(subject, direction)
+    return None if config is None else type(subject)(config).ready
+
+
+def _config_in_direction(
+    subject: Subject, direction: Direction
+) -> Optional[DynamicsConfig]:
+    assert isinstance(subject.component, DynamicsConfig)
+    try:
+        return dataclasses.replace(subject.component, direction=direction)
+    except CompositionError:
+        return None
+
+
+@conformance_check("dynamics")
+def check_zero_filled_terminals_ignored(subject: Subject) -> None:
+    """Checks that it learns where terminal steps lead, not the zeros d3rlpy writes.
+
+    Fitted through an imagination, on the same rows twice: as d3rlpy stores them, with the
+    next observations of terminals zero-filled, and with the true ones. Near terminal
+    states it must predict s' = s + M a both times.
+    """
+    config = _config_in_direction(subject, "forward")
+    if config is None:
+        return
+    transitions = world.ending_transitions()
+    ends = transitions[transitions.terminals[:, 0] > 0]
+    datasets = {
+        "zero-filled": world.zero_filled_dataset(transitions),
+        "true": world.complete_dataset(transitions),
+    }
+    for stored, dataset in datasets.items():
+        imagination = ImaginationConfig(
+            dynamics=config,
+            rollout_policy=UniformPolicyConfig(),
+            termination=NoTermination(),
+        ).create()
+        imagination.fit(dataset)
+        found = _reach(imagination.dynamics, ends)
+        if not found > _LEAST_SHARE:
+            raise subject.violation(
+                f"fitted on terminals with {stored} next observations, it must predict "
+                "s' = s + M a near them",
+                f"{found:.2f} times s' where 1 is the truth",
+                "next observations multiplied by (1 - terminals), or rows used that "
+                "transitions.for_models() leaves out",
+            )
+
+
+def _reach(dynamics: Any, rows: Transitions) -> float:
+    """Returns the size of predicted s' along the true ones: 1 if right, 0 if zeros."""
+    prediction = dynamics.predict(rows.observations, rows.actions, False)
+    truth = rows.next_observations
+    return float((prediction.observations * truth).sum() / truth.square().sum())
+
+
+@conformance_check("dynamics")
+def check_log_prob_differentiable(subject: Subject) -> None:
+    """Checks, where offered, that log_prob and training_loss reach the parameters."""
+    n_rows = N_ROWS * subject.ready.n_models
+    rows = world.line_transitions(n_rows)
+    for name, shape in (("log_prob", (n_rows, 1)), ("training_loss", ())):
+        try:
+            values = getattr(subject.ready, name)(rows)
+            parameters = list(subject.ready.parameters())
+        except CompositionError:  # not offered
+            continue
+        if tuple(values.shape) != shape:
+            raise subject.violation(
+                f"{name} must have shape {shape}",
+                tuple(values.shape),
+                "a sum or mean over too many dimensions, or over too few",
+            )
+        gradients: tuple[Any, ...] = ()
+        if values.requires_grad:
+            gradients = torch.autograd.grad(values.sum(), parameters, allow_unused=True)
+        known = [gradient for gradient in gradients if gradient is not None]
+        if not any(bool((gradient != 0).any()) for gradient in known):
+            raise subject.violation(
+                f"the gradient of {name} must reach parameters()",
+                "no gradient that differs from zero",
+                "@torch.no_grad(), .detach(), or parameters() of another network",
+            )
+        if not all(bool(torch.isfinite(gradient).all()) for gradient in known):
+            raise subject.violation(
+                f"the gradient of {name} must be finite",
+                "NaN or infinite values",
+                "exp() of a log-probability before the logarithm; use torch.logsumexp",
+            )

@@ -1,0 +1,219 @@
+"""The world of the checks: s' = s + M a with M a = (a1, a2, a1), and r = s1.
+
+Linear, so that any model can learn it; D differs from A and the action ranges are neither
+symmetric nor equal, so that nothing fits by accident. Always the same numbers: nothing here
+draws from the global random state.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Optional
+
+import d3rlpy
+import numpy as np
+import numpy.typing as npt
+import torch
+from d3rlpy.dataset import (
+    Episode,
+    EpisodeBase,
+    InfiniteBuffer,
+    ReplayBuffer,
+    Signature,
+    TransitionPickerProtocol,
+)
+
+from ..components.ensemble import ProbabilisticEnsembleConfig
+from ..episodes import CompleteEpisode, CompleteTransitionPicker
+from ..learners import Learner
+from ..transitions import Direction, Transitions
+
+__all__ = [
+    "ACTION_HIGH",
+    "ACTION_LOW",
+    "ACTION_SIZE",
+    "OBSERVATION_SIZE",
+    "complete_dataset",
+    "draw",
+    "ending_transitions",
+    "line_dataset",
+    "line_dynamics",
+    "line_learner",
+    "line_transitions",
+    "moves",
+    "slope",
+    "zero_filled_dataset",
+]
+
+OBSERVATION_SIZE, ACTION_SIZE = 3, 2
+ACTION_LOW, ACTION_HIGH = torch.tensor([-1.0, -0.2]), torch.tensor([0.5, 2.0])
+
+_ENCODER = d3rlpy.models.VectorEncoderFactory([16])
+_BEYOND = 2.5  # episodes of `ending_transitions` end from s1 beyond it
+
+
+def draw(n_rows: int, size: int, seed: int) -> torch.Tensor:
+    """Returns (n_rows, size) uniform numbers in [0, 1), the same for the same seed."""
+    return torch.rand(n_rows, size, generator=torch.Generator().manual_seed(seed))
+
+
+def _actions(n_rows: int, seed: int) -> torch.Tensor:
+    width = ACTION_HIGH - ACTION_LOW
+    return ACTION_LOW + width * draw(n_rows, ACTION_SIZE, seed)
+
+
+def moves(actions: torch.Tensor) -> torch.Tensor:
+    """Returns M a, (B, 3), for actions (B, 2)."""
+    return torch.cat([actions, actions[:, :1]], dim=1)
+
+
+def slope(values: torch.Tensor, over: torch.Tensor) -> float:
+    """Returns the common slope of the columns of values (B, D) over those of others.
+
+    That of s' - s over M a is 1, that of s - s' is -1.
+    """
+    values, over = values - values.mean(dim=0), over - over.mean(dim=0)
+    return float((values * over).sum() / over.square().sum())
+
+
+def line_transitions(n_rows: int = 1000) -> Transitions:
+    """Returns unconnected rows with s in [-5, 5] that never end."""
+    return _transitions(10 * draw(n_rows, OBSERVATION_SIZE, 1) - 5, torch.zeros(n_rows))
+
+
+def ending_transitions(n_rows: int = 1000) -> Transitions:
+    """Returns unconnected rows; four of five with s1 > 2.5 are terminal, true s' kept."""
+    observations = 10 * draw(n_rows, OBSERVATION_SIZE, 1) - 5
+    ends = (observations[:, 0] > _BEYOND) & (draw(n_rows, 1, 2)[:, 0] < 0.8)
+    return _transitions(observations, ends.float())
+
+
+def _transitions(observations: torch.Tensor, terminals: torch.Tensor) -> Transitions:
+    actions = _actions(len(observations), 3)
+    return Transitions(
+        observations,
+        actions,
+        observations[:, :1].clone(),
+        observations + moves(actions),
+        _actions(len(observations), 4),
+        terminals[:, None],
+    )
+
+
+def zero_filled_dataset(transitions: Transitions) -> ReplayBuffer:
+    """Returns rows as d3rlpy stores them: s' of terminals is lost, zeros in its place."""
+    episodes = [
+        Episode(
+            # Without a second step, d3rlpy has no next observation to give.
+            states[:1] if ended else states,
+            actions[:1] if ended else actions,
+            rewards[:1] if ended else rewards,
+            ended,
+        )
+        for states, actions, rewards, ended in _single_steps(transitions)
+    ]
+    return _replay_buffer(episodes)
+
+
+def complete_dataset(transitions: Transitions) -> ReplayBuffer:
+    """Returns rows as `load_minari` keeps them, each with its true next observation."""
+    episodes = [
+        CompleteEpisode(states, actions[:1], rewards[:1], ended)
+        for states, actions, rewards, ended in _single_steps(transitions)
+    ]
+    return _replay_buffer(episodes, CompleteTransitionPicker())
+
+
+def _replay_buffer(
+    episodes: Sequence[EpisodeBase],
+    transition_picker: Optional[TransitionPickerProtocol] = None,
+) -> ReplayBuffer:
+    def signature(size: int) -> Signature:
+        return Signature(dtype=[np.dtype(np.float32)], shape=[(size,)])
+
+    return ReplayBuffer(
+        InfiniteBuffer(),
+        transition_picker=transition_picker,
+        episodes=episodes,
+        # d3rlpy logs a line for each of these that it has to find out.
+        observation_signature=signature(OBSERVATION_SIZE),
+        action_signature=signature(ACTION_SIZE),
+        reward_signature=signature(1),
+        action_space=d3rlpy.constants.ActionSpace.CONTINUOUS,
+        action_size=ACTION_SIZE,
+    )
+
+
+def _single_steps(
+    transitions: Transitions,
+) -> Iterator[
+    tuple[
+        npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], bool
+    ]
+]:
+    """Yields s and s' (2, D), a and a' (2, A), r twice (2, 1), and whether it ended."""
+    for row in range(len(transitions)):
+        step = transitions[row : row + 1]
+        yield (
+            torch.cat([step.observations, step.next_observations]).numpy(),
+            torch.cat([step.actions, step.next_actions]).numpy(),
+            torch.cat([step.rewards, step.rewards]).numpy(),
+            bool(step.terminals[0, 0]),
+        )
+
+
+def line_dataset(terminated: bool = False, n_episodes: int = 40) -> ReplayBuffer:
+    """Returns connected episodes of 25 steps with their last observations.
+
+    Args:
+        terminated: Whether every second episode ends in a terminal.
+        n_episodes: How many.
+    """
+    episodes = []
+    for i in range(n_episodes):
+        actions = _actions(25, 100 + i)
+        start = 10 * draw(1, OBSERVATION_SIZE, 200 + i) - 5
+        observations = torch.cat([start, moves(actions)]).cumsum(dim=0)
+        episodes.append(
+            CompleteEpisode(
+                observations.numpy(),
+                actions.numpy(),
+                observations[:-1, :1].numpy().copy(),
+                terminated and i % 2 == 0,
+            )
+        )
+    return _replay_buffer(episodes, CompleteTransitionPicker())
+
+
+def line_learner(name: str = "TD3PlusBC") -> Learner:
+    """Returns a small d3rlpy algorithm, built, that acts within the action ranges.
+
+    Always with the same networks.
+
+    Args:
+        name: Of its class: ``"TD3PlusBC"``, ``"CQL"`` or ``"IQL"``.
+    """
+    config = getattr(d3rlpy.algos, f"{name}Config")(
+        batch_size=16,
+        action_scaler=d3rlpy.preprocessing.MinMaxActionScaler(
+            ACTION_LOW.numpy(), ACTION_HIGH.numpy()
+        ),
+    )
+    config.actor_encoder_factory = config.critic_encoder_factory = _ENCODER
+    if hasattr(config, "value_encoder_factory"):
+        config.value_encoder_factory = _ENCODER
+    learner: Learner = config.create()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        learner.create_impl((OBSERVATION_SIZE,), ACTION_SIZE)
+    return learner
+
+
+def line_dynamics(direction: Direction = "forward") -> ProbabilisticEnsembleConfig:
+    """Returns the config of an ensemble that fits the world in a blink."""
+    return ProbabilisticEnsembleConfig(
+        direction=direction,
+        n_models=2,
+        n_elites=1,
+        hidden_units=[32],
+        weight_decays=[0.0, 0.0],
+        max_steps=60,
+    )

@@ -1,0 +1,98 @@
+"""Checks of rollout policies."""
+
+from typing import get_args
+
+import torch
+
+from ..transitions import Direction, Transitions
+from . import line_world as world
+from .running import conformance_check
+from .subjects import N_ROWS, Subject
+
+__all__ = ["check_actions_within_bounds", "check_policy_directions"]
+
+_TOLERANCE = 1e-3  # of the range: float32 and a round trip through its scaling
+
+
+@conformance_check("rollout_policy")
+def check_actions_within_bounds(subject: Subject) -> None:
+    """Checks that actions have the dataset's size and lie within its bounds."""
+    actions = subject.answers()["actions"]
+    if actions.dim() != 2 or actions.shape[1] != world.ACTION_SIZE:
+        raise subject.violation(
+            f"actions must have shape {(N_ROWS, world.ACTION_SIZE)}",
+            tuple(actions.shape),
+            "the sizes of observations and actions confused",
+        )
+    known = (
+        (world.ACTION_LOW, world.ACTION_HIGH)
+        if subject.ready.needs_learner
+        else _bounds(world.line_transitions())
+    )
+    room = _TOLERANCE * (known[1] - known[0])
+    outside = (actions < known[0] - room) | (actions > known[1] + room)
+    if bool(outside.any()):
+        raise subject.violation(
+            f"actions must lie within the dataset's bounds, {_shown(known)}",
+            f"{int(outside.sum())} of {outside.numel()} outside, in "
+            f"{_shown(_range(actions))}",
+            "actions in [-1, 1], as networks give them; use transitions.action_range() "
+            "and its from_unit, and clip noise",
+        )
+
+
+def _range(actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return actions.amin(dim=0), actions.amax(dim=0)
+
+
+def _shown(bounds: tuple[torch.Tensor, torch.Tensor]) -> str:
+    low, high = ([round(x, 3) for x in bound.tolist()] for bound in bounds)
+    return f"{low} to {high}"
+
+
+def _bounds(transitions: Transitions) -> tuple[torch.Tensor, torch.Tensor]:
+    return _range(transitions.actions)
+
+
+@conformance_check("rollout_policy")
+def check_policy_directions(subject: Subject) -> None:
+    """Checks that it acts in the directions it declares, given s there, reverse s'.
+
+    Fitted on data with a = sign(s1) forward, a = sign(s'1) reverse, and the opposite sign
+    in the other column, it must not act as that other column says.
+    """
+    directions = subject.ready.directions
+    if not directions or not set(directions) <= set(get_args(Direction)):
+        raise subject.violation(
+            "directions must be some of 'forward' and 'reverse'",
+            repr(directions),
+            "a string in the place of a tuple, or a misspelt direction",
+        )
+    if subject.ready.needs_learner:  # which was fitted on something else
+        return
+    for direction in directions:
+        asked, transitions = _opposed(direction)
+        policy = subject.component.create()  # type: ignore[attr-defined]
+        policy.direction = direction
+        policy.fit(transitions)
+        actions = policy.sample_action(asked, None)
+        positive = asked[:, 0] > 0
+        found = float(actions[positive].mean() - actions[~positive].mean()) / 2
+        if found < -0.2:
+            given = "s" if direction == "forward" else "s'"
+            raise subject.violation(
+                f"{direction} it must be conditioned on {given}, which it is asked with",
+                f"actions that follow the other column ({-found:.2f}, where 1 is all the "
+                "way)",
+                "`fit` does not regard self.direction; use "
+                "transitions.given_observations(self.direction)",
+            )
+
+
+def _opposed(direction: Direction) -> tuple[torch.Tensor, Transitions]:
+    """Returns states to ask with, and transitions whose two states are opposites."""
+    asked = 10 * world.draw(1000, world.OBSERVATION_SIZE, 7) - 5
+    actions = torch.sign(asked[:, :1]) + 0.1 * world.draw(1000, world.ACTION_SIZE, 8)
+    s, s_next = (asked, -asked) if direction == "forward" else (-asked, asked)
+    zeros = torch.zeros(1000, 1)
+    return asked, Transitions(s, actions, zeros, s_next, actions.clone(), zeros.clone())

@@ -1,0 +1,216 @@
+"""How each kind of component is fitted and asked."""
+
+import copy
+import dataclasses
+import functools
+import inspect
+import itertools
+from typing import Any
+
+import d3rlpy
+import torch
+
+from ..components.dynamics import Prediction
+from ..components.dynamics_updaters import DynamicsUpdaterConfig
+from ..components.rollout_policies import UniformPolicyConfig
+from ..imagination import Imagination, ImaginationConfig
+from ..transitions import Transitions
+from . import line_world as world
+from .subjects import N_ROWS, Checkable, Subject, default_constructed, shortened
+
+__all__ = ["subject_of"]
+
+_N_MEMBERS = 4
+
+# Rules are written for one environment and read its columns; these sizes are tried.
+_OBSERVATION_SIZES = [*range(world.OBSERVATION_SIZE, 401), 2, 1]
+_ACTION_SIZES = [*range(world.ACTION_SIZE, 31), 1]
+
+
+class _Dynamics(Subject):
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        rows = world.line_transitions(n_rows)
+        return rows.given_observations(self.ready.direction), rows.actions
+
+    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        brief = ready.predict(*inputs, False)
+        whole = ready.predict(*inputs, True)
+        answers = {
+            "observations": brief.observations,
+            "rewards": brief.rewards,
+            "observations of all members": whole.observations,
+            "rewards of all members": whole.rewards,
+            "means": whole.means,
+            "stds": whole.stds,
+        }
+        return {name: value for name, value in answers.items() if value is not None}
+
+
+class _RolloutPolicy(Subject):
+    def build(self, data: Any) -> Any:
+        policy = self.component.create()  # type: ignore[attr-defined]
+        if policy.directions:
+            policy.direction = policy.directions[0]
+        policy.fit(data)
+        return policy
+
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        rows = world.line_transitions(n_rows)
+        learner = world.line_learner() if self.ready.needs_learner else None
+        return rows.given_observations(self.ready.direction), learner
+
+    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        return {"actions": ready.sample_action(*inputs)}
+
+
+class _Rule(Subject):
+    """A termination or a reward function."""
+
+    def data(self) -> Any:
+        return world.ending_transitions()
+
+    @functools.cached_property
+    def sizes(self) -> tuple[int, int]:
+        """Sizes of observations and actions that it accepts."""
+        if self.learned:
+            return world.OBSERVATION_SIZE, world.ACTION_SIZE
+        first: Exception = IndexError()
+        for sizes in itertools.product(_OBSERVATION_SIZES, _ACTION_SIZES):
+            try:
+                self.ask(self.component, self._steps(2, *sizes))
+            except (IndexError, RuntimeError, ValueError) as error:
+                first = error if isinstance(first, IndexError) else first
+            else:
+                return sizes
+        raise first
+
+    @staticmethod
+    def _steps(
+        n_rows: int, observation_size: int, action_size: int
+    ) -> tuple[torch.Tensor, ...]:
+        return (
+            4 * world.draw(n_rows, observation_size, 1) - 2,
+            2 * world.draw(n_rows, action_size, 2) - 1,
+            4 * world.draw(n_rows, observation_size, 3) - 2,
+        )
+
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        return self._steps(n_rows, *self.sizes)
+
+    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        name = "terminals" if self.component.kind == "termination" else "rewards"
+        return {name: ready(*inputs)}
+
+
+class _Penalty(Subject):
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        rows = world.line_transitions(n_rows)
+        size = (_N_MEMBERS, n_rows, world.OBSERVATION_SIZE + 1)
+        noise, spread = (
+            world.draw(size[0] * size[1], size[2], seed).view(size) for seed in (5, 6)
+        )
+        noise[:, 0] = 0.5  # here all members agree ...
+        spread[:, 0] = 1e-6  # ... and are all but certain
+        outcome = torch.cat([rows.next_observations, rows.rewards], dim=1)
+        means = outcome + 4 * noise - 2
+        prediction = Prediction(
+            rows.observations,
+            rows.actions,
+            means[0, :, :-1].clone(),
+            means[0, :, -1:].clone(),
+            means,
+            2 * spread,
+        )
+        return prediction, world.line_learner()
+
+    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        return {"penalties": ready(*inputs)}
+
+
+class _DynamicsUpdater(Subject):
+    @functools.cached_property
+    def _imagination(self) -> Imagination:
+        assert isinstance(self.component, DynamicsUpdaterConfig)
+        imagination = ImaginationConfig(
+            dynamics=world.line_dynamics(),
+            rollout_policy=UniformPolicyConfig(),
+            dynamics_updater=self.component,
+        ).create()
+        d3rlpy.seed(0)
+        imagination.fit(world.line_dataset())
+        return imagination
+
+    def build(self, data: Any) -> Any:
+        return copy.deepcopy(self._imagination.dynamics_updater)
+
+    @property
+    def ready(self) -> Any:
+        """A new one for each dynamics: it may keep an optimizer for them."""
+        return self.build(None)
+
+    def data(self) -> Any:
+        return Transitions.from_dataset(world.line_dataset()).for_models()
+
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        dynamics = copy.deepcopy(self._imagination.dynamics)
+        return dynamics, self.data(), world.line_learner()
+
+    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        dynamics, transitions, learner = inputs
+        ready.metrics = ready.update(dynamics, transitions, learner)
+        parameters = enumerate(dynamics.parameters())
+        return {f"parameters[{i}]": value.data for i, value in parameters}
+
+
+class _Imagination(Subject):
+    def data(self) -> Any:
+        terminated = getattr(self.component, "termination", None) is not None
+        return world.line_dataset(terminated)
+
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        learner = world.line_learner() if self.ready.needs_learner else None
+        return self.fitted_on, n_rows, learner
+
+    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        imagined = ready.imagine(*inputs)
+        names = [field.name for field in dataclasses.fields(Transitions)]
+        columns = {name: getattr(imagined, name) for name in names}
+        return {
+            k: v for k, v in columns.items() if v is not None and k != "rollout_ids"
+        }
+
+
+_SUBJECTS: dict[str, type[Subject]] = {
+    "dynamics": _Dynamics,
+    "rollout_policy": _RolloutPolicy,
+    "termination": _Rule,
+    "reward_function": _Rule,
+    "penalty": _Penalty,
+    "dynamics_updater": _DynamicsUpdater,
+    "imagination": _Imagination,
+}
+
+_latest: list[tuple[Checkable, Subject]] = []
+
+
+def subject_of(given: Checkable) -> Subject:
+    """Returns the subject of a component; the latest is kept, so that it is fitted once.
+
+    Args:
+        given: An instance, taken as it is; or a class, which is default-constructed
+            and shortened, see `check_component`.
+
+    Raises:
+        ConformanceError: The class cannot be default-constructed.
+    """
+    for known, subject in _latest:
+        if known is given and (inspect.isclass(given) or subject.component == given):
+            return subject
+    component = (
+        shortened(default_constructed(given))
+        if isinstance(given, type)
+        else copy.deepcopy(given)
+    )
+    subject = _SUBJECTS[component.kind](component)
+    _latest[:] = [(given, subject)]
+    return subject

@@ -1,0 +1,596 @@
+"""A sound component of every kind, and for every check some that break it alone.
+
+The broken ones differ from the sound one in a single mistake, one that people make.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+import d3rlpy_mbo as mbo
+
+T = TypeVar("T", bound=type[mbo.Component])
+
+#: (the check that fails, the component that breaks it)
+BROKEN: list[tuple[str, mbo.Component]] = []
+
+
+def component(name: str) -> Callable[[T], T]:
+    """Makes a class a component of this name."""
+
+    def decorate(cls: T) -> T:
+        cls.get_type = staticmethod(lambda: name)  # type: ignore[method-assign]
+        return dataclasses.dataclass()(cls)
+
+    return decorate
+
+
+def breaks(check: str, **arguments: Any) -> Callable[[T], T]:
+    """Makes a class a component of its own name, the one that breaks a check."""
+
+    def decorate(cls: T) -> T:
+        cls = component(cls.__name__.lower())(cls)
+        BROKEN.append((check, cls(**arguments)))
+        return cls
+
+    return decorate
+
+
+# Dynamics: least squares, two members that agree, a constant standard deviation.
+
+
+class LinearModel(mbo.Dynamics):
+    weights: torch.nn.Parameter | None = None
+    noise = 0.0
+
+    @property
+    def fitted(self):
+        return self.weights is not None
+
+    def columns(self, transitions):
+        given = transitions.given_observations(self.direction)
+        outcomes = transitions.predicted_observations(self.direction)
+        return given, torch.cat([outcomes, transitions.rewards], dim=1)
+
+    def fit(self, transitions):
+        given, targets = self.columns(transitions)
+        inputs = self.inputs(given, transitions.actions)
+        solution = torch.linalg.lstsq(inputs, targets).solution
+        self.noise = 0.01 + float((inputs @ solution - targets).std())
+        self.weights = torch.nn.Parameter(solution)
+        self.metrics = {"linear_noise": self.noise}
+
+    def inputs(self, given, actions):
+        return torch.cat([given, actions, torch.ones_like(given[:, :1])], dim=1)
+
+    def predict(self, observations, actions, all_members):
+        self.check_fitted()
+        with torch.no_grad():
+            mean = self.inputs(observations, actions) @ self.weights
+        sample = mean + self.noise * torch.randn_like(mean)
+        return mbo.Prediction(
+            observations,
+            actions,
+            sample[:, :-1],
+            sample[:, -1:],
+            torch.stack([mean, mean]) if all_members else None,
+            torch.full((2, *mean.shape), self.noise, device=mean.device)
+            if all_members
+            else None,
+        )
+
+    def log_prob(self, transitions):
+        given, targets = self.columns(transitions)
+        means = self.inputs(given, transitions.actions) @ self.weights
+        normal = torch.distributions.Normal(means, self.noise)
+        return normal.log_prob(targets).sum(dim=1, keepdim=True)
+
+    def training_loss(self, transitions):
+        return -self.log_prob(transitions).mean()
+
+    def parameters(self):
+        return [self.weights]
+
+    def state_dict(self):
+        return {"weights": self.weights.data, "noise": self.noise}
+
+    def load_state_dict(self, state):
+        self.weights = torch.nn.Parameter(state["weights"])
+        self.noise = state["noise"]
+
+
+@component("sound_dynamics")
+class SoundDynamics(mbo.DynamicsConfig):
+    Model = LinearModel
+
+    def create(self, device=False):
+        return self.Model(self, device)
+
+
+@breaks("check_prediction_shapes")
+class FlatRewards(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            return dataclasses.replace(prediction, rewards=prediction.rewards[:, 0])
+
+
+@breaks("check_prediction_shapes")
+class MeansWithoutStds(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            return dataclasses.replace(prediction, stds=None)
+
+
+@breaks("check_prediction_shapes")
+class NormalisedEcho(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            return dataclasses.replace(prediction, given_observations=observations / 5)
+
+
+@breaks("check_dynamics_direction")
+class MeansOfDifferences(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            if all_members:
+                prediction.means[..., :-1] -= observations
+            return prediction
+
+
+@breaks("check_dynamics_direction")
+class AlwaysForward(SoundDynamics):
+    class Model(LinearModel):
+        def columns(self, transitions):
+            outcomes = transitions.next_observations
+            return transitions.observations, torch.cat(
+                [outcomes, transitions.rewards], dim=1
+            )
+
+
+@breaks("check_zero_filled_terminals_ignored")
+class MaskedTerminals(SoundDynamics):
+    class Model(LinearModel):
+        def inputs(self, given, actions):  # bends at s1 = 2.5, where episodes end
+            bend = (given[:, :1] > 2.5) * torch.cat([given, actions], dim=1)
+            return torch.cat([super().inputs(given, actions), bend], dim=1)
+
+        def fit(self, transitions):
+            alive = 1 - transitions.terminals
+            masked = transitions.next_observations * alive
+            super().fit(dataclasses.replace(transitions, next_observations=masked))
+
+
+@breaks("check_log_prob_differentiable")
+class DetachedLogProb(SoundDynamics):
+    class Model(LinearModel):
+        @torch.no_grad()
+        def log_prob(self, transitions):
+            return super().log_prob(transitions)
+
+
+@breaks("check_log_prob_differentiable")
+class FlatLogProb(SoundDynamics):
+    class Model(LinearModel):
+        def log_prob(self, transitions):
+            return super().log_prob(transitions)[:, 0]
+
+
+@breaks("check_log_prob_differentiable")
+class UnreducedTrainingLoss(SoundDynamics):
+    class Model(LinearModel):
+        def training_loss(self, transitions):
+            return -self.log_prob(transitions)
+
+
+@breaks("check_inputs_not_modified")
+class CentresRewardsToFit(SoundDynamics):
+    class Model(LinearModel):
+        def fit(self, transitions):
+            rewards = transitions.rewards
+            rewards -= rewards.mean()
+            super().fit(transitions)
+
+
+@breaks("check_save_and_load_alike")
+class ForgottenNoise(SoundDynamics):
+    class Model(LinearModel):
+        def state_dict(self):
+            return {"weights": self.weights.data, "noise": 0.0}
+
+
+# Rollout policies: least squares with noise, clipped to the dataset's range.
+
+
+class LinearPolicy(mbo.RolloutPolicy):
+    weights: torch.Tensor | None = None
+
+    @property
+    def fitted(self):
+        return self.weights is not None
+
+    def given(self, transitions):
+        return transitions.given_observations(self.direction)
+
+    def fit(self, transitions):
+        given = self.given(transitions)
+        inputs = torch.cat([given, torch.ones_like(given[:, :1])], dim=1)
+        self.weights = torch.linalg.lstsq(inputs, transitions.actions).solution
+        self.range = transitions.action_range()
+        self.metrics = {"policy_weight": float(self.weights.abs().max())}
+
+    def noise(self, observations, actions):
+        return 0.1 * torch.randn_like(actions)
+
+    def clip(self, actions):
+        return torch.clamp(actions, self.range.low, self.range.high)
+
+    def sample_action(self, observations, learner):
+        self.check_fitted()
+        ones = torch.ones_like(observations[:, :1])
+        actions = torch.cat([observations, ones], dim=1) @ self.weights
+        return self.clip(actions + self.noise(observations, actions))
+
+    def state_dict(self):
+        return {"weights": self.weights, "range": self.range.state_dict()}
+
+    def load_state_dict(self, state):
+        self.weights = state["weights"]
+        self.range = mbo.ActionRange(**state["range"])
+
+
+@component("sound_policy")
+class SoundPolicy(mbo.RolloutPolicyConfig):
+    Policy = LinearPolicy
+
+    def create(self, device=False):
+        return self.Policy(self, device)
+
+
+@breaks("check_actions_within_bounds")
+class UnclippedNoise(SoundPolicy):
+    class Policy(LinearPolicy):
+        def clip(self, actions):
+            return 2 * actions
+
+
+@breaks("check_policy_directions")
+class AlwaysFromS(SoundPolicy):
+    class Policy(LinearPolicy):
+        def given(self, transitions):
+            return transitions.observations
+
+
+@breaks("check_policy_directions")
+class MisspeltDirection(SoundPolicy):
+    class Policy(LinearPolicy):
+        directions = ("forward", "backward")
+
+
+@breaks("check_save_and_load_alike")
+class RangeAsAnObject(SoundPolicy):
+    class Policy(LinearPolicy):
+        def state_dict(self):
+            return {"weights": self.weights, "range": self.range}
+
+
+@breaks("check_save_and_load_alike")
+class NeverFittedAgain(SoundPolicy):
+    class Policy(LinearPolicy):
+        fitted = False
+
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.fitted = True
+
+
+@breaks("check_batch_of_one")
+class NoiseOfTheBatchsScale(SoundPolicy):
+    class Policy(LinearPolicy):
+        def noise(self, observations, actions):
+            squares = (actions - actions.mean(dim=0)).square().sum(dim=0)
+            return (squares / (len(actions) - 1)).sqrt() * torch.randn_like(actions)
+
+
+@breaks("check_same_seed_same_output")
+class OwnGenerator(SoundPolicy):
+    class Policy(LinearPolicy):
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.weights[-1] += 0.1 * np.random.default_rng().random()
+
+
+@breaks("check_metrics_can_be_logged")
+class SlashInMetric(SoundPolicy):
+    class Policy(LinearPolicy):
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.metrics = {"policy/weight": 1.0}
+
+
+@breaks("check_metrics_can_be_logged")
+class TensorInMetric(SoundPolicy):
+    class Policy(LinearPolicy):
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.metrics = {"policy_weight": self.weights.max()}
+
+
+# Penalties: the distance of the two outermost members.
+
+
+@component("sound_penalty")
+class SoundPenalty(mbo.Penalty):
+    coef: float = 1.0
+
+    def __call__(self, prediction, learner=None):
+        means = prediction.means
+        distances = (means.amax(dim=0) - means.amin(dim=0)).norm(dim=1, keepdim=True)
+        return self.coef * distances
+
+
+@breaks("check_penalty_shape")
+class FlatPenalty(SoundPenalty):
+    def __call__(self, prediction, learner=None):
+        return super().__call__(prediction)[:, 0]
+
+
+@breaks("check_penalty_non_negative")
+class PenaltyWithAThreshold(SoundPenalty):
+    def __call__(self, prediction, learner=None):
+        return super().__call__(prediction) - 1
+
+
+@breaks("check_pure")
+class PenaltyWithAMemory(SoundPenalty):
+    def __call__(self, prediction, learner=None):
+        penalties = super().__call__(prediction)
+        self.largest = max(getattr(self, "largest", 0.0), float(penalties.max())) + 1
+        return penalties / self.largest
+
+
+@breaks("check_default_construction", quantile=0.9)
+class PenaltyWithoutDefault(mbo.Penalty):
+    quantile: float
+
+    def __call__(self, prediction, learner=None):
+        return prediction.stds.norm(dim=2).quantile(self.quantile, dim=0)[:, None]
+
+
+@breaks("check_json_round_trip")
+class PenaltyWithATuple(SoundPenalty):
+    range: Any = (0.0, 1.0)  # comes back as a list
+
+
+class NoDataclass(SoundPenalty):
+    quantile: float = 0.9
+
+    @staticmethod
+    def get_type() -> str:
+        return "no_dataclass"
+
+
+BROKEN.append(("check_json_round_trip", NoDataclass()))
+
+
+@breaks("check_finite_float32")
+class RelativePenalty(SoundPenalty):
+    def __call__(self, prediction, learner=None):
+        penalties = super().__call__(prediction)
+        return penalties * penalties / penalties  # 0 / 0 where members agree
+
+
+@breaks("check_default_construction", quantile=0.9)
+class PenaltyRefusingItsDefault(SoundPenalty):
+    quantile: float = 0.0
+
+    def __post_init__(self):
+        if self.quantile <= 0:
+            raise mbo.CompositionError("quantile is 0.0, expected more.")
+
+
+@dataclasses.dataclass()
+class PenaltyWithItsParentsName(SoundPenalty):
+    pass
+
+
+BROKEN.append(("check_unique_type_name", PenaltyWithItsParentsName()))
+
+
+# Terminations and reward functions.
+
+
+@component("sound_termination")
+class SoundTermination(mbo.Termination):
+    limit: float = 1.0
+
+    def __call__(self, observations, actions, next_observations):
+        return next_observations[:, :1] > self.limit
+
+
+@breaks("check_termination_shape_and_type")
+class FloatTermination(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        return super().__call__(observations, actions, next_observations).float()
+
+
+@breaks("check_termination_shape_and_type")
+class FlatTermination(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        return next_observations[:, 0] > self.limit
+
+
+@breaks("check_pure")
+class RandomTermination(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        return torch.rand_like(next_observations[:, :1]) > 0.5
+
+
+@breaks("check_device_kept")
+class TerminationOnTheCPU(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        ends = torch.zeros(len(observations), 1, dtype=torch.bool)
+        ends[next_observations[:, 0] > self.limit] = True
+        return ends
+
+
+@component("sound_reward")
+class SoundReward(mbo.RewardFunction):
+    def __call__(self, observations, actions, next_observations):
+        return -next_observations.square().sum(dim=1, keepdim=True)
+
+
+@breaks("check_device_kept")
+class WeightsOnTheCPU(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        weights = torch.tensor([1.0, 2.0, 3.0])
+        return (next_observations * weights).sum(dim=1, keepdim=True)
+
+
+@breaks("check_device_kept")
+class RewardInNumpy(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        rewards = -(next_observations.numpy() ** 2).sum(axis=1, keepdims=True)
+        return torch.as_tensor(rewards, device=observations.device)
+
+
+@breaks("check_reward_shape")
+class UnreducedReward(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        return -next_observations.square()
+
+
+@breaks("check_inputs_not_modified")
+class ClippingReward(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        return super().__call__(observations, actions, next_observations.clamp_(-1, 1))
+
+
+@breaks("check_finite_float32")
+class DoubleReward(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        return super().__call__(observations, actions, next_observations).double()
+
+
+# Dynamics updaters: a random step.
+
+
+class RandomStep(mbo.DynamicsUpdater):
+    fitted = True
+
+    def __init__(self, config, device=False):
+        super().__init__(config, device)
+        self.metrics = {"step_size": float("nan")}
+
+    def update(self, dynamics, transitions, learner):
+        for parameter in dynamics.parameters():
+            parameter.data += 0.01 * torch.randn_like(parameter)
+        return {"step_size": 0.01}
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+@component("sound_updater")
+class SoundUpdater(mbo.DynamicsUpdaterConfig):
+    Updater = RandomStep
+
+    def create(self, device=False):
+        return self.Updater(self, device)
+
+
+@breaks("check_only_the_dynamics_change")
+class LearnerMovedToo(SoundUpdater):
+    class Updater(RandomStep):
+        def update(self, dynamics, transitions, learner):
+            for parameter in learner.impl.policy.parameters():
+                parameter.data += 0.01
+            return super().update(dynamics, transitions, learner)
+
+
+@breaks("check_only_the_dynamics_change")
+class ChangesACopy(SoundUpdater):
+    class Updater(RandomStep):
+        def update(self, dynamics, transitions, learner):
+            return super().update(copy.deepcopy(dynamics), transitions, learner)
+
+
+@breaks("check_metrics_can_be_logged")
+class UndeclaredMetric(SoundUpdater):
+    class Updater(RandomStep):
+        def update(self, dynamics, transitions, learner):
+            metrics = super().update(dynamics, transitions, learner)
+            return {**metrics, "loss": 1.0}
+
+
+# Imaginations.
+
+
+@component("sound_imagination")
+class SoundImagination(mbo.ImaginationConfig):
+    dynamics: mbo.DynamicsConfig = mbo.component_field(
+        "dynamics", lambda: SoundDynamics(direction="reverse")
+    )
+    rollout_policy: mbo.RolloutPolicyConfig = mbo.component_field(
+        "rollout_policy", SoundPolicy
+    )
+    rollout_batch_size: int = 100
+
+
+@breaks("check_time_order")
+class AsImagined(SoundImagination):
+    def create(self, device=False):
+        return self.Reversed(self, device)
+
+    class Reversed(mbo.Imagination):
+        def imagine(self, *arguments, **options):
+            imagined = super().imagine(*arguments, **options)
+            return imagined[torch.arange(len(imagined) - 1, -1, -1)]
+
+
+@breaks("check_real_episodes_stay_real")
+class CentredRewards(SoundImagination):
+    def create(self, device=False):
+        return self.Centring(self, device)
+
+    class Centring(mbo.Imagination):
+        def fit(self, dataset):
+            for episode in dataset.episodes:
+                rewards = episode.rewards
+                rewards -= rewards.mean()
+            super().fit(dataset)
+
+
+@breaks("check_trains_learners")
+class ReadsAlpha(SoundImagination):
+    def create(self, device=False):
+        return self.ForTD3PlusBC(self, device)
+
+    class ForTD3PlusBC(mbo.Imagination):
+        def rollouts(self, transitions, n_rollouts, learner=None, rollout_length=None):
+            if learner is not None and learner.config.alpha < 0:
+                rollout_length = 1
+            return super().rollouts(transitions, n_rollouts, learner, rollout_length)
+
+
+SOUND = [
+    SoundDynamics(),
+    SoundDynamics(direction="reverse"),
+    SoundPolicy(),
+    SoundPenalty(),
+    SoundTermination(),
+    SoundReward(),
+    SoundUpdater(),
+    SoundImagination(),
+    SoundImagination(dynamics=SoundDynamics(), rollout_interval=1),
+]
