@@ -103,7 +103,6 @@ def test_the_example_has_at_most_60_lines_and_imports_public_names_alone():
 
 
 def test_its_own_tests_pass_where_it_is_installed(environment):
-    pytest.importorskip("d3rlpy_mbo.testing")
     done = environment.run("python", "-m", "pytest", "-q", "example/tests")
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
