@@ -3,8 +3,8 @@
 - ``python``: executed; with a title, written to that file instead, to be imported.
 - ``toml``: parsed; with a title, written to that file.
 - ``sh``: see `Shell`.
-- ``text`` after ``sh``: every line must be in what the last command said. Elsewhere
-  it is not code.
+- ``text`` after ``sh``: every line must be in what the last command said, give or take
+  spaces. Elsewhere it is not code.
 """
 
 import dataclasses
@@ -44,6 +44,7 @@ def blocks(page: Path) -> list[Block]:
         assert info, f"{page.name}: nothing runs a block that begins ```{fence[1]}"
         line = text.count("\n", 0, fence.start(2)) + 1
         found.append(Block(info[1], info[2], fence[2], line))
+    assert text.count("```") == 2 * len(found), f"{page.name}: a fence is not closed"
     return found
 
 
@@ -64,8 +65,9 @@ def run_page(page: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
         elif block.language == "sh":
             shell.run(block.code)
         elif block.language == "text" and previous == "sh":
+            said = [line.split() for line in shell.output.splitlines()]
             for line in block.code.splitlines():
-                assert line in shell.output, f"{page.name}: not in {shell.output!r}"
+                assert line.split() in said, f"{page.name}: {line!r}, {shell.output}"
         if block.language == "toml":
             tomllib.loads(block.code)
         previous = block.language
