@@ -1,6 +1,7 @@
 """Dynamics: p(s', r | s, a), or in reverse p(s, r | s', a)."""
 
 import dataclasses
+import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar, Optional
@@ -99,8 +100,33 @@ class Dynamics(LearnedComponent):
             Prediction in dataset units.
         """
 
+    @property
+    def n_models(self) -> int:
+        """E, the members among which `training_loss` deals its rows."""
+        return 1
+
+    @property
+    def holdout_indices(self) -> torch.Tensor:
+        """(H,) rows of the transitions given to `fit` that it never trained on."""
+        return torch.empty(0, dtype=torch.int64)
+
+    def holdout_error(self, transitions: Transitions) -> float:
+        """Measures the error on the hold-out rows; NaN for models that keep none.
+
+        Args:
+            transitions: Those that were given to `fit`, in the same order.
+        """
+        return math.nan
+
     def log_prob(self, transitions: Transitions) -> torch.Tensor:
-        """Returns (B, 1) log p of the transitions, differentiable. Optional.
+        """Returns log p(s', r | s, a), reverse log p(s, r | s', a). Optional.
+
+        Args:
+            transitions: B rows with known next observations, on the model's device.
+
+        Returns:
+            (B, 1) in dataset units, differentiable with respect to `parameters`; it
+            does not depend on which member a row was sampled from.
 
         Raises:
             CompositionError: This model offers none.
@@ -108,7 +134,15 @@ class Dynamics(LearnedComponent):
         raise self._lacks("log_prob")
 
     def training_loss(self, transitions: Transitions) -> torch.Tensor:
-        """Returns the scalar supervised loss on a batch, differentiable. Optional.
+        """Returns the loss that `fit` minimises, on given rows. Optional.
+
+        Args:
+            transitions: n_models times B rows with known next observations, on the
+                model's device. The first B go to the first member, and so on, so
+                that each can have an independent draw.
+
+        Returns:
+            A scalar, differentiable with respect to `parameters`.
 
         Raises:
             CompositionError: This model offers none.

@@ -17,8 +17,13 @@ from torch import nn
 from ..errors import CompositionError, DatasetError
 from ..transitions import Direction, Transitions
 from .dynamics import Dynamics, DynamicsConfig, Prediction
-from .ensemble_training import train_ensemble
-from .gaussian_networks import GaussianNetworks, Standardizer
+from .ensemble_training import (
+    decay_loss,
+    ensemble_loss,
+    holdout_errors,
+    train_ensemble,
+)
+from .gaussian_networks import GaussianNetworks, Standardizer, mixture_log_prob
 
 __all__ = ["ProbabilisticEnsemble", "ProbabilisticEnsembleConfig"]
 
@@ -116,7 +121,7 @@ class ProbabilisticEnsemble(Dynamics):
 
     @property
     def holdout_indices(self) -> torch.Tensor:
-        """(H,) rows of the transitions given to `fit` that it never trained on."""
+        """See `Dynamics.holdout_indices`."""
         self.check_fitted()
         return self._holdout_indices
 
@@ -253,6 +258,60 @@ class ProbabilisticEnsemble(Dynamics):
         self._elites = state["elites"].to(self.device)
         self._holdout_indices = state["holdout_indices"]
         self._network = network.to(self.device)
+
+    @property
+    def n_models(self) -> int:
+        """E."""
+        return self.config.n_models
+
+    def holdout_error(self, transitions: Transitions) -> float:
+        """See `Dynamics.holdout_error`: the elites' mean, in standardised units."""
+        self.check_fitted()
+        rows = transitions[self._holdout_indices].to(self.device)
+        x, y = self._standardized(rows)
+        assert self._network is not None
+        errors = holdout_errors(self._network, x, y)
+        return float(errors[self._elites].mean())
+
+    def log_prob(self, transitions: Transitions) -> torch.Tensor:
+        """See `Dynamics.log_prob`: of the equal mixture of the elites.
+
+        Columns that never change in the data are predicted exactly and have no density.
+        """
+        self.check_fitted()
+        x, y = self._standardized(transitions)
+        mean, log_variance = self._members(
+            x.expand(len(self._elites), -1, -1), self._elites
+        )
+        changing = self._targets.std > 0
+        log_prob = mixture_log_prob(
+            mean[..., changing], log_variance[..., changing], y[:, changing]
+        )
+        return log_prob - self._targets.std[changing].log().sum()
+
+    def training_loss(self, transitions: Transitions) -> torch.Tensor:
+        """See `Dynamics.training_loss`: `ensemble_loss` and the weight decays."""
+        self.check_fitted()
+        assert self._network is not None
+        n_models, n_rows = self.config.n_models, len(transitions)
+        if not n_rows or n_rows % n_models:
+            raise CompositionError(
+                f"training_loss got {n_rows} rows, expected a multiple of the {n_models} "
+                "members among which they are dealt: dynamics.n_models times a batch."
+            )
+        x, y = (
+            values.view(n_models, n_rows // n_models, -1)
+            for values in self._standardized(transitions)
+        )
+        loss = ensemble_loss(self._network, x, y, self.config.bounds_weight)
+        return loss + decay_loss(self._network, self.config.weight_decays)
+
+    def _standardized(
+        self, transitions: Transitions
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns standardised inputs (B, D + A) and targets (B, D + 1)."""
+        inputs, targets = _regression(transitions, self.direction)
+        return self._inputs.standardize(inputs), self._targets.standardize(targets)
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Returns the weights, biases and log-variance bounds of all members."""

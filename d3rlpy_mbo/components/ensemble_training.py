@@ -1,6 +1,6 @@
 """Trains an ensemble: bootstrap samples, hold-out errors, each member's best epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +12,7 @@ from .gaussian_networks import GaussianNetworks
 if TYPE_CHECKING:
     from .ensemble import ProbabilisticEnsembleConfig
 
-__all__ = ["ensemble_loss", "train_ensemble"]
+__all__ = ["decay_loss", "ensemble_loss", "holdout_errors", "train_ensemble"]
 
 
 def ensemble_loss(
@@ -31,6 +31,22 @@ def ensemble_loss(
     width = network.max_log_variance.sum() - network.min_log_variance.sum()
     loss: torch.Tensor = error.mean(dim=(1, 2)).sum() + bounds_weight * width
     return loss
+
+
+def decay_loss(
+    network: GaussianNetworks, weight_decays: Sequence[float]
+) -> torch.Tensor:
+    """Returns what Adam's weight_decay adds to the gradient, as a loss.
+
+    Args:
+        network: The members.
+        weight_decays: One for each layer.
+    """
+    terms = [
+        0.5 * decay * weight.square().sum()
+        for weight, decay in zip(network.weights, weight_decays, strict=True)
+    ]
+    return torch.stack(terms).sum()
 
 
 def train_ensemble(
@@ -53,7 +69,7 @@ def train_ensemble(
     # Every member trains on its own bootstrap sample.
     samples = training[torch.randint(len(training), (n_models, len(training)))]
     samples = samples.to(x.device)
-    best = _Best(network, _holdout_errors(network, x_holdout, y_holdout))
+    best = _Best(network, holdout_errors(network, x_holdout, y_holdout))
     n_steps, stale_epochs, epoch = 0, 0, 0
     with tqdm(desc="Fitting dynamics", unit=" steps", disable=None) as progress:
         while stale_epochs <= config.patience:
@@ -67,7 +83,7 @@ def train_ensemble(
                 progress.update()
                 if n_steps == config.max_steps:
                     break
-            improved = best.update(_holdout_errors(network, x_holdout, y_holdout))
+            improved = best.update(holdout_errors(network, x_holdout, y_holdout))
             stale_epochs = 0 if improved else stale_epochs + 1
             progress.set_postfix(
                 epoch=epoch, holdout_error=f"{float(best.errors.mean()):.4g}"
@@ -99,10 +115,19 @@ def _batches(samples: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
 
 
 @torch.no_grad()
-def _holdout_errors(
+def holdout_errors(
     network: GaussianNetworks, x: torch.Tensor, y: torch.Tensor
 ) -> torch.Tensor:
-    """Returns (E,) mean squared errors of the means."""
+    """Returns (E,) mean squared errors of the means.
+
+    Args:
+        network: The members.
+        x: (H, D_in) standardised.
+        y: (H, D_out) standardised.
+
+    Raises:
+        DivergedError: One is not finite.
+    """
     mean, _ = network(x.expand(len(network.max_log_variance), -1, -1))
     errors: torch.Tensor = (mean - y).square().mean(dim=(1, 2))
     if not bool(torch.isfinite(errors).all()):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["GaussianNetworks", "Standardizer"]
+__all__ = ["GaussianNetworks", "Standardizer", "mixture_log_prob"]
 
 
 class GaussianNetworks(nn.Module):
@@ -66,6 +66,24 @@ class GaussianNetworks(nn.Module):
         log_variance = high - functional.softplus(high - log_variance)
         log_variance = low + functional.softplus(log_variance - low)
         return mean, log_variance
+
+
+def mixture_log_prob(
+    means: torch.Tensor, log_variances: torch.Tensor, values: torch.Tensor
+) -> torch.Tensor:
+    """Returns (B, 1) log densities of an equal mixture of diagonal Gaussians.
+
+    Stays in logarithms: at 100 dimensions a density underflows even in float64.
+
+    Args:
+        means: (K, B, D).
+        log_variances: (K, B, D).
+        values: (B, D).
+    """
+    squares = (values - means).square() * torch.exp(-log_variances)
+    terms = squares + log_variances + math.log(2 * math.pi)
+    components = -0.5 * terms.sum(dim=-1, keepdim=True)
+    return torch.logsumexp(components, dim=0) - math.log(len(means))
 
 
 @dataclasses.dataclass
