@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import re
 import sys
@@ -92,6 +93,7 @@ def small(monkeypatch: pytest.MonkeyPatch, minari_root: Path) -> None:
     monkeypatch.setattr(mbo, "load_minari", lambda dataset_id: pendulum())
     monkeypatch.setattr(mbo.ProbabilisticEnsembleConfig, "create", create_small)
     monkeypatch.setattr(mbo.ImaginationConfig, "create", create_brief)
+    wrap(mbo, "pretrain_policy", lambda _: {"n_epochs": 1})
     wrap(configs.LearnedComponent, "fit_by_gradient", two_steps)
     wrap(d3rlpy.algos.QLearningAlgoBase, "fit", two_epochs)
     wrap(EnvironmentEvaluator, "__init__", lambda _: {"n_trials": 1})
@@ -161,14 +163,14 @@ def test_every_public_name_is_in_the_reference():
     shown = re.findall(
         r"^::: ([\w.]+)$", "\n".join(p.read_text() for p in pages), re.MULTILINE
     )
-    modules = {"d3rlpy_mbo": mbo, "d3rlpy_mbo.metrics": mbo.metrics}
-    for folder in (ROOT / "plugins").iterdir():
-        if folder.is_dir():
-            modules[folder.name] = pytest.importorskip(folder.name)
+    parts = {"d3rlpy_mbo.learners": mbo.learners, "d3rlpy_mbo.metrics": mbo.metrics}
+    modules = {"d3rlpy_mbo": mbo, **parts}
+    for folder in (ROOT / "plugins").glob("d3rlpy_mbo_*"):
+        modules[folder.name] = importlib.import_module(folder.name)
     expected = {
         f"{m}.{name}" for m, module in modules.items() for name in module.__all__
     }
-    expected -= {"d3rlpy_mbo.__version__", "d3rlpy_mbo.metrics"}  # a text, a module
+    expected -= {"d3rlpy_mbo.__version__", *parts}  # a text, modules
     expected -= {"d3rlpy_mbo.metrics.imagination_evaluators"}  # shown as the core's
     assert sorted(shown) == sorted({*expected, "d3rlpy_mbo.testing"})
 
