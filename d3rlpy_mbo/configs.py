@@ -56,8 +56,8 @@ def component_field(
         default_factory: Makes the default; without it the default is None.
 
     Returns:
-        A field whose JSON form is ``{"type": name, "params": {...}}``, so that
-        any component of that kind, from any distribution, can stand in it.
+        A field in which any component of that kind, from any distribution, can
+        stand, because its JSON form is ``{"type": name, "params": {...}}``.
     """
     return dataclasses.field(
         default_factory=default_factory or (lambda: None),

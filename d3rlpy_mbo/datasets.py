@@ -36,8 +36,8 @@ def load_minari(
             local; a local dataset never touches the network.
 
     Returns:
-        The dataset, and the environment to evaluate in: None, with a warning, if
-        the dataset records none or its package is not installed.
+        The dataset, and the environment to evaluate in. The latter is None, with a
+        warning, if the dataset records none or its package is not installed.
 
     Raises:
         DatasetError: No such dataset, or one that d3rlpy-mbo cannot use.

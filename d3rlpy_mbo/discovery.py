@@ -138,7 +138,7 @@ def get_component(kind: str, name: str) -> type["Component"]:
         name: What its `get_type()` returns.
 
     Returns:
-        The class: registered by a plugin, or else imported by somebody already.
+        The class, registered by a plugin or else imported by somebody already.
 
     Raises:
         UnknownComponentError: There is none; names the nearest.

@@ -47,15 +47,22 @@ class DynamicsUpdater(LearnedComponent):
 
     Its `metrics` hold every name it will ever report, NaN before the first update:
     d3rlpy's logs know only the names that are there when training starts.
+
+    The attributes from rollout_policy on are those of the imagination it belongs to,
+    set before the first update, so that an updater can imagine as it does.
+
+    Attributes:
+        needs_critic: Whether `update` asks the learner's critic; learners without one
+            are refused then.
+        rollout_policy: Proposes actions.
+        termination: What ends imagined episodes, None if nothing does.
+        reward_function: Known rewards, None for predicted ones.
+        rollout_length: Steps of a rollout at most.
+        action_range: To which actions are clipped, on the imagination's device.
     """
 
     config: DynamicsUpdaterConfig
-
-    #: Whether `update` asks the learner's critic; learners without one are refused then.
     needs_critic: ClassVar[bool] = False
-
-    #: What the imagination it belongs to is made of, set before the first update, so
-    #: that an updater can imagine as it does.
     rollout_policy: RolloutPolicy
     termination: Union[Termination, LearnedTermination, None] = None
     reward_function: Optional[RewardFunction] = None

@@ -35,15 +35,17 @@ class RolloutPolicyConfig(Component):
 
 
 class RolloutPolicy(LearnedComponent):
-    """Proposes actions at the states a rollout visits."""
+    """Proposes actions at the states a rollout visits.
 
-    #: The directions it supports.
+    Attributes:
+        directions: The directions it supports.
+        needs_learner: Whether `sample_action` asks the learner.
+        direction: Direction of the imagination it belongs to, set before `fit`. What
+            it is asked with is s when ``"forward"``, s' when ``"reverse"``.
+    """
+
     directions: ClassVar[tuple[Direction, ...]] = ("forward", "reverse")
-    #: Whether `sample_action` asks the learner.
     needs_learner: ClassVar[bool] = False
-
-    #: Direction of the imagination it belongs to, set before `fit`: what it is
-    #: asked with is s when ``"forward"``, s' when ``"reverse"``.
     direction: Direction = "forward"
 
     @abstractmethod
