@@ -36,6 +36,7 @@ __all__ = [
     "normalised_name",
     "plugin_of",
     "plugins_of",
+    "provided_components",
 ]
 
 DISABLE_VARIABLE = "D3RLPY_MBO_DISABLE"
@@ -122,7 +123,9 @@ def load_plugins(points: Iterable[EntryPoint]) -> Iterator[Plugin]:
             continue
         try:
             _check_requirements(point)
-            loaded = dataclasses.replace(plugin, components=_components(point))
+            loaded = dataclasses.replace(
+                plugin, components=provided_components(point.load())
+            )
         except (Exception, SystemExit) as error:
             loaded = dataclasses.replace(plugin, error=error)
             warnings.warn(
@@ -164,11 +167,19 @@ def _check_requirements(point: EntryPoint) -> None:
                 )
 
 
-def _components(point: EntryPoint) -> tuple[type["Component"], ...]:
-    """Imports an entry point and returns what its hook provides: all, or it raises."""
+def provided_components(plugin: Any) -> tuple[type["Component"], ...]:
+    """Returns what a plugin's hook provides: all of it, or it raises.
+
+    Args:
+        plugin: A module, or an object with the hook.
+
+    Raises:
+        NothingProvidedError: It has no hook, or one that provides nothing.
+        PluginError: It provides what is no component, or has no name.
+    """
     manager = pluggy.PluginManager(ENTRY_POINT_GROUP)
     manager.add_hookspecs(hookspecs)
-    manager.register(point.load())
+    manager.register(plugin)
     manager.check_pending()
     found: dict[tuple[str, str], type[Component]] = {}
     for implementation in manager.hook.register_components.get_hookimpls():

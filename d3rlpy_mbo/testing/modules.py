@@ -2,16 +2,11 @@
 
 import importlib
 import inspect
-from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, cast
 
-import pluggy
-
-from .. import hookspecs
 from ..configs import Component
+from ..entry_points import NothingProvidedError, component_name, provided_components
 from ..errors import PluginError
-from ..hookspecs import ENTRY_POINT_GROUP
 
 __all__ = ["module_components"]
 
@@ -31,7 +26,9 @@ def module_components(name: str) -> list[type[Component]]:
     """
     try:
         module = importlib.import_module(name)
-        found = _registered(module) or _defined(module)
+        found = list(provided_components(module))
+    except NothingProvidedError:
+        found = _defined(module)
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"{name!r} cannot be checked: {type(error).__name__}: {error}. Expected the "
@@ -46,24 +43,6 @@ def module_components(name: str) -> list[type[Component]]:
     return list(dict.fromkeys(found))
 
 
-def _registered(module: ModuleType) -> list[type[Component]]:
-    manager = pluggy.PluginManager(ENTRY_POINT_GROUP)
-    manager.add_hookspecs(hookspecs)
-    manager.register(module)
-    manager.check_pending()
-    implementations = manager.hook.register_components.get_hookimpls()
-    returned: list[Any] = []
-    for implementation in implementations:
-        returned += cast(Iterable[Any], implementation.function())
-    for component in returned:
-        if not (inspect.isclass(component) and issubclass(component, Component)):
-            raise PluginError(
-                f"register_components returned {component!r}, expected subclasses of a "
-                "component base class such as d3rlpy_mbo.Penalty"
-            )
-    return returned
-
-
 def _defined(module: ModuleType) -> list[type[Component]]:
     return [
         value
@@ -71,13 +50,5 @@ def _defined(module: ModuleType) -> list[type[Component]]:
         if inspect.isclass(value)
         and issubclass(value, Component)
         and f"{value.__module__}.".startswith(f"{module.__name__}.")
-        and _has_name(value)
+        and component_name(value) is not None
     ]
-
-
-def _has_name(component: type[Component]) -> bool:
-    try:
-        component.get_type()
-    except NotImplementedError:  # an abstract base
-        return False
-    return True
