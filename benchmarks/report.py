@@ -76,8 +76,8 @@ def _text(results: Results, curves: Optional[dict[str, str]] = None) -> list[str
     lines = [
         f"{len(results.rows)} of {len(results.rows) + len(results.missing)} runs of "
         f"{study.n_steps:,} gradient steps, {hours:.1f} process-hours. The score of a run "
-        f"is the mean return of its last {study.n_last} evaluations, never the "
-        f"best (episodes in each: {study.n_trials}); ± is the standard deviation over seeds.",
+        f"is the mean return of its last {study.n_last} evaluations, never the best "
+        f"(episodes in each: {study.n_trials}); ± is the standard deviation over seeds.",
         "",
     ]
     for task in results.tasks:

@@ -134,6 +134,8 @@ def _stage(
     progress: Optional[Callable[[], int]] = None,
     total: int = 0,
 ) -> dict[str, str]:
+    if not jobs:
+        return {}
     for job in jobs:
         error_path(job, out).unlink(missing_ok=True)  # of an earlier attempt
     for job in jobs:

@@ -8,6 +8,7 @@ matplotlib.use("Agg")  # a file, whatever screen there is
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from .results import Task
 
@@ -46,16 +47,17 @@ def draw_curves(task: Task, n_last: int, path: Path) -> None:
         )
     axes.axvspan(last_steps[0], last_steps[-1], color="0.94", zorder=0)
     several = any(len(rows) > 1 for rows in task.methods.values())
+    what = "mean and range over seeds" if several else "one seed"
     axes.set_title(
-        f"{task.dataset}: "
-        + ("mean and range over seeds" if several else "one seed")
-        + f"; shaded: the last {len(last_steps)} evaluations, the score"
+        f"{task.dataset}\n{what}; shaded: the {len(last_steps)} evaluations that count",
+        fontsize=10,
     )
-    axes.title.set_fontsize(10)
     axes.set_xlabel("gradient steps")
     axes.set_ylabel("return of an evaluation")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     axes.set_xlim(left=0)
+    axes.set_axisbelow(True)
     axes.grid(color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if task.scores is not None:
