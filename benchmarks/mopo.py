@@ -1,6 +1,6 @@
 """BC, SAC, MBPO and MOPO on one dataset: `study.py` with MOPO's study.
 
-    python benchmarks/mopo.py --out DIR [--settings FILE] [--n-jobs 2]
+python benchmarks/mopo.py --out DIR [--settings FILE] [--n-jobs 2]
 """
 
 import sys
