@@ -50,7 +50,7 @@ def main() -> int:
             print("\n".join(_text(read_results(chosen.folder))))
         else:
             write(chosen.folder, chosen.out)
-    except (FileNotFoundError, mbo.D3RLPyMBOError) as error:
+    except mbo.D3RLPyMBOError as error:
         print(error, file=sys.stderr)
         return 1
     return 0

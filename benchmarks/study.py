@@ -91,6 +91,8 @@ def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:
             for seed in study.seeds
             for method in study.methods
         ]
+    for _, each in experiments:
+        each.learner_config()  # a misspelt setting is refused before hours of work
     jobs = [
         RunExperiment(method, each, study.model(each), sys.argv)
         for method, each in experiments

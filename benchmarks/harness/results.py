@@ -85,7 +85,7 @@ def read_results(out: Path) -> Results:
     """Reads what a study wrote.
 
     Raises:
-        FileNotFoundError: The folder holds no study.toml.
+        CompositionError: The folder holds no study.toml, or one that is damaged.
     """
     study = Study.read(out / "study.toml")
     tasks, missing = [], []

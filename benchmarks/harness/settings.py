@@ -89,9 +89,13 @@ class Study:
         """Reads a file.
 
         Raises:
-            CompositionError: Entries that are unknown or missing.
+            CompositionError: No such file, no TOML, or entries that are unknown or
+                missing.
         """
-        entries = tomllib.loads(path.read_text())
+        try:
+            entries = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise CompositionError(f"{path} cannot be read: {error}.") from error
         methods = entries.get("methods", {})
         entries["methods"] = {
             name: _checked(Method, method, f"{path}, methods.{name}")
