@@ -142,7 +142,7 @@ def _check_given(dynamics: Dynamics, config: DynamicsConfig, device: str) -> Non
             f"The dynamics given are {found}, but the imagination's config asks for "
             f"{expected}. Change the config, or leave them out and have new ones fitted."
         )
-    if dynamics.device != device:
+    if torch.device(dynamics.device).type != torch.device(device).type:
         raise CompositionError(
             f"The dynamics given are on {dynamics.device!r}, the imagination is on "
             f"{device!r}. Load or create both on one device."

@@ -190,6 +190,7 @@ def test_what_a_killed_process_left_is_removed_before_the_job_is_done_anew(tmp_p
     assert (tmp_path / ".elsewhere.abc.tmp").exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_fails_its_own_job_and_the_others_go_on(tmp_path):
     jobs = [Die(), *(Touch(Path(f"there-{i}")) for i in range(3))]
     with study._backend("loky"):
