@@ -149,7 +149,7 @@ def _stage(
             broken: Optional[Exception] = None
             try:
                 joblib.Parallel(n_jobs, batch_size=1, pre_dispatch="all")(
-                    joblib.delayed(execute)(job, out) for job in pending
+                    joblib.delayed(execute)(job, out, os.getpid()) for job in pending
                 )
             except Exception as error:  # a worker died, and its pool with it
                 broken = error

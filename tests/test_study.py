@@ -1,6 +1,8 @@
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,9 +38,20 @@ def written(out: Path, pattern: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in out.rglob(pattern)}
 
 
+def processes(session: int) -> str:
+    if shutil.which("ps") is None:
+        return ""
+    ps = ["ps", "-o", "stat=,command=", "-g", str(session)]
+    return subprocess.run(ps, capture_output=True, text=True).stdout
+
+
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """The smoke study killed half-way and started again: folder, what it had, log."""
+    """The smoke study, killed half-way and started again.
+
+    Its folder, the files it had when it was killed, the second start, and the processes
+    of the first that were left when the second had ended.
+    """
     root = tmp_path_factory.mktemp("smoke")
     out = root / "out"
     environment = {**os.environ, "MINARI_DATASETS_PATH": str(root / "minari")}
@@ -47,22 +60,25 @@ def smoke(tmp_path_factory):
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # so that its workers can be killed with it
+        start_new_session=True,  # so that what is left of it can be found
     )
     try:
         deadline = time.monotonic() + 300
         while len(written(out, "result.json")) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
+        first.kill()  # it alone: its workers must notice
         first.wait()
-    before = {**written(out, "result.json"), **written(out, "model-*.mbo")}
-    second = subprocess.run(command(out), env=environment, capture_output=True)
-    return out, before, second
+        before = {**written(out, "result.json"), **written(out, "model-*.mbo")}
+        second = subprocess.run(command(out), env=environment, capture_output=True)
+        left = processes(first.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
+    return out, before, second, left
 
 
 def test_a_killed_study_goes_on_where_it_was_and_repeats_nothing(smoke):
-    out, before, second = smoke
+    out, before, second, _ = smoke
     n_finished = sum(path.name == "result.json" for path in before)
     assert 2 <= n_finished < N_RUNS  # else the kill came too late to show anything
     assert second.returncode == 0, second.stderr.decode()
@@ -71,8 +87,12 @@ def test_a_killed_study_goes_on_where_it_was_and_repeats_nothing(smoke):
     assert sum(path.name == "result.json" for path in after) == N_RUNS
 
 
+def test_the_workers_of_a_killed_study_end_with_it(smoke):
+    assert not [line for line in smoke[-1].splitlines() if "loky" in line]
+
+
 def test_a_killed_study_leaves_no_torn_file(smoke):
-    out, _, _ = smoke
+    out, *_ = smoke
     assert not list(out.rglob("*.tmp"))
     assert not list(out.rglob("*.error.txt"))
     for path in out.rglob("result.json"):
@@ -82,7 +102,7 @@ def test_a_killed_study_leaves_no_torn_file(smoke):
 
 
 def test_one_model_serves_every_row_that_it_fits(smoke):
-    out, _, _ = smoke
+    out, *_ = smoke
     names = [path.name for path in out.rglob("model-*.mbo")]
     assert sorted(name.split("-")[1] for name in names) == ["forward", "reverse"]
     results = [json.loads(path.read_text()) for path in out.rglob("result.json")]
@@ -96,7 +116,7 @@ def test_one_model_serves_every_row_that_it_fits(smoke):
 
 
 def test_a_study_ends_with_its_report(smoke):
-    out, _, _ = smoke
+    out, *_ = smoke
     text = (out / "report.md").read_text()
     assert "8 of 8 runs" in text
     assert (out / "report-smoke-umaze-sparse-v0.png").stat().st_size > 10_000
@@ -110,6 +130,9 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(
     text = text[: text.index("compare")] + (
         '[methods.cal_ql]\nlearner = "cal_ql"\n[methods.bcq]\nlearner = "bcq"\n'
         "[learner_settings.bcq]\nbatch_size = 16\n"
+        '[methods.simulator]\nlearner = "bcq"\nimagination = "custom"\n'
+        "imagination_settings.rollout_batch_size = 20\n"
+        'imagination_settings.dynamics = "pointmaze_simulator"\n'
     )
     (tmp_path / "study.toml").write_text(text)
     out = tmp_path / "out"
@@ -118,7 +141,9 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(
     failed = Path("smoke-umaze-sparse-v0/cal_ql/seed-0")
     assert f"failed: {failed}: " in capsys.readouterr().err
     assert "returns-to-go" in (out / f"{failed}.error.txt").read_text()
-    assert (out / "smoke-umaze-sparse-v0/bcq/seed-0/result.json").exists()
+    for method in ("bcq", "simulator"):
+        path = out / "smoke-umaze-sparse-v0" / method / "seed-0" / "result.json"
+        assert json.loads(path.read_text())["method"] == method
     assert f"Failed: {failed}" in (out / "report.md").read_text()
 
 
@@ -215,7 +240,7 @@ class Die(Touch):
 @pytest.mark.slow
 def test_ray_runs_the_same_grid_with_the_same_numbers(smoke, tmp_path):
     pytest.importorskip("ray")
-    out, _, _ = smoke
+    out, *_ = smoke
     environment = {
         **os.environ,
         "MINARI_DATASETS_PATH": str(out.parent / "minari"),

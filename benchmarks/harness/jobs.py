@@ -3,9 +3,13 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import json
+import os
 import shlex
 import shutil
+import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -171,11 +175,18 @@ class RunExperiment:
             return 0
 
 
-def execute(job: Job, out: Path) -> None:
+def execute(job: Job, out: Path, study_process: Optional[int] = None) -> None:
     """Makes what is not there yet; an exception is written beside it, not raised.
 
     What it prints goes to a log file there.
+
+    Args:
+        job: What to make.
+        out: The study's folder.
+        study_process: Id of the process that ordered it; where that is this one's
+            parent, this one ends with it.
     """
+    _end_with(study_process)
     torch.set_num_threads(1)  # networks this small gain nothing from more
     path = out / job.path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,6 +215,19 @@ def error_path(job: Job, out: Path) -> Path:
     """Returns where a job's failure is written."""
     path = out / job.path
     return path.with_name(path.name + ".error.txt")
+
+
+@functools.cache
+def _end_with(parent: Optional[int]) -> None:
+    """Watches the parent: joblib's workers would outlive a kill of it, for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    if os.getppid() == parent:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager
