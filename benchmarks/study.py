@@ -11,8 +11,9 @@ at the end, with its error in a file beside it, and does not stop the others.
     DIR/DATASET/METHOD/seed-N/result.json            the runs
     DIR/report.md                                    see report.py
 
---backend ray or dask runs the same grid on a cluster through joblib's backends; DIR, the
-datasets and this repository must lie in the same place on every machine.
+--backend ray or dask runs the same grid on a cluster through joblib's backends, the one
+named by RAY_ADDRESS or DASK_SCHEDULER_ADDRESS, else one of this machine. DIR, the datasets
+and this repository must lie in the same place on every machine.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
@@ -214,15 +215,16 @@ def _progress_bar(
 
 @contextmanager
 def _backend(name: str) -> Iterator[None]:
-    if name == "ray":
-        from ray.util.joblib import register_ray
+    with ExitStack() as stack:
+        if name == "ray":
+            from ray.util.joblib import register_ray
 
-        register_ray()
-    elif name == "dask":
-        from dask.distributed import Client
+            register_ray()
+        elif name == "dask":
+            from dask.distributed import Client
 
-        Client()  # joblib takes the latest one
-    with joblib.parallel_config(backend=name):
+            stack.enter_context(Client())  # joblib takes the latest one
+        stack.enter_context(joblib.parallel_config(backend=name))
         yield
 
 
