@@ -101,8 +101,11 @@ def test_the_simulator_as_a_model_says_what_the_task_does():
     )
     reached = prediction.observations.numpy()
     np.testing.assert_allclose(reached, np.array(after), atol=1e-5)
-    at_goal = torch.tensor([[*maze.goal, 0.0, 0.0], [*maze.goal + 0.6, 0.0, 0.0]])
-    rewards = dynamics.predict(at_goal.float(), torch.zeros(2, 2), False).rewards
+    # Beside the goal's radius of 0.5, once leaving and once about to enter: rewards are
+    # of the state before the step.
+    states = torch.tensor([[0.495, 0.0, 5.0, 0.0], [0.505, 0.0, -5.0, 0.0]])
+    states[:, :2] += torch.tensor(maze.goal)
+    rewards = dynamics.predict(states, torch.zeros(2, 2), all_members=False).rewards
     assert rewards.tolist() == [[1.0], [0.0]]
 
 

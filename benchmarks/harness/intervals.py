@@ -1,6 +1,5 @@
 """Interquartile means and bootstrap intervals, by rliable (Agarwal et al. 2021)."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -36,14 +35,16 @@ def _estimate(
     # Slow to import, and needed only where there are seeds enough.
     from rliable import library
 
-    with warnings.catch_warnings():
-        # rliable hands its generator to arch under the name of old.
-        warnings.filterwarnings("ignore", "random_state is deprecated", FutureWarning)
+    # rliable 1.2 draws from numpy's global generator, whatever random_state it is given.
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
         points, intervals = library.get_interval_estimates(
             {"all": np.asarray(scores, dtype=float)},
             lambda some: np.array([statistic(some)]),
             reps=_N_RESAMPLES,
-            random_state=np.random.RandomState(0),
         )
+    finally:
+        np.random.set_state(state)
     low, high = intervals["all"][:, 0]
     return float(points["all"][0]), float(low), float(high)
