@@ -116,6 +116,27 @@ def test_raw_returns_stand_beside_both_normalisations_and_the_papers_number(
     assert table["bcq"]["D4RL score"] == f"139.5 ± {spread:.1f}"
 
 
+def test_results_written_before_d4rls_scores_were_recorded_ask_the_dataset(
+    folder, capsys, monkeypatch
+):
+    asked = []
+
+    def known(dataset, prefix):
+        asked.append((dataset, prefix))
+        return 23.85, 161.86
+
+    monkeypatch.setattr("harness.results.reference_scores", known)
+    written = folder({"bcq": [(216.38, 216.38)], "romi": []})
+    path = written / "maze-a-v0/bcq/seed-0/result.json"
+    content = json.loads(path.read_text())
+    del content["d4rl_reference_scores"], content["final_evaluation"]
+    path.write_text(json.dumps(content))
+    table = rows(written, capsys, monkeypatch)
+    assert table["bcq"]["D4RL score"] == "139.5"
+    assert table["bcq"]["final episodes"] == "-"
+    assert asked == [("maze/a-v0", "d4rl_")]
+
+
 def test_differences_are_of_pairs_of_one_seed(folder, capsys, monkeypatch):
     written = folder({"bcq": [(1, 1), (100, 100)], "romi": [(2, 2), (103, 103)]})
     difference = rows(written, capsys, monkeypatch)["romi - bcq"]
