@@ -143,6 +143,13 @@ def collect(
 @click.option("--n-steps", required=True, type=int)
 @click.option("--n-steps-per-epoch", default=10_000, show_default=True, type=int)
 @click.option("--n-trials", default=10, show_default=True, type=int)
+@click.option(
+    "--n-pretraining-epochs",
+    default=0,
+    show_default=True,
+    type=int,
+    help="Of the policy on the dataset's actions, as RAMBO does: 50.",
+)
 @click.option("--seed", default=0, show_default=True, type=int)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: runs/...")

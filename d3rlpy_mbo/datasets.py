@@ -66,10 +66,18 @@ def load_minari(
     return dataset, _environment(source)
 
 
-def reference_scores(dataset_id: str) -> Optional[tuple[float, float]]:
-    """Returns the returns that score 0 and 100, None where the dataset has none."""
+def reference_scores(
+    dataset_id: str, prefix: str = ""
+) -> Optional[tuple[float, float]]:
+    """Returns the returns that score 0 and 100, None where the dataset has none.
+
+    Args:
+        dataset_id: Id of a Minari dataset.
+        prefix: ``"d4rl_"`` for D4RL's where the dataset keeps them beside its own.
+    """
     metadata = _open(dataset_id).storage.metadata
-    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    low = metadata.get(f"{prefix}ref_min_score")
+    high = metadata.get(f"{prefix}ref_max_score")
     return None if low is None or high is None else (float(low), float(high))
 
 

@@ -5,17 +5,21 @@ import json
 import math
 import platform
 import shutil
+import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Any, Optional
 
 import d3rlpy
+import gymnasium
 from d3rlpy.base import LearnableConfig
 from d3rlpy.constants import ActionSpace
 from d3rlpy.logging import FileAdapterFactory
+from d3rlpy.metrics import EvaluatorProtocol
 
 from ._version import installed_versions
+from .components.dynamics import Dynamics
 from .configs import encode
 from .datasets import load_minari, reference_scores
 from .discovery import get_component
@@ -24,6 +28,7 @@ from .files import atomic_write
 from .imagination import Imagination, ImaginationConfig
 from .learners import check
 from .metrics import normalized_score
+from .pretraining import pretrain_policy
 from .settings import apply_settings
 from .training import check_epochs, fit
 
@@ -31,6 +36,10 @@ __all__ = ["Experiment", "learner_configs", "versions"]
 
 _PACKAGES = ("d3rlpy-mbo", "d3rlpy", "torch", "numpy", "gymnasium", "minari", "mujoco")
 _OURS = ("result.json", "imagination.mbo", "learner.d3", "logs")
+
+# Final episodes start from reset(seed=...) of this and the following seeds, so that all
+# runs on a task end with the same ones and can be compared in pairs.
+_FIRST_FINAL_SEED = 1_000_000
 
 
 def learner_configs() -> dict[str, type[LearnableConfig]]:
@@ -64,6 +73,9 @@ class Experiment:
         device: As d3rlpy's `create`; ``"cpu"`` or ``"cuda:0"``.
         n_steps_per_epoch: Steps from one evaluation to the next.
         n_trials: Episodes of an evaluation.
+        n_final_trials: Episodes after training, from the same starts whatever the
+            seed: the last checkpoint's, for comparisons in pairs.
+        n_pretraining_epochs: Epochs of `pretrain_policy` before training.
         learner_settings: Fields of the learner's config by dotted path.
         imagination_settings: Fields of the imagination's config likewise.
     """
@@ -76,6 +88,8 @@ class Experiment:
     device: str = "cpu"
     n_steps_per_epoch: int = 10_000
     n_trials: int = 10
+    n_final_trials: int = 0
+    n_pretraining_epochs: int = 0
     learner_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     imagination_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -112,7 +126,16 @@ class Experiment:
         )
         return configured
 
-    def run(self, out: Path, force: bool = False) -> dict[str, Any]:
+    def run(
+        self,
+        out: Path,
+        force: bool = False,
+        *,
+        dynamics: Optional[Dynamics] = None,
+        evaluators: Optional[dict[str, EvaluatorProtocol]] = None,
+        record: Optional[dict[str, Any]] = None,
+        show_progress: bool = True,
+    ) -> dict[str, Any]:
         """Trains, evaluates and writes ``result.json``, once it is complete.
 
         Everything that can be refused is refused before anything is written.
@@ -120,12 +143,18 @@ class Experiment:
         Args:
             out: Folder for the result, the learner, the imagination and d3rlpy's logs.
             force: Whether a result that lies there may be replaced.
+            dynamics: A fitted model that several runs share; by default each fits its
+                own.
+            evaluators: More numbers after each epoch, into ``"metrics"``.
+            record: More entries of the result, for example where the model came from.
+            show_progress: Whether d3rlpy shows its progress bars.
 
         Returns:
             The content of ``result.json``.
 
         Raises:
             CompositionError: The folder is taken, or settings that do not fit.
+            NotFittedError: The model given is not fitted.
             UnknownComponentError, DatasetError: Names that lead nowhere.
         """
         started = time.perf_counter()
@@ -144,11 +173,13 @@ class Experiment:
         check(learner)
         imaginations: list[Imagination] = []
         if imagination_config is not None:
-            imaginations.append(imagination_config.create(device=self.device))
+            imaginations.append(imagination_config.create(self.device, dynamics))
         dataset, env = load_minari(self.dataset)
         scores = reference_scores(self.dataset)
 
         _clear(out)
+        if self.n_pretraining_epochs:
+            pretrain_policy(learner, dataset, n_epochs=self.n_pretraining_epochs)
         epochs = fit(
             learner,
             dataset,
@@ -157,10 +188,12 @@ class Experiment:
             n_steps_per_epoch=n_steps_per_epoch,
             env=env,
             n_trials=self.n_trials,
+            evaluators=evaluators,
             logger_adapter=FileAdapterFactory(root_dir=str(out)),
             experiment_name="logs",
             with_timestamp=False,
             save_interval=self.n_steps,  # the last one is saved below
+            show_progress=show_progress,
         )
         learner.save(str(out / "learner.d3"))
         for imagination in imaginations:
@@ -172,7 +205,13 @@ class Experiment:
                 for epoch, metrics in epochs
                 if env is not None
             ],
+            "final_evaluation": (
+                _final_evaluation(learner, env, self.n_final_trials, scores)
+                if env is not None and self.n_final_trials
+                else None
+            ),
             "reference_scores": scores,
+            "d4rl_reference_scores": reference_scores(self.dataset, "d4rl_"),
             "metrics": [_finite(metrics) for _, metrics in epochs],
             "learner": {
                 "type": learner_config.get_type(),
@@ -182,6 +221,7 @@ class Experiment:
             "seconds": time.perf_counter() - started,
             "versions": versions(),
             "command": sys.argv,
+            **(record or {}),
         }
         with atomic_write(out / "result.json") as file:
             file.write(json.dumps(result, indent=1, allow_nan=False).encode())
@@ -207,6 +247,34 @@ def _evaluation(
         "return": value,
         "normalized_score": normalized_score(value, scores) if scores else None,
     }
+
+
+def _final_evaluation(
+    learner: Any,
+    env: gymnasium.Env[Any, Any],
+    n_trials: int,
+    scores: Optional[tuple[float, float]],
+) -> dict[str, Any]:
+    returns = [
+        _episode_return(learner, env, _FIRST_FINAL_SEED + i) for i in range(n_trials)
+    ]
+    mean = statistics.mean(returns)
+    return {
+        "returns": returns,
+        "return": mean,
+        "normalized_score": normalized_score(mean, scores) if scores else None,
+    }
+
+
+def _episode_return(learner: Any, env: gymnasium.Env[Any, Any], seed: int) -> float:
+    observation, _ = env.reset(seed=seed)
+    total, done = 0.0, False
+    while not done:
+        action = learner.predict(observation[None])[0]
+        observation, reward, terminated, truncated, _ = env.step(action)
+        total += float(reward)
+        done = terminated or truncated
+    return total
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:

@@ -114,24 +114,46 @@ class ImaginationConfig(Component):
         """Returns ``"custom"``: a composition that has no name of its own."""
         return "custom"
 
-    def create(self, device: DeviceArg = False) -> "Imagination":
+    def create(
+        self, device: DeviceArg = False, dynamics: Optional[Dynamics] = None
+    ) -> "Imagination":
         """Creates the components.
 
         Args:
             device: As d3rlpy's: False, True, a GPU's number or a torch device name.
+            dynamics: A fitted model to work with, shared with other imaginations; by
+                default a new one is created, and fitted by `Imagination.fit`.
 
         Returns:
             An imagination that is not fitted yet.
 
         Raises:
-            CompositionError: Components that cannot work together.
+            CompositionError: Components that cannot work together, or a model that is
+                not what this config asks for.
+            NotFittedError: The model that was given is not fitted.
         """
-        return Imagination(self, device)
+        return Imagination(self, device, dynamics)
 
 
 def _check_positive(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise CompositionError(f"{name} is {value!r}, expected an integer from 1 on.")
+
+
+def _check_given(dynamics: Dynamics, config: DynamicsConfig, device: str) -> None:
+    dynamics.check_fitted()
+    found = f"{dynamics.config.get_type()} {dynamics.config.serialize()}"
+    expected = f"{config.get_type()} {config.serialize()}"
+    if found != expected:
+        raise CompositionError(
+            f"The dynamics given are {found}, but the imagination's config asks for "
+            f"{expected}. Change the config, or leave them out and have new ones fitted."
+        )
+    if torch.device(dynamics.device).type != torch.device(device).type:
+        raise CompositionError(
+            f"The dynamics given are on {dynamics.device!r}, the imagination is on "
+            f"{device!r}. Load or create both on one device."
+        )
 
 
 def check_ratio(real_ratio: float) -> None:
@@ -149,15 +171,26 @@ class Imagination:
     Args:
         config: What it is made of.
         device: Where its networks and rollouts live.
+        dynamics: See `ImaginationConfig.create`.
 
     Raises:
-        CompositionError: Components that cannot work together.
+        CompositionError, NotFittedError: See `ImaginationConfig.create`.
     """
 
-    def __init__(self, config: ImaginationConfig, device: DeviceArg = False):
+    def __init__(
+        self,
+        config: ImaginationConfig,
+        device: DeviceArg = False,
+        dynamics: Optional[Dynamics] = None,
+    ):
         self.config = config
         self.device = device_name(device)
-        self.dynamics: Dynamics = config.dynamics.create(device)
+        self._dynamics_given = dynamics is not None
+        if dynamics is None:
+            dynamics = config.dynamics.create(device)
+        else:
+            _check_given(dynamics, config.dynamics, self.device)
+        self.dynamics: Dynamics = dynamics
         self.rollout_policy: RolloutPolicy = config.rollout_policy.create(device)
         self._learned_termination: Optional[LearnedTermination] = None
         if isinstance(config.termination, LearnedTerminationConfig):
@@ -247,6 +280,8 @@ class Imagination:
     def fit(self, dataset: ReplayBufferBase) -> None:
         """Fits dynamics, rollout policy and a learned termination on real transitions.
 
+        Dynamics that were given at creation stay as they are.
+
         Args:
             dataset: From `load_minari`, or any d3rlpy dataset of vectors.
 
@@ -265,7 +300,8 @@ class Imagination:
         if self._learned_termination is not None:
             self._learned_termination.check_transitions(transitions)
         self._action_range = None  # an interrupted fit is no fit
-        self.dynamics.fit(known)
+        if not self._dynamics_given:
+            self.dynamics.fit(known)
         self.rollout_policy.fit(known)
         if self._learned_termination is not None:
             self._learned_termination.fit(known)

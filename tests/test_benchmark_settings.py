@@ -8,8 +8,6 @@ from d3rlpy_mbo.experiment import learner_configs
 from d3rlpy_mbo.settings import apply_settings
 
 FOLDER = Path(__file__).parent.parent / "benchmarks" / "settings"
-
-
 PAPERS = [FOLDER / f"{name}.toml" for name in ("mopo", "rambo", "romi")]
 
 

@@ -241,6 +241,30 @@ def test_what_is_not_fitted_cannot_be_saved_or_imagine(dataset, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_fitted_model_that_is_given_is_shared_and_not_fitted_again(dataset):
+    fitted = line_imagination("forward", dataset)
+    rows = fitted.dynamics.fitted_on
+    penalised = dataclasses.replace(fitted.config, penalty=ConstantPenalty(0.5))
+    imagination = penalised.create(dynamics=fitted.dynamics)
+    assert not imagination.fitted
+    imagination.fit(dataset)
+    assert imagination.fitted
+    assert imagination.dynamics is fitted.dynamics
+    assert imagination.dynamics.fitted_on is rows
+
+
+def test_a_model_other_than_the_configs_or_not_fitted_is_refused(dataset):
+    config = mbo.ImaginationConfig(dynamics=small_ensemble(n_models=2, n_elites=1))
+    with pytest.raises(mbo.NotFittedError, match="not fitted"):
+        config.create(dynamics=config.dynamics.create())
+    config.dynamics.max_steps = 1
+    fitted = config.create()
+    fitted.fit(dataset)
+    other = dataclasses.replace(fitted.config, dynamics=small_ensemble(max_steps=2))
+    with pytest.raises(mbo.CompositionError, match='"max_steps": 2'):
+        other.create(dynamics=fitted.dynamics)
+
+
 def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):
     imagination = learned()
     imagination.fit(dataset)

@@ -1,0 +1,75 @@
+"""Learning curves."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # a file, whatever screen there is
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+from .results import Task
+
+
+def draw_curves(task: Task, n_last: int, path: Path) -> None:
+    """Draws the mean return of each method, and the range over its seeds.
+
+    Args:
+        task: The dataset and its runs.
+        n_last: Evaluations that count for the score; they are shaded.
+        path: A PNG.
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    last_steps: list[int] = []
+    for i, (method, rows) in enumerate(task.methods.items()):
+        steps = rows[0].steps
+        last_steps = max(last_steps, steps[-n_last:])
+        returns = np.array([row.returns for row in rows])
+        seeds = "1 seed" if len(rows) == 1 else f"{len(rows)} seeds"
+        color = f"C{i}"
+        axes.plot(
+            steps,
+            returns.mean(axis=0),
+            color=color,
+            marker="o",
+            markersize=3,
+            label=f"{method} ({seeds})",
+        )
+        axes.fill_between(
+            steps,
+            returns.min(axis=0),
+            returns.max(axis=0),
+            color=color,
+            alpha=0.15,
+            linewidth=0,
+        )
+    axes.axvspan(last_steps[0], last_steps[-1], color="0.94", zorder=0)
+    several = any(len(rows) > 1 for rows in task.methods.values())
+    what = "mean and range over seeds" if several else "one seed"
+    axes.set_title(
+        f"{task.dataset}\n{what}; shaded: the {len(last_steps)} evaluations that count",
+        fontsize=10,
+    )
+    axes.set_xlabel("gradient steps")
+    axes.set_ylabel("return of an evaluation")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+    axes.set_xlim(left=0)
+    axes.set_axisbelow(True)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if task.scores is not None:
+        low, high = task.scores
+        scale = axes.secondary_yaxis(
+            "right",
+            functions=(
+                lambda value: 100 * (value - low) / (high - low),
+                lambda score: low + score * (high - low) / 100,
+            ),
+        )
+        scale.set_ylabel("normalised score")
+    figure.legend(loc="outside lower center", ncols=min(len(task.methods), 4))
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
