@@ -28,7 +28,7 @@ from .files import atomic_write
 from .imagination import Imagination, ImaginationConfig
 from .learners import check
 from .metrics import normalized_score
-from .pretraining import pretrain_policy
+from .pretraining import check_pretraining, pretrain_policy
 from .settings import apply_settings
 from .training import check_epochs, fit
 
@@ -171,6 +171,8 @@ class Experiment:
         d3rlpy.seed(self.seed)
         learner: Any = learner_config.create(device=self.device)
         check(learner)
+        if self.n_pretraining_epochs:
+            check_pretraining(learner, self.n_pretraining_epochs)
         imaginations: list[Imagination] = []
         if imagination_config is not None:
             imaginations.append(imagination_config.create(self.device, dynamics))

@@ -28,7 +28,7 @@ from .errors import CompositionError, DivergedError
 from .learners import Learner
 from .transitions import Transitions
 
-__all__ = ["pretrain_policy"]
+__all__ = ["check_pretraining", "pretrain_policy"]
 
 # How these act, and so what the likelihood of an action is.
 _TANH_GAUSSIAN = (SACConfig, CQLConfig, BEARConfig)
@@ -74,7 +74,7 @@ def pretrain_policy(
             over actions, or are cloned from the data anyway.
         DivergedError: Its actions became non-finite; the policy is then what it was.
     """
-    _check(learner, n_epochs)
+    check_pretraining(learner, n_epochs)
     if learner.impl is None:
         learner.build_with_dataset(dataset)
     build_scalers_with_transition_picker(learner, dataset)
@@ -95,7 +95,8 @@ def pretrain_policy(
     return mean
 
 
-def _check(learner: Learner, n_epochs: int) -> None:
+def check_pretraining(learner: Learner, n_epochs: int) -> None:
+    """Raises what `pretrain_policy` would, before anything is done."""
     known = _TANH_GAUSSIAN + _GAUSSIAN + _DETERMINISTIC
     if not isinstance(learner.config, known):
         names = ", ".join(config.__name__.removesuffix("Config") for config in known)

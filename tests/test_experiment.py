@@ -93,3 +93,21 @@ def test_a_given_model_more_numbers_and_more_entries_reach_the_result(root, tmp_
     assert result["model"] == "model.mbo"
     error = "custom_model_holdout_error"
     assert result["metrics"][-1][error] == own["metrics"][-1][error]
+
+
+def test_the_policy_is_pretrained_if_asked_and_a_policy_that_cannot_be_is_refused(
+    root, tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(
+        "d3rlpy_mbo.experiment.pretrain_policy",
+        lambda learner, dataset, n_epochs: calls.append((learner.grad_step, n_epochs)),
+    )
+    experiment(n_pretraining_epochs=3).run(tmp_path / "pretrained")
+    assert calls == [(0, 3)]
+    experiment().run(tmp_path / "plain")
+    assert len(calls) == 1
+    monkeypatch.undo()
+    with pytest.raises(mbo.CompositionError, match="IQL cannot be pretrained"):
+        experiment(learner="iql", n_pretraining_epochs=1).run(tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()

@@ -206,7 +206,7 @@ def _merged(dataset: str, *tables: dict[str, Any]) -> dict[str, Any]:
         # Ids hold a "/" and no field does.
         merged.update({k: v for k, v in table.items() if "/" not in k})
         merged.update(table.get(dataset, {}))
-    return merged
+    return {k: None if v == "none" else v for k, v in merged.items()}
 
 
 def _checked(kind: Any, entries: dict[str, Any], where: str) -> Any:
