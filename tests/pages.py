@@ -107,7 +107,8 @@ class Shell:
             case ["d3rlpy-mbo", *arguments]:
                 result = CliRunner().invoke(main, arguments)
                 self.output = result.output
-                assert result.exit_code == 0, f"{words}: {result.output}"
+                shown = f"{words}: {result.output} {result.exception!r}"
+                assert result.exit_code == 0, shown
             case _:
                 raise AssertionError(f"Nobody knows how to test {words}.")
 

@@ -85,10 +85,10 @@ def small(monkeypatch: pytest.MonkeyPatch, minari_root: Path) -> None:
             config = dataclasses.replace(config, weight_decays=[0.0, 0.0], **size)
         return create_ensemble(config, device)
 
-    def create_brief(config: Any, device: Any = False) -> Any:
+    def create_brief(config: Any, *arguments: Any, **named: Any) -> Any:
         if config.rollout_batch_size > 1000:
             config = dataclasses.replace(config, rollout_batch_size=20)
-        return create_imagination(config, device)
+        return create_imagination(config, *arguments, **named)
 
     monkeypatch.setattr(mbo, "load_minari", lambda dataset_id: pendulum())
     monkeypatch.setattr(mbo.ProbabilisticEnsembleConfig, "create", create_small)
