@@ -2,6 +2,7 @@
 
 from . import (
     _gym_notice,  # noqa: F401  # before anything imports d3rlpy
+    learners,
     metrics,
 )
 from ._version import __version__
@@ -48,6 +49,7 @@ from .errors import (
 from .hookspecs import hookimpl
 from .imagination import Imagination, ImaginationConfig, load_imagination
 from .metrics import imagination_evaluators
+from .pretraining import pretrain_policy
 from .replay_buffer import ImaginedReplayBuffer
 from .training import fit
 from .transitions import ActionRange, Transitions
@@ -100,8 +102,10 @@ __all__ = [
     "get_component",
     "hookimpl",
     "imagination_evaluators",
+    "learners",
     "load_imagination",
     "load_minari",
     "metrics",
+    "pretrain_policy",
     "termination_for",
 ]

@@ -152,12 +152,16 @@ class Imagination:
         self.device = device_name(device)
         self.dynamics: Dynamics = config.dynamics.create(device)
         self.rollout_policy: RolloutPolicy = config.rollout_policy.create(device)
-        self.dynamics_updater: Optional[DynamicsUpdater] = None
-        if config.dynamics_updater is not None:
-            self.dynamics_updater = config.dynamics_updater.create(device)
         self._learned_termination: Optional[LearnedTermination] = None
         if isinstance(config.termination, LearnedTerminationConfig):
             self._learned_termination = config.termination.create(device)
+        self.dynamics_updater: Optional[DynamicsUpdater] = None
+        if config.dynamics_updater is not None:
+            self.dynamics_updater = config.dynamics_updater.create(device)
+            self.dynamics_updater.rollout_policy = self.rollout_policy
+            self.dynamics_updater.termination = self.termination
+            self.dynamics_updater.reward_function = config.reward_function
+            self.dynamics_updater.rollout_length = config.rollout_length
         self._check_composition()
         self.rollout_policy.direction = self.dynamics.direction
         self._rows_together = _CHUNK["cuda" if "cuda" in self.device else "cpu"]
@@ -179,6 +183,28 @@ class Imagination:
     def fitted(self) -> bool:
         """Whether it can imagine: fitted, or loaded."""
         return self._action_range is not None
+
+    @property
+    def action_range(self) -> ActionRange:
+        """What proposed actions are clipped to: the dataset's range, as `fit` found it.
+
+        Assign the environment's where the dataset does not reach its bounds.
+
+        Raises:
+            NotFittedError: Nothing was fitted yet.
+        """
+        if self._action_range is None:
+            raise NotFittedError(
+                f"The imagination {self.config.get_type()!r} is not fitted. Call "
+                "imagination.fit(dataset), or load a fitted one with load_imagination."
+            )
+        return self._action_range
+
+    @action_range.setter
+    def action_range(self, action_range: ActionRange) -> None:
+        self._action_range = action_range.to(self.device)
+        if self.dynamics_updater is not None:
+            self.dynamics_updater.action_range = self._action_range
 
     @property
     def needs_learner(self) -> bool:
@@ -237,7 +263,7 @@ class Imagination:
         if self._learned_termination is not None:
             self._learned_termination.fit(known)
         self._observation_size = known.observation_size
-        self._action_range = known.action_range().to(self.device)
+        self.action_range = known.action_range()
 
     def check_ready(self, transitions: Transitions) -> None:
         """Checks that it can imagine from these real transitions.
@@ -247,12 +273,7 @@ class Imagination:
             CompositionError: It was fitted on other shapes.
             TerminationRequiredError: They terminate and no termination is given.
         """
-        if self._action_range is None:
-            raise NotFittedError(
-                f"The imagination {self.config.get_type()!r} is not fitted. Call "
-                "imagination.fit(dataset), or load a fitted one with load_imagination."
-            )
-        fitted = self._observation_size, len(self._action_range.low)
+        fitted = self._observation_size, len(self.action_range.low)
         check_sizes(self.config.get_type(), fitted, transitions)
         check_termination(self.config.termination, transitions)
 
@@ -274,7 +295,6 @@ class Imagination:
         Yields:
             Rollouts on the imagination's device.
         """
-        assert self._action_range is not None
         rows = start_rows(self.dynamics.direction, transitions)
         started = time.perf_counter()
         for first in range(0, n_rollouts, self._rows_together):
@@ -289,7 +309,7 @@ class Imagination:
                 self.rollout_policy,
                 starts.to(self.device),
                 rollout_length or self.config.rollout_length,
-                action_range=self._action_range,
+                action_range=self.action_range,
                 termination=self.termination,
                 reward_function=self.config.reward_function,
                 penalty=self.config.penalty,
@@ -366,7 +386,7 @@ class Imagination:
             part.load_state_dict(state["components"][name])
             part.metrics = dict(state["metrics"][name])
         self._observation_size = state["observation_size"]
-        self._action_range = ActionRange(**state["action_range"]).to(self.device)
+        self.action_range = ActionRange(**state["action_range"])
 
 
 def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:

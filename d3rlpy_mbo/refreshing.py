@@ -101,6 +101,8 @@ class ImaginedSource:
         names += [f"survival_{i + 1}" for i in range(config.rollout_length)]
         if config.penalty is not None:
             names += ["penalty_mean", "penalty_p95"]
+        if config.dynamics_updater is not None:
+            names += ["model_holdout_growth"]
         self._report = dict.fromkeys(names, math.nan)
 
     @property
@@ -112,6 +114,7 @@ class ImaginedSource:
         """Does what is due before the batch of this step: update, then imagine.
 
         Raises:
+            CompositionError: The dynamics updater cannot work with this learner.
             DivergedError: Too many rows were not finite.
         """
         self._update_dynamics(step)
@@ -147,7 +150,7 @@ class ImaginedSource:
                 "termination ends every one at once. Is it this environment's?"
             )
         self._refreshed = step
-        self._report = {
+        self._report |= {
             "rows": float(len(self.ring)),
             "reward_mean": float(torch.cat(rewards).mean()),
             **total.report(),
@@ -161,11 +164,28 @@ class ImaginedSource:
         updater = self.imagination.dynamics_updater
         if updater is None or self._learner is None:
             return
-        if step - self._updated >= updater.config.update_interval:
-            updater.metrics = updater.update(
-                self.imagination.dynamics, self._transitions.for_models(), self._learner
+        rows, dynamics = self._model_rows, self.imagination.dynamics
+        if step == 0 and updater.needs_critic:  # refused before anything is trained
+            learners.check_built(
+                self._learner, rows.observation_size, rows.action_size, critic=True
             )
+        if step - self._updated >= updater.config.update_interval:
+            before = self._first_holdout_error
+            updater.metrics |= updater.update(dynamics, rows, self._learner)
+            after = dynamics.holdout_error(rows)
+            dynamics.metrics["model_holdout_error"] = after
+            self._report["model_holdout_growth"] = after / before - 1 if before else 0.0
             self._updated = step
+
+    @functools.cached_property
+    def _model_rows(self) -> Transitions:
+        """One object for all updates, so that updaters may keep what they make of it."""
+        return self._transitions.for_models()
+
+    @functools.cached_property
+    def _first_holdout_error(self) -> float:
+        """Before the first update of this run."""
+        return self.imagination.dynamics.holdout_error(self._model_rows)
 
     def sample(self, out: npt.NDArray[np.float32]) -> None:
         """Fills (n, width) rows with imagined ones, drawn uniformly."""

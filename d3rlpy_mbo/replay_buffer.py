@@ -68,6 +68,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         self._shares = batch_shares(imaginations, real_ratio, shares)
         self._progress = _progress(imaginations, learner)
         transitions = Transitions.from_dataset(dataset)
+        if learner is not None and learners.is_built(learner):
+            sizes = transitions.observation_size, transitions.action_size
+            learners.check_built(learner, *sizes)
         for each in imaginations:
             each.check_ready(transitions)
 

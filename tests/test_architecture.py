@@ -39,6 +39,6 @@ def test_the_core_knows_no_plugin_by_name(path):
         assert folder.name not in path.read_text()
 
 
-def test_the_core_reads_learners_in_one_module_only():
+def test_the_core_reads_learners_in_one_module_and_writes_them_in_one_other():
     readers = [p.name for p in CORE if ".impl" in p.read_text()]
-    assert readers == ["learners.py"]
+    assert readers == ["learners.py", "pretraining.py"]

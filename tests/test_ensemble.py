@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -11,8 +12,12 @@ from d3rlpy_mbo.components.ensemble_training import (
     ensemble_loss,
     train_ensemble,
 )
-from d3rlpy_mbo.components.gaussian_networks import GaussianNetworks, Standardizer
-from toys import line_transitions, small_ensemble
+from d3rlpy_mbo.components.gaussian_networks import (
+    GaussianNetworks,
+    Standardizer,
+    mixture_log_prob,
+)
+from toys import LineDynamicsConfig, line_transitions, small_ensemble
 
 DIRECTIONS = ["forward", "reverse"]
 
@@ -349,3 +354,110 @@ def test_an_unfitted_model_refuses_to_predict():
 def test_impossible_settings_are_refused(settings, words):
     with pytest.raises(mbo.CompositionError, match=words):
         small_ensemble(**settings)
+
+
+# What updaters use.
+
+
+def mixture_at_zero(means: list[float], size: int) -> torch.Tensor:
+    stacked = torch.tensor(means).view(-1, 1, 1).expand(-1, 1, size)
+    zeros = torch.zeros(len(means), 1, size)
+    return mixture_log_prob(stacked, zeros, torch.zeros(1, size))
+
+
+def test_the_mixtures_likelihood_equals_the_cases_computed_by_hand():
+    assert float(mixture_at_zero([0.0, 2.0], 1)) == pytest.approx(-1.485158, abs=1e-6)
+    assert float(mixture_at_zero([0.0, 3.0], 100)) == pytest.approx(
+        -92.587001, abs=1e-4
+    )
+    both = float(mixture_at_zero([10.0, 10.0], 100))  # the density itself is 0.0
+    assert both == pytest.approx(-5091.893853, rel=1e-6)
+
+
+def test_the_mixtures_gradient_is_shared_by_responsibility():
+    means = torch.tensor([0.0, 2.0], requires_grad=True)
+    mixture_log_prob(
+        means.view(2, 1, 1), torch.zeros(2, 1, 1), torch.zeros(1, 1)
+    ).backward()
+    assert means.grad is not None
+    assert means.grad.tolist() == pytest.approx([0, -0.238406], abs=1e-6)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_likelihood_is_the_elites_mixture_in_dataset_units(direction):
+    transitions = line_transitions(400, size=2)
+    dynamics = small_ensemble(direction).create()
+    dynamics.fit(transitions)
+    some = transitions[:50]
+    given = some.given_observations(direction)
+    prediction = dynamics.predict(given, some.actions, all_members=True)
+    target = torch.cat([some.predicted_observations(direction), some.rewards], dim=1)
+    members = torch.distributions.Normal(prediction.means, prediction.stds)
+    each = members.log_prob(target).sum(dim=-1)[dynamics.elites]
+    expected = torch.logsumexp(each, dim=0) - math.log(len(dynamics.elites))
+    ours = dynamics.log_prob(some)
+    assert ours.shape == (50, 1)
+    torch.testing.assert_close(ours[:, 0], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_likelihood_leaves_out_columns_that_never_change():
+    transitions = line_transitions(400, size=2)
+    constant = dataclasses.replace(
+        transitions, rewards=torch.full_like(transitions.rewards, 3.0)
+    )
+    dynamics = small_ensemble().create()
+    dynamics.fit(constant)
+    assert bool(torch.isfinite(dynamics.log_prob(constant)).all())
+
+
+def test_the_training_loss_has_the_gradient_that_fitting_follows():
+    transitions = line_transitions(400)
+    dynamics = small_ensemble(weight_decays=[0.1, 0.2, 0.3]).create()
+    dynamics.fit(transitions)
+    network = dynamics._network
+    rows = transitions[: 3 * 20]
+    loss = dynamics.training_loss(rows)
+    gradients = torch.autograd.grad(loss, list(network.weights))
+    x, y = dynamics._standardized(rows)
+    plain = ensemble_loss(network, x.view(3, 20, -1), y.view(3, 20, -1), 0.01)
+    expected = torch.autograd.grad(plain, list(network.weights))
+    for ours, theirs, weight, decay in zip(
+        gradients, expected, network.weights, [0.1, 0.2, 0.3], strict=True
+    ):
+        torch.testing.assert_close(ours, theirs + decay * weight)
+
+
+def test_every_member_gets_its_own_share_of_a_training_batch():
+    transitions = line_transitions(400)
+    dynamics = small_ensemble().create()
+    dynamics.fit(transitions)
+    rows = transitions[:30]
+    weight = dynamics._network.weights[0]
+
+    def gradient(batch):
+        return torch.autograd.grad(dynamics.training_loss(batch), weight)[0]
+
+    other = mbo.Transitions.concatenate([rows[:20], transitions[100:110]])
+    changed = (gradient(rows) != gradient(other)).flatten(1).any(dim=1)
+    assert changed.tolist() == [False, False, True]
+    with pytest.raises(mbo.CompositionError, match="multiple of the 3 members"):
+        dynamics.training_loss(transitions[:31])
+
+
+def test_the_holdout_error_is_the_one_that_fitting_ended_with():
+    transitions = line_transitions(400)
+    dynamics = small_ensemble().create()
+    dynamics.fit(transitions)
+    measured = dynamics.holdout_error(transitions)
+    assert measured == pytest.approx(dynamics.metrics["model_holdout_error"])
+
+
+def test_models_that_offer_updaters_nothing_say_so():
+    dynamics = LineDynamicsConfig().create()
+    transitions = line_transitions(10)
+    for ask in (dynamics.log_prob, dynamics.training_loss):
+        with pytest.raises(mbo.CompositionError, match="LineDynamics offers no"):
+            ask(transitions)
+    assert dynamics.n_models == 1
+    assert len(dynamics.holdout_indices) == 0
+    assert math.isnan(dynamics.holdout_error(transitions))

@@ -13,6 +13,7 @@ from toys import (
     BeyondTermination,
     ConstantPenalty,
     LineDynamicsConfig,
+    ScriptedPolicyConfig,
     line_dataset,
     line_imagination,
     small_ensemble,
@@ -262,6 +263,20 @@ def test_a_composition_survives_json():
         rollout_interval=10,
     )
     assert mbo.ImaginationConfig.deserialize(config.serialize()) == config
+
+
+def test_the_action_range_is_the_datasets_unless_told_and_is_saved(dataset, tmp_path):
+    policy = ScriptedPolicyConfig(script=[3.0])
+    imagination = line_imagination("forward", dataset, rollout_policy=policy)
+    greatest = float(mbo.Transitions.from_dataset(dataset).actions.max())
+    assert float(imagination.imagine(dataset, 5).actions.max()) == greatest
+    imagination.action_range = mbo.ActionRange(
+        torch.tensor([-2.0]), torch.tensor([2.0])
+    )
+    imagination.save(tmp_path / "wide.mbo")
+    loaded = mbo.load_imagination(tmp_path / "wide.mbo")
+    for each in (imagination, loaded):
+        assert float(each.imagine(dataset, 5).actions.max()) == 2.0
 
 
 def test_a_ring_that_stays_empty_is_an_error_that_suspects_the_termination(dataset):

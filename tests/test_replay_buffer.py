@@ -1,4 +1,3 @@
-import dataclasses
 import io
 
 import d3rlpy
@@ -182,60 +181,6 @@ def test_evaluators_and_fqe_that_sample_do_not_disturb_the_schedule(dataset):
     fqe = d3rlpy.ope.FQE(learner, d3rlpy.ope.FQEConfig(batch_size=4))
     fqe.fit(buffer, n_steps=200, n_steps_per_epoch=100, **QUIET)
     assert steps == [0, 4, 8]
-
-
-@dataclasses.dataclass()
-class CountingUpdaterConfig(mbo.DynamicsUpdaterConfig):
-    @staticmethod
-    def get_type() -> str:
-        return "counting"
-
-    def create(self, device=False):
-        return CountingUpdater(self, device)
-
-
-class CountingUpdater(mbo.DynamicsUpdater):
-    fitted = True
-
-    def update(self, dynamics, transitions, learner):
-        self.steps = [*getattr(self, "steps", []), learner.grad_step]
-        self.n_rows = len(transitions)
-        return {"updates": float(len(self.steps))}
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
-
-
-@pytest.mark.parametrize("rollout_interval", [None, 2])
-def test_a_dynamics_updater_runs_after_every_update_interval_of_learner_steps(
-    rollout_interval,
-):
-    ending = line_dataset(n_episodes=5, length=5, terminated=True)
-    imagination = line_imagination(
-        "forward",
-        ending,
-        termination=mbo.NoTermination(),
-        rollout_interval=rollout_interval,
-        dynamics_updater=CountingUpdaterConfig(update_interval=4),
-    )
-    learner = small_learner("sac")
-    buffer = mbo.ImaginedReplayBuffer(ending, imagination, learner)
-    learner.fit(buffer, n_steps=10, n_steps_per_epoch=10, **QUIET)
-    updater = imagination.dynamics_updater
-    assert updater.steps == [4, 8]  # not before the learner has learned anything
-    assert updater.n_rows == 20  # zero-filled terminal rows never reach it
-    assert buffer.sources[0].metrics["updates"] == 2.0
-
-
-def test_a_dynamics_updater_needs_a_learner(dataset):
-    imagination = line_imagination(
-        "forward", dataset, dynamics_updater=CountingUpdaterConfig()
-    )
-    with pytest.raises(mbo.CompositionError, match="learner=algo"):
-        mbo.ImaginedReplayBuffer(dataset, imagination)
 
 
 def test_without_a_learner_batches_are_counted(dataset):

@@ -2,14 +2,19 @@
 
 import dataclasses
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Optional, Union
 
 from d3rlpy.base import DeviceArg
 
 from ..configs import Component, LearnedComponent
+from ..errors import CompositionError
 from ..learners import Learner
-from ..transitions import Transitions
+from ..transitions import ActionRange, Transitions
 from .dynamics import Dynamics
+from .learned_termination import LearnedTermination
+from .rewards import RewardFunction
+from .rollout_policies import RolloutPolicy
+from .terminations import Termination
 
 __all__ = ["DynamicsUpdater", "DynamicsUpdaterConfig"]
 
@@ -26,15 +31,36 @@ class DynamicsUpdaterConfig(Component):
     kind: ClassVar[str] = "dynamics_updater"
     update_interval: int = 1000
 
+    def __post_init__(self) -> None:
+        if self.update_interval < 1:
+            raise CompositionError(
+                f"update_interval is {self.update_interval}, expected at least 1."
+            )
+
     def create(self, device: DeviceArg = False) -> "DynamicsUpdater":
         """Returns an updater on a device, given as to d3rlpy's `create`."""
         raise NotImplementedError
 
 
 class DynamicsUpdater(LearnedComponent):
-    """Changes the dynamics, and nothing else, while the learner trains."""
+    """Changes the dynamics, and nothing else, while the learner trains.
+
+    Its `metrics` hold every name it will ever report, NaN before the first update:
+    d3rlpy's logs know only the names that are there when training starts.
+    """
 
     config: DynamicsUpdaterConfig
+
+    #: Whether `update` asks the learner's critic; learners without one are refused then.
+    needs_critic: ClassVar[bool] = False
+
+    #: What the imagination it belongs to is made of, set before the first update, so
+    #: that an updater can imagine as it does.
+    rollout_policy: RolloutPolicy
+    termination: Union[Termination, LearnedTermination, None] = None
+    reward_function: Optional[RewardFunction] = None
+    rollout_length: int = 1
+    action_range: Optional[ActionRange] = None
 
     @abstractmethod
     def update(

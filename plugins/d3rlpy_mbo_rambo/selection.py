@@ -1,0 +1,71 @@
+"""Choosing RAMBO's settings offline, by the learner's Q-values over training."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+import d3rlpy_mbo as mbo
+
+# Settings whose Q-values still move by more than this share of their size are not
+# stable (ours).
+_STABLE = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A setting as its Q-values show it.
+
+    Args:
+        name: Of the setting.
+        magnitude: Mean absolute Q-value over the second half of training.
+        instability: Greatest minus least Q-value of the second half, in units of the
+            magnitude; infinite if a value is not finite.
+        stable: Whether the instability is small enough.
+    """
+
+    name: str
+    magnitude: float
+    instability: float
+    stable: bool
+
+
+def rank_by_q_values(q_values: Mapping[str, Sequence[float]]) -> list[Candidate]:
+    """Ranks settings without the environment, the one to choose first.
+
+    The paper chooses offline among (rollout_length, coef) by "the magnitude and
+    stability of the Q-values during training" (Rigter et al. 2022, section 6; its
+    appendix C.3 is not in the text we work from). Ours: stable settings come before
+    unstable ones, and then small Q-values before large ones, because an offline
+    learner fails by overestimation. Only settings trained on the same data, rewards
+    and discount compare.
+
+    Args:
+        q_values: For each setting, the metric ``q_value_mean`` at equal intervals of
+            training, at least four times.
+
+    Returns:
+        One candidate for each setting.
+
+    Raises:
+        CompositionError: Fewer than four values of a setting.
+    """
+    candidates = []
+    for name, values in q_values.items():
+        if len(values) < 4:
+            raise mbo.CompositionError(
+                f"The setting {name!r} has {len(values)} Q-values, expected at least 4: "
+                "nothing can be said about stability. Evaluate more often."
+            )
+        late = np.asarray(values, dtype=np.float64)[len(values) // 2 :]
+        magnitude, instability = float("inf"), float("inf")
+        if np.isfinite(values).all():
+            magnitude = float(np.abs(late).mean())
+            instability = float(np.ptp(late)) / max(magnitude, 1e-12)
+        candidates.append(
+            Candidate(name, magnitude, instability, instability <= _STABLE)
+        )
+    return sorted(
+        candidates,
+        key=lambda c: (not c.stable, c.magnitude if c.stable else c.instability),
+    )

@@ -1,0 +1,119 @@
+import copy
+
+import d3rlpy
+import numpy as np
+import pytest
+import torch
+
+import d3rlpy_mbo as mbo
+from toys import QUIET, line_dataset, small_learner
+
+CAN = ["sac", "cql", "bear", "crr", "ddpg", "td3", "td3_plus_bc", "rebrac", "prdc"]
+CANNOT = ["iql", "awac", "bcq", "plas", "plas_with_perturbation", "bc"]
+
+
+def acting_dataset(spread: float = 0.0) -> d3rlpy.dataset.ReplayBuffer:
+    """Actions 0.5 where s > 0, else -0.5, plus noise; in [-2, 2] times a half."""
+    observations = np.random.uniform(-1, 1, (2000, 1)).astype(np.float32)
+    actions = np.sign(observations) * 0.5 + spread * np.random.randn(2000, 1)
+    return d3rlpy.dataset.create_infinite_replay_buffer(
+        [
+            d3rlpy.dataset.Episode(
+                observations, actions.astype(np.float32), np.zeros((2000, 1)), False
+            )
+        ]
+    )
+
+
+def pretrain(learner, dataset, **settings):
+    settings = {"n_epochs": 30, "learning_rate": 3e-3, "batch_size": 100, **settings}
+    return mbo.pretrain_policy(learner, dataset, **settings)
+
+
+@pytest.mark.parametrize("name", CAN)
+def test_the_policy_takes_the_datas_actions(name):
+    learner = small_learner(name)
+    pretrain(learner, acting_dataset(spread=0.05))
+    states = np.array([[-0.5], [0.5]], np.float32)
+    if name in ("bear", "crr"):  # choose among samples, by an untrained critic
+        actions = torch.tanh(learner.impl.policy(torch.from_numpy(states)).mu)
+        actions = actions.detach().numpy()
+    else:
+        actions = learner.predict(states)
+    np.testing.assert_allclose(actions[:, 0], [-0.5, 0.5], atol=0.1)
+
+
+def test_the_deviation_is_the_datas_and_does_not_collapse():
+    learner = small_learner("sac")
+    pretrain(learner, acting_dataset(spread=0.1), n_epochs=60)
+    actions = np.stack([learner.sample_action(np.ones((1, 1))) for _ in range(500)])
+    assert float(actions.std()) == pytest.approx(0.1, abs=0.04)
+
+
+@pytest.mark.parametrize("name", CANNOT)
+def test_policies_without_a_likelihood_are_refused_by_name(name):
+    learner = small_learner(name)
+    with pytest.raises(mbo.CompositionError, match=type(learner).__name__):
+        pretrain(learner, line_dataset())
+    assert learner.impl is None  # nothing was touched
+
+
+@pytest.mark.parametrize("name", ["sac", "td3"])
+def test_nothing_but_the_policy_and_its_target_changes(name):
+    dataset, learner = line_dataset(), small_learner(name)
+    learner.fit(dataset, n_steps=5, n_steps_per_epoch=5, **QUIET)
+    modules = vars(learner.impl.modules)
+    before = {k: copy.deepcopy(m.state_dict()) for k, m in modules.items()}
+    pretrain(learner, dataset, n_epochs=1)
+    changed = {k for k, m in modules.items() if str(m.state_dict()) != str(before[k])}
+    assert changed == {"policy"} | ({"targ_policy"} & set(modules))
+    assert learner.grad_step == 5
+    if name == "td3":
+        for policy, target in zip(
+            modules["policy"].parameters(),
+            modules["targ_policy"].parameters(),
+            strict=True,
+        ):
+            assert torch.equal(policy, target)
+
+
+def test_scalers_are_fitted_as_training_would():
+    learner = small_learner(
+        "sac",
+        observation_scaler=d3rlpy.preprocessing.StandardObservationScaler(),
+        action_scaler=d3rlpy.preprocessing.MinMaxActionScaler(),
+    )
+    dataset = acting_dataset(spread=0.05)
+    pretrain(learner, dataset)
+    rows = mbo.Transitions.from_dataset(dataset)
+    mean = learner.config.observation_scaler.mean
+    assert float(mean[0]) == pytest.approx(
+        float(rows.observations[:-1].mean()), abs=1e-3
+    )
+    actions = learner.predict(np.array([[-0.5], [0.5]], np.float32))
+    np.testing.assert_allclose(actions[:, 0], [-0.5, 0.5], atol=0.1)
+
+
+def test_actions_at_the_edge_of_the_range_have_a_finite_likelihood():
+    observations = np.random.uniform(-1, 1, (200, 1)).astype(np.float32)
+    actions = np.sign(observations)
+    actions[0] = 0.5  # integers alone would be taken for discrete actions
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(
+        [d3rlpy.dataset.Episode(observations, actions, np.zeros((200, 1)), False)]
+    )
+    assert pretrain(small_learner("sac"), dataset) < 10
+
+
+def test_a_loss_that_is_not_finite_is_a_diverged_error_and_leaves_the_policy():
+    dataset, learner = line_dataset(), small_learner("sac")
+    learner.build_with_dataset(dataset)
+    before = [p.detach().clone() for p in learner.impl.policy.parameters()]
+    with pytest.raises(mbo.DivergedError, match="learning_rate"):
+        pretrain(learner, dataset, learning_rate=1e30)
+    after = learner.impl.policy.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_no_epochs_are_refused():
+    with pytest.raises(mbo.CompositionError, match="n_epochs"):
+        pretrain(small_learner("sac"), line_dataset(), n_epochs=0)
