@@ -12,7 +12,7 @@ from task import BATCH
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo_rambo import RAMBOConfig
 
-N_UPDATES = 25
+N_UPDATES = 100
 
 
 def rows(dataset: Any, kit: Optional[OfflineRLKit]) -> Iterator[Row]:
@@ -29,7 +29,7 @@ def rows(dataset: Any, kit: Optional[OfflineRLKit]) -> Iterator[Row]:
         goal,
         lambda: ours() / N_UPDATES,
         lambda: theirs() / N_UPDATES,
-        rounds=7,
+        rounds=5,
     )
 
 

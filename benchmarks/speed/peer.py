@@ -1,5 +1,6 @@
 """OfflineRL-Kit, from a checkout of its repository: the peer that is measured."""
 
+import functools
 import sys
 import tempfile
 import types
@@ -45,6 +46,8 @@ class OfflineRLKit:
         import offlinerlkit.utils.scaler
 
         self.kit = offlinerlkit
+        trainer = sys.modules["offlinerlkit.policy_trainer.mb_policy_trainer"]
+        trainer.tqdm = functools.partial(trainer.tqdm, disable=True)
 
     def dynamics(
         self,

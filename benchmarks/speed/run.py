@@ -3,8 +3,8 @@
     python benchmarks/speed/run.py [--offlinerl-kit PATH] [--out DIR] [--threads N]
 
 Each row is the median ratio of alternating rounds. Rows of OfflineRL-Kit need a
-checkout of github.com/yihaosun1124/OfflineRL-Kit and are skipped without one. About
-ten minutes on one thread. DIR gets speed.json and speed.png.
+checkout of github.com/yihaosun1124/OfflineRL-Kit and are skipped without one. Fifteen
+minutes on one quiet core. DIR gets speed.json and speed.png.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import logging
 import platform
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
-    # d3rlpy and its dependencies talk while they are timed.
+    # Nobody talks while being timed.
+    warnings.simplefilter("ignore")
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
     )

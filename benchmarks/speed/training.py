@@ -1,6 +1,8 @@
 """Ensemble training: one step against the bare products, and time to the same error."""
 
+import contextlib
 import itertools
+import statistics
 import time
 from collections.abc import Iterator
 from typing import Any, Optional
@@ -15,7 +17,7 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components import ensemble, ensemble_training
 from d3rlpy_mbo.components.gaussian_networks import GaussianNetworks
 
-N_ROWS, N_FRESH, N_EPOCHS, ROUNDS = 20_000, 5_000, 10, 3
+N_ROWS, N_FRESH, N_EPOCHS, ROUNDS = 20_000, 5_000, 25, 3
 N_MODELS, HIDDEN = 7, [200] * 4
 SIZES = [OBSERVATION + ACTION, *HIDDEN, OBSERVATION + 1]
 
@@ -66,12 +68,18 @@ def _bare_products() -> Any:
     return products
 
 
-class Curve:
-    """(seconds, error) after each epoch; the clock rests while the error is taken."""
+class TargetReachedError(Exception):
+    """The error that was asked for."""
 
-    def __init__(self, fresh: mbo.Transitions):
+
+class Curve:
+    """Errors after each epoch; the clock rests while they are taken."""
+
+    def __init__(self, fresh: mbo.Transitions, until: float = 0.0):
         self.inputs, self._targets = ensemble._regression(fresh, "forward")
-        self.points: list[tuple[float, float]] = []
+        self.seconds: list[float] = []
+        self.errors: list[float] = []
+        self._until = until
         self._started = time.perf_counter()
 
     def after(self, method: Any, means: Any) -> Any:
@@ -84,8 +92,10 @@ class Curve:
                 error = (means(*arguments) - self._targets).square()
             # In units of the variance, of the five members that are to imagine.
             members = (error / self._targets.var(dim=0)).mean(dim=(1, 2))
-            best = float(members.sort().values[:5].mean())
-            self.points.append((paused - self._started, best))
+            self.errors.append(float(members.sort().values[:5].mean()))
+            self.seconds.append(paused - self._started)
+            if self.errors[-1] <= self._until:
+                raise TargetReachedError
             self._started += time.perf_counter() - paused
             return result
 
@@ -97,25 +107,23 @@ def _to_the_same_error(data: mbo.Transitions, kit: Optional[OfflineRLKit]) -> Ro
     row = Row(work, "OfflineRL-Kit EnsembleDynamics", Goal(2))
     if kit is None:
         return row
-    per_epoch: list[tuple[float, float]] = []
+    per_epoch: list[float] = []
     for _ in range(ROUNDS):
         order = torch.randperm(len(data))
         fresh, known = data[order[:N_FRESH]], data[order[N_FRESH:][:N_ROWS]]
-        theirs, ours = _their_curve(kit, known, fresh), _our_curve(known, fresh)
-        seconds, error = theirs[-1]
-        reached = [second for second, below in ours if below <= error]
-        row.theirs.append(seconds)
-        row.ours.append(reached[0] if reached else float("inf"))
-        per_epoch.append((ours[-1][0] / (len(ours) - 1), seconds / N_EPOCHS))
-    return row.noted(
-        "seconds per epoch (ours, theirs): "
-        + ", ".join(f"{ours:.2f}, {theirs:.2f}" for ours, theirs in per_epoch)
-    )
+        theirs = _their_curve(kit, known, fresh)
+        ours = _our_curve(known, fresh, until=theirs.errors[-1])
+        row.theirs.append(theirs.seconds[-1])
+        row.ours.append(ours.seconds[-1])
+        # Ours begins with the error before training.
+        per_epoch.append(ours.seconds[-1] / (len(ours.seconds) - 1))
+    each = statistics.median(per_epoch), statistics.median(row.theirs) / N_EPOCHS
+    return row.noted("seconds of an epoch: ours {:.2f}, theirs {:.2f}".format(*each))
 
 
 def _their_curve(
     kit: OfflineRLKit, known: mbo.Transitions, fresh: mbo.Transitions
-) -> list[tuple[float, float]]:
+) -> Curve:
     dynamics, logger = kit.dynamics(known), Silent()
     curve = Curve(fresh)
     scaled = dynamics.scaler.transform(curve.inputs.numpy())
@@ -123,23 +131,23 @@ def _their_curve(
         dynamics.validate, lambda *_: dynamics.model(scaled)[0]
     )
     dynamics.train(kit.data(known), logger, max_epochs=N_EPOCHS)
-    return curve.points
+    return curve
 
 
-def _our_curve(
-    known: mbo.Transitions, fresh: mbo.Transitions
-) -> list[tuple[float, float]]:
+def _our_curve(known: mbo.Transitions, fresh: mbo.Transitions, until: float) -> Curve:
     inputs, targets = map(
         ensemble.Standardizer.fit, ensemble._regression(known, "forward")
     )
-    steps = N_EPOCHS * -(-(N_ROWS - 1000) // BATCH)  # 1000 rows are held out
-    model = mbo.ProbabilisticEnsembleConfig(max_steps=steps).create()
-    curve = Curve(fresh)
+    curve = Curve(fresh, until)
     scaled = inputs.standardize(curve.inputs).expand(N_MODELS, -1, -1)
     followed = curve.after(
         ensemble_training.holdout_errors,
         lambda network, *_: network(scaled)[0] * targets.std + targets.mean,
     )
-    with mock.patch.object(ensemble_training, "holdout_errors", followed):
-        model.fit(known)
-    return curve.points
+    with (
+        mock.patch.object(ensemble_training, "holdout_errors", followed),
+        contextlib.suppress(TargetReachedError),
+    ):
+        mbo.ProbabilisticEnsembleConfig().create().fit(known)
+    assert curve.errors[-1] <= until, "ours stopped early with a larger error"
+    return curve
