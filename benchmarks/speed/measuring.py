@@ -11,20 +11,20 @@ Timed = Callable[[], float]  # does the work once, returns seconds
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What must be true: so many times faster, or at most this share."""
+    """What must be true: so many times as fast, or at most this share."""
 
     value: float
-    kind: str = "times faster"  # or "times its": ours divided by theirs
+    kind: str = "times as fast"  # or "of theirs": of its time, or its memory
 
     def ratio(self, ours: float, theirs: float) -> float:
-        return theirs / ours if self.kind == "times faster" else ours / theirs
+        return theirs / ours if self.kind == "times as fast" else ours / theirs
 
     def met(self, ratio: float) -> bool:
-        faster = self.kind == "times faster"
-        return ratio >= self.value if faster else ratio <= self.value
+        fast = self.kind == "times as fast"
+        return ratio >= self.value if fast else ratio <= self.value
 
     def __str__(self) -> str:
-        return f"{'>=' if self.kind == 'times faster' else '<='} {self.value:g}"
+        return f"{'>=' if self.kind == 'times as fast' else '<='} {self.value:g}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ def draw(result: dict[str, Any], path: Path) -> None:
     rows = [row for row in reversed(result["rows"]) if row["ratio"]]
     figure, axes = plt.subplots(figsize=(11, 0.62 * len(rows) + 1.8))
     for i, row in enumerate(rows):
-        faster = "faster" in row["goal"]
+        fast = "fast" in row["goal"]
         goal = float(row["goal"].split()[1])
         low, middle, high = (
-            row["ratio"][name] / goal if faster else goal / row["ratio"][name]
+            row["ratio"][name] / goal if fast else goal / row["ratio"][name]
             for name in ("min", "median", "max")
         )
         color = "#2a7f62" if row["met"] else "#b5472f"
@@ -34,7 +34,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.axvline(1, color="black", linestyle="--", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlim(0.3, axes.get_xlim()[1] * 4)
+    axes.set_xlim(0.3, axes.get_xlim()[1] * 5)
     axes.set_xticks([0.5, 1, 2, 5, 10], ["0.5", "goal", "2 x", "5 x", "10 x"])
     axes.minorticks_off()
     axes.set_xlabel("better than its goal by this factor (line: all rounds)")

@@ -28,7 +28,7 @@ def rows() -> Iterator[Row]:
     yield compare(
         "a batch of 256 at 10 million rows",
         "at 100 thousand",
-        Goal(2, "times its"),
+        Goal(2, "of theirs"),
         _batches(_filled_buffer(dataset, 10_000_000)),
         _batches(_filled_buffer(dataset, 100_000)),
         ROUNDS,
@@ -77,7 +77,7 @@ def _memory(dataset: d3rlpy.dataset.ReplayBuffer) -> Row:
     return Row(
         "resident memory of 1,000,000 imagined rows",
         "their raw float32 bytes",
-        Goal(1.15, "times its"),
+        Goal(1.15, "of theirs"),
         [(_resident_bytes() - before) / 1e6],
         [raw / 1e6],
         unit="MB",
