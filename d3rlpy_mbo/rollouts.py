@@ -180,14 +180,14 @@ def rollout(
         steps.reverse()
     *columns, kept = (torch.stack(parts, dim=1) for parts in zip(*steps, strict=True))
     survivors = kept[..., 0].sum(dim=0)
-    mask = kept.flatten()
+    rows = torch.nonzero(kept.flatten())[:, 0]
     s, a, r, s_next, a_next, ended, subtracted = (
-        column.flatten(0, 1)[mask] for column in columns
+        column.flatten(0, 1)[rows] for column in columns
     )
     ids = torch.arange(n_rollouts, device=device).repeat_interleave(rollout_length)
     n_proposed = n_rollouts * len(action_range.low) * (rollout_length + 1)
     return Rollout(
-        transitions=Transitions(s, a, r, s_next, a_next, ended, rollout_ids=ids[mask]),
+        transitions=Transitions(s, a, r, s_next, a_next, ended, rollout_ids=ids[rows]),
         penalties=subtracted,
         counts=RolloutCounts(
             rollouts=torch.tensor(n_rollouts, device=device),

@@ -239,6 +239,56 @@ def test_dealing_rows_to_elites_gives_every_row_its_own_answer(n_rows):
     torch.testing.assert_close(one.observations, every.means[0][:, :1])
 
 
+def plain_predictions(model, transitions):
+    """(E, B, D + 1) means and stds of every member, one after the other."""
+    network, inputs, targets = model._network, model._inputs, model._targets
+    softplus = torch.nn.functional.softplus
+    asked = torch.cat([transitions.observations, transitions.actions], dim=1)
+    means, stds = [], []
+    for member in range(network.max_log_variance.shape[0]):
+        hidden = (asked - inputs.mean) / inputs.std
+        for i, (weight, bias) in enumerate(
+            zip(network.weights, network.biases, strict=True)
+        ):
+            hidden = hidden @ weight[member] + bias[member]
+            if i < len(network.weights) - 1:
+                hidden = hidden * torch.sigmoid(hidden)
+        mean, log_variance = hidden.chunk(2, dim=1)
+        high = network.max_log_variance[member]
+        low = network.min_log_variance[member]
+        log_variance = high - softplus(high - log_variance)
+        log_variance = low + softplus(log_variance - low)
+        mean = mean * targets.std + targets.mean
+        mean[:, :-1] += transitions.observations
+        means.append(mean)
+        stds.append(torch.exp(log_variance / 2) * targets.std)
+    return torch.stack(means), torch.stack(stds)
+
+
+@pytest.mark.parametrize("all_members", [False, True])
+def test_predictions_are_the_plain_formulas_given_members_and_noise(all_members):
+    model = fitted(n_models=4, n_elites=3)
+    fresh = line_transitions(10)
+    with torch.no_grad():
+        means, stds = plain_predictions(model, fresh)
+    torch.manual_seed(7)
+    prediction = model.predict(fresh.observations, fresh.actions, all_members)
+    torch.manual_seed(7)
+    if all_members:
+        drawn = torch.randint(3, (10,))
+        torch.testing.assert_close(prediction.means, means, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(prediction.stds, stds, rtol=1e-4, atol=1e-5)
+    else:
+        # Twelve cards, two of them blank, go to three elites in hands of four.
+        drawn = torch.empty(12, dtype=torch.int64)
+        drawn[torch.randperm(12)] = torch.arange(12) // 4
+        drawn = drawn[:10]
+    chosen = model.elites[drawn], torch.arange(10)
+    sample = means[chosen] + stds[chosen] * torch.randn(10, 2)
+    found = torch.cat([prediction.observations, prediction.rewards], dim=1)
+    torch.testing.assert_close(found, sample, rtol=1e-4, atol=1e-5)
+
+
 def test_each_elite_is_drawn_equally_often():
     model = fitted(n_models=3, n_elites=3)
     with torch.no_grad():  # member k predicts a change of k, whatever it is asked

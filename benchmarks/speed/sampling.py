@@ -1,114 +1,89 @@
-"""Times one batch: d3rlpy's ReplayBuffer against ImaginedReplayBuffer, in one run.
+"""Batches: against d3rlpy's buffer, at ten million rows, and the memory of the rows."""
 
-    python benchmarks/speed/sampling.py [--out FILE]
-
-Rounds alternate between the two; medians and the ratio are printed and written.
-"""
-
-import argparse
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import d3rlpy
 import numpy as np
-import torch
+from measuring import Goal, Row, compare, timed
+from task import BATCH, random_rows, tiny_ensemble
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.transitions import Transitions
 
-N_REAL, N_IMAGINED = 200_000, 250_000
-OBSERVATION, ACTION, BATCH = 17, 6, 256  # HalfCheetah's sizes
-EPISODE, ROUNDS, BATCHES = 1000, 15, 100
+BATCHES, ROUNDS = 100, 15
 
 
-def real_dataset() -> d3rlpy.dataset.ReplayBuffer:
-    def column(size: int) -> np.ndarray:
-        return np.random.uniform(-1, 1, (EPISODE, size)).astype(np.float32)
+def rows() -> Iterator[Row]:
+    dataset = random_rows(200)
+    mixed = _mixed_buffer(dataset, 250_000)
+    mixed.refresh()
+    yield compare(
+        "a batch of 256, 200,000 real + 250,000 imagined rows",
+        "d3rlpy's ReplayBuffer",
+        Goal(25),
+        _batches(mixed),
+        _batches(dataset),
+        ROUNDS,
+    )
+    yield compare(
+        "a batch of 256 at 10 million rows",
+        "at 100 thousand",
+        Goal(2, "of theirs"),
+        _batches(_filled_buffer(dataset, 10_000_000)),
+        _batches(_filled_buffer(dataset, 100_000)),
+        ROUNDS,
+    )
+    yield _memory(dataset)
 
-    episodes = [
-        d3rlpy.dataset.Episode(column(OBSERVATION), column(ACTION), column(1), False)
-        for _ in range(N_REAL // EPISODE)
-    ]
-    return d3rlpy.dataset.create_infinite_replay_buffer(episodes)
+
+def _batches(buffer: d3rlpy.dataset.ReplayBufferBase):
+    return timed(lambda: buffer.sample_transition_batch(BATCH), BATCHES)
 
 
-def mixed_buffer(dataset: d3rlpy.dataset.ReplayBuffer) -> mbo.ImaginedReplayBuffer:
-    """Imagines with an ensemble of one small member: only the batches are timed."""
+def _mixed_buffer(
+    dataset: d3rlpy.dataset.ReplayBuffer, n_imagined: int
+) -> mbo.ImaginedReplayBuffer:
     imagination = mbo.ImaginationConfig(
-        dynamics=mbo.ProbabilisticEnsembleConfig(
-            n_models=1, n_elites=1, hidden_units=[8], weight_decays=[0, 0], max_steps=1
-        ),
-        rollout_batch_size=N_IMAGINED // 5,
+        dynamics=tiny_ensemble(),
+        rollout_batch_size=n_imagined // 5,
         real_ratio=0.05,
     ).create()
     imagination.fit(dataset)
-    buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
-    buffer.refresh()
+    return mbo.ImaginedReplayBuffer(dataset, imagination)
+
+
+def _filled_buffer(
+    dataset: d3rlpy.dataset.ReplayBuffer, n_imagined: int
+) -> mbo.ImaginedReplayBuffer:
+    """Fills the store with noise: ten million rows would take long to imagine."""
+    buffer = _mixed_buffer(dataset, n_imagined)
+    (source,) = buffer.sources
+    width = sum(each.stop - each.start for each in buffer._layout.slices.values())
+    noise = np.random.rand(100_000, width).astype(np.float32)
+    source.ring.begin_refresh()
+    for _ in range(n_imagined // len(noise)):
+        source.ring.append(noise)
+    source._refreshed = 0  # it imagines once, and did
     return buffer
 
 
-def microseconds(sample: Callable[[int], object]) -> float:
-    started = time.perf_counter()
-    for _ in range(BATCHES):
-        sample(BATCH)
-    return (time.perf_counter() - started) / BATCHES * 1e6
+def _memory(dataset: d3rlpy.dataset.ReplayBuffer) -> Row:
+    buffer = _mixed_buffer(dataset, 1_000_000)
+    _mixed_buffer(dataset, 250_000).refresh()  # so that the heap has its size
+    before = _resident_bytes()
+    buffer.refresh()
+    (source,) = buffer.sources
+    raw = source.ring.rows().nbytes
+    return Row(
+        "resident memory of 1,000,000 imagined rows",
+        "their raw float32 bytes",
+        Goal(1.15, "of theirs"),
+        [(_resident_bytes() - before) / 1e6],
+        [raw / 1e6],
+        unit="MB",
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
-    out = parser.parse_args().out
-    d3rlpy.seed(0)
-    dataset = real_dataset()
-    mixed = mixed_buffer(dataset)
-    samplers = {
-        "d3rlpy ReplayBuffer": dataset.sample_transition_batch,
-        "ImaginedReplayBuffer, real alone": mbo.ImaginedReplayBuffer(
-            dataset, []
-        ).sample_transition_batch,
-        "ImaginedReplayBuffer, 5 % real": mixed.sample_transition_batch,
-    }
-    rounds: dict[str, list[float]] = {name: [] for name in samplers}
-    for _ in range(ROUNDS):
-        for name, sample in samplers.items():
-            rounds[name].append(microseconds(sample))
-    baseline = rounds["d3rlpy ReplayBuffer"]
-    result = {
-        "rows": {
-            "real": len(Transitions.from_dataset(dataset)),
-            "imagined": N_IMAGINED,
-        },
-        "batch": BATCH,
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "python": platform.python_version(),
-            "d3rlpy": d3rlpy.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "microseconds": {},
-    }
-    print(f"{'a batch of 256':36} {'median':>10} {'min':>8} {'max':>8} {'ratio':>7}")
-    for name, times in rounds.items():
-        ratios = [b / t for b, t in zip(baseline, times, strict=True)]
-        row = {
-            "median": statistics.median(times),
-            "min": min(times),
-            "max": max(times),
-            "times_faster": statistics.median(ratios),
-        }
-        result["microseconds"][name] = row
-        print(
-            f"{name:36} {row['median']:7.1f} us {row['min']:8.1f} {row['max']:8.1f} "
-            f"{row['times_faster']:6.1f}x"
-        )
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .member_networks import evaluate_members
+
 __all__ = ["GaussianNetworks", "Standardizer", "mixture_log_prob"]
 
 
@@ -56,12 +58,10 @@ class GaussianNetworks(nn.Module):
         def of(parameter: torch.Tensor) -> torch.Tensor:
             return parameter if members is None else parameter[members]
 
-        hidden = inputs
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            hidden = torch.baddbmm(of(bias), hidden, of(weight))
-            if i < len(self.weights) - 1:
-                hidden = functional.silu(hidden)
-        mean, log_variance = hidden.chunk(2, dim=-1)
+        outputs = evaluate_members(
+            inputs, list(map(of, self.weights)), list(map(of, self.biases))
+        )
+        mean, log_variance = outputs.chunk(2, dim=-1)
         high, low = of(self.max_log_variance), of(self.min_log_variance)
         log_variance = high - functional.softplus(high - log_variance)
         log_variance = low + functional.softplus(log_variance - low)

@@ -1,0 +1,121 @@
+"""Times everything against d3rlpy and OfflineRL-Kit, and prints one table.
+
+    python benchmarks/speed/run.py [--offlinerl-kit PATH] [--out DIR] [--threads N]
+
+Each row is the median ratio of alternating rounds. Rows of OfflineRL-Kit need a
+checkout of github.com/yihaosun1124/OfflineRL-Kit and are skipped without one. Fifteen
+minutes on one quiet core. DIR gets speed.json and speed.png, anew after each row.
+"""
+
+import argparse
+import json
+import logging
+import platform
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import adversary
+import d3rlpy
+import learning
+import numpy as np
+import picture
+import rollouts
+import sampling
+import structlog
+import torch
+import training
+from measuring import Row
+from peer import OfflineRLKit
+from task import half_cheetah
+
+import d3rlpy_mbo as mbo
+
+PARTS = ["training", "rollouts", "adversary", "learning", "sampling"]
+
+
+def rows(kit: OfflineRLKit | None, parts: list[str]) -> Iterator[Row]:
+    dataset = half_cheetah(30)
+    data = mbo.Transitions.from_dataset(dataset).for_models()
+    for part in parts:
+        if part == "training":
+            yield from training.rows(data, kit)
+        elif part == "sampling":
+            yield from sampling.rows()
+        else:
+            module = {"rollouts": rollouts, "adversary": adversary}.get(part, learning)
+            yield from module.rows(dataset, kit)
+
+
+def machine() -> dict[str, Any]:
+    names = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "processor": f"{names[0]}, {len(names)} cores" if names else platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def line(row: Row) -> str:
+    result = row.as_dict()
+    name = f"{row.work}\n    against {row.against}"
+    if row.ratio is None:
+        return f"{name}\n    skipped: needs --offlinerl-kit PATH"
+    ratio, ours, theirs = result["ratio"], result["ours"], result["theirs"]
+    return (
+        f"{name}\n    {ratio['median']:.3g} {row.goal.kind} "
+        f"({ratio['min']:.3g} to {ratio['max']:.3g}), goal {row.goal}: "
+        f"{'met' if result['met'] else 'NOT MET'}; ours {ours['median']:.4g}, "
+        f"theirs {theirs['median']:.4g} {row.unit}, {result['rounds']} rounds"
+        + (f"; {row.note}" if row.note else "")
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--offlinerl-kit", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    arguments = parser.parse_args()
+    # Nobody talks while being timed.
+    warnings.simplefilter("ignore")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
+    )
+    torch.set_num_threads(arguments.threads)
+    d3rlpy.seed(0)
+    path = arguments.offlinerl_kit
+    kit = None if path is None else OfflineRLKit(path)
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "versions": {
+            "python": platform.python_version(),
+            "d3rlpy": d3rlpy.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "rows": [],
+    }
+    started = time.perf_counter()
+    for row in rows(kit, arguments.parts):
+        print(line(row), flush=True)
+        result["rows"].append(row.as_dict())
+        result["minutes"] = (time.perf_counter() - started) / 60
+        if arguments.out is not None:
+            write(result, arguments.out)
+
+
+def write(result: dict[str, Any], directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "speed.json").write_text(json.dumps(result, indent=1) + "\n")
+    picture.draw(result, directory / "speed.png")
+
+
+if __name__ == "__main__":
+    main()
