@@ -54,15 +54,12 @@ class GaussianNetworks(nn.Module):
             inputs: (M, B, D_in), rows for each of the M members.
             members: (M,) indices of these members, None for all in order.
         """
-
-        def of(parameter: torch.Tensor) -> torch.Tensor:
-            return parameter if members is None else parameter[members]
-
         outputs = evaluate_members(
-            inputs, list(map(of, self.weights)), list(map(of, self.biases))
+            inputs, list(self.weights), list(self.biases), members
         )
         mean, log_variance = outputs.chunk(2, dim=-1)
-        high, low = of(self.max_log_variance), of(self.min_log_variance)
+        every = slice(None) if members is None else members
+        high, low = self.max_log_variance[every], self.min_log_variance[every]
         log_variance = high - functional.softplus(high - log_variance)
         log_variance = low + functional.softplus(log_variance - low)
         return mean, log_variance

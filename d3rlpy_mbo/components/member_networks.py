@@ -1,11 +1,12 @@
 """Evaluates the members of an ensemble: where an imagination's time goes.
 
-On a CPU every product goes to oneDNN, member by member. Behind ``torch.bmm`` stands
-MKL, which gives other makers' CPUs kernels for half their vector width: 85 GFLOP/s on
-a core of an AMD EPYC where oneDNN does 170 (ours: measured with 256 rows, 200 units).
+On a CPU every product goes to oneDNN, member by member, so that a member's rows stay
+in the cache from layer to layer. Behind ``torch.bmm`` stands MKL, which gives other
+makers' CPUs kernels for half their vector width: 85 GFLOP/s on a core of an AMD EPYC
+where oneDNN does 170 (ours: measured with 256 rows, 200 units).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import torch
@@ -25,91 +26,106 @@ def evaluate_members(
     inputs: torch.Tensor,
     weights: Sequence[torch.Tensor],
     biases: Sequence[torch.Tensor],
+    members: Optional[torch.Tensor] = None,
 ) -> torch.Tensor:
-    """Returns (M, B, D_out) of each member's layers, SiLU between them.
+    """Returns (M, B, D_out) of the members' layers, SiLU between them.
 
     Args:
         inputs: (M, B, D_in), rows for each of the M members.
-        weights: (M, D_in, D_out) of each layer.
-        biases: (M, 1, D_out) of each layer.
+        weights: (E, D_in, D_out) of each layer.
+        biases: (E, 1, D_out) of each layer.
+        members: (M,) which of the E; None for all in order.
     """
     if inputs.device.type != "cpu" or _ONEDNN is None:
-        return _layer_by_layer(torch.baddbmm, inputs, weights, biases)
-    if torch.is_grad_enabled():
-        return _layer_by_layer(_MemberLinear.apply, inputs, weights, biases)
-    return _member_by_member(inputs, weights, biases)
+        if members is not None:
+            weights = [weight[members] for weight in weights]
+            biases = [bias[members] for bias in biases]
+        return _all_at_once(inputs, weights, biases)
+    chosen = range(len(inputs)) if members is None else members.tolist()
+    # Views: members that are not asked cost nothing, forwards or backwards.
+    weights_of = list(zip(*(weight.unbind() for weight in weights), strict=True))
+    biases_of = list(zip(*(bias[:, 0].unbind() for bias in biases), strict=True))
+    evaluate = _MemberNetwork.apply if torch.is_grad_enabled() else _in_blocks
+    return torch.stack(
+        [
+            evaluate(rows, *weights_of[member], *biases_of[member])
+            for rows, member in zip(inputs.unbind(), chosen, strict=True)
+        ]
+    )
 
 
-def _layer_by_layer(
-    linear: Any,
+def _all_at_once(
     inputs: torch.Tensor,
     weights: Sequence[torch.Tensor],
     biases: Sequence[torch.Tensor],
 ) -> torch.Tensor:
     hidden = inputs
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        hidden = linear(bias, functional.silu(hidden) if i else hidden, weight)
+        hidden = torch.baddbmm(bias, functional.silu(hidden) if i else hidden, weight)
     return hidden
 
 
-def _member_by_member(
-    inputs: torch.Tensor,
-    weights: Sequence[torch.Tensor],
-    biases: Sequence[torch.Tensor],
-) -> torch.Tensor:
-    """Takes blocks of rows through all layers: what lies between stays in the cache."""
+def _in_blocks(rows: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+    """Returns (B, D_out) of one member; parameters are its weights, then its biases."""
     assert _ONEDNN is not None
-    layers = list(
-        zip(
-            zip(*(weight.mT.unbind() for weight in weights), strict=True),
-            zip(*(bias[:, 0].unbind() for bias in biases), strict=True),
-            strict=True,
-        )
-    )
-    activations = ["swish"] * (len(weights) - 1) + ["none"]
-    outputs = inputs.new_empty(*inputs.shape[:2], weights[-1].shape[-1])
-    for rows, out, member in zip(
-        inputs.unbind(), outputs.unbind(), layers, strict=True
+    n_layers = len(parameters) // 2
+    weights = [weight.mT for weight in parameters[:n_layers]]
+    activations = ["swish"] * (n_layers - 1) + ["none"]
+    layers = list(zip(weights, parameters[n_layers:], activations, strict=True))
+    outputs = rows.new_empty(len(rows), weights[-1].shape[0])
+    for hidden, out in zip(
+        *(torch.split(each, _ROWS_TOGETHER) for each in (rows, outputs)), strict=True
     ):
-        for block, of_block in zip(
-            *(torch.split(each, _ROWS_TOGETHER) for each in (rows, out)), strict=True
-        ):
-            hidden = block
-            for weight, bias, activation in zip(*member, activations, strict=True):
-                hidden = _ONEDNN(hidden, weight, bias, activation, [], "")
-            of_block.copy_(hidden)
+        for weight, bias, activation in layers:
+            hidden = _ONEDNN(hidden, weight, bias, activation, [], "")
+        out.copy_(hidden)
     return outputs
 
 
-class _MemberLinear(torch.autograd.Function):
-    """`torch.baddbmm` with its gradients, by oneDNN."""
+class _MemberNetwork(torch.autograd.Function):
+    """One member's layers and their gradients; arguments as of `_in_blocks`."""
 
     @staticmethod
     def forward(
-        ctx: Any, biases: torch.Tensor, inputs: torch.Tensor, weights: torch.Tensor
+        ctx: Any, rows: torch.Tensor, *parameters: torch.Tensor
     ) -> torch.Tensor:
-        ctx.save_for_backward(inputs, weights)
-        return _products(inputs, weights, biases[:, 0])
+        n_layers = len(parameters) // 2
+        entering, before_activation = [rows], []
+        for i, weight in enumerate(parameters[:n_layers]):
+            outputs = _product(entering[-1], weight, parameters[n_layers + i])
+            if i < n_layers - 1:
+                before_activation.append(outputs)
+                entering.append(functional.silu(outputs))
+        ctx.save_for_backward(*entering, *before_activation, *parameters[:n_layers])
+        return outputs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
         ctx: Any, gradient: torch.Tensor
-    ) -> tuple[torch.Tensor, Optional[torch.Tensor], torch.Tensor]:
-        inputs, weights = ctx.saved_tensors
-        of_inputs = None
-        if ctx.needs_input_grad[1]:
-            of_inputs = _products(gradient, weights.mT)
-        of_weights = _products(inputs.mT, gradient)
-        return gradient.sum(dim=1, keepdim=True), of_inputs, of_weights
+    ) -> tuple[Optional[torch.Tensor], ...]:
+        n_layers = (len(ctx.saved_tensors) + 1) // 3
+        entering = ctx.saved_tensors[:n_layers]
+        before_activation = ctx.saved_tensors[n_layers : 2 * n_layers - 1]
+        weights = ctx.saved_tensors[2 * n_layers - 1 :]
+        of_weights: list[torch.Tensor] = []
+        of_biases: list[torch.Tensor] = []
+        for i in reversed(range(n_layers)):
+            of_weights.insert(0, _product(entering[i].mT, gradient))
+            of_biases.insert(0, gradient.sum(dim=0))
+            if i > 0:
+                gradient = torch.ops.aten.silu_backward(
+                    _product(gradient, weights[i].mT), before_activation[i - 1]
+                )
+        of_rows = _product(gradient, weights[0].mT) if ctx.needs_input_grad[0] else None
+        return (of_rows, *of_weights, *of_biases)
 
 
-def _products(
-    left: torch.Tensor, right: torch.Tensor, biases: Optional[torch.Tensor] = None
+def _product(
+    left: torch.Tensor, right: torch.Tensor, bias: Optional[torch.Tensor] = None
 ) -> torch.Tensor:
-    """Returns left @ right (+ biases), member by member."""
+    """Returns left @ right (+ bias)."""
     assert _ONEDNN is not None
-    each_bias: Iterable[Any] = [None] * len(left) if biases is None else biases.unbind()
     # The operator takes the right factor transposed, as torch's linear does.
-    factors = zip(left.unbind(), right.mT.unbind(), each_bias, strict=True)
-    return torch.stack([_ONEDNN(a, b, bias, "none", [], "") for a, b, bias in factors])
+    result: torch.Tensor = _ONEDNN(left, right.mT, bias, "none", [], "")
+    return result
