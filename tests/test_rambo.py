@@ -240,6 +240,28 @@ def test_an_update_works_with_every_critic_and_changes_nothing_of_the_learner(na
     assert metrics["undone_updates"] == 0
 
 
+def test_terminations_see_raw_states_however_the_learner_scales_them():
+    seen = []
+
+    @dataclasses.dataclass()
+    class Watching(BeyondTermination):
+        def __call__(self, observations, actions, next_observations):
+            seen.extend([observations, next_observations])
+            return super().__call__(observations, actions, next_observations)
+
+    scaler = d3rlpy.preprocessing.StandardObservationScaler(
+        mean=np.array([1000.0]), std=np.array([0.01]), eps=1e-6
+    )
+    learner = small_learner("sac", observation_scaler=scaler)
+    learner.build_with_dataset(line_dataset())
+    transitions = line_transitions(500)  # |s| <= 6
+    adversary = updater()
+    adversary.termination = Watching()
+    adversary.update(fitted_ensemble(transitions), transitions, learner)
+    assert seen
+    assert all(float(states.abs().max()) < 20 for states in seen)
+
+
 def test_the_adversary_lowers_the_value_where_there_is_no_data_and_only_there(
     monkeypatch,
 ):
