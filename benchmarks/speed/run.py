@@ -1,17 +1,18 @@
 """Times everything against d3rlpy and OfflineRL-Kit, and prints one table.
 
     python benchmarks/speed/run.py [--offlinerl-kit PATH] [--out DIR] [--threads N]
+        [--parts PART ...]
 
 Each row is the median ratio of alternating rounds. Rows of OfflineRL-Kit need a
 checkout of github.com/yihaosun1124/OfflineRL-Kit and are skipped without one. Fifteen
-minutes on one quiet core. DIR gets speed.json and speed.png, anew after each row.
+minutes on one quiet core. DIR gets speed.json and speed.png, anew after each row;
+with --parts, rows of other parts stay as they are there.
 """
 
 import argparse
 import json
 import logging
 import platform
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,13 +103,28 @@ def main() -> None:
         },
         "rows": [],
     }
-    started = time.perf_counter()
+    if arguments.parts != PARTS and arguments.out is not None:
+        result["rows"] = kept(arguments.out)
     for row in rows(kit, arguments.parts):
         print(line(row), flush=True)
-        result["rows"].append(row.as_dict())
-        result["minutes"] = (time.perf_counter() - started) / 60
+        put(row.as_dict(), result["rows"])
         if arguments.out is not None:
             write(result, arguments.out)
+
+
+def kept(directory: Path) -> list[dict[str, Any]]:
+    """Returns the rows of an earlier run, of which some parts are measured anew."""
+    path = directory / "speed.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def put(row: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Replaces the row of the same work, or adds it."""
+    for i, each in enumerate(rows):
+        if (each["work"], each["against"]) == (row["work"], row["against"]):
+            rows[i] = row
+            return
+    rows.append(row)
 
 
 def write(result: dict[str, Any], directory: Path) -> None:

@@ -1,5 +1,7 @@
 """Batches: against d3rlpy's buffer, at ten million rows, and the memory of the rows."""
 
+import ctypes
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,7 +71,6 @@ def _filled_buffer(
 
 def _memory(dataset: d3rlpy.dataset.ReplayBuffer) -> Row:
     buffer = _mixed_buffer(dataset, 1_000_000)
-    _mixed_buffer(dataset, 250_000).refresh()  # so that the heap has its size
     before = _resident_bytes()
     buffer.refresh()
     (source,) = buffer.sources
@@ -85,5 +86,7 @@ def _memory(dataset: d3rlpy.dataset.ReplayBuffer) -> Row:
 
 
 def _resident_bytes() -> int:
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
