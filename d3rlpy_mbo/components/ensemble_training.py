@@ -43,7 +43,7 @@ def decay_loss(
         weight_decays: One for each layer.
     """
     terms = [
-        0.5 * decay * weight.square().sum()
+        0.5 * decay * torch.linalg.vector_norm(weight).square()
         for weight, decay in zip(network.weights, weight_decays, strict=True)
     ]
     return torch.stack(terms).sum()
