@@ -259,9 +259,11 @@ def main() -> None:
     folder = arguments.out.with_suffix(".runs") if arguments.out else None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+    first = SETTINGS["first_seed"]
+    seeds = range(first, first + SETTINGS["n_seeds"])
     results = joblib.Parallel(n_jobs=arguments.n_jobs, verbose=10)(
         joblib.delayed(run_once)(method, seed, folder)
-        for seed in range(SETTINGS["n_seeds"])
+        for seed in seeds
         for method in METHODS
     )
     table = summary(results)
