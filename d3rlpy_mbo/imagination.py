@@ -38,6 +38,7 @@ from .errors import (
 from .learners import Learner
 from .readiness import (
     check_divergence,
+    check_same_data,
     check_sizes,
     check_termination,
     start_rows,
@@ -207,6 +208,7 @@ class Imagination:
         self._rows_together = _CHUNK["cuda" if "cuda" in self.device else "cpu"]
         self._action_range: Optional[ActionRange] = None
         self._observation_size = 0
+        self._n_rows = 0  # it was fitted on
 
     def _check_composition(self) -> None:
         direction = self.dynamics.direction
@@ -306,6 +308,7 @@ class Imagination:
         if self._learned_termination is not None:
             self._learned_termination.fit(known)
         self._observation_size = known.observation_size
+        self._n_rows = len(known)
         self.action_range = known.action_range()
 
     def check_ready(self, transitions: Transitions) -> None:
@@ -313,12 +316,15 @@ class Imagination:
 
         Raises:
             NotFittedError: It is not fitted.
-            CompositionError: It was fitted on other shapes.
+            CompositionError: It was fitted on other shapes, or has a dynamics updater
+                and was fitted on other data: the hold-out rows are that data's.
             TerminationRequiredError: They terminate and no termination is given.
         """
         fitted = self._observation_size, len(self.action_range.low)
         check_sizes(self.config.get_type(), fitted, transitions)
         check_termination(self.config.termination, transitions)
+        if self.dynamics_updater is not None:
+            check_same_data(self.config.get_type(), self._n_rows, transitions)
 
     def rollouts(
         self,
@@ -420,6 +426,7 @@ class Imagination:
             "metrics": {name: part.metrics for name, part in parts},
             "action_range": self._action_range.state_dict(),
             "observation_size": self._observation_size,
+            "n_rows": self._n_rows,
         }
         write_component(path, self.config, state)
 
@@ -429,6 +436,7 @@ class Imagination:
             part.load_state_dict(state["components"][name])
             part.metrics = dict(state["metrics"][name])
         self._observation_size = state["observation_size"]
+        self._n_rows = state["n_rows"]
         self.action_range = ActionRange(**state["action_range"])
 
 

@@ -17,6 +17,7 @@ from .transitions import Direction, Transitions
 
 __all__ = [
     "check_divergence",
+    "check_same_data",
     "check_sizes",
     "check_termination",
     "start_rows",
@@ -59,6 +60,25 @@ def check_sizes(name: str, fitted: tuple[int, int], transitions: Transitions) ->
             f"The imagination {name!r} was fitted on observations of size {fitted[0]} and "
             f"actions of size {fitted[1]}, but the dataset has {given[0]} and {given[1]}. "
             "Fit one on this dataset."
+        )
+
+
+def check_same_data(name: str, n_rows: int, transitions: Transitions) -> None:
+    """Raises CompositionError unless there are as many rows for models as were fitted.
+
+    Args:
+        name: Of the imagination.
+        n_rows: It was fitted on.
+        transitions: The data.
+    """
+    found = len(transitions.for_models())
+    if found != n_rows:
+        raise CompositionError(
+            f"The imagination {name!r} was fitted on {n_rows} transitions with known next "
+            f"observations, the dataset has {found}. Its dynamics updater goes on with the "
+            "rows that the model was fitted on and leaves out those held out, so it needs "
+            "the same data. Fit the imagination on this dataset, or set "
+            "dynamics_updater=None."
         )
 
 

@@ -172,3 +172,15 @@ def test_every_update_is_given_the_same_rows_so_that_it_may_keep_what_it_made(
 def test_an_interval_must_be_a_number_of_steps():
     with pytest.raises(mbo.CompositionError, match="update_interval"):
         CountingUpdaterConfig(update_interval=0)
+
+
+def test_an_updater_goes_on_with_the_data_the_model_was_fitted_on(dataset, tmp_path):
+    imagination = line_imagination(
+        "forward", dataset, dynamics_updater=CountingUpdaterConfig()
+    )
+    imagination.save(tmp_path / "updated.mbo")
+    learner, other = small_learner("sac"), line_dataset(n_episodes=3)
+    for each in (imagination, mbo.load_imagination(tmp_path / "updated.mbo")):
+        mbo.ImaginedReplayBuffer(dataset, each, learner)
+        with pytest.raises(mbo.CompositionError, match=r"on 480 .* has 72"):
+            mbo.ImaginedReplayBuffer(other, each, learner)
