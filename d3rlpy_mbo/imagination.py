@@ -27,14 +27,16 @@ from .components.rollout_policies import (
     UniformPolicyConfig,
 )
 from .components.terminations import Termination
+from .composition import (
+    check_complete,
+    check_direction,
+    check_given,
+    check_positive,
+    check_ratio,
+)
 from .configs import Component, LearnedComponent, component_field
 from .devices import device_name
-from .errors import (
-    CompositionError,
-    DatasetError,
-    LoadError,
-    NotFittedError,
-)
+from .errors import DatasetError, LoadError, NotFittedError
 from .learners import Learner
 from .readiness import (
     check_divergence,
@@ -48,7 +50,7 @@ from .rollouts import Rollout, RolloutCounts, rollout
 from .saving import read_component, write_component
 from .transitions import ActionRange, Transitions
 
-__all__ = ["Imagination", "ImaginationConfig", "check_ratio", "load_imagination"]
+__all__ = ["Imagination", "ImaginationConfig", "load_imagination"]
 
 # Rollouts that go through the networks together. Ours: on a CPU so many columns stay
 # in the cache (the networks cut smaller blocks); a GPU wants fewer launches.
@@ -97,17 +99,11 @@ class ImaginationConfig(Component):
     real_ratio: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("dynamics", "rollout_policy"):
-            if getattr(self, name) is None:
-                raise CompositionError(
-                    f"The imagination {self.get_type()!r} has no {name}, without which it "
-                    "cannot imagine. Only termination, reward_function, penalty and "
-                    "dynamics_updater may be left out."
-                )
+        check_complete(self, ("dynamics", "rollout_policy"))
         for name in ("rollout_length", "rollout_batch_size", "retained_refreshes"):
-            _check_positive(name, getattr(self, name))
+            check_positive(name, getattr(self, name))
         if self.rollout_interval is not None:
-            _check_positive("rollout_interval", self.rollout_interval)
+            check_positive("rollout_interval", self.rollout_interval)
         check_ratio(self.real_ratio)
 
     @staticmethod
@@ -122,8 +118,9 @@ class ImaginationConfig(Component):
 
         Args:
             device: As d3rlpy's: False, True, a GPU's number or a torch device name.
-            dynamics: A fitted model to work with, shared with other imaginations; by
-                default a new one is created, and fitted by `Imagination.fit`.
+            dynamics: A fitted model to work with, shared with other imaginations (a
+                dynamics updater changes it for all of them); by default a new one is
+                created, and fitted by `Imagination.fit`.
 
         Returns:
             An imagination that is not fitted yet.
@@ -134,36 +131,6 @@ class ImaginationConfig(Component):
             NotFittedError: The model that was given is not fitted.
         """
         return Imagination(self, device, dynamics)
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CompositionError(f"{name} is {value!r}, expected an integer from 1 on.")
-
-
-def _check_given(dynamics: Dynamics, config: DynamicsConfig, device: str) -> None:
-    dynamics.check_fitted()
-    found = f"{dynamics.config.get_type()} {dynamics.config.serialize()}"
-    expected = f"{config.get_type()} {config.serialize()}"
-    if found != expected:
-        raise CompositionError(
-            f"The dynamics given are {found}, but the imagination's config asks for "
-            f"{expected}. Change the config, or leave them out and have new ones fitted."
-        )
-    if torch.device(dynamics.device).type != torch.device(device).type:
-        raise CompositionError(
-            f"The dynamics given are on {dynamics.device!r}, the imagination is on "
-            f"{device!r}. Load or create both on one device."
-        )
-
-
-def check_ratio(real_ratio: float) -> None:
-    """Raises CompositionError unless it is a share."""
-    if not 0.0 <= real_ratio <= 1.0:
-        raise CompositionError(
-            f"real_ratio is {real_ratio}, expected a share from 0 (imagined rows only) "
-            "to 1 (real rows only)."
-        )
 
 
 class Imagination:
@@ -190,7 +157,7 @@ class Imagination:
         if dynamics is None:
             dynamics = config.dynamics.create(device)
         else:
-            _check_given(dynamics, config.dynamics, self.device)
+            check_given(dynamics, config.dynamics, self.device)
         self.dynamics: Dynamics = dynamics
         self.rollout_policy: RolloutPolicy = config.rollout_policy.create(device)
         self._learned_termination: Optional[LearnedTermination] = None
@@ -203,23 +170,12 @@ class Imagination:
             self.dynamics_updater.termination = self.termination
             self.dynamics_updater.reward_function = config.reward_function
             self.dynamics_updater.rollout_length = config.rollout_length
-        self._check_composition()
+        check_direction(self.dynamics, self.rollout_policy)
         self.rollout_policy.direction = self.dynamics.direction
         self._rows_together = _CHUNK["cuda" if "cuda" in self.device else "cpu"]
         self._action_range: Optional[ActionRange] = None
         self._observation_size = 0
         self._n_rows = 0  # it was fitted on
-
-    def _check_composition(self) -> None:
-        direction = self.dynamics.direction
-        if direction not in self.rollout_policy.directions:
-            supported = " or ".join(map(repr, self.rollout_policy.directions))
-            raise CompositionError(
-                f"The rollout policy {self.config.rollout_policy.get_type()!r} cannot "
-                f"imagine in direction {direction!r}, only {supported}. Nearest: the "
-                f"same composition with dynamics of direction {supported}, or this one "
-                "with UniformPolicyConfig()."
-            )
 
     @property
     def fitted(self) -> bool:
@@ -390,7 +346,7 @@ class Imagination:
                 `check_ready`.
             DivergedError: Too many rows were not finite.
         """
-        _check_positive("n_rollouts", n_rollouts)
+        check_positive("n_rollouts", n_rollouts)
         transitions = (
             dataset
             if isinstance(dataset, Transitions)

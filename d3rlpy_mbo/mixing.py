@@ -6,8 +6,9 @@ from typing import Optional
 import numpy as np
 import numpy.typing as npt
 
+from .composition import check_ratio
 from .errors import CompositionError
-from .imagination import Imagination, check_ratio
+from .imagination import Imagination
 
 __all__ = ["batch_shares", "split_batch"]
 
