@@ -215,13 +215,17 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     def curves(method: str, read: Callable[[dict[str, Any]], list[float]]) -> Any:
         return np.array([read(r) for r in results if r["method"] == method])
 
+    def last(result: dict[str, Any]) -> list[float]:
+        model: list[float] = result["history"][-1]["model"]
+        return model
+
     shown = [
-        ("as fitted", "0.45", curves("rambo", lambda r: r["fitted_model"])),
-        ("after RAMBO", "C3", curves("rambo", lambda r: r["history"][-1]["model"])),
-        ("after coef 0", "C0", curves("coef_0", lambda r: r["history"][-1]["model"])),
+        ("as fitted", "0.45", "-", curves("rambo", lambda r: r["fitted_model"])),
+        ("after coef 0", "C0", "-", curves("coef_0", last)),
+        ("after RAMBO", "C3", "--", curves("rambo", last)),
     ]
-    for label, color, models in shown:
-        left.plot(grid, models.mean(axis=0), color=color, label=f"model {label}")
+    for label, color, style, models in shown:
+        left.plot(grid, models.mean(axis=0), style, color=color, label=f"model {label}")
         left.fill_between(
             grid, models.min(axis=0), models.max(axis=0), color=color, alpha=0.15, lw=0
         )
@@ -245,7 +249,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         xlabel="learner steps", ylabel="learned action (grey: data)", ylim=(-1.05, 1.05),
         title="The learned action, each seed",
     )  # fmt: skip
-    right.legend(frameon=False, loc="lower right")
+    right.legend(frameon=False, loc="center right")
     figure.savefig(path, dpi=130)
 
 
