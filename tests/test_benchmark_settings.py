@@ -34,11 +34,11 @@ def test_romis_table_6_is_complete():
 def test_rambos_settings_are_the_three_of_the_paper():
     settings = tomllib.loads((FOLDER / "rambo.toml").read_text())
     rows = settings["environment"]
-    assert len(rows) == 12
+    assert len(rows) == 12 + 6
     chosen = {
         (row["rollout_length"], row.get("dynamics_updater.coef", 0.0))
         for row in rows.values()
     }
     assert chosen == {(2, 3e-4), (5, 3e-4), (5, 0.0)}
     never = [name for name, row in rows.items() if "dynamics_updater" in row]
-    assert len(never) == 4
+    assert len(never) == 4 + 4
