@@ -354,6 +354,12 @@ def test_a_negative_weight_is_refused(coef):
         AdversarialUpdaterConfig(coef=coef)
 
 
+@pytest.mark.parametrize("name", ["batch_size", "n_updates", "update_interval"])
+def test_sizes_must_be_positive(name):
+    with pytest.raises(mbo.CompositionError, match=f"{name} is 0"):
+        AdversarialUpdaterConfig(**{name: 0})
+
+
 # In a run.
 
 

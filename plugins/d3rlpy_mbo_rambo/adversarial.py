@@ -36,6 +36,11 @@ class AdversarialUpdaterConfig(mbo.DynamicsUpdaterConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("batch_size", "n_updates"):
+            if getattr(self, name) < 1:
+                raise mbo.CompositionError(
+                    f"{name} is {getattr(self, name)}, expected at least 1."
+                )
         if not self.coef >= 0:
             raise mbo.CompositionError(
                 f"coef is {self.coef}, expected 0 or more: the adversary lowers the value "
