@@ -174,7 +174,8 @@ class ImaginedSource:
             updater.metrics |= updater.update(dynamics, rows, self._learner)
             after = dynamics.holdout_error(rows)
             dynamics.metrics["model_holdout_error"] = after
-            self._report["model_holdout_growth"] = after / before - 1 if before else 0.0
+            growth = after / before - 1 if before else math.nan
+            self._report["model_holdout_growth"] = growth
             self._updated = step
 
     @functools.cached_property
