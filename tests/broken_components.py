@@ -190,6 +190,16 @@ class UnreducedTrainingLoss(SoundDynamics):
             return -self.log_prob(transitions)
 
 
+@breaks("check_training_loss_and_sample_agrees")
+class LikelihoodOfAnotherSample(SoundDynamics):
+    class Model(LinearModel):
+        def training_loss_and_sample(self, transitions, observations, actions):
+            loss, _, log_prob = super().training_loss_and_sample(
+                transitions, observations, actions
+            )
+            return loss, self.predict(observations, actions, False), log_prob
+
+
 @breaks("check_inputs_not_modified")
 class CentresRewardsToFit(SoundDynamics):
     class Model(LinearModel):

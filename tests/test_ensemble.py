@@ -362,7 +362,8 @@ def test_impossible_settings_are_refused(settings, words):
 def mixture_at_zero(means: list[float], size: int) -> torch.Tensor:
     stacked = torch.tensor(means).view(-1, 1, 1).expand(-1, 1, size)
     zeros = torch.zeros(len(means), 1, size)
-    return mixture_log_prob(stacked, zeros, torch.zeros(1, size))
+    values, counted = torch.zeros(1, size), torch.ones(size)
+    return mixture_log_prob(stacked, zeros, values, counted)
 
 
 def test_the_mixtures_likelihood_equals_the_cases_computed_by_hand():
@@ -377,7 +378,7 @@ def test_the_mixtures_likelihood_equals_the_cases_computed_by_hand():
 def test_the_mixtures_gradient_is_shared_by_responsibility():
     means = torch.tensor([0.0, 2.0], requires_grad=True)
     mixture_log_prob(
-        means.view(2, 1, 1), torch.zeros(2, 1, 1), torch.zeros(1, 1)
+        means.view(2, 1, 1), torch.zeros(2, 1, 1), torch.zeros(1, 1), torch.ones(1)
     ).backward()
     assert means.grad is not None
     assert means.grad.tolist() == pytest.approx([0, -0.238406], abs=1e-6)
@@ -442,6 +443,57 @@ def test_every_member_gets_its_own_share_of_a_training_batch():
     assert changed.tolist() == [False, False, True]
     with pytest.raises(mbo.CompositionError, match="multiple of the 3 members"):
         dynamics.training_loss(transitions[:31])
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("n_elites", [2, 3])  # of three
+def test_loss_sample_and_likelihood_at_once_are_those_of_one_after_the_other(
+    direction, n_elites
+):
+    transitions = line_transitions(400, size=2)
+    dynamics = small_ensemble(
+        direction, n_elites=n_elites, weight_decays=[0.1, 0.2, 0.3]
+    ).create()
+    dynamics.fit(transitions)
+    rows, some = transitions[: 3 * 20], transitions[100:150]
+    given = some.given_observations(direction)
+    loss, prediction, log_prob = dynamics.training_loss_and_sample(
+        rows, given, some.actions
+    )
+    assert torch.equal(prediction.given_observations, given)
+    assert torch.equal(prediction.actions, some.actions)
+    assert not prediction.observations.requires_grad
+    imagined = prediction.transitions(direction)
+    parameters = list(dynamics.parameters())
+    for at_once, alone in [
+        (loss, dynamics.training_loss(rows)),
+        (log_prob, dynamics.log_prob(imagined)),
+    ]:
+        torch.testing.assert_close(at_once, alone, rtol=1e-4, atol=1e-4)
+        ours, theirs = (
+            torch.autograd.grad(each.sum(), parameters, retain_graph=True)
+            for each in (at_once, alone)
+        )
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_samples_beside_the_loss_come_from_random_elites():
+    transitions = line_transitions(400)
+    dynamics = small_ensemble(n_elites=2, n_models=3).create()
+    dynamics.fit(transitions)
+    with torch.no_grad():  # member m says m for the reward, whatever it is asked
+        network = dynamics._network
+        network.weights[-1].zero_()
+        network.biases[-1][:, 0, 1] = torch.tensor([0.0, 1.0, 2.0])
+        network.max_log_variance.fill_(-20)
+        network.min_log_variance.fill_(-21)
+    asked = torch.zeros(4000, 1)
+    _, prediction, _ = dynamics.training_loss_and_sample(transitions[:30], asked, asked)
+    targets = dynamics._targets
+    said = (prediction.rewards - targets.mean[-1]) / targets.std[-1]
+    assert set(said.round().flatten().tolist()) == set(dynamics.elites.tolist())
+    share = float((said.round() == float(dynamics.elites[0])).float().mean())
+    assert share == pytest.approx(0.5, abs=0.03)
 
 
 def test_the_holdout_error_is_the_one_that_fitting_ended_with():

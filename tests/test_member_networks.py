@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,8 +27,9 @@ def plain(inputs, weights, biases):
     return hidden
 
 
-@pytest.fixture(params=["onednn", "bmm"])
+@pytest.fixture(params=["onednn", "onednn where nothing is learned", "bmm"])
 def kernel(request, monkeypatch):
+    monkeypatch.setattr(member_networks, "_MKL_IS_SLOW", request.param == "onednn")
     if request.param == "bmm":  # a GPU's way, and that of builds without oneDNN
         monkeypatch.setattr(member_networks, "_ONEDNN", None)
 
@@ -88,3 +90,29 @@ def test_chosen_members_answer_in_the_order_they_were_chosen(grad):
 def test_onednn_does_the_work_where_torch_has_it():
     # Not public: a torch that renames it would cost half the speed, silently.
     assert (member_networks._ONEDNN is not None) == torch.backends.mkldnn.is_available()
+
+
+@pytest.mark.parametrize(
+    ("maker", "capability", "mkl", "expected"),
+    [
+        ("vendor_id : AuthenticAMD", "AVX512", True, True),
+        ("vendor_id : AuthenticAMD", "AVX2", True, False),  # its full width
+        ("vendor_id : GenuineIntel", "AVX512", True, False),
+        ("vendor_id : AuthenticAMD", "AVX512", False, False),
+    ],
+)
+def test_mkl_counts_as_slow_on_amds_wide_cpus_alone(
+    maker, capability, mkl, expected, monkeypatch
+):
+    monkeypatch.setattr(Path, "read_text", lambda self: maker)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
+    assert member_networks._mkl_is_slow() == expected
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_learning_takes_the_faster_of_the_two_libraries(slow, monkeypatch):
+    monkeypatch.setattr(member_networks, "_MKL_IS_SLOW", slow)
+    weights, biases = members()
+    outputs = evaluate_members(torch.randn(3, 7, SIZES[0]), weights, biases)
+    assert ("Baddbmm" in type(outputs.grad_fn).__name__) != slow

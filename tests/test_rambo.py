@@ -122,7 +122,7 @@ def test_the_model_gradient_equals_the_case_computed_by_hand():
     dynamics = GaussianDynamics(GaussianDynamicsConfig())
     imagined = steps([0, 0, 0, 0], [-1, 0, 1, 2])
     advantages = imagined.rewards  # terminal, Q = 0
-    loss = adversarial_loss(dynamics, imagined, advantages)
+    loss = adversarial_loss(dynamics.log_prob(imagined), advantages)
     assert gradients(loss, dynamics) == pytest.approx([1.118034, 0.559017], abs=1e-6)
 
 
@@ -132,14 +132,16 @@ def test_the_whole_loss_equals_the_case_computed_by_hand():
     supervised = dynamics.training_loss(steps([0], [0.5]))
     assert gradients(supervised, dynamics) == pytest.approx([-1, 0.75])
     supervised = dynamics.training_loss(steps([0], [0.5]))
-    loss = supervised + 3e-4 * adversarial_loss(dynamics, imagined, imagined.rewards)
+    log_prob = dynamics.log_prob(imagined)
+    loss = supervised + 3e-4 * adversarial_loss(log_prob, imagined.rewards)
     expected = [-0.9996646, 0.7501677]
     assert gradients(loss, dynamics) == pytest.approx(expected, abs=1e-7)
 
 
 def test_equal_advantages_move_nothing():
     dynamics = GaussianDynamics(GaussianDynamicsConfig())
-    loss = adversarial_loss(dynamics, steps([0, 0], [1, 2]), torch.full((2, 1), 3.0))
+    log_prob = dynamics.log_prob(steps([0, 0], [1, 2]))
+    loss = adversarial_loss(log_prob, torch.full((2, 1), 3.0))
     assert gradients(loss, dynamics) == [0, 0]
 
 
@@ -156,7 +158,7 @@ def test_the_model_gradient_is_the_gradient_of_the_value_over_two_steps():
         (1, first, second, second),
     ]:
         imagined = steps(before[:, 0].tolist(), after[:, 0].tolist())
-        loss = adversarial_loss(dynamics, imagined, worth)
+        loss = adversarial_loss(dynamics.log_prob(imagined), worth)
         spread = float(worth.std(correction=0))  # undoes the standardisation
         total += gamma**t * spread * gradients(loss, dynamics)[0]
     assert total == pytest.approx(2.8, abs=0.03)
@@ -170,20 +172,20 @@ def test_an_advantage_is_the_targets_distance_from_the_least_q_value(monkeypatch
         return observations + 10 * actions
 
     monkeypatch.setattr(mbo.learners, "q_value", q_value)
-    monkeypatch.setattr(mbo.learners, "sample_action", lambda _, s: s * 0 + 0.5)
     monkeypatch.setattr(mbo.learners, "predict_action", lambda _, s: s * 0 - 0.25)
     dynamics = GaussianDynamics(GaussianDynamicsConfig())
     with torch.no_grad():
         dynamics.log_variance.fill_(-200)  # s' = s, r = s'
     adversary = updater()
     adversary.termination = BeyondTermination(limit=3.0)
-    wide = mbo.ActionRange(torch.tensor([-1.0]), torch.tensor([1.0]))
-    imagined, advantages, reached = adversary._imagine(
-        dynamics, torch.tensor([[1.0], [4.0]]), wide, small_learner("sac")
+    prediction = dynamics.predict(
+        torch.tensor([[1.0], [4.0]]), torch.full((2, 1), 0.5), False
+    )
+    advantages, reached = adversary._advantages(
+        dynamics, prediction, small_learner("sac")
     )
     # 1 + 0.99 (1 - 2.5) - (1 + 5); s' = 4 is terminal: 4 - (4 + 5)
     assert advantages.tolist() == [[pytest.approx(-6.485)], [pytest.approx(-5)]]
-    assert imagined.terminals.tolist() == [[0], [1]]
     assert reached.tolist() == [[1], [4]]  # goes on through terminals
     assert [float(actions[0]) for _, actions in seen] == [-0.25, 0.5]
 
@@ -200,6 +202,7 @@ def test_without_a_weight_an_update_equals_continued_supervised_training(monkeyp
         raise AssertionError("an adversarial rollout was made")
 
     monkeypatch.setattr(type(dynamics), "predict", refuse)
+    monkeypatch.setattr(type(dynamics), "training_loss_and_sample", refuse)
     torch.manual_seed(1)
     updater(coef=0.0).update(dynamics, transitions, learner)
 
@@ -300,14 +303,16 @@ def test_the_adversary_lowers_the_value_where_there_is_no_data_and_only_there(
 def poisoned(dynamics: mbo.Dynamics, at: set[int]) -> list[int]:
     """Makes the training loss NaN at some of its calls."""
     calls: list[int] = []
-    true_loss = dynamics.training_loss
+    sound = dynamics.training_loss_and_sample
 
-    def training_loss(transitions):
+    def training_loss_and_sample(*arguments):
         calls.append(len(calls))
-        loss = true_loss(transitions)
-        return loss * math.nan if calls[-1] in at else loss
+        loss, *others = sound(*arguments)
+        return (loss * math.nan if calls[-1] in at else loss), *others
 
-    dynamics.training_loss = training_loss  # type: ignore[method-assign]
+    dynamics.training_loss_and_sample = (  # type: ignore[method-assign]
+        training_loss_and_sample
+    )
     return calls
 
 

@@ -37,6 +37,14 @@ class Prediction:
     means: Optional[torch.Tensor] = None
     stds: Optional[torch.Tensor] = None
 
+    def transitions(self, direction: Direction) -> Transitions:
+        """Returns B rows in time order; next actions and terminals are zero."""
+        before, after = self.given_observations, self.observations
+        if direction == "reverse":
+            before, after = after, before
+        nothing = torch.zeros_like(self.actions), torch.zeros_like(self.rewards)
+        return Transitions(before, self.actions, self.rewards, after, *nothing)
+
 
 @dataclasses.dataclass()
 class DynamicsConfig(Component):
@@ -148,6 +156,34 @@ class Dynamics(LearnedComponent):
             CompositionError: This model offers none.
         """
         raise self._lacks("training_loss")
+
+    def training_loss_and_sample(
+        self,
+        transitions: Transitions,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+    ) -> tuple[torch.Tensor, Prediction, torch.Tensor]:
+        """Returns what one step against a policy's value needs. Optional.
+
+        The same as `training_loss`, `predict` and the `log_prob` of what was predicted,
+        one after the other, which is all that is done here; a model may override it and
+        evaluate its networks once for all three.
+
+        Args:
+            transitions: As for `training_loss`.
+            observations: (B, D) as for `predict`.
+            actions: (B, A).
+
+        Returns:
+            The training loss; one outcome a row, not differentiable; its (B, 1)
+            log-probability.
+
+        Raises:
+            CompositionError: This model offers no `training_loss` or no `log_prob`.
+        """
+        loss = self.training_loss(transitions)
+        prediction = self.predict(observations, actions, all_members=False)
+        return loss, prediction, self.log_prob(prediction.transitions(self.direction))
 
     def parameters(self) -> Iterable[torch.nn.Parameter]:
         """Returns what a dynamics updater may change. Optional.

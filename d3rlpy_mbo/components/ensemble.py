@@ -18,8 +18,10 @@ from ..errors import CompositionError, DatasetError
 from ..transitions import Direction, Transitions
 from .dynamics import Dynamics, DynamicsConfig, Prediction
 from .ensemble_training import (
+    bounds_loss,
     decay_loss,
     ensemble_loss,
+    gaussian_loss,
     holdout_errors,
     train_ensemble,
 )
@@ -106,6 +108,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._inputs: Standardizer
         self._targets: Standardizer
         self._elites: torch.Tensor
+        self._others: torch.Tensor  # the members that are none
         self._holdout_indices: torch.Tensor
 
     @property
@@ -129,8 +132,8 @@ class ProbabilisticEnsemble(Dynamics):
         """See `Dynamics.fit`. Shows a progress bar on a terminal."""
         n_holdout = self._holdout_size(len(transitions))
         inputs, targets = _regression(transitions, self.direction)
-        order = torch.randperm(len(transitions))
-        holdout, training = order[:n_holdout], order[n_holdout:]
+        rows = torch.randperm(len(transitions))
+        holdout, training = rows[:n_holdout], rows[n_holdout:]
 
         standardizers = Standardizer.fit(inputs), Standardizer.fit(targets)
         x = standardizers[0].standardize(inputs).to(self.device)
@@ -141,8 +144,10 @@ class ProbabilisticEnsemble(Dynamics):
         # Taken over only now: an interrupted fit leaves the model as it was.
         self._inputs = standardizers[0].to(self.device)
         self._targets = standardizers[1].to(self.device)
-        elites = torch.argsort(errors)[: self.config.n_elites]
+        order = torch.argsort(errors)
+        elites = order[: self.config.n_elites]
         self._elites = elites.to(self.device)
+        self._others = order[self.config.n_elites :].to(self.device)
         self._holdout_indices = holdout
         self._network = network
         self.metrics = {
@@ -176,30 +181,31 @@ class ProbabilisticEnsemble(Dynamics):
         """See `Dynamics.predict`: every row is sampled from one random elite."""
         self.check_fitted()
         x = self._inputs.standardize(torch.cat([observations, actions], dim=1))
-        means: Optional[torch.Tensor] = None
-        stds: Optional[torch.Tensor] = None
-        if all_members:
-            means, stds = self._in_dataset_units(
-                *self._members(x.expand(self.config.n_models, -1, -1)), observations
-            )
-            rows = torch.arange(len(x), device=x.device)
-            draw = torch.randint(len(self._elites), (len(x),), device=x.device)
-            mean, std = means[self._elites[draw], rows], stds[self._elites[draw], rows]
-        else:
-            mean, std = self._of_random_elites(x, observations)
-        sample = mean + std * torch.randn_like(mean)
-        return Prediction(
-            given_observations=observations,
-            actions=actions,
-            observations=sample[:, :-1],
-            rewards=sample[:, -1:],
-            means=means,
-            stds=stds,
+        if not all_members:
+            return self._sampled(observations, actions, *self._of_random_elites(x))
+        mean, log_variance = self._members(x.expand(self.config.n_models, -1, -1))
+        rows = torch.arange(len(x), device=x.device)
+        draw = torch.randint(len(self._elites), (len(x),), device=x.device)
+        chosen = self._elites[draw], rows
+        means, stds = self._in_dataset_units(mean, log_variance, observations)
+        prediction = self._sampled(
+            observations, actions, mean[chosen], log_variance[chosen]
         )
+        return dataclasses.replace(prediction, means=means, stds=stds)
 
-    def _of_random_elites(
-        self, x: torch.Tensor, observations: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _sampled(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        mean: torch.Tensor,
+        log_variance: torch.Tensor,
+    ) -> Prediction:
+        """Samples from the (B, D + 1) outputs of the members chosen for the rows."""
+        mean, std = self._in_dataset_units(mean, log_variance, observations)
+        sample = mean + std * torch.randn_like(mean)
+        return Prediction(observations, actions, sample[:, :-1], sample[:, -1:])
+
+    def _of_random_elites(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Asks one elite for each row: a random deal of the rows into equal hands.
 
         Each row's elite is uniform, and only that elite is evaluated for it.
@@ -212,9 +218,7 @@ class ProbabilisticEnsemble(Dynamics):
         back = torch.empty_like(deal)
         back[deal] = torch.arange(len(deal), device=x.device)
         back = back[:n_rows]
-        return self._in_dataset_units(
-            mean.flatten(0, 1)[back], log_variance.flatten(0, 1)[back], observations
-        )
+        return mean.flatten(0, 1)[back], log_variance.flatten(0, 1)[back]
 
     def _members(
         self, x: torch.Tensor, members: Optional[torch.Tensor] = None
@@ -256,6 +260,8 @@ class ProbabilisticEnsemble(Dynamics):
         network.load_state_dict(state["network"])
         self._inputs, self._targets = inputs.to(self.device), targets.to(self.device)
         self._elites = state["elites"].to(self.device)
+        others = set(range(self.config.n_models)) - set(state["elites"].tolist())
+        self._others = torch.tensor(sorted(others), dtype=torch.int64).to(self.device)
         self._holdout_indices = state["holdout_indices"]
         self._network = network.to(self.device)
 
@@ -280,31 +286,70 @@ class ProbabilisticEnsemble(Dynamics):
         """
         self.check_fitted()
         x, y = self._standardized(transitions)
-        mean, log_variance = self._members(
-            x.expand(len(self._elites), -1, -1), self._elites
-        )
-        changing = self._targets.std > 0
-        log_prob = mixture_log_prob(
-            mean[..., changing], log_variance[..., changing], y[:, changing]
-        )
-        return log_prob - self._targets.std[changing].log().sum()
+        outputs = self._members(x.expand(len(self._elites), -1, -1), self._elites)
+        return self._mixture_log_prob(*outputs, y)
+
+    def _mixture_log_prob(
+        self, mean: torch.Tensor, log_variance: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor:
+        std = self._targets.std
+        log_prob = mixture_log_prob(mean, log_variance, y, counted=(std > 0).float())
+        return log_prob - torch.where(std > 0, std, torch.ones_like(std)).log().sum()
 
     def training_loss(self, transitions: Transitions) -> torch.Tensor:
         """See `Dynamics.training_loss`: `ensemble_loss` and the weight decays."""
-        self.check_fitted()
+        x, y = self._dealt(transitions)
         assert self._network is not None
+        loss = ensemble_loss(self._network, x, y, self.config.bounds_weight)
+        return loss + decay_loss(self._network, self.config.weight_decays)
+
+    def training_loss_and_sample(
+        self,
+        transitions: Transitions,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+    ) -> tuple[torch.Tensor, Prediction, torch.Tensor]:
+        """See `Dynamics.training_loss_and_sample`.
+
+        What an elite trains on and what it is asked passes it as one batch.
+        """
+        x, y = self._dealt(transitions)
+        assert self._network is not None
+        network, n_real = self._network, x.shape[1]
+        asked = self._inputs.standardize(torch.cat([observations, actions], dim=1))
+        asked = asked.expand(len(self._elites), -1, -1)
+        together = torch.cat([x[self._elites], asked], dim=1)
+        mean, log_variance = self._members(together, self._elites)
+        real, imagined = (
+            (mean[:, rows], log_variance[:, rows])
+            for rows in (slice(n_real), slice(n_real, None))
+        )
+        loss = gaussian_loss(*real, y[self._elites])
+        if len(self._others):
+            others = self._members(x[self._others], self._others)
+            loss = loss + gaussian_loss(*others, y[self._others])
+        loss = loss + bounds_loss(network, self.config.bounds_weight)
+        loss = loss + decay_loss(network, self.config.weight_decays)
+
+        rows = torch.arange(len(observations), device=x.device)
+        draw = torch.randint(len(self._elites), (len(rows),), device=x.device)
+        chosen = (outputs[draw, rows].detach() for outputs in imagined)
+        prediction = self._sampled(observations, actions, *chosen)
+        _, outcome = self._standardized(prediction.transitions(self.direction))
+        return loss, prediction, self._mixture_log_prob(*imagined, outcome)
+
+    def _dealt(self, transitions: Transitions) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns standardised inputs (E, B, D + A) and targets (E, B, D + 1)."""
+        self.check_fitted()
         n_models, n_rows = self.config.n_models, len(transitions)
         if not n_rows or n_rows % n_models:
             raise CompositionError(
                 f"training_loss got {n_rows} rows, expected a multiple of the {n_models} "
                 "members among which they are dealt: dynamics.n_models times a batch."
             )
-        x, y = (
-            values.view(n_models, n_rows // n_models, -1)
-            for values in self._standardized(transitions)
-        )
-        loss = ensemble_loss(self._network, x, y, self.config.bounds_weight)
-        return loss + decay_loss(self._network, self.config.weight_decays)
+        x, y = self._standardized(transitions)
+        batch = n_rows // n_models
+        return x.view(n_models, batch, -1), y.view(n_models, batch, -1)
 
     def _standardized(
         self, transitions: Transitions

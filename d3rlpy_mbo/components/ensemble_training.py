@@ -12,13 +12,20 @@ from .gaussian_networks import GaussianNetworks
 if TYPE_CHECKING:
     from .ensemble import ProbabilisticEnsembleConfig
 
-__all__ = ["decay_loss", "ensemble_loss", "holdout_errors", "train_ensemble"]
+__all__ = [
+    "bounds_loss",
+    "decay_loss",
+    "ensemble_loss",
+    "gaussian_loss",
+    "holdout_errors",
+    "train_ensemble",
+]
 
 
 def ensemble_loss(
     network: GaussianNetworks, x: torch.Tensor, y: torch.Tensor, bounds_weight: float
 ) -> torch.Tensor:
-    """Gaussian negative log-likelihood: sum over members of means over rows and columns.
+    """Returns the loss that members are trained with: `gaussian_loss`, `bounds_loss`.
 
     Args:
         network: The members.
@@ -27,10 +34,27 @@ def ensemble_loss(
         bounds_weight: Weight of sum(max) - sum(min) of the log-variance bounds.
     """
     mean, log_variance = network(x)
+    return gaussian_loss(mean, log_variance, y) + bounds_loss(network, bounds_weight)
+
+
+def gaussian_loss(
+    mean: torch.Tensor, log_variance: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
+    """Gaussian negative log-likelihood: sum over members of means over rows and columns.
+
+    Args:
+        mean: (M, B, D_out) of some members.
+        log_variance: (M, B, D_out).
+        y: (M, B, D_out) standardised.
+    """
     error = (mean - y).square() * torch.exp(-log_variance) + log_variance
+    return error.mean(dim=(1, 2)).sum()
+
+
+def bounds_loss(network: GaussianNetworks, bounds_weight: float) -> torch.Tensor:
+    """Returns bounds_weight (sum(max) - sum(min)) of the log-variance bounds."""
     width = network.max_log_variance.sum() - network.min_log_variance.sum()
-    loss: torch.Tensor = error.mean(dim=(1, 2)).sum() + bounds_weight * width
-    return loss
+    return bounds_weight * width
 
 
 def decay_loss(

@@ -66,7 +66,10 @@ class GaussianNetworks(nn.Module):
 
 
 def mixture_log_prob(
-    means: torch.Tensor, log_variances: torch.Tensor, values: torch.Tensor
+    means: torch.Tensor,
+    log_variances: torch.Tensor,
+    values: torch.Tensor,
+    counted: torch.Tensor,
 ) -> torch.Tensor:
     """Returns (B, 1) log densities of an equal mixture of diagonal Gaussians.
 
@@ -76,10 +79,11 @@ def mixture_log_prob(
         means: (K, B, D).
         log_variances: (K, B, D).
         values: (B, D).
+        counted: (D,) 1 for columns that have a density, 0 for the others.
     """
     squares = (values - means).square() * torch.exp(-log_variances)
     terms = squares + log_variances + math.log(2 * math.pi)
-    components = -0.5 * terms.sum(dim=-1, keepdim=True)
+    components = -0.5 * (terms @ counted[:, None])
     return torch.logsumexp(components, dim=0) - math.log(len(means))
 
 

@@ -1,12 +1,15 @@
 """Evaluates the members of an ensemble: where an imagination's time goes.
 
-On a CPU every product goes to oneDNN, member by member, so that a member's rows stay
-in the cache from layer to layer. Behind ``torch.bmm`` stands MKL, which gives other
-makers' CPUs kernels for half their vector width: 85 GFLOP/s on a core of an AMD EPYC
-where oneDNN does 170 (ours: measured with 256 rows, 200 units).
+On a CPU, rows that nothing is learned from go to oneDNN, member by member and in blocks
+that stay in the cache from layer to layer, with the activation fused. To learn, all
+members' products go to ``torch.bmm`` together, behind which stands MKL; but on AMD's
+CPUs with AVX-512 MKL uses half the vector width (85 GFLOP/s on a core of an EPYC where
+oneDNN does 170; ours, with 256 rows and 200 units), so there it is oneDNN too.
 """
 
+import platform
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -16,6 +19,21 @@ __all__ = ["evaluate_members"]
 
 # Not public in torch, but there since 2.0; where a build lacks it, bmm does the work.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
+def _mkl_is_slow() -> bool:
+    try:
+        maker = Path("/proc/cpuinfo").read_text()
+    except OSError:  # no Linux
+        maker = platform.processor()
+    return (
+        torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and "AuthenticAMD" in maker
+    )
+
+
+_MKL_IS_SLOW = _mkl_is_slow()
 
 # Rows of a member that pass all its layers together (ours: 1000 times 200 units, a
 # layer's input and output, are about what a core's cache holds).
@@ -36,7 +54,9 @@ def evaluate_members(
         biases: (E, 1, D_out) of each layer.
         members: (M,) which of the E; None for all in order.
     """
-    if inputs.device.type != "cpu" or _ONEDNN is None:
+    learns = torch.is_grad_enabled()
+    onednn = _ONEDNN is not None and (_MKL_IS_SLOW or not learns)
+    if inputs.device.type != "cpu" or not onednn:
         if members is not None:
             weights = [weight[members] for weight in weights]
             biases = [bias[members] for bias in biases]
@@ -45,7 +65,7 @@ def evaluate_members(
     # Views: members that are not asked cost nothing, forwards or backwards.
     weights_of = list(zip(*(weight.unbind() for weight in weights), strict=True))
     biases_of = list(zip(*(bias[:, 0].unbind() for bias in biases), strict=True))
-    evaluate = _MemberNetwork.apply if torch.is_grad_enabled() else _in_blocks
+    evaluate = _MemberNetwork.apply if learns else _in_blocks
     return torch.stack(
         [
             evaluate(rows, *weights_of[member], *biases_of[member])

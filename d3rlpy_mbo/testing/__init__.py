@@ -29,6 +29,7 @@ from .dynamics_checks import (
     check_dynamics_direction,
     check_log_prob_differentiable,
     check_prediction_shapes,
+    check_training_loss_and_sample_agrees,
     check_zero_filled_terminals_ignored,
 )
 from .imagination_checks import (
@@ -80,6 +81,7 @@ __all__ = [
     "check_save_and_load_alike",
     "check_termination_shape_and_type",
     "check_time_order",
+    "check_training_loss_and_sample_agrees",
     "check_trains_learners",
     "check_unique_type_name",
     "check_zero_filled_terminals_ignored",

@@ -5,7 +5,7 @@ from typing import Any, Optional, get_args
 
 import torch
 
-from ..components.dynamics import DynamicsConfig
+from ..components.dynamics import Dynamics, DynamicsConfig
 from ..components.rollout_policies import UniformPolicyConfig
 from ..components.terminations import NoTermination
 from ..errors import CompositionError
@@ -19,6 +19,7 @@ __all__ = [
     "check_dynamics_direction",
     "check_log_prob_differentiable",
     "check_prediction_shapes",
+    "check_training_loss_and_sample_agrees",
     "check_zero_filled_terminals_ignored",
 ]
 
@@ -207,4 +208,35 @@ def check_log_prob_differentiable(subject: Subject) -> None:
                 f"the gradient of {name} must be finite",
                 "NaN or infinite values",
                 "exp() of a log-probability before the logarithm; use torch.logsumexp",
+            )
+
+
+@conformance_check("dynamics")
+def check_training_loss_and_sample_agrees(subject: Subject) -> None:
+    """Checks, where overridden, that it is what its parts are one after the other."""
+    model = subject.ready
+    if (
+        type(model).training_loss_and_sample is Dynamics.training_loss_and_sample
+    ):  # made of its parts
+        return
+    rows = world.line_transitions(N_ROWS * model.n_models)
+    given, actions = subject.inputs()
+    with torch.no_grad():
+        loss, prediction, log_prob = model.training_loss_and_sample(
+            rows, given, actions
+        )
+        alone = model.training_loss(rows)
+        of_sample = model.log_prob(prediction.transitions(model.direction))
+    for name, found, expected in (
+        ("loss must be that of training_loss", loss, alone),
+        ("log_prob must be that of its sample", log_prob, of_sample),
+    ):
+        if found.shape != expected.shape or not torch.allclose(
+            found, expected, rtol=1e-3, atol=1e-3
+        ):
+            raise subject.violation(
+                f"its {name}",
+                f"{_shape(found)}, on average {float(found.mean()):.4g} and not "
+                f"{float(expected.mean()):.4g}",
+                "another sample, or members in another order",
             )

@@ -57,21 +57,18 @@ class AdversarialUpdaterConfig(mbo.DynamicsUpdaterConfig):
         return AdversarialUpdater(self, device)
 
 
-def adversarial_loss(
-    dynamics: mbo.Dynamics, imagined: mbo.Transitions, advantages: torch.Tensor
-) -> torch.Tensor:
+def adversarial_loss(log_prob: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
     """Returns the loss whose gradient is the model gradient (equation 5).
 
     Args:
-        dynamics: Offers `log_prob`.
-        imagined: (B rows) sampled from it.
+        log_prob: (B, 1) of imagined transitions, under the dynamics.
         advantages: (B, 1); standardised over the rows here, by their population
             standard deviation.
     """
     centred = advantages - advantages.mean()
     spread = advantages.std(correction=0)
     standard = torch.where(spread == 0, torch.zeros_like(centred), centred / spread)
-    return (standard * dynamics.log_prob(imagined)).mean()
+    return (standard * log_prob).mean()
 
 
 class AdversarialUpdater(mbo.DynamicsUpdater):
@@ -153,50 +150,60 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         action_range = self.action_range or real.action_range()
         for i in range(config.n_updates):
             n_rows = config.batch_size * dynamics.n_models
-            rows = training[_draw(len(training), n_rows, device)]
-            supervised = dynamics.training_loss(real[rows])
-            terms = {"supervised_loss": supervised.detach()}
+            rows = real[training[_draw(len(training), n_rows, device)]]
             if config.coef == 0:
-                yield supervised, terms
+                supervised = dynamics.training_loss(rows)
+                yield supervised, {"supervised_loss": supervised.detach()}
                 continue
             if i % self.rollout_length == 0:
                 reached = states[_draw(len(states), config.batch_size, device)]
-            imagined, advantages, reached = self._imagine(
-                dynamics, reached, action_range, learner
+            actions = self._propose(dynamics, reached, learner)
+            actions = torch.clamp(actions, action_range.low, action_range.high)
+            supervised, prediction, log_prob = dynamics.training_loss_and_sample(
+                rows, reached, actions
             )
-            adversarial = adversarial_loss(dynamics, imagined, advantages)
-            terms["adversarial_loss"] = adversarial.detach()
-            terms["advantage_spread"] = advantages.std(correction=0)
-            yield supervised + config.coef * adversarial, terms
+            advantages, reached = self._advantages(dynamics, prediction, learner)
+            adversarial = adversarial_loss(log_prob, advantages)
+            yield (
+                supervised + config.coef * adversarial,
+                {
+                    "supervised_loss": supervised.detach(),
+                    "adversarial_loss": adversarial.detach(),
+                    "advantage_spread": advantages.std(correction=0),
+                },
+            )
 
-    def _imagine(
+    def _propose(
         self,
         dynamics: mbo.Dynamics,
         observations: torch.Tensor,
-        action_range: mbo.ActionRange,
         learner: mbo.learners.Learner,
-    ) -> tuple[mbo.Transitions, torch.Tensor, torch.Tensor]:
-        """Imagines one step from (B, D) states.
+    ) -> torch.Tensor:
+        """Returns (B, A) actions: the learner's, as the model gradient demands.
 
-        Always with the learner's current policy, as the model gradient demands;
-        backwards, where a learner cannot propose, with the rollout policy.
-
-        Returns:
-            The transitions, their advantages (B, 1), and the states reached (B, D),
-            terminal or not, as in the official code.
+        Backwards, where a learner cannot propose, the rollout policy's.
         """
         if dynamics.direction == "forward":
-            actions = mbo.learners.sample_action(learner, observations)
-        else:
-            actions = self.rollout_policy.sample_action(observations, learner)
-        actions = torch.clamp(actions, action_range.low, action_range.high)
-        prediction = dynamics.predict(observations, actions, all_members=False)
+            return mbo.learners.sample_action(learner, observations)
+        return self.rollout_policy.sample_action(observations, learner)
+
+    def _advantages(
+        self,
+        dynamics: mbo.Dynamics,
+        prediction: mbo.Prediction,
+        learner: mbo.learners.Learner,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns (B, 1) advantages, NaN where a state is not finite, and (B, D) states.
+
+        The latter are those reached, terminal or not, as in the official code.
+        """
+        given, actions = prediction.given_observations, prediction.actions
         # Policies never see a state that is not finite; the loss will show it.
         finite = torch.isfinite(prediction.observations).all(dim=1, keepdim=True)
-        reached = torch.where(finite, prediction.observations, observations)
-        before, after = observations, reached
+        reached = torch.where(finite, prediction.observations, given)
+        before, after = given, reached
         if dynamics.direction == "reverse":
-            before, after = reached, observations
+            before, after = reached, given
         rewards, terminals = prediction.rewards, torch.zeros_like(prediction.rewards)
         if self.reward_function is not None:
             rewards = self.reward_function(before, actions, after)
@@ -208,10 +215,7 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         value = mbo.learners.q_value(learner, after, next_actions)
         baseline = mbo.learners.q_value(learner, before, actions)
         advantages = rewards + gamma * (1 - terminals) * value - baseline
-        imagined = mbo.Transitions(
-            before, actions, prediction.rewards, after, next_actions, terminals
-        )
-        return imagined, torch.where(finite, advantages, torch.nan), reached
+        return torch.where(finite, advantages, torch.nan), reached
 
     def _optimizer_of(
         self, parameters: list[torch.nn.Parameter]
