@@ -253,3 +253,22 @@ def test_ray_runs_the_same_grid_with_the_same_numbers(smoke, tmp_path):
     for path in paths:
         ours, theirs = (json.loads((f / path).read_text()) for f in (out, tmp_path))
         assert ours["evaluations"] == theirs["evaluations"], path
+
+
+def test_the_case_study_measures_every_model_and_every_run(smoke, monkeypatch):
+    import case_study
+
+    out, *_ = smoke
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(out.parent / "minari"))
+    monkeypatch.setattr(sys, "argv", ["case_study.py", str(out)])
+    monkeypatch.setattr(case_study, "_EPISODES", 2)
+    assert case_study.main() == 0
+    name = "case-study-smoke-umaze-sparse-v0"
+    found = json.loads((out / f"{name}.json").read_text())
+    directions = [model["direction"] for model in found["models"]]
+    assert sorted(directions) == ["forward", "reverse"]
+    assert all(model["one_step_error"] > 0 for model in found["models"])
+    runs = {(run["method"], run["seed"]): run for run in found["runs"]}
+    assert len(runs) == N_RUNS
+    assert all(run["trajectory_discrepancy"] > 0 for run in found["runs"])
+    assert (out / f"{name}.png").stat().st_size > 10_000
