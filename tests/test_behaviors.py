@@ -10,7 +10,7 @@ pytest.importorskip("minari")
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from harness.behaviors import Behavior, behavior  # noqa: E402
+from harness.behaviors import Behavior, behavior
 
 
 def played(*rewards: list[float]) -> Behavior:
