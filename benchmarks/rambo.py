@@ -1,4 +1,4 @@
-"""SAC, and RAMBO with and without its adversary: `study.py` with RAMBO's study.
+"""RAMBO with and without its adversary on one dataset: `study.py` with its study.
 
 python benchmarks/rambo.py --out DIR [--settings FILE] [--n-jobs 2]
 """
