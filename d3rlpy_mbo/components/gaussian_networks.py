@@ -83,7 +83,7 @@ def mixture_log_prob(
     """
     squares = (values - means).square() * torch.exp(-log_variances)
     terms = squares + log_variances + math.log(2 * math.pi)
-    components = -0.5 * (terms @ counted[:, None])
+    components = -0.5 * (terms * counted).sum(dim=-1, keepdim=True)
     return torch.logsumexp(components, dim=0) - math.log(len(means))
 
 
