@@ -29,6 +29,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
             f"{number}, goal {row['goal'].split(' (')[0]}",
             va="center",
             fontsize=8.5,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
     labels = [f"{row['work']}\nagainst {row['against']}" for row in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
