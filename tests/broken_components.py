@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 import d3rlpy_mbo as mbo
