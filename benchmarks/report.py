@@ -32,6 +32,7 @@ _EVIDENCE = {
     "q_imagined_mean": "Q, imagined rows",
     "imagined_in_wall_share": "imagined in walls",
     "_model_holdout_error": "model's hold-out error",
+    "_model_reward_error": "of it, the reward's",
     "_penalty_mean": "penalty",
     "_dropped_share": "dropped",
     "_clipped_share": "clipped",

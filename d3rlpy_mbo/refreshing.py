@@ -170,12 +170,13 @@ class ImaginedSource:
                 self._learner, rows.observation_size, rows.action_size, critic=True
             )
         if step - self._updated >= updater.config.update_interval:
-            before = self._first_holdout_error
+            before = self._first_holdout_errors
             updater.metrics |= updater.update(dynamics, rows, self._learner)
-            after = dynamics.holdout_error(rows)
-            dynamics.metrics["model_holdout_error"] = after
-            growth = after / before - 1 if before else math.nan
-            self._report["model_holdout_growth"] = growth
+            after = dynamics.holdout_errors(rows)
+            dynamics.metrics |= after
+            if before.get("model_holdout_error"):
+                growth = after["model_holdout_error"] / before["model_holdout_error"]
+                self._report["model_holdout_growth"] = growth - 1
             self._updated = step
 
     @functools.cached_property
@@ -184,9 +185,9 @@ class ImaginedSource:
         return self._transitions.for_models()
 
     @functools.cached_property
-    def _first_holdout_error(self) -> float:
+    def _first_holdout_errors(self) -> dict[str, float]:
         """Before the first update of this run."""
-        return self.imagination.dynamics.holdout_error(self._model_rows)
+        return self.imagination.dynamics.holdout_errors(self._model_rows)
 
     def sample(self, out: npt.NDArray[np.float32]) -> None:
         """Fills (n, width) rows with imagined ones, drawn uniformly."""

@@ -160,7 +160,11 @@ def fit_model(settings: Settings, direction: str) -> None:
     imagination.fit(dataset)
     imagination.save(settings.folder / f"{direction}.mbo")
     error = imagination.metrics["model_holdout_error"]
-    print(f"  {direction} model: hold-out error {error:.3f}", flush=True)
+    reward = imagination.metrics["model_reward_error"]
+    print(
+        f"  {direction} model: hold-out error {error:.3f}, reward's {reward:.3f}",
+        flush=True,
+    )
 
 
 def train(settings: Settings, method: str) -> dict[str, Any]:

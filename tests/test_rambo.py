@@ -288,13 +288,14 @@ def test_the_adversary_lowers_the_value_where_there_is_no_data_and_only_there(
         return float(dynamics.predict(asked * 0, asked, False).rewards.mean())
 
     outside, inside = predicted(0.8), predicted(-0.75)
-    held_out = dynamics.holdout_error(transitions)
+    held_out = dynamics.holdout_errors(transitions)["model_holdout_error"]
     adversary = updater(coef=0.05, n_updates=400, batch_size=64)
     adversary.termination = BeyondTermination(limit=-math.inf)
     adversary.update(dynamics, transitions, built("sac"))
     assert predicted(0.8) < outside - 0.3
     assert predicted(-0.75) == pytest.approx(inside, abs=0.05)
-    assert dynamics.holdout_error(transitions) < 1.1 * held_out
+    after = dynamics.holdout_errors(transitions)["model_holdout_error"]
+    assert after < 1.1 * held_out
 
 
 # Failures.
@@ -396,6 +397,7 @@ def test_a_run_updates_the_model_and_logs_what_the_adversary_did():
     for name in (
         "adversarial_loss", "supervised_loss", "advantage_spread", "q_value_mean",
         "undone_updates", "model_holdout_growth", "model_holdout_error",
+        "model_reward_error",
     ):  # fmt: skip
         assert math.isfinite(logged[f"rambo_{name}"]), name
     assert not equal(weights(imagination.dynamics), before)

@@ -1,7 +1,6 @@
 """Dynamics: p(s', r | s, a), or in reverse p(s, r | s', a)."""
 
 import dataclasses
-import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar, Optional
@@ -118,13 +117,16 @@ class Dynamics(LearnedComponent):
         """(H,) rows of the transitions given to `fit` that it never trained on."""
         return torch.empty(0, dtype=torch.int64)
 
-    def holdout_error(self, transitions: Transitions) -> float:
-        """Measures the error on the hold-out rows; NaN for models that keep none.
+    def holdout_errors(self, transitions: Transitions) -> dict[str, float]:
+        """Measures errors on the hold-out rows; none for models that keep none.
+
+        They are logged after `fit` and after each update of the dynamics, and of
+        ``model_holdout_error``, if it is there, the growth.
 
         Args:
             transitions: Those that were given to `fit`, in the same order.
         """
-        return math.nan
+        return {}
 
     def log_prob(self, transitions: Transitions) -> torch.Tensor:
         """Returns log p(s', r | s, a), reverse log p(s, r | s', a). Optional.

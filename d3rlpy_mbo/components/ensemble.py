@@ -147,13 +147,12 @@ class ProbabilisticEnsemble(Dynamics):
         self._inputs = standardizers[0].to(self.device)
         self._targets = standardizers[1].to(self.device)
         order = torch.argsort(errors)
-        elites = order[: self.config.n_elites]
-        self._elites = elites.to(self.device)
+        self._elites = order[: self.config.n_elites].to(self.device)
         self._others = order[self.config.n_elites :].to(self.device)
         self._holdout_indices = holdout
         self._network = network
         self.metrics = {
-            "model_holdout_error": float(errors[elites].mean()),
+            **self.holdout_errors(transitions),
             "model_steps": float(n_steps),
         }
 
@@ -272,14 +271,22 @@ class ProbabilisticEnsemble(Dynamics):
         """E."""
         return self.config.n_models
 
-    def holdout_error(self, transitions: Transitions) -> float:
-        """See `Dynamics.holdout_error`: the elites' mean, in standardised units."""
+    def holdout_errors(self, transitions: Transitions) -> dict[str, float]:
+        """See `Dynamics.holdout_errors`: squared errors of the elites' means.
+
+        Each target's is the share of its variance that they leave unexplained:
+        ``model_holdout_error`` is the mean over targets, ``model_reward_error`` the
+        reward's, near 1 if nothing of a rare reward was learned.
+        """
         self.check_fitted()
         rows = transitions[self._holdout_indices].to(self.device)
         x, y = self._standardized(rows)
         assert self._network is not None
-        errors = holdout_errors(self._network, x, y)
-        return float(errors[self._elites].mean())
+        errors = holdout_errors(self._network, x, y)[self._elites].mean(dim=0)
+        return {
+            "model_holdout_error": float(errors.mean()),
+            "model_reward_error": float(errors[-1]),
+        }
 
     def log_prob(self, transitions: Transitions) -> torch.Tensor:
         """See `Dynamics.log_prob`: of the equal mixture of the elites.

@@ -93,7 +93,7 @@ def train_ensemble(
     # Every member trains on its own bootstrap sample.
     samples = training[torch.randint(len(training), (n_models, len(training)))]
     samples = samples.to(x.device)
-    best = _Best(network, holdout_errors(network, x_holdout, y_holdout))
+    best = _Best(network, holdout_errors(network, x_holdout, y_holdout).mean(dim=1))
     n_steps, stale_epochs, epoch = 0, 0, 0
     with tqdm(desc="Fitting dynamics", unit=" steps", disable=None) as progress:
         while stale_epochs <= config.patience:
@@ -107,7 +107,8 @@ def train_ensemble(
                 progress.update()
                 if n_steps == config.max_steps:
                     break
-            improved = best.update(holdout_errors(network, x_holdout, y_holdout))
+            errors = holdout_errors(network, x_holdout, y_holdout).mean(dim=1)
+            improved = best.update(errors)
             stale_epochs = 0 if improved else stale_epochs + 1
             progress.set_postfix(
                 epoch=epoch, holdout_error=f"{float(best.errors.mean()):.4g}"
@@ -142,7 +143,7 @@ def _batches(samples: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
 def holdout_errors(
     network: GaussianNetworks, x: torch.Tensor, y: torch.Tensor
 ) -> torch.Tensor:
-    """Returns (E,) mean squared errors of the means.
+    """Returns (E, D_out) mean squared errors of the means.
 
     Args:
         network: The members.
@@ -153,11 +154,11 @@ def holdout_errors(
         DivergedError: One is not finite.
     """
     mean, _ = network(x.expand(len(network.max_log_variance), -1, -1))
-    errors: torch.Tensor = (mean - y).square().mean(dim=(1, 2))
+    errors: torch.Tensor = (mean - y).square().mean(dim=1)
     if not bool(torch.isfinite(errors).all()):
         raise DivergedError(
-            f"The ensemble's hold-out errors became {errors.tolist()}. Lower its "
-            "learning_rate, or look for outliers in the dataset."
+            f"The ensemble's hold-out errors became {errors.mean(dim=1).tolist()}. Lower "
+            "its learning_rate, or look for outliers in the dataset."
         )
     return errors
 
