@@ -146,15 +146,18 @@ class ProbabilisticEnsemble(Dynamics):
         # Taken over only now: an interrupted fit leaves the model as it was.
         self._inputs = standardizers[0].to(self.device)
         self._targets = standardizers[1].to(self.device)
-        order = torch.argsort(errors)
-        self._elites = order[: self.config.n_elites].to(self.device)
-        self._others = order[self.config.n_elites :].to(self.device)
+        self._elect(torch.argsort(errors)[: self.config.n_elites])
         self._holdout_indices = holdout
         self._network = network
         self.metrics = {
             **self.holdout_errors(transitions),
             "model_steps": float(n_steps),
         }
+
+    def _elect(self, elites: torch.Tensor) -> None:
+        others = set(range(self.config.n_models)) - set(elites.tolist())
+        self._elites = elites.to(self.device)
+        self._others = torch.tensor(sorted(others), dtype=torch.int64).to(self.device)
 
     def _build(self, input_size: int, target_size: int) -> GaussianNetworks:
         config = self.config
@@ -260,9 +263,7 @@ class ProbabilisticEnsemble(Dynamics):
         network = self._build(len(inputs.mean), len(targets.mean))
         network.load_state_dict(state["network"])
         self._inputs, self._targets = inputs.to(self.device), targets.to(self.device)
-        self._elites = state["elites"].to(self.device)
-        others = set(range(self.config.n_models)) - set(state["elites"].tolist())
-        self._others = torch.tensor(sorted(others), dtype=torch.int64).to(self.device)
+        self._elect(state["elites"])
         self._holdout_indices = state["holdout_indices"]
         self._network = network.to(self.device)
 
