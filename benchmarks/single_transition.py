@@ -118,7 +118,8 @@ def model_curve(imagined: list[mbo.Imagination]) -> list[float]:
     dynamics: Any = imagined[0].dynamics
     actions = torch.from_numpy(GRID)
     prediction = dynamics.predict(actions * 0, actions, all_members=True)
-    return rounded(prediction.means[dynamics.elites].mean(dim=0)[:, 0])
+    n_elites = dynamics.config.n_elites  # the first of all members
+    return rounded(prediction.means[:n_elites].mean(dim=0)[:, 0])
 
 
 def run(method: str, seed: int) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Refitting(mbo.DynamicsUpdater):
     def update(self, dynamics, transitions, learner):
         optimizer = torch.optim.Adam(dynamics.parameters(), lr=1e-3)
         for _ in range(50):
-            rows = torch.randint(len(transitions), (64 * dynamics.n_models,))
+            rows = torch.randint(len(transitions), (64 * dynamics.n_members,))
             loss = dynamics.training_loss(transitions[rows].to(dynamics.device))
             optimizer.zero_grad()
             loss.backward()

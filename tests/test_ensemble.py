@@ -9,6 +9,7 @@ import torch
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components.ensemble_training import (
     _batches,
+    decay_loss,
     ensemble_loss,
     train_ensemble,
 )
@@ -42,7 +43,7 @@ def test_it_learns_s_plus_a_within_one_percent_of_the_datas_scale(direction):
     given = fresh.given_observations(direction)
     prediction = model.predict(given, fresh.actions, all_members=True)
     sign = 1 if direction == "forward" else -1
-    means = prediction.means[model.elites]
+    means = prediction.means[: model.config.n_elites]
     error = (means[..., :1] - (given + sign * fresh.actions)).square().mean().sqrt()
     scale = transitions.observations.std()
     assert error < 0.01 * scale
@@ -66,7 +67,6 @@ def test_saved_and_loaded_it_predicts_bit_for_bit_the_same(direction):
         for field in dataclasses.fields(mbo.Prediction):
             first, second = (getattr(p, field.name) for p in predictions)
             assert first is second is None or torch.equal(first, second)
-    assert torch.equal(model.elites, copy.elites)
     assert torch.equal(model.holdout_indices, copy.holdout_indices)
 
 
@@ -116,12 +116,20 @@ def test_at_most_a_thousand_rows_are_held_out():
 
 
 def test_elites_are_the_members_with_the_least_holdout_error(monkeypatch):
-    monkeypatch.setattr(
-        "d3rlpy_mbo.components.ensemble.train_ensemble",
-        lambda *_: (torch.tensor([3.0, 1.0, 2.0]), 1),
-    )
+    built = []
+
+    def train(network, *_):
+        built.append(network)
+        return torch.tensor([3.0, 1.0, 2.0]), 1
+
+    monkeypatch.setattr("d3rlpy_mbo.components.ensemble.train_ensemble", train)
     model = fitted()
-    assert model.elites.tolist() == [1, 2]
+    assert len(built) == 1
+    for parameter, elites, others in zip(
+        *(n.parameters() for n in (built[0], model._elites, model._others)), strict=True
+    ):
+        assert torch.equal(elites, parameter[[1, 2]])
+        assert torch.equal(others, parameter[[0]])
 
 
 def test_each_member_is_left_at_its_best_epoch():
@@ -160,8 +168,8 @@ def test_loss_is_the_sum_over_members_of_mean_nll_plus_the_bounds_width():
 
 def test_log_variance_bounds_belong_to_their_member():
     model = fitted()
-    assert model._network.max_log_variance.shape == (3, 1, 2)
-    assert not torch.equal(*model._network.max_log_variance[:2])
+    assert model._elites.max_log_variance.shape == (2, 1, 2)
+    assert not torch.equal(*model._elites.max_log_variance)
 
 
 def test_a_column_that_never_changes_is_predicted_exactly():
@@ -201,36 +209,31 @@ def test_elites_do_not_depend_on_the_scale_of_a_dimension():
             observations=plain.observations * factor,
             next_observations=plain.next_observations * factor,
         )
-        elites.append(fitted(transitions=scaled).elites.tolist())
-    assert elites[0] == elites[1]
+        first = fitted(transitions=scaled)._elites.biases[-1]
+        elites.append(first.detach().flatten(1))
+    torch.testing.assert_close(*elites, rtol=1e-2, atol=1e-3)
 
 
 def test_each_row_is_asked_of_one_elite_only_and_of_all_elites_alike():
     model = fitted(n_models=3, n_elites=2)
-    calls = []
-    network = model._network
-
-    class Spy(torch.nn.Module):
-        def forward(self, x, members=None):
-            calls.append((x.shape, members))
-            return network(x, members)
-
-    model._network = Spy()
+    asked = []
+    for networks in (model._elites, model._others):
+        networks.register_forward_pre_hook(lambda *call: asked.append(call))
     fresh = line_transitions(9)
     model.predict(fresh.observations, fresh.actions, all_members=False)
-    ((shape, members),) = calls
-    assert shape == (2, 5, 2)  # 9 rows dealt to 2 elites, one row of padding
-    assert torch.equal(members, model.elites)
+    (((networks, (rows,))),) = asked
+    assert networks is model._elites
+    assert rows.shape == (2, 5, 2)  # 9 rows dealt to 2 elites, one row of padding
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 9, 10])
 def test_dealing_rows_to_elites_gives_every_row_its_own_answer(n_rows):
     model = fitted()
     with torch.no_grad():  # no noise: both elites the same function
-        for parameter in model._network.parameters():
+        for parameter in model._elites.parameters():
             parameter[:] = parameter[0]
-        model._network.min_log_variance.fill_(-60)
-        model._network.max_log_variance.fill_(-50)
+        model._elites.min_log_variance.fill_(-60)
+        model._elites.max_log_variance.fill_(-50)
     fresh = line_transitions(n_rows)
     one = model.predict(fresh.observations, fresh.actions, all_members=False)
     every = model.predict(fresh.observations, fresh.actions, all_members=True)
@@ -240,11 +243,14 @@ def test_dealing_rows_to_elites_gives_every_row_its_own_answer(n_rows):
 
 def plain_predictions(model, transitions):
     """(E, B, D + 1) means and stds of every member, one after the other."""
-    network, inputs, targets = model._network, model._inputs, model._targets
+    inputs, targets = model._inputs, model._targets
     softplus = torch.nn.functional.softplus
     asked = torch.cat([transitions.observations, transitions.actions], dim=1)
     means, stds = [], []
-    for member in range(network.max_log_variance.shape[0]):
+    for network, member in [
+        *((model._elites, member) for member in range(len(model._elites))),
+        *((model._others, member) for member in range(len(model._others))),
+    ]:
         hidden = (asked - inputs.mean) / inputs.std
         for i, (weight, bias) in enumerate(
             zip(network.weights, network.biases, strict=True)
@@ -282,7 +288,7 @@ def test_predictions_are_the_plain_formulas_given_members_and_noise(all_members)
         drawn = torch.empty(12, dtype=torch.int64)
         drawn[torch.randperm(12)] = torch.arange(12) // 4
         drawn = drawn[:10]
-    chosen = model.elites[drawn], torch.arange(10)
+    chosen = drawn, torch.arange(10)  # the elites are the first of the four
     sample = means[chosen] + stds[chosen] * torch.randn(10, 2)
     found = torch.cat([prediction.observations, prediction.rewards], dim=1)
     torch.testing.assert_close(found, sample, rtol=1e-4, atol=1e-5)
@@ -291,11 +297,11 @@ def test_predictions_are_the_plain_formulas_given_members_and_noise(all_members)
 def test_each_elite_is_drawn_equally_often():
     model = fitted(n_models=3, n_elites=3)
     with torch.no_grad():  # member k predicts a change of k, whatever it is asked
-        for parameter in (*model._network.weights, *model._network.biases):
+        for parameter in (*model._elites.weights, *model._elites.biases):
             parameter.zero_()
-        model._network.biases[-1][:, 0, 0] = torch.arange(3.0)
-        model._network.min_log_variance.fill_(-60)
-        model._network.max_log_variance.fill_(-50)
+        model._elites.biases[-1][:, 0, 0] = torch.arange(3.0)
+        model._elites.min_log_variance.fill_(-60)
+        model._elites.max_log_variance.fill_(-50)
     model._targets = Standardizer(torch.zeros(2), torch.ones(2))
     zeros = torch.zeros(3001, 1)
     for all_members in (False, True):
@@ -325,8 +331,9 @@ def test_an_interrupted_fit_leaves_the_model_as_it_was(monkeypatch):
     monkeypatch.setattr("d3rlpy_mbo.components.ensemble.train_ensemble", interrupt)
     with pytest.raises(KeyboardInterrupt):
         model.fit(line_transitions())
-    for name, values in before["network"].items():
-        assert torch.equal(values, model.state_dict()["network"][name])
+    for networks in ("elites", "others"):
+        for name, values in before[networks].items():
+            assert torch.equal(values, model.state_dict()[networks][name])
 
 
 def test_a_loss_that_is_not_finite_is_a_diverged_error():
@@ -393,8 +400,8 @@ def test_the_likelihood_is_the_elites_mixture_in_dataset_units(direction):
     prediction = dynamics.predict(given, some.actions, all_members=True)
     target = torch.cat([some.predicted_observations(direction), some.rewards], dim=1)
     members = torch.distributions.Normal(prediction.means, prediction.stds)
-    each = members.log_prob(target).sum(dim=-1)[dynamics.elites]
-    expected = torch.logsumexp(each, dim=0) - math.log(len(dynamics.elites))
+    each = members.log_prob(target).sum(dim=-1)[:2]  # the elites of three
+    expected = torch.logsumexp(each, dim=0) - math.log(2)
     ours = dynamics.log_prob(some)
     assert ours.shape == (50, 1)
     torch.testing.assert_close(ours[:, 0], expected, rtol=1e-3, atol=1e-3)
@@ -414,12 +421,12 @@ def test_the_training_loss_has_the_gradient_that_fitting_follows():
     transitions = line_transitions(400)
     dynamics = small_ensemble(weight_decays=[0.1, 0.2, 0.3]).create()
     dynamics.fit(transitions)
-    network = dynamics._network
-    rows = transitions[: 3 * 20]
+    network = dynamics._elites
+    rows = transitions[: 2 * 20]
     loss = dynamics.training_loss(rows)
     gradients = torch.autograd.grad(loss, list(network.weights))
     x, y = dynamics._standardized(rows)
-    plain = ensemble_loss(network, x.view(3, 20, -1), y.view(3, 20, -1), 0.01)
+    plain = ensemble_loss(network, x.view(2, 20, -1), y.view(2, 20, -1), 0.01)
     expected = torch.autograd.grad(plain, list(network.weights))
     for ours, theirs, weight, decay in zip(
         gradients, expected, network.weights, [0.1, 0.2, 0.3], strict=True
@@ -427,12 +434,25 @@ def test_the_training_loss_has_the_gradient_that_fitting_follows():
         torch.testing.assert_close(ours, theirs + decay * weight)
 
 
-def test_every_member_gets_its_own_share_of_a_training_batch():
+def test_what_a_member_learns_does_not_depend_on_the_others():
+    # So nothing is lost where, after fit, only elites go on learning.
+    members = GaussianNetworks(3, [2, 8, 2], (-6.0, 0.5))
+    x, y = torch.randn(3, 10, 2), torch.randn(3, 10, 2)
+    some = torch.tensor([2, 0])
+    gradients = []
+    for networks, rows in ((members, slice(None)), (members[some], some)):
+        loss = ensemble_loss(networks, x[rows], y[rows], 0.01)
+        loss = loss + decay_loss(networks, [0.1, 0.2])
+        gradients.append(torch.autograd.grad(loss, list(networks.parameters())))
+    for whole, part in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole[some], part)
+
+
+def test_every_elite_gets_its_own_share_of_a_training_batch():
     transitions = line_transitions(400)
-    dynamics = small_ensemble().create()
-    dynamics.fit(transitions)
+    dynamics = fitted(transitions=transitions, n_models=4, n_elites=3)
     rows = transitions[:30]
-    weight = dynamics._network.weights[0]
+    weight = dynamics._elites.weights[0]
 
     def gradient(batch):
         return torch.autograd.grad(dynamics.training_loss(batch), weight)[0]
@@ -440,7 +460,7 @@ def test_every_member_gets_its_own_share_of_a_training_batch():
     other = mbo.Transitions.concatenate([rows[:20], transitions[100:110]])
     changed = (gradient(rows) != gradient(other)).flatten(1).any(dim=1)
     assert changed.tolist() == [False, False, True]
-    with pytest.raises(mbo.CompositionError, match="multiple of the 3 members"):
+    with pytest.raises(mbo.CompositionError, match="multiple of the 3 elites"):
         dynamics.training_loss(transitions[:31])
 
 
@@ -454,7 +474,7 @@ def test_loss_sample_and_likelihood_at_once_are_those_of_one_after_the_other(
         direction, n_elites=n_elites, weight_decays=[0.1, 0.2, 0.3]
     ).create()
     dynamics.fit(transitions)
-    rows, some = transitions[: 3 * 20], transitions[100:150]
+    rows, some = transitions[: n_elites * 20], transitions[100:150]
     given = some.given_observations(direction)
     loss, prediction, log_prob = dynamics.training_loss_and_sample(
         rows, given, some.actions
@@ -478,31 +498,28 @@ def test_loss_sample_and_likelihood_at_once_are_those_of_one_after_the_other(
 
 def test_samples_beside_the_loss_come_from_random_elites():
     transitions = line_transitions(400)
-    dynamics = small_ensemble(n_elites=2, n_models=3).create()
-    dynamics.fit(transitions)
-    with torch.no_grad():  # member m says m for the reward, whatever it is asked
-        network = dynamics._network
+    dynamics = fitted(transitions=transitions, n_elites=2, n_models=3)
+    with torch.no_grad():  # elite k says k for the reward, whatever it is asked
+        network = dynamics._elites
         network.weights[-1].zero_()
-        network.biases[-1][:, 0, 1] = torch.tensor([0.0, 1.0, 2.0])
+        network.biases[-1][:, 0, 1] = torch.tensor([0.0, 1.0])
         network.max_log_variance.fill_(-20)
         network.min_log_variance.fill_(-21)
     asked = torch.zeros(4000, 1)
     _, prediction, _ = dynamics.training_loss_and_sample(transitions[:30], asked, asked)
     targets = dynamics._targets
     said = (prediction.rewards - targets.mean[-1]) / targets.std[-1]
-    assert set(said.round().flatten().tolist()) == set(dynamics.elites.tolist())
-    share = float((said.round() == float(dynamics.elites[0])).float().mean())
+    assert set(said.round().flatten().tolist()) == {0.0, 1.0}
+    share = float(said.round().mean())
     assert share == pytest.approx(0.5, abs=0.03)
 
 
 def test_holdout_errors_are_the_elites_shares_of_unexplained_variance():
     transitions = line_transitions(400)
     dynamics = fitted(transitions=transitions, n_elites=2)
-    with torch.no_grad():  # elites say the mean of everything, the third is far off
-        network = dynamics._network
-        network.weights[-1].zero_()
-        network.biases[-1].fill_(100.0)
-        network.biases[-1][dynamics.elites] = 0.0
+    with torch.no_grad():  # both say the mean of everything
+        dynamics._elites.weights[-1].zero_()
+        dynamics._elites.biases[-1].zero_()
     unexplained = []
     for target in (transitions.actions, transitions.rewards):
         held_out = target[dynamics.holdout_indices]
@@ -528,6 +545,6 @@ def test_models_that_offer_updaters_nothing_say_so():
     for ask in (dynamics.log_prob, dynamics.training_loss):
         with pytest.raises(mbo.CompositionError, match="LineDynamics offers no"):
             ask(transitions)
-    assert dynamics.n_models == 1
+    assert dynamics.n_members == 1
     assert len(dynamics.holdout_indices) == 0
     assert dynamics.holdout_errors(transitions) == {}

@@ -90,12 +90,13 @@ def test_an_ensembles_standardised_stds_are_scaled_to_dataset_units():
     model.fit(line_transitions(size=2))
     model._targets = Standardizer(torch.zeros(3), torch.tensor([2.0, 2.0, 0.5]))
     with torch.no_grad():  # every member's standardised stds are (0.5, 1, 4)
-        for parameter in (*model._network.weights, *model._network.biases):
-            parameter.zero_()
         wanted = 2 * torch.tensor([0.5, 1.0, 4.0]).log()
-        model._network.biases[-1][:, 0, 3:] = wanted
-        model._network.max_log_variance.fill_(60)
-        model._network.min_log_variance.fill_(-60)
+        for networks in (model._elites, model._others):
+            for parameter in (*networks.weights, *networks.biases):
+                parameter.zero_()
+            networks.biases[-1][:, 0, 3:] = wanted
+            networks.max_log_variance.fill_(60)
+            networks.min_log_variance.fill_(-60)
     fresh = line_transitions(4, size=2)
     said = model.predict(fresh.observations, fresh.actions, all_members=True)
     torch.testing.assert_close(MaxAleatoric()(said), torch.full((4, 1), 3.0))

@@ -187,7 +187,8 @@ def test_an_advantage_is_the_targets_distance_from_the_least_q_value(monkeypatch
     # 1 + 0.99 (1 - 2.5) - (1 + 5); s' = 4 is terminal: 4 - (4 + 5)
     assert advantages.tolist() == [[pytest.approx(-6.485)], [pytest.approx(-5)]]
     assert reached.tolist() == [[1], [4]]  # goes on through terminals
-    assert [float(actions[0]) for _, actions in seen] == [-0.25, 0.5]
+    judged = torch.cat([actions for _, actions in seen]).flatten()
+    assert judged.tolist() == [-0.25, -0.25, 0.5, 0.5]
 
 
 # What an update does, and what it leaves alone.
@@ -211,7 +212,7 @@ def test_without_a_weight_an_update_equals_continued_supervised_training(monkeyp
     training = torch.tensor([i for i in range(500) if i not in held_out])
     optimizer = torch.optim.Adam(plain.parameters(), lr=3e-4, fused=True)
     for _ in range(3):
-        rows = training[torch.randint(len(training), (32 * plain.n_models,))]
+        rows = training[torch.randint(len(training), (32 * plain.n_members,))]
         optimizer.zero_grad()
         plain.training_loss(transitions[rows]).backward()
         optimizer.step()
@@ -226,6 +227,17 @@ def test_with_a_weight_an_update_does_something_else_than_fitting():
         torch.manual_seed(1)
         updater(coef=coef).update(model, transitions, learner)
     assert not equal(weights(dynamics), weights(plain))
+
+
+def test_members_that_imagine_nothing_stay_as_they_were_fitted():
+    transitions = line_transitions(500)
+    dynamics = fitted_ensemble(transitions)
+    before = copy.deepcopy(dynamics.state_dict())
+    updater(coef=0.5).update(dynamics, transitions, built("sac"))
+    for networks, unchanged in (("others", True), ("elites", False)):
+        after = dynamics.state_dict()[networks]
+        for name, values in before[networks].items():
+            assert torch.equal(values, after[name]) == unchanged, name
 
 
 @pytest.mark.parametrize("name", WITH_CRITIC)

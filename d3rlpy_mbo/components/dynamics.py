@@ -108,8 +108,8 @@ class Dynamics(LearnedComponent):
         """
 
     @property
-    def n_models(self) -> int:
-        """E, the members among which `training_loss` deals its rows."""
+    def n_members(self) -> int:
+        """How many members `training_loss` trains, and deals its rows among."""
         return 1
 
     @property
@@ -147,7 +147,7 @@ class Dynamics(LearnedComponent):
         """Returns the loss that `fit` minimises, on given rows. Optional.
 
         Args:
-            transitions: n_models times B rows with known next observations, on the
+            transitions: n_members times B rows with known next observations, on the
                 model's device. The first B go to the first member, and so on, so
                 that each can have an independent draw.
 

@@ -106,23 +106,17 @@ class ProbabilisticEnsemble(Dynamics):
 
     def __init__(self, config: ProbabilisticEnsembleConfig, device: DeviceArg):
         super().__init__(config, device)
-        self._network: Optional[GaussianNetworks] = None
+        self._fitted = False
+        self._elites: GaussianNetworks  # the members that imagine, best first
+        self._others: GaussianNetworks  # asked where all members are
         self._inputs: Standardizer
         self._targets: Standardizer
-        self._elites: torch.Tensor
-        self._others: torch.Tensor  # the members that are none
         self._holdout_indices: torch.Tensor
 
     @property
     def fitted(self) -> bool:
         """Whether it was fitted or loaded."""
-        return self._network is not None
-
-    @property
-    def elites(self) -> torch.Tensor:
-        """(n_elites,) indices of the members that imagine, best first."""
-        self.check_fitted()
-        return self._elites
+        return self._fitted
 
     @property
     def holdout_indices(self) -> torch.Tensor:
@@ -140,29 +134,27 @@ class ProbabilisticEnsemble(Dynamics):
         standardizers = Standardizer.fit(inputs), Standardizer.fit(targets)
         x = standardizers[0].standardize(inputs).to(self.device)
         y = standardizers[1].standardize(targets).to(self.device)
-        network = self._build(x.shape[1], y.shape[1]).to(self.device)
-        errors, n_steps = train_ensemble(network, self.config, x, y, training, holdout)
+        members = self._build(self.config.n_models, x.shape[1], y.shape[1])
+        members.to(self.device)
+        errors, n_steps = train_ensemble(members, self.config, x, y, training, holdout)
 
         # Taken over only now: an interrupted fit leaves the model as it was.
         self._inputs = standardizers[0].to(self.device)
         self._targets = standardizers[1].to(self.device)
-        self._elect(torch.argsort(errors)[: self.config.n_elites])
+        order = torch.argsort(errors)
+        self._elites = members[order[: self.config.n_elites]]
+        self._others = members[order[self.config.n_elites :]]
         self._holdout_indices = holdout
-        self._network = network
+        self._fitted = True
         self.metrics = {
             **self.holdout_errors(transitions),
             "model_steps": float(n_steps),
         }
 
-    def _elect(self, elites: torch.Tensor) -> None:
-        others = set(range(self.config.n_models)) - set(elites.tolist())
-        self._elites = elites.to(self.device)
-        self._others = torch.tensor(sorted(others), dtype=torch.int64).to(self.device)
-
-    def _build(self, input_size: int, target_size: int) -> GaussianNetworks:
+    def _build(self, size: int, input_size: int, target_size: int) -> GaussianNetworks:
         config = self.config
         return GaussianNetworks(
-            config.n_models,
+            size,
             [input_size, *config.hidden_units, target_size],
             config.log_variance_bounds,
         )
@@ -182,20 +174,27 @@ class ProbabilisticEnsemble(Dynamics):
     def predict(
         self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
     ) -> Prediction:
-        """See `Dynamics.predict`: every row is sampled from one random elite."""
+        """See `Dynamics.predict`: every row is sampled from one random elite.
+
+        Of all members the elites come first.
+        """
         self.check_fitted()
         x = self._inputs.standardize(torch.cat([observations, actions], dim=1))
         if not all_members:
             return self._sampled(observations, actions, *self._of_random_elites(x))
-        mean, log_variance = self._members(x.expand(self.config.n_models, -1, -1))
-        rows = torch.arange(len(x), device=x.device)
-        draw = torch.randint(len(self._elites), (len(x),), device=x.device)
-        chosen = self._elites[draw], rows
+        pairs = zip(self._elites(x), self._others(x), strict=True)
+        mean, log_variance = map(torch.cat, pairs)
+        chosen = self._random_elites(x)
         means, stds = self._in_dataset_units(mean, log_variance, observations)
         prediction = self._sampled(
             observations, actions, mean[chosen], log_variance[chosen]
         )
         return dataclasses.replace(prediction, means=means, stds=stds)
+
+    def _random_elites(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns (B,) a random elite for each row, and the rows."""
+        draw = torch.randint(len(self._elites), (len(rows),), device=rows.device)
+        return draw, torch.arange(len(rows), device=rows.device)
 
     def _sampled(
         self,
@@ -218,18 +217,11 @@ class ProbabilisticEnsemble(Dynamics):
         hand = -(-n_rows // n_elites)
         deal = torch.randperm(hand * n_elites, device=x.device)
         padded = x[deal.clamp(max=n_rows - 1)].view(n_elites, hand, -1)
-        mean, log_variance = self._members(padded, self._elites)
+        mean, log_variance = self._elites(padded)
         back = torch.empty_like(deal)
         back[deal] = torch.arange(len(deal), device=x.device)
         back = back[:n_rows]
         return mean.flatten(0, 1)[back], log_variance.flatten(0, 1)[back]
-
-    def _members(
-        self, x: torch.Tensor, members: Optional[torch.Tensor] = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self._network is not None
-        mean, log_variance = self._network(x, members)
-        return mean, log_variance
 
     def _in_dataset_units(
         self,
@@ -243,14 +235,16 @@ class ProbabilisticEnsemble(Dynamics):
         return mean, torch.exp(0.5 * log_variance) * self._targets.std
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns weights, standardizers, elites and hold-out indices."""
+        """Returns the networks, standardizers and hold-out indices."""
         self.check_fitted()
-        assert self._network is not None
+        networks = {"elites": self._elites, "others": self._others}
         return {
-            "network": {k: v.cpu() for k, v in self._network.state_dict().items()},
+            **{
+                name: {k: v.cpu() for k, v in network.state_dict().items()}
+                for name, network in networks.items()
+            },
             "inputs": self._inputs.state_dict(),
             "targets": self._targets.state_dict(),
-            "elites": self._elites.cpu(),
             "holdout_indices": self._holdout_indices,
         }
 
@@ -260,17 +254,21 @@ class ProbabilisticEnsemble(Dynamics):
             Standardizer(**state["inputs"]),
             Standardizer(**state["targets"]),
         )
-        network = self._build(len(inputs.mean), len(targets.mean))
-        network.load_state_dict(state["network"])
+        n_elites, n_models = self.config.n_elites, self.config.n_models
+        networks = []
+        for name, size in (("elites", n_elites), ("others", n_models - n_elites)):
+            network = self._build(size, len(inputs.mean), len(targets.mean))
+            network.load_state_dict(state[name])
+            networks.append(network.to(self.device))
+        self._elites, self._others = networks
         self._inputs, self._targets = inputs.to(self.device), targets.to(self.device)
-        self._elect(state["elites"])
         self._holdout_indices = state["holdout_indices"]
-        self._network = network.to(self.device)
+        self._fitted = True
 
     @property
-    def n_models(self) -> int:
-        """E."""
-        return self.config.n_models
+    def n_members(self) -> int:
+        """The elites: the others imagine nothing, so nobody changes them after `fit`."""
+        return self.config.n_elites
 
     def holdout_errors(self, transitions: Transitions) -> dict[str, float]:
         """See `Dynamics.holdout_errors`: squared errors of the elites' means.
@@ -282,8 +280,7 @@ class ProbabilisticEnsemble(Dynamics):
         self.check_fitted()
         rows = transitions[self._holdout_indices].to(self.device)
         x, y = self._standardized(rows)
-        assert self._network is not None
-        errors = holdout_errors(self._network, x, y)[self._elites].mean(dim=0)
+        errors = holdout_errors(self._elites, x, y).mean(dim=0)
         return {
             "model_holdout_error": float(errors.mean()),
             "model_reward_error": float(errors[-1]),
@@ -296,8 +293,8 @@ class ProbabilisticEnsemble(Dynamics):
         """
         self.check_fitted()
         x, y = self._standardized(transitions)
-        outputs = self._members(x.expand(len(self._elites), -1, -1), self._elites)
-        return self._mixture_log_prob(*outputs, y)
+        mean, log_variance = self._elites(x)
+        return self._mixture_log_prob(mean, log_variance, y)
 
     def _mixture_log_prob(
         self, mean: torch.Tensor, log_variance: torch.Tensor, y: torch.Tensor
@@ -309,9 +306,8 @@ class ProbabilisticEnsemble(Dynamics):
     def training_loss(self, transitions: Transitions) -> torch.Tensor:
         """See `Dynamics.training_loss`: `ensemble_loss` and the weight decays."""
         x, y = self._dealt(transitions)
-        assert self._network is not None
-        loss = ensemble_loss(self._network, x, y, self.config.bounds_weight)
-        return loss + decay_loss(self._network, self.config.weight_decays)
+        loss = ensemble_loss(self._elites, x, y, self.config.bounds_weight)
+        return loss + decay_loss(self._elites, self.config.weight_decays)
 
     def training_loss_and_sample(
         self,
@@ -324,42 +320,35 @@ class ProbabilisticEnsemble(Dynamics):
         What an elite trains on and what it is asked passes it as one batch.
         """
         x, y = self._dealt(transitions)
-        assert self._network is not None
-        network, n_real = self._network, x.shape[1]
         asked = self._inputs.standardize(torch.cat([observations, actions], dim=1))
         asked = asked.expand(len(self._elites), -1, -1)
-        together = torch.cat([x[self._elites], asked], dim=1)
-        mean, log_variance = self._members(together, self._elites)
+        mean, log_variance = self._elites(torch.cat([x, asked], dim=1))
         real, imagined = (
             (mean[:, rows], log_variance[:, rows])
-            for rows in (slice(n_real), slice(n_real, None))
+            for rows in (slice(x.shape[1]), slice(x.shape[1], None))
         )
-        loss = gaussian_loss(*real, y[self._elites])
-        if len(self._others):
-            others = self._members(x[self._others], self._others)
-            loss = loss + gaussian_loss(*others, y[self._others])
-        loss = loss + bounds_loss(network, self.config.bounds_weight)
-        loss = loss + decay_loss(network, self.config.weight_decays)
+        loss = gaussian_loss(*real, y)
+        loss = loss + bounds_loss(self._elites, self.config.bounds_weight)
+        loss = loss + decay_loss(self._elites, self.config.weight_decays)
 
-        rows = torch.arange(len(observations), device=x.device)
-        draw = torch.randint(len(self._elites), (len(rows),), device=x.device)
-        chosen = (outputs[draw, rows].detach() for outputs in imagined)
-        prediction = self._sampled(observations, actions, *chosen)
+        chosen = self._random_elites(observations)
+        drawn = (outputs[chosen].detach() for outputs in imagined)
+        prediction = self._sampled(observations, actions, *drawn)
         _, outcome = self._standardized(prediction.transitions(self.direction))
         return loss, prediction, self._mixture_log_prob(*imagined, outcome)
 
     def _dealt(self, transitions: Transitions) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns standardised inputs (E, B, D + A) and targets (E, B, D + 1)."""
+        """Returns standardised inputs (K, B, D + A) and targets (K, B, D + 1)."""
         self.check_fitted()
-        n_models, n_rows = self.config.n_models, len(transitions)
-        if not n_rows or n_rows % n_models:
+        n_members, n_rows = self.n_members, len(transitions)
+        if not n_rows or n_rows % n_members:
             raise CompositionError(
-                f"training_loss got {n_rows} rows, expected a multiple of the {n_models} "
-                "members among which they are dealt: dynamics.n_models times a batch."
+                f"training_loss got {n_rows} rows, expected a multiple of the {n_members} "
+                "elites among which they are dealt: dynamics.n_members times a batch."
             )
         x, y = self._standardized(transitions)
-        batch = n_rows // n_models
-        return x.view(n_models, batch, -1), y.view(n_models, batch, -1)
+        batch = n_rows // n_members
+        return x.view(n_members, batch, -1), y.view(n_members, batch, -1)
 
     def _standardized(
         self, transitions: Transitions
@@ -369,10 +358,9 @@ class ProbabilisticEnsemble(Dynamics):
         return self._inputs.standardize(inputs), self._targets.standardize(targets)
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Returns the weights, biases and log-variance bounds of all members."""
+        """Returns the weights, biases and log-variance bounds of the elites."""
         self.check_fitted()
-        assert self._network is not None
-        return self._network.parameters()
+        return self._elites.parameters()
 
 
 def _regression(

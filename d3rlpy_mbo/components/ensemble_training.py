@@ -43,9 +43,9 @@ def gaussian_loss(
     """Gaussian negative log-likelihood: sum over members of means over rows and columns.
 
     Args:
-        mean: (M, B, D_out) of some members.
-        log_variance: (M, B, D_out).
-        y: (M, B, D_out) standardised.
+        mean: (E, B, D_out).
+        log_variance: (E, B, D_out).
+        y: (E, B, D_out) standardised.
     """
     error = (mean - y).square() * torch.exp(-log_variance) + log_variance
     return error.mean(dim=(1, 2)).sum()
@@ -153,7 +153,7 @@ def holdout_errors(
     Raises:
         DivergedError: One is not finite.
     """
-    mean, _ = network(x.expand(len(network.max_log_variance), -1, -1))
+    mean, _ = network(x)
     errors: torch.Tensor = (mean - y).square().mean(dim=1)
     if not bool(torch.isfinite(errors).all()):
         raise DivergedError(

@@ -1,9 +1,9 @@
 """Networks of an ensemble, evaluated together, and the scaling around them."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Optional
 
 import torch
 from torch import nn
@@ -45,21 +45,26 @@ class GaussianNetworks(nn.Module):
         self.min_log_variance = nn.Parameter(torch.full(bounds, float(low)))
         self.max_log_variance = nn.Parameter(torch.full(bounds, float(high)))
 
-    def forward(
-        self, inputs: torch.Tensor, members: Optional[torch.Tensor] = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns means and log-variances, (M, B, D_out) each.
+    def __len__(self) -> int:
+        return len(self.max_log_variance)
+
+    def __getitem__(self, members: torch.Tensor) -> "GaussianNetworks":
+        """Returns copies of some of the networks, in this order."""
+        some = copy.deepcopy(self)
+        for parameter in some.parameters():
+            parameter.data = parameter.data[members]
+        return some
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns means and log-variances, (E, B, D_out) each.
 
         Args:
-            inputs: (M, B, D_in), rows for each of the M members.
-            members: (M,) indices of these members, None for all in order.
+            inputs: (E, B, D_in), rows for each network, or (B, D_in) for all.
         """
-        outputs = evaluate_members(
-            inputs, list(self.weights), list(self.biases), members
-        )
+        inputs = inputs.expand(len(self), -1, -1)
+        outputs = evaluate_members(inputs, list(self.weights), list(self.biases))
         mean, log_variance = outputs.chunk(2, dim=-1)
-        every = slice(None) if members is None else members
-        high, low = self.max_log_variance[every], self.min_log_variance[every]
+        high, low = self.max_log_variance, self.min_log_variance
         log_variance = high - functional.softplus(high - log_variance)
         log_variance = low + functional.softplus(log_variance - low)
         return mean, log_variance

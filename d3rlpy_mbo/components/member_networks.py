@@ -44,34 +44,23 @@ def evaluate_members(
     inputs: torch.Tensor,
     weights: Sequence[torch.Tensor],
     biases: Sequence[torch.Tensor],
-    members: Optional[torch.Tensor] = None,
 ) -> torch.Tensor:
     """Returns (M, B, D_out) of the members' layers, SiLU between them.
 
     Args:
         inputs: (M, B, D_in), rows for each of the M members.
-        weights: (E, D_in, D_out) of each layer.
-        biases: (E, 1, D_out) of each layer.
-        members: (M,) which of the E; None for all in order.
+        weights: (M, D_in, D_out) of each layer.
+        biases: (M, 1, D_out) of each layer.
     """
     learns = torch.is_grad_enabled()
     onednn = _ONEDNN is not None and (_MKL_IS_SLOW or not learns)
     if inputs.device.type != "cpu" or not onednn:
-        if members is not None:
-            weights = [weight[members] for weight in weights]
-            biases = [bias[members] for bias in biases]
         return _all_at_once(inputs, weights, biases)
-    chosen = range(len(inputs)) if members is None else members.tolist()
-    # Views: members that are not asked cost nothing, forwards or backwards.
-    weights_of = list(zip(*(weight.unbind() for weight in weights), strict=True))
-    biases_of = list(zip(*(bias[:, 0].unbind() for bias in biases), strict=True))
-    evaluate = _MemberNetwork.apply if learns else _in_blocks
-    return torch.stack(
-        [
-            evaluate(rows, *weights_of[member], *biases_of[member])
-            for rows, member in zip(inputs.unbind(), chosen, strict=True)
-        ]
-    )
+    if learns:
+        learn: Any = _OneAfterTheOther.apply
+        outputs: torch.Tensor = learn(inputs, *weights, *biases)
+        return outputs
+    return _in_blocks(inputs, weights, biases)
 
 
 def _all_at_once(
@@ -85,67 +74,90 @@ def _all_at_once(
     return hidden
 
 
-def _in_blocks(rows: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-    """Returns (B, D_out) of one member; parameters are its weights, then its biases."""
-    assert _ONEDNN is not None
-    n_layers = len(parameters) // 2
-    weights = [weight.mT for weight in parameters[:n_layers]]
-    activations = ["swish"] * (n_layers - 1) + ["none"]
-    layers = list(zip(weights, parameters[n_layers:], activations, strict=True))
-    outputs = rows.new_empty(len(rows), weights[-1].shape[0])
-    for hidden, out in zip(
-        *(torch.split(each, _ROWS_TOGETHER) for each in (rows, outputs)), strict=True
-    ):
-        for weight, bias, activation in layers:
-            hidden = _ONEDNN(hidden, weight, bias, activation, [], "")
-        out.copy_(hidden)
+def _in_blocks(
+    inputs: torch.Tensor,
+    weights: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor],
+) -> torch.Tensor:
+    activations = ["swish"] * (len(weights) - 1) + ["none"]
+    outputs = inputs.new_empty(*inputs.shape[:2], weights[-1].shape[-1])
+    for member, of_member in enumerate(outputs):
+        layers = [
+            (weight[member], bias[member, 0], activation)
+            for weight, bias, activation in zip(
+                weights, biases, activations, strict=True
+            )
+        ]
+        for hidden, out in zip(
+            torch.split(inputs[member], _ROWS_TOGETHER),
+            torch.split(of_member, _ROWS_TOGETHER),
+            strict=True,
+        ):
+            for layer in layers:
+                hidden = _product(hidden, *layer)
+            out.copy_(hidden)
     return outputs
 
 
-class _MemberNetwork(torch.autograd.Function):
-    """One member's layers and their gradients; arguments as of `_in_blocks`."""
+class _OneAfterTheOther(torch.autograd.Function):
+    """The members' layers and their gradients: inputs, then weights, then biases."""
 
     @staticmethod
     def forward(
-        ctx: Any, rows: torch.Tensor, *parameters: torch.Tensor
+        ctx: Any, inputs: torch.Tensor, *parameters: torch.Tensor
     ) -> torch.Tensor:
         n_layers = len(parameters) // 2
-        entering, before_activation = [rows], []
-        for i, weight in enumerate(parameters[:n_layers]):
-            outputs = _product(entering[-1], weight, parameters[n_layers + i])
-            if i < n_layers - 1:
-                before_activation.append(outputs)
-                entering.append(functional.silu(outputs))
-        ctx.save_for_backward(*entering, *before_activation, *parameters[:n_layers])
+        layers = list(zip(parameters[:n_layers], parameters[n_layers:], strict=True))
+        outputs = inputs.new_empty(*inputs.shape[:2], parameters[-1].shape[-1])
+        kept: list[torch.Tensor] = []  # a member's: what enters each layer, what leaves
+        for member, hidden in enumerate(inputs):
+            entering: list[torch.Tensor] = []
+            leaving: list[torch.Tensor] = []
+            for weight, bias in layers:
+                entering.append(functional.silu(leaving[-1]) if leaving else hidden)
+                leaving.append(_product(entering[-1], weight[member], bias[member, 0]))
+            outputs[member] = leaving.pop()
+            kept += entering + leaving
+        ctx.save_for_backward(*parameters[:n_layers], *kept)
         return outputs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
-        ctx: Any, gradient: torch.Tensor
+        ctx: Any, gradients: torch.Tensor
     ) -> tuple[Optional[torch.Tensor], ...]:
-        n_layers = (len(ctx.saved_tensors) + 1) // 3
-        entering = ctx.saved_tensors[:n_layers]
-        before_activation = ctx.saved_tensors[n_layers : 2 * n_layers - 1]
-        weights = ctx.saved_tensors[2 * n_layers - 1 :]
-        of_weights: list[torch.Tensor] = []
-        of_biases: list[torch.Tensor] = []
-        for i in reversed(range(n_layers)):
-            of_weights.insert(0, _product(entering[i].mT, gradient))
-            of_biases.insert(0, gradient.sum(dim=0))
-            if i > 0:
-                gradient = torch.ops.aten.silu_backward(
-                    _product(gradient, weights[i].mT), before_activation[i - 1]
-                )
-        of_rows = _product(gradient, weights[0].mT) if ctx.needs_input_grad[0] else None
-        return (of_rows, *of_weights, *of_biases)
+        n_members = len(gradients)
+        n_layers = (len(ctx.saved_tensors) + n_members) // (2 * n_members + 1)
+        weights, kept = ctx.saved_tensors[:n_layers], ctx.saved_tensors[n_layers:]
+        of_weights = [torch.empty_like(weight) for weight in weights]
+        of_biases = [w.new_empty(n_members, 1, w.shape[-1]) for w in weights]
+        of_inputs = None
+        if ctx.needs_input_grad[0]:
+            of_inputs = gradients.new_empty(*gradients.shape[:2], weights[0].shape[1])
+        for member, gradient in enumerate(gradients):
+            first = member * (2 * n_layers - 1)
+            entering = kept[first : first + n_layers]
+            leaving = kept[first + n_layers : first + 2 * n_layers - 1]
+            for i in reversed(range(n_layers)):
+                of_weights[i][member] = _product(entering[i].mT, gradient)
+                of_biases[i][member] = gradient.sum(dim=0)
+                if i > 0:
+                    gradient = torch.ops.aten.silu_backward(
+                        _product(gradient, weights[i][member].mT), leaving[i - 1]
+                    )
+            if of_inputs is not None:
+                of_inputs[member] = _product(gradient, weights[0][member].mT)
+        return (of_inputs, *of_weights, *of_biases)
 
 
 def _product(
-    left: torch.Tensor, right: torch.Tensor, bias: Optional[torch.Tensor] = None
+    left: torch.Tensor,
+    right: torch.Tensor,
+    bias: Optional[torch.Tensor] = None,
+    activation: str = "none",
 ) -> torch.Tensor:
-    """Returns left @ right (+ bias)."""
+    """Returns activation(left @ right + bias)."""
     assert _ONEDNN is not None
     # The operator takes the right factor transposed, as torch's linear does.
-    result: torch.Tensor = _ONEDNN(left, right.mT, bias, "none", [], "")
+    result: torch.Tensor = _ONEDNN(left, right.mT, bias, activation, [], "")
     return result

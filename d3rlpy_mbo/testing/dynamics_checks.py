@@ -179,7 +179,7 @@ def _reach(dynamics: Any, rows: Transitions) -> float:
 @conformance_check("dynamics")
 def check_log_prob_differentiable(subject: Subject) -> None:
     """Checks, where offered, that log_prob and training_loss reach the parameters."""
-    n_rows = N_ROWS * subject.ready.n_models
+    n_rows = N_ROWS * subject.ready.n_members
     rows = world.line_transitions(n_rows)
     for name, shape in (("log_prob", (n_rows, 1)), ("training_loss", ())):
         try:
@@ -219,7 +219,7 @@ def check_training_loss_and_sample_agrees(subject: Subject) -> None:
         type(model).training_loss_and_sample is Dynamics.training_loss_and_sample
     ):  # made of its parts
         return
-    rows = world.line_transitions(N_ROWS * model.n_models)
+    rows = world.line_transitions(N_ROWS * model.n_members)
     given, actions = subject.inputs()
     with torch.no_grad():
         loss, prediction, log_prob = model.training_loss_and_sample(

@@ -149,7 +149,7 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         training = _training_rows(dynamics, len(real)).to(device)
         action_range = self.action_range or real.action_range()
         for i in range(config.n_updates):
-            n_rows = config.batch_size * dynamics.n_models
+            n_rows = config.batch_size * dynamics.n_members
             rows = real[training[_draw(len(training), n_rows, device)]]
             if config.coef == 0:
                 supervised = dynamics.training_loss(rows)
@@ -212,8 +212,9 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
 
         gamma = mbo.learners.discount(learner)
         next_actions = mbo.learners.predict_action(learner, after)
-        value = mbo.learners.q_value(learner, after, next_actions)
-        baseline = mbo.learners.q_value(learner, before, actions)
+        value, baseline = mbo.learners.q_value(
+            learner, torch.cat([after, before]), torch.cat([next_actions, actions])
+        ).chunk(2)
         advantages = rewards + gamma * (1 - terminals) * value - baseline
         return torch.where(finite, advantages, torch.nan), reached
 
