@@ -209,7 +209,7 @@ def test_a_state_that_does_not_fit_its_config_is_a_load_error(dataset, tmp_path)
     imagination.fit(dataset)
     imagination.save(tmp_path / "x.mbo")
     content = torch.load(tmp_path / "x.mbo", weights_only=True)
-    del content["state"]["components"]["dynamics"]["network"]["weights.0"]
+    del content["state"]["components"]["dynamics"]["elites"]["weights.0"]
     torch.save(content, tmp_path / "x.mbo")
     with pytest.raises(mbo.LoadError, match="damaged"):
         mbo.load_imagination(tmp_path / "x.mbo")
