@@ -267,7 +267,11 @@ def test_the_case_study_measures_every_model_and_every_run(smoke, monkeypatch):
     found = json.loads((out / f"{name}.json").read_text())
     directions = [model["direction"] for model in found["models"]]
     assert sorted(directions) == ["forward", "reverse"]
-    assert all(model["one_step_error"] > 0 for model in found["models"])
+    for model in found["models"]:
+        assert model["one_step_error"] > 0
+        assert 0 < model["model_reward_error"] < 2
+        members = model["members_reward_there"]
+        assert len(members) == (2 if model["rows_with_reward"] else 0)
     runs = {(run["method"], run["seed"]): run for run in found["runs"]}
     assert len(runs) == N_RUNS
     assert all(run["trajectory_discrepancy"] > 0 for run in found["runs"])

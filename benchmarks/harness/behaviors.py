@@ -72,7 +72,10 @@ def load_learner(run: Path) -> Any:
 
 
 def model_errors(maze: Any, path: Path, transitions: mbo.Transitions) -> dict[str, Any]:
-    """Returns the one-step error of a model on rows it never saw (definition 2, Table 4).
+    """Returns the errors of a model on rows it never saw.
+
+    One step's as in definition 2 and Table 4, those that fitting ended with, and what
+    each member, elites first, says on average where there is a reward.
 
     Args:
         maze: The unwrapped environment: the truth.
@@ -91,12 +94,21 @@ def model_errors(maze: Any, path: Path, transitions: mbo.Transitions) -> dict[st
             reached.append(maze.step(action)[0])
         return torch.as_tensor(np.array(reached))
 
+    rewarded = rows[torch.nonzero(rows.rewards[:, 0] > 0)[:, 0]]
+    asked = rewarded.given_observations(dynamics.direction), rewarded.actions
+    said = dynamics.predict(*asked, all_members=True).means
+    assert said is not None
     return {
         "model": path.name,
         "direction": dynamics.direction,
+        **dynamics.metrics,
         "one_step_error": one_step_model_error(dynamics, rows, truth),
         "squared_change_of_state": float(change.square().sum(dim=1).mean()),
         "rows": len(rows),
+        "rows_with_reward": len(rewarded),
+        "members_reward_there": said[..., -1].mean(dim=1).tolist()
+        if len(said[0])
+        else [],
     }
 
 
