@@ -39,7 +39,7 @@ _OURS = ("result.json", "imagination.mbo", "learner.d3", "logs")
 
 # Final episodes start from reset(seed=...) of this and the following seeds, so that all
 # runs on a task end with the same ones and can be compared in pairs.
-_FIRST_FINAL_SEED = 1_000_000
+FIRST_FINAL_SEED = 1_000_000
 
 
 def learner_configs() -> dict[str, type[LearnableConfig]]:
@@ -258,7 +258,7 @@ def _final_evaluation(
     scores: Optional[tuple[float, float]],
 ) -> dict[str, Any]:
     returns = [
-        _episode_return(learner, env, _FIRST_FINAL_SEED + i) for i in range(n_trials)
+        _episode_return(learner, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
     ]
     mean = statistics.mean(returns)
     return {

@@ -23,7 +23,7 @@ SMOKE = BENCHMARKS / "settings" / "smoke.toml"
 sys.path.insert(0, str(BENCHMARKS))
 
 import study  # noqa: E402
-from harness.jobs import error_path, execute  # noqa: E402
+from harness.jobs import RunExperiment, error_path, execute  # noqa: E402
 
 N_RUNS = 8
 
@@ -213,6 +213,18 @@ def test_what_a_killed_process_left_is_removed_before_the_job_is_done_anew(tmp_p
     execute(Touch(), tmp_path)
     assert not (tmp_path / ".there.abc.tmp").exists()
     assert (tmp_path / ".elsewhere.abc.tmp").exists()
+
+
+def test_what_a_killed_run_had_done_is_not_counted_as_progress(tmp_path):
+    settings = study.Study.read(SMOKE)
+    experiment = settings.experiment("smoke/umaze-sparse-v0", "bcq", 0, None)
+    run = RunExperiment("bcq", experiment, None, [])
+    log = tmp_path / run.path / "logs" / "environment.csv"
+    log.parent.mkdir(parents=True)
+    log.write_text("1,3,0.5\n2,6,0.7\n")
+    assert run.steps_done(tmp_path) == 0  # as study.py finds it when it starts again
+    error_path(run, tmp_path).touch()  # as execute marks a run that it has begun
+    assert run.steps_done(tmp_path) == 6
 
 
 @pytest.mark.slow

@@ -11,10 +11,8 @@ import numpy.typing as npt
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.experiment import FIRST_FINAL_SEED
 from d3rlpy_mbo.metrics import average_trajectory_discrepancy, one_step_model_error
-
-# The starts of the episodes after training (Experiment), so that both tell of the same.
-_FIRST_SEED = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +49,10 @@ def behavior(envs: Sequence[Any], learner: Any) -> Behavior:
     """Plays episodes side by side; they end by time alone, all after as many steps.
 
     Args:
-        envs: One for each episode; the starts are the same whatever the learner.
+        envs: One for each episode; the starts are those of Experiment's final episodes.
         learner: A d3rlpy algorithm.
     """
-    states = [env.reset(seed=_FIRST_SEED + i)[0] for i, env in enumerate(envs)]
+    states = [env.reset(seed=FIRST_FINAL_SEED + i)[0] for i, env in enumerate(envs)]
     observations, rewards, done = [np.array(states)], [], False
     while not done:
         actions = learner.predict(observations[-1].astype(np.float32))

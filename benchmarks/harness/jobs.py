@@ -168,10 +168,12 @@ class RunExperiment:
         """Returns the gradient steps taken so far, as d3rlpy's logs have them."""
         if self.result(out).exists():
             return self.experiment.n_steps
+        if not error_path(self, out).exists():  # not begun, or killed: to be repeated
+            return 0
         try:
             log = (out / self.path / "logs" / "environment.csv").read_text()
             return int(log.splitlines()[-1].split(",")[1])
-        except (OSError, IndexError, ValueError):  # not begun, or a line half written
+        except (OSError, IndexError, ValueError):  # no log yet, or a line half written
             return 0
 
 
