@@ -179,7 +179,9 @@ def _draw_runs(
         values = [run[name] for run in study.runs if run["method"] == method]
         known = [value for value in values if value is not None]
         axes.plot([i] * len(known), known, "o", color=color, alpha=0.7)
-    axes.set_xticks(range(len(colors)), list(colors), rotation=30, fontsize=8)
+    axes.set_xticks(range(len(colors)), list(colors), fontsize=8)
+    axes.tick_params("x", rotation=30)
+    plt.setp(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.5, len(colors) - 0.5)
     axes.margins(y=0.1)
     axes.set_ylim(bottom=0)
