@@ -80,6 +80,7 @@ def _write(folder: Path, task: Task) -> None:
         for row in rows:
             run = home / method / f"seed-{row.seed}"
             learner = load_learner(run)
+            d3rlpy.seed(0)  # its numbers are the same whichever other runs are there
             played = behavior(envs, learner)
             runs.append(
                 {

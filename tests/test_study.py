@@ -288,3 +288,24 @@ def test_the_case_study_measures_every_model_and_every_run(smoke, monkeypatch):
     assert len(runs) == N_RUNS
     assert all(run["trajectory_discrepancy"] > 0 for run in found["runs"])
     assert (out / f"{name}.png").stat().st_size > 10_000
+
+
+def test_a_run_shows_the_same_behavior_whichever_other_runs_are_there(
+    smoke, tmp_path, monkeypatch
+):
+    import case_study
+
+    out, *_ = smoke
+    fewer = tmp_path / "fewer"
+    shutil.copytree(out, fewer)
+    shutil.rmtree(fewer / "smoke-umaze-sparse-v0" / "bcq" / "seed-0")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(out.parent / "minari"))
+    monkeypatch.setattr(case_study, "_EPISODES", 2)
+    runs = []
+    for folder in (out, fewer):
+        monkeypatch.setattr(sys, "argv", ["case_study.py", str(folder)])
+        assert case_study.main() == 0
+        path = folder / "case-study-smoke-umaze-sparse-v0.json"
+        runs.append(json.loads(path.read_text())["runs"])
+    assert len(runs[0]) == len(runs[1]) + 1
+    assert runs[0][1:] == runs[1]
