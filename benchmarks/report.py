@@ -25,7 +25,8 @@ from harness.intervals import LEAST_SEEDS, interquartile_mean, mean
 from harness.results import Results, Row, Scores, Task, normalized, read_results
 from harness.settings import Study, folder_name
 
-# What may explain the returns, from the last epoch's metrics: names end like this.
+# What may explain the returns, from the last epoch's metrics, by name. One that begins
+# with an underscore follows the imagination's name.
 _EVIDENCE = {
     "q_real_mean": "Q, real rows",
     "q_value_mean": "Q, real rows",
@@ -170,8 +171,13 @@ def _evidence(task: Task) -> list[str]:
     for method, rows in task.methods.items():
         for row in rows:
             for name, value in row.content["metrics"][-1].items():
-                title = next(
-                    (t for e, t in _EVIDENCE.items() if name.endswith(e)), None
+                title = _EVIDENCE.get(name) or next(
+                    (
+                        t
+                        for e, t in _EVIDENCE.items()
+                        if e[0] == "_" and name.endswith(e)
+                    ),
+                    None,
                 )
                 if title and value is not None:
                     columns.setdefault(title, {}).setdefault(method, []).append(value)

@@ -61,7 +61,11 @@ def folder(tmp_path):
                     "metrics": [
                         {},
                         {},
-                        {"q_real_mean": 3.0, "romi_clipped_share": 0.5},
+                        {
+                            "q_real_mean": 3.0,
+                            "romi_q_value_mean": 9.0,
+                            "romi_clipped_share": 0.5,
+                        },
                     ],
                     "seconds": 1800,
                     **more,
