@@ -163,6 +163,7 @@ class Imagination:
         self._learned_termination: Optional[LearnedTermination] = None
         if isinstance(config.termination, LearnedTerminationConfig):
             self._learned_termination = config.termination.create(device)
+            self._learned_termination.direction = self.dynamics.direction
         self.dynamics_updater: Optional[DynamicsUpdater] = None
         if config.dynamics_updater is not None:
             self.dynamics_updater = config.dynamics_updater.create(device)

@@ -166,6 +166,30 @@ def test_loss_is_the_sum_over_members_of_mean_nll_plus_the_bounds_width():
     torch.testing.assert_close(ensemble_loss(network, x, y, 0.01), expected)
 
 
+def test_with_over_a_hundred_columns_the_bounds_still_leave_room_for_the_truth():
+    # A column's share of the likelihood is 1 / 121, less than the default weight.
+    observations, actions = torch.randn(2000, 120), torch.rand(2000, 1)
+    outcomes = observations + actions + 0.01 * torch.randn(2000, 120)
+    zeros = torch.zeros(2000)
+    transitions = mbo.Transitions.from_arrays(
+        observations, actions, zeros, outcomes, zeros
+    )
+    model = fitted(
+        transitions=transitions,
+        n_models=7,
+        hidden_units=[16],
+        weight_decays=[0.0, 0.0],
+        learning_rate=3e-3,
+        batch_size=64,
+        max_steps=1000,
+        patience=1000,
+    )
+    prediction = model.predict(observations, actions, all_members=True)
+    error = (prediction.means[..., :-1] - outcomes).std()
+    claimed = prediction.stds[..., :-1].mean()
+    assert 0.7 < float(claimed / error) < 1.5
+
+
 def test_log_variance_bounds_belong_to_their_member():
     model = fitted()
     assert model._elites.max_log_variance.shape == (2, 1, 2)
@@ -321,6 +345,11 @@ def test_too_few_rows_are_refused_with_the_number_needed():
     fitted(transitions=line_transitions(320), max_steps=1)
 
 
+def test_a_row_is_held_out_however_few_there_are():
+    model = fitted(transitions=line_transitions(4), batch_size=2, max_steps=1)
+    assert len(model.holdout_indices) == 1
+
+
 def test_an_interrupted_fit_leaves_the_model_as_it_was(monkeypatch):
     model = fitted()
     before = model.state_dict()
@@ -355,6 +384,15 @@ def test_an_unfitted_model_refuses_to_predict():
         ({"direction": "backward"}, "direction"),
         ({"weight_decays": [0.0]}, "weight_decays"),
         ({"max_steps": 0}, "max_steps"),
+        ({"hidden_units": [0, 8]}, r"hidden_units is \[0, 8\], expected sizes"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, expected more than 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"holdout_ratio": 0.0}, "holdout_ratio is 0.0, expected a share between"),
+        ({"holdout_ratio": 1.0}, "holdout_ratio is 1.0, expected a share between"),
+        ({"max_holdout": 0}, "max_holdout is 0"),
+        ({"log_variance_bounds": (1.0, -1.0)}, "log_variance_bounds .* the lower one"),
+        ({"bounds_weight": -0.1}, "bounds_weight is -0.1"),
+        ({"patience": -1}, "patience is -1"),
     ],
 )
 def test_impossible_settings_are_refused(settings, words):

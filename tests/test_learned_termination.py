@@ -62,6 +62,19 @@ def test_ends_one_in_200_rows_are_found_in_new_data_and_few_are_invented():
     assert precision > 0.8
 
 
+def test_ends_are_found_as_reverse_rollouts_ask_whatever_the_action_that_leaves_them():
+    termination = LearnedTerminationConfig(n_steps=1000).create()
+    termination.direction = "reverse"
+    termination.fit(line(20_000, ratio=200))
+    ends = torch.linspace(3.1, 4.5, 200)[:, None]
+    rest = torch.linspace(-4.5, 2.9, 200)[:, None]
+    for action in (-0.9, 0.0, 0.9):  # only steps to the right lead there
+        actions = torch.full((200, 1), action)
+        assert float(termination(ends, actions, ends).float().mean()) > 0.9
+        assert float(termination(rest, actions, rest).float().mean()) < 0.05
+    assert termination.metrics["termination_recall"] > 0.8
+
+
 def test_an_end_may_depend_on_the_action_and_on_s():
     def rows():
         transitions = line_transitions(5000)

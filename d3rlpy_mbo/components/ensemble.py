@@ -53,7 +53,8 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
             standardised targets: 5 % of a column's deviation at least (ours, and
             RAMBO's). MOPO's -10 belongs to raw targets; with standardised ones, columns
             that are all but certain drown a rare reward's gradient for good.
-        bounds_weight: Weight of the bounds' width in the loss.
+        bounds_weight: Weight of the bounds' width, a mean over members, in a loss that
+            is otherwise a sum over them; see `member_bounds_weight`.
         patience: Training stops after more than this many epochs in which no
             member's hold-out error fell by 1 % of its best.
         max_steps: Gradient steps after which training stops anyway; None for no
@@ -85,6 +86,21 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
             raise CompositionError(
                 f"max_steps is {self.max_steps}, expected at least 1, or None."
             )
+        low, high = self.log_variance_bounds
+        for name, fits, expected in (
+            ("hidden_units", all(units >= 1 for units in self.hidden_units), "sizes"),
+            ("learning_rate", self.learning_rate > 0, "more than 0"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("holdout_ratio", 0 < self.holdout_ratio < 1, "a share between 0 and 1"),
+            ("max_holdout", self.max_holdout >= 1, "at least 1"),
+            ("log_variance_bounds", low < high, "the lower one first"),
+            ("bounds_weight", self.bounds_weight >= 0, "0 or more"),
+            ("patience", self.patience >= 0, "0 or more"),
+        ):
+            if not fits:
+                raise CompositionError(
+                    f"{name} is {getattr(self, name)}, expected {expected}."
+                )
         if len(self.weight_decays) != len(self.hidden_units) + 1:
             raise CompositionError(
                 f"weight_decays has {len(self.weight_decays)} entries, expected one for "
@@ -95,6 +111,16 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
     def get_type() -> str:
         """Returns ``"probabilistic_ensemble"``."""
         return "probabilistic_ensemble"
+
+    @property
+    def member_bounds_weight(self) -> float:
+        """Weight of the width of each member's own bounds.
+
+        Official code has one pair for all members. With bounds_weight for each, the
+        bounds would cross from 100 columns on, where a column's share of the likelihood,
+        1 / (D + 1), is the smaller one.
+        """
+        return self.bounds_weight / self.n_models
 
     def create(self, device: DeviceArg = False) -> "ProbabilisticEnsemble":
         """Returns an unfitted ensemble."""
@@ -170,7 +196,7 @@ class ProbabilisticEnsemble(Dynamics):
                 f"expected at least {needed}: a batch of {config.batch_size} besides "
                 f"{config.holdout_ratio:.0%} held out. Collect more, or lower batch_size."
             )
-        return min(int(n_rows * config.holdout_ratio), config.max_holdout)
+        return min(max(int(n_rows * config.holdout_ratio), 1), config.max_holdout)
 
     @torch.no_grad()
     def predict(
@@ -308,7 +334,7 @@ class ProbabilisticEnsemble(Dynamics):
     def training_loss(self, transitions: Transitions) -> torch.Tensor:
         """See `Dynamics.training_loss`: `ensemble_loss` and the weight decays."""
         x, y = self._dealt(transitions)
-        loss = ensemble_loss(self._elites, x, y, self.config.bounds_weight)
+        loss = ensemble_loss(self._elites, x, y, self.config.member_bounds_weight)
         return loss + decay_loss(self._elites, self.config.weight_decays)
 
     def training_loss_and_sample(
@@ -330,7 +356,7 @@ class ProbabilisticEnsemble(Dynamics):
             for rows in (slice(x.shape[1]), slice(x.shape[1], None))
         )
         loss = gaussian_loss(*real, y)
-        loss = loss + bounds_loss(self._elites, self.config.bounds_weight)
+        loss = loss + bounds_loss(self._elites, self.config.member_bounds_weight)
         loss = loss + decay_loss(self._elites, self.config.weight_decays)
 
         chosen = self._random_elites(observations)

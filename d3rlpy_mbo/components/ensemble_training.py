@@ -99,7 +99,9 @@ def train_ensemble(
         while stale_epochs <= config.patience:
             epoch += 1
             for rows in _batches(samples, config.batch_size):
-                loss = ensemble_loss(network, x[rows], y[rows], config.bounds_weight)
+                loss = ensemble_loss(
+                    network, x[rows], y[rows], config.member_bounds_weight
+                )
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ..configs import Component, LearnedComponent
 from ..errors import CompositionError, DatasetError
-from ..transitions import Transitions
+from ..transitions import Direction, Transitions
 from .gaussian_networks import Standardizer
 
 __all__ = ["LearnedTermination", "LearnedTerminationConfig"]
@@ -80,12 +80,20 @@ class LearnedTerminationConfig(Component):
 class LearnedTermination(LearnedComponent):
     """Callable as a `Termination`, once it is fitted.
 
+    Reverse rollouts ask about a state alone, as the end of a step that is not known yet,
+    with the action that leaves it: (s, a, s). For them it learns half of its rows as
+    (s', another row's a, s'), and is measured on such (ours).
+
     Its metrics are of held-out rows at the data's own rate of terminals:
     ``termination_precision`` (0 if it predicts none), ``termination_recall`` and
     ``termination_holdout_terminals``, on how many terminals they rest.
+
+    Attributes:
+        direction: Of the rollouts that will ask it; set before it is fitted.
     """
 
     config: LearnedTerminationConfig
+    direction: Direction = "forward"
     _network: Optional[nn.Sequential] = None
     _inputs: Standardizer
     _threshold: float  # logits above it are ends
@@ -147,13 +155,18 @@ class LearnedTermination(LearnedComponent):
         training_ends, holdout_ends = self._split(values[terminal])
         training_rest, holdout_rest = self._split(values[~terminal])
         inputs = Standardizer.fit(torch.cat([training_ends, training_rest]))
+        inputs = inputs.to(self.device)
         network = self._build(values.shape[1])
-        ends = inputs.standardize(training_ends).to(self.device)
+        ends, size = training_ends.to(self.device), known.observation_size
 
         def loss(rest: torch.Tensor) -> torch.Tensor:
             # However rare terminals are, half of each batch is terminal.
             rows = torch.randint(len(ends), (len(rest),), device=self.device)
-            logits = network(torch.cat([ends[rows], rest]))
+            batch = torch.cat([ends[rows], rest])
+            if self.direction == "reverse":
+                half = torch.rand(len(batch), 1, device=self.device) < 0.5
+                batch = torch.where(half, _as_reverse_asks(batch, batch, size), batch)
+            logits = network(inputs.standardize(batch))
             targets = torch.zeros_like(logits)
             targets[: len(rest)] = 1.0
             return functional.binary_cross_entropy_with_logits(logits, targets)
@@ -161,13 +174,18 @@ class LearnedTermination(LearnedComponent):
         value = self.fit_by_gradient(
             self._optimizer(network),
             loss,
-            (inputs.standardize(training_rest),),
+            (training_rest,),
             n_steps=self.config.n_steps,
             batch_size=self.config.batch_size // 2,
             description="Fitting termination",
         )
-        self._inputs = inputs.to(self.device)
+        self._inputs = inputs
         self._network = network.eval()
+        if self.direction == "reverse":
+            training_ends, training_rest, holdout_ends, holdout_rest = (
+                _as_reverse_asks(rows, training_rest, size)
+                for rows in (training_ends, training_rest, holdout_ends, holdout_rest)
+            )
         self._threshold = _best_threshold(
             self._logits(training_ends), self._logits(training_rest)
         )
@@ -262,6 +280,16 @@ def _inputs_of(
 ) -> torch.Tensor:
     """Returns (B, 2 D + A)."""
     return torch.cat([observations, actions, next_observations], dim=1)
+
+
+def _as_reverse_asks(
+    values: torch.Tensor, others: torch.Tensor, observation_size: int
+) -> torch.Tensor:
+    """Returns (B, 2 D + A): s' in both places, and the action of one of the others."""
+    reached = values[:, -observation_size:]
+    rows = torch.randint(len(others), (len(values),), device=values.device)
+    actions = others[rows, observation_size:-observation_size]
+    return torch.cat([reached, actions, reached], dim=1)
 
 
 def _best_threshold(ends: torch.Tensor, rest: torch.Tensor) -> float:
