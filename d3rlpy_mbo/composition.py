@@ -73,7 +73,8 @@ def check_given(dynamics: Dynamics, config: DynamicsConfig, device: str) -> None
             f"The dynamics given are {found}, but the imagination's config asks for "
             f"{expected}. Change the config, or leave them out and have new ones fitted."
         )
-    if torch.device(dynamics.device).type != torch.device(device).type:
+    places = [torch.device(each) for each in (dynamics.device, device)]
+    if len({(place.type, place.index or 0) for place in places}) > 1:
         raise CompositionError(
             f"The dynamics given are on {dynamics.device!r}, the imagination is on "
             f"{device!r}. Load or create both on one device."

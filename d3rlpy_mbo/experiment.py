@@ -26,11 +26,10 @@ from .discovery import get_component
 from .errors import CompositionError, UnknownComponentError, suggest
 from .files import atomic_write
 from .imagination import Imagination, ImaginationConfig
-from .learners import check
 from .metrics import normalized_score
 from .pretraining import check_pretraining, pretrain_policy
 from .settings import apply_settings
-from .training import check_epochs, fit
+from .training import check_epochs, check_parts, fit
 
 __all__ = ["Experiment", "learner_configs", "versions"]
 
@@ -170,7 +169,6 @@ class Experiment:
         )
         d3rlpy.seed(self.seed)
         learner: Any = learner_config.create(device=self.device)
-        check(learner)
         if self.n_pretraining_epochs:
             check_pretraining(learner, self.n_pretraining_epochs)
         imaginations: list[Imagination] = []
@@ -178,6 +176,7 @@ class Experiment:
             imaginations.append(imagination_config.create(self.device, dynamics))
         dataset, env = load_minari(self.dataset)
         scores = reference_scores(self.dataset)
+        check_parts(learner, dataset, imaginations)
 
         _clear(out)
         if self.n_pretraining_epochs:

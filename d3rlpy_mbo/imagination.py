@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import operator
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Optional, Union
@@ -164,19 +165,25 @@ class Imagination:
         if isinstance(config.termination, LearnedTerminationConfig):
             self._learned_termination = config.termination.create(device)
             self._learned_termination.direction = self.dynamics.direction
-        self.dynamics_updater: Optional[DynamicsUpdater] = None
-        if config.dynamics_updater is not None:
-            self.dynamics_updater = config.dynamics_updater.create(device)
-            self.dynamics_updater.rollout_policy = self.rollout_policy
-            self.dynamics_updater.termination = self.termination
-            self.dynamics_updater.reward_function = config.reward_function
-            self.dynamics_updater.rollout_length = config.rollout_length
+        self.dynamics_updater = self._new_updater()
         check_direction(self.dynamics, self.rollout_policy)
         self.rollout_policy.direction = self.dynamics.direction
         self._rows_together = _CHUNK["cuda" if "cuda" in self.device else "cpu"]
         self._action_range: Optional[ActionRange] = None
         self._observation_size = 0
         self._n_rows = 0  # it was fitted on
+        # The learner for which the dynamics updater changed the model last.
+        self.changed_for: Optional[weakref.ref[Learner]] = None
+
+    def _new_updater(self) -> Optional[DynamicsUpdater]:
+        if self.config.dynamics_updater is None:
+            return None
+        updater = self.config.dynamics_updater.create(self.device)
+        updater.rollout_policy = self.rollout_policy
+        updater.termination = self.termination
+        updater.reward_function = self.config.reward_function
+        updater.rollout_length = self.config.rollout_length
+        return updater
 
     @property
     def fitted(self) -> bool:
@@ -239,16 +246,41 @@ class Imagination:
     def fit(self, dataset: ReplayBufferBase) -> None:
         """Fits dynamics, rollout policy and a learned termination on real transitions.
 
-        Dynamics that were given at creation stay as they are.
+        Dynamics that were given at creation stay as they are; a dynamics updater forgets
+        what it did before.
 
         Args:
             dataset: From `load_minari`, or any d3rlpy dataset of vectors.
 
         Raises:
-            DatasetError: A dataset that cannot be used; nothing is fitted then.
-            TerminationRequiredError: It terminates and no termination is given.
+            DatasetError, TerminationRequiredError, CompositionError: See
+                `check_fittable`; nothing is fitted then.
         """
-        transitions = Transitions.from_dataset(dataset)
+        known = self.check_fittable(Transitions.from_dataset(dataset))
+        self._action_range = None  # an interrupted fit is no fit
+        self.dynamics_updater = self._new_updater()
+        if not self._dynamics_given:
+            self.dynamics.fit(known)
+            self.changed_for = None
+        self.rollout_policy.fit(known)
+        if self._learned_termination is not None:
+            self._learned_termination.fit(known)
+        self._observation_size = known.observation_size
+        self._n_rows = len(known)
+        self.action_range = known.action_range()
+
+    def check_fittable(self, transitions: Transitions) -> Transitions:
+        """Checks that it can be fitted on these real transitions.
+
+        Returns:
+            Those of them that models are fitted on.
+
+        Raises:
+            DatasetError: Models would have nothing to learn from.
+            TerminationRequiredError: They terminate and no termination is given.
+            CompositionError: The dynamics that were given were fitted on other shapes,
+                or on other data and there is a dynamics updater.
+        """
         check_termination(self.config.termination, transitions)
         known = transitions.for_models()
         if not len(known):
@@ -258,15 +290,12 @@ class Imagination:
             )
         if self._learned_termination is not None:
             self._learned_termination.check_transitions(transitions)
-        self._action_range = None  # an interrupted fit is no fit
-        if not self._dynamics_given:
-            self.dynamics.fit(known)
-        self.rollout_policy.fit(known)
-        if self._learned_termination is not None:
-            self._learned_termination.fit(known)
-        self._observation_size = known.observation_size
-        self._n_rows = len(known)
-        self.action_range = known.action_range()
+        if self._dynamics_given and self.dynamics.fitted_on is not None:
+            n_rows, *sizes = self.dynamics.fitted_on
+            check_sizes("The dynamics given", (sizes[0], sizes[1]), transitions)
+            if self.dynamics_updater is not None:
+                check_same_data("The dynamics given", n_rows, transitions)
+        return known
 
     def check_ready(self, transitions: Transitions) -> None:
         """Checks that it can imagine from these real transitions.
@@ -278,10 +307,11 @@ class Imagination:
             TerminationRequiredError: They terminate and no termination is given.
         """
         fitted = self._observation_size, len(self.action_range.low)
-        check_sizes(self.config.get_type(), fitted, transitions)
+        name = f"The imagination {self.config.get_type()!r}"
+        check_sizes(name, fitted, transitions)
         check_termination(self.config.termination, transitions)
         if self.dynamics_updater is not None:
-            check_same_data(self.config.get_type(), self._n_rows, transitions)
+            check_same_data(name, self._n_rows, transitions)
 
     def rollouts(
         self,
@@ -296,11 +326,14 @@ class Imagination:
             transitions: Real ones, on the CPU.
             n_rollouts: How many rollouts in all.
             learner: For components that ask it.
-            rollout_length: Instead of the config's.
+            rollout_length: Instead of the config's, from 1 on.
 
         Yields:
             Rollouts on the imagination's device.
         """
+        if rollout_length is None:
+            rollout_length = self.config.rollout_length
+        check_positive("rollout_length", rollout_length)
         rows = start_rows(self.dynamics.direction, transitions)
         started = time.perf_counter()
         for first in range(0, n_rollouts, self._rows_together):
@@ -314,7 +347,7 @@ class Imagination:
                 self.dynamics,
                 self.rollout_policy,
                 starts.to(self.device),
-                rollout_length or self.config.rollout_length,
+                rollout_length,
                 action_range=self.action_range,
                 termination=self.termination,
                 reward_function=self.config.reward_function,
@@ -344,7 +377,7 @@ class Imagination:
 
         Raises:
             NotFittedError, CompositionError, TerminationRequiredError: See
-                `check_ready`.
+                `check_ready`; or a number that is not positive.
             DivergedError: Too many rows were not finite.
         """
         check_positive("n_rollouts", n_rollouts)

@@ -46,39 +46,38 @@ def check_termination(
         )
 
 
-def check_sizes(name: str, fitted: tuple[int, int], transitions: Transitions) -> None:
+def check_sizes(whose: str, fitted: tuple[int, int], transitions: Transitions) -> None:
     """Raises CompositionError unless the data has the sizes of the fitted models.
 
     Args:
-        name: Of the imagination.
+        whose: What was fitted.
         fitted: Sizes of the observations and actions it was fitted on.
         transitions: The data.
     """
     given = transitions.observation_size, transitions.action_size
     if fitted != given:
         raise CompositionError(
-            f"The imagination {name!r} was fitted on observations of size {fitted[0]} and "
-            f"actions of size {fitted[1]}, but the dataset has {given[0]} and {given[1]}. "
+            f"{whose} was fitted on observations of size {fitted[0]} and actions of size "
+            f"{fitted[1]}, but the dataset has {given[0]} and {given[1]}. "
             "Fit one on this dataset."
         )
 
 
-def check_same_data(name: str, n_rows: int, transitions: Transitions) -> None:
+def check_same_data(whose: str, n_rows: int, transitions: Transitions) -> None:
     """Raises CompositionError unless there are as many rows for models as were fitted.
 
     Args:
-        name: Of the imagination.
+        whose: What was fitted.
         n_rows: It was fitted on.
         transitions: The data.
     """
     found = len(transitions.for_models())
     if found != n_rows:
         raise CompositionError(
-            f"The imagination {name!r} was fitted on {n_rows} transitions with known next "
-            f"observations, the dataset has {found}. Its dynamics updater goes on with the "
-            "rows that the model was fitted on and leaves out those held out, so it needs "
-            "the same data. Fit the imagination on this dataset, or set "
-            "dynamics_updater=None."
+            f"{whose} was fitted on {n_rows} transitions with known next observations, the "
+            f"dataset has {found}. A dynamics updater goes on with the rows that the model "
+            "was fitted on and leaves out those held out, so it needs the same data. Fit "
+            "one on this dataset, or set dynamics_updater=None."
         )
 
 

@@ -3,6 +3,8 @@
 import functools
 import math
 import operator
+import warnings
+import weakref
 from typing import Optional
 
 import numpy as np
@@ -95,6 +97,15 @@ class ImaginedSource:
         self._transitions = transitions
         self._layout = layout
         self._learner = learner
+        changed_for = imagination.changed_for
+        if changed_for is not None and changed_for() is not learner:
+            warnings.warn(
+                f"The model of the imagination {config.get_type()!r} has been changed "
+                "while another learner trained, and this run goes on from there. For an "
+                "independent one fit the imagination again, or load it with "
+                "mbo.load_imagination.",
+                stacklevel=3,
+            )
         self._refreshed: Optional[int] = None  # step of the last refresh
         self._updated = 0  # step of the last update of the dynamics
         names = ["rows", "reward_mean", "dropped_share", "clipped_share"]
@@ -178,6 +189,7 @@ class ImaginedSource:
                 growth = after["model_holdout_error"] / before["model_holdout_error"]
                 self._report["model_holdout_growth"] = growth - 1
             self._updated = step
+            self.imagination.changed_for = weakref.ref(self._learner)
 
     @functools.cached_property
     def _model_rows(self) -> Transitions:

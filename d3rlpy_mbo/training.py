@@ -16,9 +16,11 @@ from .errors import CompositionError
 from .imagination import Imagination
 from .learners import Learner
 from .metrics import imagination_evaluators
+from .mixing import batch_shares
 from .replay_buffer import ImaginedReplayBuffer
+from .transitions import Transitions
 
-__all__ = ["check_epochs", "fit"]
+__all__ = ["check_epochs", "check_parts", "fit"]
 
 
 def fit(
@@ -41,7 +43,8 @@ def fit(
     Fits imaginations that are not fitted, builds the buffer, calls `learner.fit` with
     evaluators for the environment and the imaginations, and writes the imaginations'
     configs beside the learner's. `d3rlpy.seed(n)` before it decides everything, the
-    evaluation episodes included.
+    evaluation episodes included, if the imaginations are new: a dynamics updater leaves
+    a fitted one changed.
 
     Args:
         learner: Any continuous d3rlpy Q-learning algorithm.
@@ -63,15 +66,16 @@ def fit(
     Raises:
         CompositionError: Steps that are no whole number of epochs, or parts that do
             not fit; nothing is trained then.
+        DatasetError, TerminationRequiredError: A dataset that does not fit; likewise.
     """
     n_steps_per_epoch = check_epochs(n_steps, n_steps_per_epoch)
-    learners.check(learner)
     # Drawn first, so that runs with the same seed are evaluated from the same starts
     # whatever they imagine.
     evaluation_seed = int(np.random.randint(2**31))
     imaginations = (
         [imagination] if isinstance(imagination, Imagination) else list(imagination)
     )
+    check_parts(learner, dataset, imaginations, real_ratio, shares)
     for each in imaginations:
         if not each.fitted:
             each.fit(dataset)
@@ -90,6 +94,34 @@ def fit(
         ),
         **fit_arguments,
     )
+
+
+def check_parts(
+    learner: Learner,
+    dataset: ReplayBufferBase,
+    imaginations: Sequence[Imagination],
+    real_ratio: Optional[float] = None,
+    shares: Optional[Sequence[float]] = None,
+) -> None:
+    """Refuses what `fit` cannot train, before hours go into its models.
+
+    A learner is built if an imagination needs its critic.
+
+    Args, Raises: as `fit`.
+    """
+    learners.check(learner)
+    batch_shares(imaginations, real_ratio, shares)
+    transitions = Transitions.from_dataset(dataset)
+    for each in imaginations:
+        if each.fitted:
+            each.check_ready(transitions)
+        else:
+            each.check_fittable(transitions)
+        if each.dynamics_updater is not None and each.dynamics_updater.needs_critic:
+            if not learners.is_built(learner):
+                learner.build_with_dataset(dataset)
+            sizes = transitions.observation_size, transitions.action_size
+            learners.check_built(learner, *sizes, critic=True)
 
 
 def check_epochs(n_steps: int, n_steps_per_epoch: int) -> int:

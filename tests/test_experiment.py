@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -93,6 +94,19 @@ def test_a_given_model_more_numbers_and_more_entries_reach_the_result(root, tmp_
     assert result["model"] == "model.mbo"
     error = "custom_model_holdout_error"
     assert result["metrics"][-1][error] == own["metrics"][-1][error]
+
+
+def test_a_run_is_not_replaced_by_one_that_is_refused(root, tmp_path):
+    experiment().run(tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    updater = {"dynamics_updater": "adversarial"}
+    refused = forward(learner="bc")
+    refused = dataclasses.replace(
+        refused, imagination_settings={**refused.imagination_settings, **updater}
+    )
+    with pytest.raises(mbo.CompositionError, match="BC has no critic"):
+        refused.run(tmp_path, force=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
 
 
 def test_the_policy_is_pretrained_if_asked_and_a_policy_that_cannot_be_is_refused(

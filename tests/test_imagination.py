@@ -16,6 +16,7 @@ from toys import (
     ScriptedPolicyConfig,
     line_dataset,
     line_imagination,
+    line_transitions,
     small_ensemble,
 )
 
@@ -34,10 +35,11 @@ def learned(direction: str = "reverse", **settings) -> mbo.Imagination:
 def test_models_never_see_a_zero_filled_next_observation():
     ending = line_dataset(n_episodes=6, length=4, terminated=True)
     imagination = line_imagination("reverse", ending, termination=mbo.NoTermination())
-    fitted_on = imagination.dynamics.fitted_on
-    assert len(fitted_on) == 6 * 3  # the terminal row of each episode is left out
+    fit_transitions = imagination.dynamics.fit_transitions
+    assert len(fit_transitions) == 6 * 3  # the terminal row of each episode is left out
     torch.testing.assert_close(
-        fitted_on.next_observations, fitted_on.observations + fitted_on.actions
+        fit_transitions.next_observations,
+        fit_transitions.observations + fit_transitions.actions,
     )
 
 
@@ -232,6 +234,13 @@ def test_a_failing_save_leaves_the_old_file(dataset, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["x.mbo"]
 
 
+@pytest.mark.parametrize("length", [0, -1])
+def test_a_rollout_has_a_step_at_least(dataset, length):
+    imagination = line_imagination("reverse", dataset)
+    with pytest.raises(mbo.CompositionError, match=f"rollout_length is {length}"):
+        imagination.imagine(dataset, 3, rollout_length=length)
+
+
 def test_what_is_not_fitted_cannot_be_saved_or_imagine(dataset, tmp_path):
     imagination = learned()
     with pytest.raises(mbo.NotFittedError, match="Call fit"):
@@ -243,14 +252,14 @@ def test_what_is_not_fitted_cannot_be_saved_or_imagine(dataset, tmp_path):
 
 def test_a_fitted_model_that_is_given_is_shared_and_not_fitted_again(dataset):
     fitted = line_imagination("forward", dataset)
-    rows = fitted.dynamics.fitted_on
+    rows = fitted.dynamics.fit_transitions
     penalised = dataclasses.replace(fitted.config, penalty=ConstantPenalty(0.5))
     imagination = penalised.create(dynamics=fitted.dynamics)
     assert not imagination.fitted
     imagination.fit(dataset)
     assert imagination.fitted
     assert imagination.dynamics is fitted.dynamics
-    assert imagination.dynamics.fitted_on is rows
+    assert imagination.dynamics.fit_transitions is rows
 
 
 def test_a_model_other_than_the_configs_or_not_fitted_is_refused(dataset):
@@ -263,6 +272,25 @@ def test_a_model_other_than_the_configs_or_not_fitted_is_refused(dataset):
     other = dataclasses.replace(fitted.config, dynamics=small_ensemble(max_steps=2))
     with pytest.raises(mbo.CompositionError, match='"max_steps": 2'):
         other.create(dynamics=fitted.dynamics)
+
+
+def test_a_model_that_was_fitted_on_other_data_is_refused_before_anything_is_fitted(
+    dataset, monkeypatch
+):
+    config = mbo.ImaginationConfig(dynamics=small_ensemble(max_steps=1))
+    fitted = config.create()
+    fitted.fit(dataset)
+    imagination = config.create(dynamics=fitted.dynamics)
+    rows = line_transitions(400, size=2)
+    monkeypatch.setattr(mbo.Transitions, "from_dataset", lambda _: rows)
+    with pytest.raises(mbo.CompositionError, match=r"dynamics given.*size 1.*has 2"):
+        imagination.fit(dataset)
+    assert not imagination.fitted
+    # More rows of the same kind are no harm, where nobody goes on fitting the model.
+    monkeypatch.setattr(
+        mbo.Transitions, "from_dataset", lambda _: line_transitions(400)
+    )
+    imagination.fit(dataset)
 
 
 def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):

@@ -188,7 +188,7 @@ def test_batches_hold_real_rows_in_the_expected_proportion():
 
 def test_the_learners_scalers_change_nothing_about_what_the_model_sees():
     dataset = line_dataset()
-    fitted_on, asked = [], []
+    fit_transitions, asked = [], []
     for scaled in (False, True):
         d3rlpy.seed(0)
         imagination = mopo(dataset, rollout_policy=mbo.UniformPolicyConfig())
@@ -207,10 +207,10 @@ def test_the_learners_scalers_change_nothing_about_what_the_model_sees():
         torch.manual_seed(0)
         np.random.seed(0)
         buffer.refresh()
-        fitted_on.append(imagination.dynamics.fitted_on)
+        fit_transitions.append(imagination.dynamics.fit_transitions)
         asked.append(torch.cat(seen))
     for name in ("observations", "actions", "rewards", "next_observations"):
-        assert torch.equal(*(getattr(each, name) for each in fitted_on))
+        assert torch.equal(*(getattr(each, name) for each in fit_transitions))
     assert torch.equal(*asked)
 
 

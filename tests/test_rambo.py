@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import math
+import warnings
 from typing import Any
 
 import d3rlpy
@@ -454,6 +455,52 @@ def test_a_saved_run_goes_on_as_it_would_have(tmp_path):
     update(imagination)
     update(loaded)  # with the same moments of Adam
     assert equal(weights(imagination.dynamics), weights(loaded.dynamics))
+
+
+def test_fitted_again_a_loaded_run_starts_anew_with_other_sizes_too(tmp_path):
+    dataset, wider = line_dataset(), line_dataset(size=2)
+    imagination, learner = rambo(dataset), built("sac")
+    transitions = mbo.Transitions.from_dataset(dataset).for_models()
+    imagination.dynamics_updater.update(imagination.dynamics, transitions, learner)
+    imagination.save(tmp_path / "rambo.mbo")
+    loaded = mbo.load_imagination(tmp_path / "rambo.mbo")
+    assert loaded.dynamics_updater.state_dict()["optimizer"] is not None
+    loaded.fit(wider)
+    assert loaded.dynamics_updater.state_dict()["optimizer"] is None
+    learner = built("sac", size=2)
+    transitions = mbo.Transitions.from_dataset(wider).for_models()
+    loaded.dynamics_updater.update(loaded.dynamics, transitions, learner)
+
+
+def test_a_model_that_is_given_must_come_from_the_data_that_an_updater_goes_on_with():
+    fitted = rambo(line_dataset())
+    other = line_dataset(n_episodes=3)
+    with pytest.raises(mbo.CompositionError, match=r"dynamics given.*the same data"):
+        fitted.config.create(dynamics=fitted.dynamics).fit(other)
+
+
+def test_a_second_learner_is_told_that_the_model_is_no_longer_the_fitted_one():
+    dataset = line_dataset()
+    imagination, first = rambo(dataset), small_learner("sac")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mbo.fit(first, dataset, imagination, 8, **QUIET)
+        mbo.fit(first, dataset, imagination, 8, **QUIET)  # it goes on
+    with pytest.warns(UserWarning, match="changed while another learner trained"):
+        mbo.fit(small_learner("sac"), dataset, imagination, 8, **QUIET)
+    imagination.fit(dataset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mbo.fit(small_learner("sac"), dataset, imagination, 8, **QUIET)
+
+
+def test_in_one_call_a_learner_without_a_critic_is_refused_before_the_model_is_fitted():
+    dataset = line_dataset()
+    imagination = RAMBOConfig(dynamics=small_ensemble()).create()
+    with pytest.raises(mbo.CompositionError, match="BC has no critic"):
+        mbo.fit(small_learner("bc"), dataset, imagination, 8, **QUIET)
+    assert not imagination.fitted
+    assert not imagination.dynamics.fitted
 
 
 def test_the_defaults_are_the_papers():

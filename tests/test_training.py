@@ -45,6 +45,32 @@ def test_it_fits_what_is_not_fitted_and_evaluates_each_epoch():
     assert all("custom_reward_mean" in metrics for _, metrics in results)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"real_ratio": 2.0}, "real_ratio is 2.0"),
+        ({"shares": [1.0, 1.0]}, "shares is"),
+    ],
+)
+def test_what_cannot_be_mixed_is_refused_before_anything_is_fitted(settings, words):
+    imagination = line_imagination("reverse")
+    with pytest.raises(mbo.CompositionError, match=words):
+        run(imagination, **settings)
+    assert not imagination.fitted
+    assert imagination.dynamics.n_rows_fitted is None
+
+
+def test_data_that_ends_is_refused_before_any_of_several_is_fitted():
+    imaginations = [
+        line_imagination("forward", termination=mbo.NoTermination()),
+        line_imagination("reverse"),
+    ]
+    learner, dataset = small_learner("td3_plus_bc"), line_dataset(terminated=True)
+    with pytest.raises(mbo.TerminationRequiredError):
+        mbo.fit(learner, dataset, imaginations, 4, real_ratio=0.5, **QUIET)
+    assert not imaginations[0].fitted
+
+
 def test_it_does_not_fit_again_what_is_fitted():
     imagination = line_imagination("reverse", line_dataset())
     imagination.dynamics.fit = None

@@ -71,7 +71,7 @@ class LineDynamics(mbo.Dynamics):
 
     def fit(self, transitions: mbo.Transitions) -> None:
         self.n_rows_fitted = len(transitions)
-        self.fitted_on = transitions
+        self.fit_transitions = transitions
 
     def predict(
         self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool

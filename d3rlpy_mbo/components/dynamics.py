@@ -108,6 +108,15 @@ class Dynamics(LearnedComponent):
         """
 
     @property
+    def fitted_on(self) -> Optional[tuple[int, int, int]]:
+        """Rows of the transitions given to `fit`, sizes of observations and actions.
+
+        None for models that do not keep them; then nobody can tell that a model which
+        is shared was fitted on other data.
+        """
+        return None
+
+    @property
     def n_members(self) -> int:
         """How many members `training_loss` trains, and deals its rows among."""
         return 1

@@ -140,6 +140,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._inputs: Standardizer
         self._targets: Standardizer
         self._holdout_indices: torch.Tensor
+        self._n_rows: int
 
     @property
     def fitted(self) -> bool:
@@ -151,6 +152,13 @@ class ProbabilisticEnsemble(Dynamics):
         """See `Dynamics.holdout_indices`."""
         self.check_fitted()
         return self._holdout_indices
+
+    @property
+    def fitted_on(self) -> tuple[int, int, int]:
+        """See `Dynamics.fitted_on`."""
+        self.check_fitted()
+        n_inputs, n_targets = len(self._inputs.mean), len(self._targets.mean)
+        return self._n_rows, n_targets - 1, n_inputs - (n_targets - 1)
 
     def fit(self, transitions: Transitions) -> None:
         """See `Dynamics.fit`. Shows a progress bar on a terminal."""
@@ -173,6 +181,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._elites = members[order[: self.config.n_elites]]
         self._others = members[order[self.config.n_elites :]]
         self._holdout_indices = holdout
+        self._n_rows = len(transitions)
         self._fitted = True
         self.metrics = {
             **self.holdout_errors(transitions),
@@ -274,6 +283,7 @@ class ProbabilisticEnsemble(Dynamics):
             "inputs": self._inputs.state_dict(),
             "targets": self._targets.state_dict(),
             "holdout_indices": self._holdout_indices,
+            "n_rows": self._n_rows,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -291,6 +301,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._elites, self._others = networks
         self._inputs, self._targets = inputs.to(self.device), targets.to(self.device)
         self._holdout_indices = state["holdout_indices"]
+        self._n_rows = state["n_rows"]
         self._fitted = True
 
     @property
