@@ -68,16 +68,14 @@ def _summary(component: type[Component]) -> str:
 )
 @click.option("--env", "environment", help="For replay: Gymnasium's id, Hopper-v5.")
 @click.option("--from", "source", help="For relabelling: a local Minari id.")
-@click.option("--seed", default=0, show_default=True, type=int)
-@click.option("--device", default="cpu", show_default=True, help="For replay.")
+@click.option("--seed", type=int, help="Mazes and replay; 0 by default.")
+@click.option("--device", help="For replay; cpu by default.")
 @click.option("--id", "dataset_id", help="Minari id; by default named after the task.")
 @click.option(
     "--reference-episodes",
     "n_reference_episodes",
-    default=1000,
-    show_default=True,
     type=int,
-    help="Mazes: episodes behind each reference score.",
+    help="Mazes: episodes behind each reference score; 1000 by default.",
 )
 @click.option("--force", is_flag=True, help="Replace a dataset of that id.")
 def collect(
@@ -85,8 +83,9 @@ def collect(
     n_steps: Optional[int],
     environment: Optional[str],
     source: Optional[str],
-    device: str,
-    n_reference_episodes: int,
+    seed: Optional[int],
+    device: Optional[str],
+    n_reference_episodes: Optional[int],
     **common: Any,
 ) -> None:
     """Collect TASK as a local Minari dataset.
@@ -99,32 +98,49 @@ def collect(
     from .tasks.relabel import RELABELLED_TASKS, relabel
     from .tasks.replay import collect_replay
 
-    for option, value, tasks in (
+    mazes, relabelled = "the mazes", " and ".join(RELABELLED_TASKS)
+    kinds_of = {
+        "replay": "replay",
+        **dict.fromkeys(POINTMAZE_TASKS, mazes),
+        **dict.fromkeys(RELABELLED_TASKS, relabelled),
+    }
+    if task not in kinds_of:
+        raise UnknownComponentError(
+            f"There is no task {task!r}. {suggest(task, kinds_of)}"
+        )
+    for option, value, kinds in (
+        ("--steps", n_steps, [mazes, "replay"]),
         ("--env", environment, ["replay"]),
-        ("--from", source, RELABELLED_TASKS),
+        ("--from", source, [relabelled]),
+        ("--seed", seed, [mazes, "replay"]),
+        ("--device", device, ["replay"]),
+        ("--reference-episodes", n_reference_episodes, [mazes]),
     ):
-        if value is not None and task not in tasks:
-            raise click.UsageError(f"{option} is for {' and '.join(tasks)} only.")
+        if value is not None and kinds_of[task] not in kinds:
+            raise click.UsageError(f"{option} is for {' and '.join(kinds)} only.")
     if task == "replay":
         if environment is None or n_steps is None:
             raise click.UsageError("collect replay needs --env ID and --steps N.")
-        written = collect_replay(environment, n_steps=n_steps, device=device, **common)
+        written = collect_replay(
+            environment,
+            n_steps=n_steps,
+            seed=seed or 0,
+            device=device or "cpu",
+            **common,
+        )
     elif task in RELABELLED_TASKS:
         if source is None:
             raise click.UsageError(f"collect {task} needs --from ID, a local dataset.")
-        del common["seed"]  # nothing is drawn
         written = relabel(task, source, **common)
-    elif task in POINTMAZE_TASKS:
+    else:
         written = collect_pointmaze(
             task,
-            n_steps=n_steps or 1_000_000,
-            n_reference_episodes=n_reference_episodes,
+            n_steps=1_000_000 if n_steps is None else n_steps,
+            n_reference_episodes=(
+                1000 if n_reference_episodes is None else n_reference_episodes
+            ),
+            seed=seed or 0,
             **common,
-        )
-    else:
-        known = {*POINTMAZE_TASKS, *RELABELLED_TASKS, "replay"}
-        raise UnknownComponentError(
-            f"There is no task {task!r}. {suggest(task, known)}"
         )
     click.echo(f"Wrote {written}.")
 

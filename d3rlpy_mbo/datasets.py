@@ -1,6 +1,5 @@
 """Minari datasets as d3rlpy's, every episode aligned, every last observation kept."""
 
-import os
 import warnings
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -82,16 +81,26 @@ def reference_scores(
 
 
 def _open(dataset_id: str) -> minari.MinariDataset:
+    root, path = get_dataset_path(), get_dataset_path(dataset_id)
+    # Minari asks its server first unless the dataset is known to be here.
+    local = (path / "data").exists()
     try:
-        # Minari asks its server first unless the dataset is known to be here.
-        local = os.path.exists(get_dataset_path(dataset_id) / "data")
         return minari.load_dataset(dataset_id, download=not local)
     except Exception as error:
-        known = minari.list_local_datasets()
+        why = f"({type(error).__name__}: {error})"
+        if local:
+            raise DatasetError(
+                f"The dataset {dataset_id!r} in {str(root)!r} cannot be read {why}. It is "
+                "damaged, or was written by another version of Minari. Move it away, and "
+                "download or collect it again."
+            ) from error
+        known = [
+            data.parent.relative_to(root).as_posix() for data in root.rglob("data")
+        ]
         raise DatasetError(
-            f"The dataset {dataset_id!r} is not in {str(get_dataset_path())!r} and could "
-            f"not be downloaded ({type(error).__name__}: {error}). Locally: "
-            f"{suggest(dataset_id, known)}"
+            f"The dataset {dataset_id!r} is not in {str(root)!r} and could not be "
+            f"downloaded {why}. Locally: {suggest(dataset_id, known)} Mazes and replays "
+            "are not downloaded, `d3rlpy-mbo collect` makes them."
         ) from error
 
 

@@ -63,7 +63,8 @@ class LearnerProgress:
                 f"{self._n_batches} batches were drawn, but the learner that this buffer "
                 f"was given ({type(self._learner).__name__}) still stands at step "
                 f"{grad_step}: another one trains. Build the buffer with learner=the "
-                "algorithm whose fit you call."
+                "algorithm whose fit you call, or without learner if it trains no more "
+                "(FQE)."
             )
         return self.step
 

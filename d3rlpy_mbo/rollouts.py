@@ -137,7 +137,7 @@ def rollout(
 
     next_actions, terminals = starts.next_actions, starts.terminals
     actions = propose(observations)
-    for _ in range(rollout_length):
+    for step in range(rollout_length):
         prediction = dynamics.predict(observations, actions, penalty is not None)
         reached, rewards = prediction.observations, prediction.rewards
         usable = alive & _finite(reached, rewards)
@@ -158,8 +158,10 @@ def rollout(
             # Backwards: whether s, as the end of the step that led to it, is one.
             ends = termination(reached if reverse else before, actions, reached)
             checks.shape(termination, ends, (n_rollouts, 1), torch.bool)
-        # Policies never see a state that is not finite: distributions refuse it.
-        proposed = propose(torch.where(usable, reached, observations))
+        proposed = actions
+        if not reverse or step < rollout_length - 1:
+            # Policies never see a state that is not finite: distributions refuse it.
+            proposed = propose(torch.where(usable, reached, observations))
         if not reverse:
             next_actions, terminals = proposed, ends.float()
         finite = _finite(reached, actions, rewards, next_actions)
@@ -185,7 +187,8 @@ def rollout(
         column.flatten(0, 1)[rows] for column in columns
     )
     ids = torch.arange(n_rollouts, device=device).repeat_interleave(rollout_length)
-    n_proposed = n_rollouts * len(action_range.low) * (rollout_length + 1)
+    n_proposed = n_rollouts * len(action_range.low)
+    n_proposed *= rollout_length if reverse else rollout_length + 1
     return Rollout(
         transitions=Transitions(s, a, r, s_next, a_next, ended, rollout_ids=ids[rows]),
         penalties=subtracted,

@@ -1,8 +1,8 @@
 """KEY=VALUE settings of configs, by dotted path into their JSON form."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from d3rlpy.serializable_config import SerializableConfig
 
@@ -80,8 +80,10 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
         *parents, name = path.split(".")
         where = encoded
         for parent in parents:
-            where = _parameters(_field(where, parent, path))
-        current = _field(where, name, path)
+            _check_known(encoded, where, parent, path)
+            where = _parameters(where[parent])
+        _check_known(encoded, where, name, path)
+        current = where[name]
         typed = current is None or (isinstance(current, Mapping) and "type" in current)
         if typed and isinstance(value, str):
             where[name] = {"type": value, "params": {}}
@@ -89,6 +91,15 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
             for step in (*parents, name):
                 chosen = getattr(chosen, step)
             where[name]["params"] = _defaults(chosen)
+        elif value is None:
+            owner: Any = _decode(config, encoded, path, value)
+            for parent in parents:
+                owner = getattr(owner, parent)
+            if type(None) not in get_args(get_type_hints(type(owner)).get(name)):
+                raise CompositionError(
+                    f"{path} cannot be left out, but null was given."
+                )
+            where[name] = None
         else:
             _check_type(path, current, value)
             where[name] = value
@@ -115,13 +126,22 @@ def _defaults(chosen: Any) -> dict[str, Any]:
     return defaults
 
 
-def _field(where: dict[str, Any], name: str, path: str) -> Any:
+def _check_known(
+    encoded: dict[str, Any], where: dict[str, Any], name: str, path: str
+) -> None:
     if name not in where:
+        elsewhere = [found for found in _paths(encoded) if found.endswith(f".{name}")]
         raise UnknownComponentError(
             f"There is no setting {path!r}: {name!r} is not a field here. "
-            f"{suggest(name, where)}"
+            + suggest(path if elsewhere else name, elsewhere or where)
         )
-    return where[name]
+
+
+def _paths(fields: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yields the dotted path of every field."""
+    for name, field in fields.items():
+        yield f"{before}{name}"
+        yield from _paths(_parameters(field), f"{before}{name}.")
 
 
 def _parameters(field: Any) -> dict[str, Any]:

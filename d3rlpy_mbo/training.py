@@ -119,7 +119,8 @@ def check_parts(
             each.check_fittable(transitions)
         if each.dynamics_updater is not None and each.dynamics_updater.needs_critic:
             if not learners.is_built(learner):
-                learner.build_with_dataset(dataset)
+                # Any buffer does: it is asked for a transition and an action size.
+                learner.build_with_dataset(dataset)  # type: ignore[arg-type]
             sizes = transitions.observation_size, transitions.action_size
             learners.check_built(learner, *sizes, critic=True)
 

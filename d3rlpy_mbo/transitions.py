@@ -59,7 +59,8 @@ class Transitions:
         actions: (B, A) a.
         rewards: (B, 1) r.
         next_observations: (B, D) s'; zero where it is not known.
-        next_actions: (B, A) a'; zero where it is not known or s' is terminal.
+        next_actions: (B, A) a'; zero where it is not known, of no meaning where s' is
+            terminal.
         terminals: (B, 1) 1.0 where the environment ended the episode, else 0.0.
         next_observation_known: (B,) bool, or None if all are. False at d3rlpy's
             zero-filled terminals.
@@ -162,7 +163,7 @@ class Transitions:
         return int(self.observations.shape[0])
 
     def __getitem__(self, rows: Any) -> "Transitions":
-        """Returns the rows that a slice, an index or a boolean tensor selects."""
+        """Returns the rows that a slice, indices or a boolean tensor select."""
         return Transitions(**{name: value[rows] for name, value in self._columns()})
 
     def to(self, device: str) -> "Transitions":

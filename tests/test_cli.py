@@ -163,6 +163,28 @@ def test_an_unknown_learner_or_dataset_is_refused_with_the_nearest(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["pointmaze-umaze-dense", "--steps", 0], "0"),
+        (["pointmaze-umaze-dense", "--device", "cpu"], "--device is for replay only"),
+        (["pointmaze-umaze-dense", "--env", "Hopper-v5"], "--env is for replay only"),
+        (["replay", "--reference-episodes", 5], "is for the mazes only"),
+        (["ant-angle", "--steps", 5], "--steps is for the mazes and replay only"),
+        (["ant-angle", "--seed", 0], "--seed is for the mazes and replay only"),
+        (["pointmaze-umaze-spars", "--steps", 5], "'pointmaze-umaze-sparse'"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused_and_nothing_is_collected(
+    invoke, root, arguments, words
+):
+    before = sorted((root / "minari").rglob("*"))
+    result = invoke("collect", *arguments)
+    assert result.exit_code
+    assert words in result.output
+    assert sorted((root / "minari").rglob("*")) == before
+
+
 def test_cal_ql_is_refused_before_anything_is_written(invoke, tmp_path):
     result = train(invoke, tmp_path / "run", *ROMI, learner="cal_ql")
     assert "returns-to-go" in result.output

@@ -225,6 +225,23 @@ def test_an_unknown_dataset_names_the_nearest_local_one(minari_root, monkeypatch
         mbo.load_minari("local/hoper-v0")
 
 
+def test_a_damaged_local_dataset_is_called_damaged_and_hides_no_other(
+    minari_root, monkeypatch
+):
+    for name in ("local/whole-v0", "local/torn-v0"):
+        write(name, [episode(3, True)])
+    (minari_root / "local/torn-v0/data/metadata.json").write_text('{"half')
+
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("minari.storage.hosting.download_dataset", unreachable)
+    with pytest.raises(mbo.DatasetError, match=r"torn-v0.*cannot be read.*damaged"):
+        mbo.load_minari("local/torn-v0")
+    with pytest.raises(mbo.DatasetError, match="not be downloaded.*'local/whole-v0'"):
+        mbo.load_minari("local/whol-v0")
+
+
 def test_reference_scores_are_the_datasets_or_none(minari_root):
     write("local/plain-v0", [episode(3, True)])
     assert reference_scores("local/plain-v0") is None

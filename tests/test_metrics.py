@@ -33,7 +33,7 @@ class Says(mbo.Dynamics):
 
 
 def test_one_step_error_forward_sums_over_dimensions_and_reward():
-    # SETTINGS case 7.
+    # By hand.
     rows = mbo.Transitions.from_arrays([[0.0, 0.0]], [[0.0]], [1.0], [[1.0, 2.0]], [0])
     error = mbo.metrics.one_step_model_error(Says("forward", [1.5, 2.0], 0.8), rows)
     assert error == pytest.approx(0.29, rel=1e-5)
@@ -49,7 +49,7 @@ def test_one_step_error_reverse_leads_the_sampled_state_forward_by_the_truth():
 
 
 def test_trajectory_discrepancy_is_the_mean_distance_to_the_nearest_observation():
-    # SETTINGS case 6: distances 0, 1 and 3.
+    # By hand: distances 0, 1 and 3.
     zeros = np.zeros(2)
     data = np.array([[0.0, 0.0], [3.0, 4.0]])
     rows = mbo.Transitions.from_arrays(data, zeros.reshape(2, 1), zeros, data, zeros)
@@ -67,7 +67,7 @@ def test_trajectory_discrepancy_is_exact_far_from_the_origin():
 
 
 def test_normalised_score_is_d4rls():
-    # SETTINGS case 8.
+    # By hand.
     assert normalized_score(216.38, (23.85, 161.86)) == pytest.approx(139.504, abs=1e-3)
     spread = normalized_score(10, (23.85, 161.86)) - normalized_score(
         0, (23.85, 161.86)

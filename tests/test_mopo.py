@@ -21,7 +21,7 @@ from toys import (
     small_learner,
 )
 
-# SETTINGS case 1: raw stds of (s'1, s'2, r) of three members at one row.
+# By hand: raw stds of (s'1, s'2, r) of three members at one row.
 STDS = torch.tensor([[[0.3, 0.4, 0.0]], [[1.0, 2.0, 2.0]], [[0.2, 0.3, 0.6]]])
 
 

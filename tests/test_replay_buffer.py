@@ -71,7 +71,7 @@ def test_transformers_are_refused_because_imagined_rows_are_no_trajectories(data
 @pytest.mark.parametrize("ratio", [0.0, 0.05, 0.3, 0.9, 1.0])
 @pytest.mark.parametrize("batch_size", [10, 100, 256])
 def test_the_mix_is_exact_in_expectation(ratio, batch_size):
-    # SETTINGS case 5: batch 10 at 0.05 is 0.5 rows on average, where int() gives 0.
+    # By hand: batch 10 at 0.05 is 0.5 rows on average, where int() gives 0.
     shares = np.array([ratio, 1 - ratio])
     counts = np.array([split_batch(batch_size, shares) for _ in range(4000)])
     assert (counts.sum(axis=1) == batch_size).all()

@@ -40,7 +40,7 @@ def rows(imagined: Rollout) -> list[tuple[float, ...]]:
 
 
 def test_reverse_rows_come_out_in_time_order_with_the_rewards_of_s():
-    # SETTINGS case 4: s' = s + a, r = s, target 5, actions 1, 2, 3.
+    # By hand: s' = s + a, r = s, target 5, actions 1, 2, 3.
     imagined = imagine("reverse", [1, 2, 3], start(next_s=5), 3)
     assert rows(imagined) == [(-1, 3, -1, 2), (2, 2, 2, 4), (4, 1, 4, 5)]
     to_go, expected = 10.0, [13.0, 13.7, 11.33]
@@ -105,6 +105,14 @@ def test_proposed_actions_are_clipped_to_the_datasets_range_and_counted():
     imagined = imagine("forward", [2, 0.1], start(), 1, action_range=narrow)
     assert imagined.transitions.actions.item() == 0.5
     assert imagined.counts.report()["clipped_share"] == 0.5
+
+
+def test_backwards_no_action_is_proposed_that_no_row_would_hold():
+    narrow = ActionRange(torch.tensor([-0.5]), torch.tensor([0.5]))
+    script = [0.1, 0.2, 9]  # the third would be clipped
+    imagined = imagine("reverse", script, start(next_s=5), 2, action_range=narrow)
+    assert len(imagined.transitions) == 2
+    assert imagined.counts.report()["clipped_share"] == 0
 
 
 def test_a_row_that_is_not_finite_is_dropped_counted_and_ends_its_rollout():

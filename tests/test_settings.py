@@ -79,6 +79,9 @@ def test_d3rlpys_scalers_and_factories_can_be_set():
         ("rollout_policy", "unifrom", "Did you mean 'uniform'"),
         ("rollout_policy.n_step", 3, "Did you mean 'n_steps'"),
         ("rollout_length.more", 3, "not a field"),
+        ("direction", "forward", "Did you mean 'dynamics.direction'"),
+        ("rollout_length", None, "rollout_length cannot be left out"),
+        ("rollout_policy.n_steps", None, "rollout_policy.n_steps cannot be left out"),
         ("rollout_length", "five", "expected an integer"),
         ("rollout_length", 2.5, "expected an integer"),
         ("rollout_length", True, "expected an integer"),
@@ -90,6 +93,15 @@ def test_d3rlpys_scalers_and_factories_can_be_set():
 def test_wrong_keys_names_and_values_are_refused(key, value, words):
     with pytest.raises(mbo.D3RLPyMBOError, match=words):
         apply_settings(ROMIConfig(), {key: value})
+
+
+def test_a_number_that_may_be_left_out_is_left_out_by_null():
+    parsed = parse_settings(("imagination.rollout_interval=null",))["imagination"]
+    config = apply_settings(MOPOConfig(), {**parsed, "dynamics.max_steps": 5})
+    assert config.rollout_interval is None
+    assert config.dynamics.max_steps == 5
+    again = apply_settings(config, {"dynamics.max_steps": None})
+    assert again.dynamics.max_steps is None
 
 
 def test_a_component_that_may_be_left_out_is_left_out_by_none():
