@@ -167,7 +167,6 @@ def test_loss_is_the_sum_over_members_of_mean_nll_plus_the_bounds_width():
 
 
 def test_with_over_a_hundred_columns_the_bounds_still_leave_room_for_the_truth():
-    # A column's share of the likelihood is 1 / 121, less than the default weight.
     observations, actions = torch.randn(2000, 120), torch.rand(2000, 1)
     outcomes = observations + actions + 0.01 * torch.randn(2000, 120)
     zeros = torch.zeros(2000)

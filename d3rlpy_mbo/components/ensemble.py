@@ -53,8 +53,10 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
             standardised targets: 5 % of a column's deviation at least (ours, and
             RAMBO's). MOPO's -10 belongs to raw targets; with standardised ones, columns
             that are all but certain drown a rare reward's gradient for good.
-        bounds_weight: Weight of the bounds' width, a mean over members, in a loss that
-            is otherwise a sum over them; see `member_bounds_weight`.
+        bounds_weight: Weight of the bounds' width against the likelihood, both means
+            over columns (ours). Official code has one pair of bounds for all members and
+            a sum over columns with weight 0.01, which comes to 0.0014 (D + 1) here; with
+            so little most members never learn the reward of a sparse maze.
         patience: Training stops after more than this many epochs in which no
             member's hold-out error fell by 1 % of its best.
         max_steps: Gradient steps after which training stops anyway; None for no
@@ -72,7 +74,7 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
     holdout_ratio: float = 0.2
     max_holdout: int = 1000
     log_variance_bounds: tuple[float, float] = (-6.0, 0.5)
-    bounds_weight: float = 0.01
+    bounds_weight: float = 0.05
     patience: int = 5
     max_steps: Optional[int] = None
 
@@ -111,16 +113,6 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
     def get_type() -> str:
         """Returns ``"probabilistic_ensemble"``."""
         return "probabilistic_ensemble"
-
-    @property
-    def member_bounds_weight(self) -> float:
-        """Weight of the width of each member's own bounds.
-
-        Official code has one pair for all members. With bounds_weight for each, the
-        bounds would cross from 100 columns on, where a column's share of the likelihood,
-        1 / (D + 1), is the smaller one.
-        """
-        return self.bounds_weight / self.n_models
 
     def create(self, device: DeviceArg = False) -> "ProbabilisticEnsemble":
         """Returns an unfitted ensemble."""
@@ -345,7 +337,7 @@ class ProbabilisticEnsemble(Dynamics):
     def training_loss(self, transitions: Transitions) -> torch.Tensor:
         """See `Dynamics.training_loss`: `ensemble_loss` and the weight decays."""
         x, y = self._dealt(transitions)
-        loss = ensemble_loss(self._elites, x, y, self.config.member_bounds_weight)
+        loss = ensemble_loss(self._elites, x, y, self.config.bounds_weight)
         return loss + decay_loss(self._elites, self.config.weight_decays)
 
     def training_loss_and_sample(
@@ -367,7 +359,7 @@ class ProbabilisticEnsemble(Dynamics):
             for rows in (slice(x.shape[1]), slice(x.shape[1], None))
         )
         loss = gaussian_loss(*real, y)
-        loss = loss + bounds_loss(self._elites, self.config.member_bounds_weight)
+        loss = loss + bounds_loss(self._elites, self.config.bounds_weight)
         loss = loss + decay_loss(self._elites, self.config.weight_decays)
 
         chosen = self._random_elites(observations)

@@ -31,7 +31,7 @@ def ensemble_loss(
         network: The members.
         x: (E, B, D_in) standardised.
         y: (E, B, D_out) standardised.
-        bounds_weight: Weight of sum(max) - sum(min) of the log-variance bounds.
+        bounds_weight: See `bounds_loss`.
     """
     mean, log_variance = network(x)
     return gaussian_loss(mean, log_variance, y) + bounds_loss(network, bounds_weight)
@@ -52,9 +52,13 @@ def gaussian_loss(
 
 
 def bounds_loss(network: GaussianNetworks, bounds_weight: float) -> torch.Tensor:
-    """Returns bounds_weight (sum(max) - sum(min)) of the log-variance bounds."""
-    width = network.max_log_variance.sum() - network.min_log_variance.sum()
-    return bounds_weight * width
+    """Width of the log-variance bounds: sum over members of means over columns.
+
+    A mean, as the likelihood's: summed over columns it would outweigh the likelihood of
+    each where there are many, and drive the deviations up.
+    """
+    width = network.max_log_variance - network.min_log_variance
+    return bounds_weight * width.mean(dim=(1, 2)).sum()
 
 
 def decay_loss(
@@ -99,9 +103,7 @@ def train_ensemble(
         while stale_epochs <= config.patience:
             epoch += 1
             for rows in _batches(samples, config.batch_size):
-                loss = ensemble_loss(
-                    network, x[rows], y[rows], config.member_bounds_weight
-                )
+                loss = ensemble_loss(network, x[rows], y[rows], config.bounds_weight)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
