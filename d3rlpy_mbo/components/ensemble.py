@@ -56,7 +56,7 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
         bounds_weight: Weight of the bounds' width against the likelihood, both means
             over columns (ours). Official code has one pair of bounds for all members and
             a sum over columns with weight 0.01, which comes to 0.0014 (D + 1) here; with
-            so little most members never learn the reward of a sparse maze.
+            that, 6 of 14 members did not learn the reward of a sparse maze, instead of 1.
         patience: Training stops after more than this many epochs in which no
             member's hold-out error fell by 1 % of its best.
         max_steps: Gradient steps after which training stops anyway; None for no
