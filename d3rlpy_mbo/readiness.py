@@ -20,6 +20,7 @@ __all__ = [
     "check_same_data",
     "check_sizes",
     "check_termination",
+    "rows_for_learners",
     "start_rows",
     "warn_if_slow",
 ]
@@ -79,6 +80,22 @@ def check_same_data(whose: str, n_rows: int, transitions: Transitions) -> None:
             "was fitted on and leaves out those held out, so it needs the same data. Fit "
             "one on this dataset, or set dynamics_updater=None."
         )
+
+
+def rows_for_learners(transitions: Transitions) -> Transitions:
+    """Returns the real transitions that learners draw.
+
+    Raises:
+        DatasetError: There is none.
+    """
+    rows = transitions.for_learners()
+    if not len(rows):
+        raise DatasetError(
+            "No transition of the dataset has a known next action or is terminal, so "
+            "learners have nothing to train on. Give next_actions, or load the data with "
+            "mbo.load_minari."
+        )
+    return rows
 
 
 def start_rows(direction: Direction, transitions: Transitions) -> torch.Tensor:

@@ -17,10 +17,11 @@ from d3rlpy.dataset import (
 )
 
 from . import learners
-from .errors import CompositionError, DatasetError
+from .errors import CompositionError
 from .imagination import Imagination
 from .learners import Learner
 from .mixing import batch_shares, split_batch
+from .readiness import rows_for_learners
 from .refreshing import ImaginedSource, LearnerProgress
 from .ring import PackedLayout
 from .transitions import Transitions
@@ -77,13 +78,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         self._layout = PackedLayout(
             transitions.observation_size, transitions.action_size
         )
-        self._real = self._layout.pack(transitions.for_learners())
-        if not len(self._real):
-            raise DatasetError(
-                "No transition of the dataset has a known next action or is terminal, "
-                "so learners have nothing to train on. Give next_actions, or load the "
-                "data with mbo.load_minari."
-            )
+        self._real = self._layout.pack(rows_for_learners(transitions))
         self._sources = [
             ImaginedSource(each, transitions, self._layout, learner)
             for each in imaginations

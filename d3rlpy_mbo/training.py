@@ -17,6 +17,7 @@ from .imagination import Imagination
 from .learners import Learner
 from .metrics import imagination_evaluators
 from .mixing import batch_shares
+from .readiness import rows_for_learners, start_rows
 from .replay_buffer import ImaginedReplayBuffer
 from .transitions import Transitions
 
@@ -112,17 +113,21 @@ def check_parts(
     learners.check(learner)
     batch_shares(imaginations, real_ratio, shares)
     transitions = Transitions.from_dataset(dataset)
+    rows_for_learners(transitions)
     for each in imaginations:
         if each.fitted:
             each.check_ready(transitions)
         else:
             each.check_fittable(transitions)
-        if each.dynamics_updater is not None and each.dynamics_updater.needs_critic:
-            if not learners.is_built(learner):
-                # Any buffer does: it is asked for a transition and an action size.
-                learner.build_with_dataset(dataset)  # type: ignore[arg-type]
-            sizes = transitions.observation_size, transitions.action_size
-            learners.check_built(learner, *sizes, critic=True)
+        start_rows(each.dynamics.direction, transitions)
+    updaters = [each.dynamics_updater for each in imaginations]
+    critic = any(each is not None and each.needs_critic for each in updaters)
+    if critic and not learners.is_built(learner):
+        # Any buffer does: it is asked for a transition and an action size.
+        learner.build_with_dataset(dataset)  # type: ignore[arg-type]
+    if learners.is_built(learner):
+        sizes = transitions.observation_size, transitions.action_size
+        learners.check_built(learner, *sizes, critic=critic)
 
 
 def check_epochs(n_steps: int, n_steps_per_epoch: int) -> int:

@@ -71,6 +71,14 @@ def test_data_that_ends_is_refused_before_any_of_several_is_fitted():
     assert not imaginations[0].fitted
 
 
+def test_a_learner_built_for_other_data_is_refused_before_anything_is_fitted():
+    learner, imagination = small_learner("td3_plus_bc"), line_imagination("reverse")
+    learner.build_with_dataset(line_dataset(size=2))
+    with pytest.raises(mbo.CompositionError, match="built for observations of shape"):
+        mbo.fit(learner, line_dataset(), imagination, 4, **QUIET)
+    assert not imagination.fitted
+
+
 def test_it_does_not_fit_again_what_is_fitted():
     imagination = line_imagination("reverse", line_dataset())
     imagination.dynamics.fit = None
