@@ -20,18 +20,12 @@ import d3rlpy
 import minari
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.files import atomic_write
-from harness import simulator  # noqa: F401  # settings find it by name
-from harness.behaviors import (
-    Behavior,
-    behavior,
-    imagined_paths,
-    load_learner,
-    model_errors,
-)
-from harness.figures import CaseStudy, draw_case_study
-from harness.results import Task, read_results
-from harness.settings import folder_name
+from behaviors import Behavior, behavior, imagined_paths, load_learner, model_errors
+from d3rlpy_mbo.study.figures import CaseStudy, draw_case_study
+from d3rlpy_mbo.study.results import Task, read_results
+from d3rlpy_mbo.study.settings import folder_name
+from d3rlpy_mbo.support.files import atomic_write
+from d3rlpy_mbo.tasks import simulator  # noqa: F401  # settings find it by name
 
 _EPISODES = 10
 _ROLLOUTS_DRAWN = 1500

@@ -33,9 +33,9 @@ import tomllib
 import torch
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.episodes import CompleteEpisode, CompleteTransitionPicker
-from d3rlpy_mbo.files import atomic_write
-from d3rlpy_mbo.settings import apply_settings
+from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
+from d3rlpy_mbo.runs.settings import apply_settings
+from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
 
 matplotlib.use("Agg")

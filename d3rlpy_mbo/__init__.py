@@ -1,16 +1,26 @@
 """Model-based offline reinforcement learning for d3rlpy: the public names."""
 
-from . import (
-    _gym_notice,  # noqa: F401  # before anything imports d3rlpy
-    learners,
-    metrics,
-)
-from ._version import __version__
-from .components.behavior_cloning import BehaviorCloningPolicyConfig
-from .components.dynamics import Dynamics, DynamicsConfig, Prediction
+from .support import gym_notice  # noqa: F401  # before anything imports d3rlpy
+
+# isort: split
+
+from . import learners, metrics
+from .buffer.replay_buffer import ImaginedReplayBuffer
+from .components.base import Component, component_field
+from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
+from .components.dynamics.interface import Dynamics, DynamicsConfig, Prediction
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
-from .components.ensemble import ProbabilisticEnsembleConfig
-from .components.gymnasium_terminations import (
+from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
+from .components.penalties import Penalty
+from .components.rewards import RewardFunction
+from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
+from .components.rollout_policies.interface import (
+    LearnerPolicyConfig,
+    RolloutPolicy,
+    RolloutPolicyConfig,
+    UniformPolicyConfig,
+)
+from .components.terminations.gymnasium import (
     AntTermination,
     HopperTermination,
     HumanoidTermination,
@@ -18,22 +28,18 @@ from .components.gymnasium_terminations import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
-from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
-from .components.learned_termination import LearnedTerminationConfig
-from .components.penalties import Penalty
-from .components.rewards import RewardFunction
-from .components.rollout_policies import (
-    LearnerPolicyConfig,
-    RolloutPolicy,
-    RolloutPolicyConfig,
-    UniformPolicyConfig,
-)
-from .components.termination_lookup import termination_for
-from .components.terminations import NoTermination, Termination
-from .configs import Component, component_field
-from .datasets import load_minari
-from .discovery import get_component
-from .errors import (
+from .components.terminations.interface import NoTermination, Termination
+from .components.terminations.learned import LearnedTerminationConfig
+from .components.terminations.lookup import termination_for
+from .data.minari import load_minari
+from .data.transitions import ActionRange, Transitions
+from .imagination.imagination import Imagination, ImaginationConfig, load_imagination
+from .learners.pretraining import pretrain_policy
+from .metrics import imagination_evaluators
+from .registry.discovery import get_component
+from .registry.hookspecs import hookimpl
+from .runs.fit import fit
+from .support.errors import (
     CompositionError,
     D3RLPyMBOError,
     DatasetError,
@@ -46,13 +52,7 @@ from .errors import (
     TerminationRequiredError,
     UnknownComponentError,
 )
-from .hookspecs import hookimpl
-from .imagination import Imagination, ImaginationConfig, load_imagination
-from .metrics import imagination_evaluators
-from .pretraining import pretrain_policy
-from .replay_buffer import ImaginedReplayBuffer
-from .training import fit
-from .transitions import ActionRange, Transitions
+from .support.version import __version__
 
 __all__ = [
     "ActionRange",

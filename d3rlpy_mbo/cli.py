@@ -7,12 +7,12 @@ from typing import Any, Optional
 
 import click
 
-from . import discovery
-from .configs import Component
-from .entry_points import DISABLE_VARIABLE
-from .errors import D3RLPyMBOError, UnknownComponentError, suggest
-from .experiment import Experiment
-from .settings import parse_settings
+from .components.base import Component
+from .registry import discovery
+from .registry.entry_points import DISABLE_VARIABLE
+from .runs.experiment import Experiment
+from .runs.settings import parse_settings
+from .support.errors import D3RLPyMBOError, UnknownComponentError, suggest
 from .testing import checks_for, module_components, run_checks
 
 __all__ = ["main"]

@@ -11,10 +11,10 @@ from d3rlpy.dataset import ReplayBufferBase
 from d3rlpy.interface import QLearningAlgoProtocol
 from d3rlpy.metrics import EvaluatorProtocol
 
-from .components.dynamics import Dynamics
-from .errors import CompositionError
-from .replay_buffer import ImaginedReplayBuffer
-from .transitions import Transitions
+from .buffer.replay_buffer import ImaginedReplayBuffer
+from .components.dynamics.interface import Dynamics
+from .data.transitions import Transitions
+from .support.errors import CompositionError
 
 __all__ = [
     "average_trajectory_discrepancy",

@@ -239,8 +239,8 @@ def test_plugins_lists_what_each_distribution_provides(invoke):
 
 
 def test_plugins_exits_with_one_and_shows_the_plugin_that_failed(invoke, monkeypatch):
-    from d3rlpy_mbo import discovery
-    from d3rlpy_mbo.discovery import Plugin, Registry
+    from d3rlpy_mbo.registry import discovery
+    from d3rlpy_mbo.registry.discovery import Plugin, Registry
 
     broken = Plugin("theirs", "1.2", "odd", error=ValueError("no such thing"))
     monkeypatch.setattr(discovery, "registry", lambda: Registry([broken]))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.experiment import Experiment
+from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.testing import line_world as world
 from d3rlpy_mbo_mopo import MaxAleatoric
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig

@@ -14,8 +14,9 @@ from peer import OfflineRLKit, Silent
 from task import ACTION, BATCH, OBSERVATION
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.components import ensemble, ensemble_training
-from d3rlpy_mbo.components.gaussian_networks import GaussianNetworks
+from d3rlpy_mbo.components.dynamics import ensemble
+from d3rlpy_mbo.components.dynamics import training as ensemble_training
+from d3rlpy_mbo.components.dynamics.networks import GaussianNetworks
 
 N_ROWS, N_FRESH, N_EPOCHS, ROUNDS = 20_000, 5_000, 25, 3
 N_MODELS, HIDDEN = 7, [200] * 4

@@ -6,15 +6,15 @@ from typing import ClassVar, Optional, Union
 
 from d3rlpy.base import DeviceArg
 
-from ..configs import Component, LearnedComponent
-from ..errors import CompositionError
-from ..learners import Learner
-from ..transitions import ActionRange, Transitions
-from .dynamics import Dynamics
-from .learned_termination import LearnedTermination
+from ..data.transitions import ActionRange, Transitions
+from ..learners.reading import Learner
+from ..support.errors import CompositionError
+from .base import Component, LearnedComponent
+from .dynamics.interface import Dynamics
 from .rewards import RewardFunction
-from .rollout_policies import RolloutPolicy
-from .terminations import Termination
+from .rollout_policies.interface import RolloutPolicy
+from .terminations.interface import Termination
+from .terminations.learned import LearnedTermination
 
 __all__ = ["DynamicsUpdater", "DynamicsUpdaterConfig"]
 

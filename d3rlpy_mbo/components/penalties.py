@@ -6,9 +6,9 @@ from typing import ClassVar, Optional
 
 import torch
 
-from ..configs import Component
-from ..learners import Learner
-from .dynamics import Prediction
+from ..learners.reading import Learner
+from .base import Component
+from .dynamics.interface import Prediction
 
 __all__ = ["Penalty"]
 

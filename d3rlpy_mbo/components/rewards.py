@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from ..configs import Component
+from .base import Component
 
 __all__ = ["RewardFunction"]
 

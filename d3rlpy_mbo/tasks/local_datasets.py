@@ -14,7 +14,7 @@ from minari.dataset.minari_storage import MinariStorage
 from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
-from ..errors import DatasetError
+from ..support.errors import DatasetError
 
 __all__ = ["check_free", "write_local_dataset"]
 

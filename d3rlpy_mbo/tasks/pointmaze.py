@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 
-from ..errors import DatasetError, UnknownComponentError, suggest
+from ..support.errors import DatasetError, UnknownComponentError, suggest
 
 __all__ = ["LAYOUTS", "REWARDS", "PointMaze", "pointmaze_spec"]
 

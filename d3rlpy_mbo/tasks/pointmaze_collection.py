@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
-from .._version import installed_versions
-from ..errors import DatasetError, UnknownComponentError, suggest
+from ..support.errors import DatasetError, UnknownComponentError, suggest
+from ..support.version import installed_versions
 from .local_datasets import check_free, write_local_dataset
 from .pointmaze import LAYOUTS, REWARDS, PointMaze, pointmaze_spec
 from .waypoints import mean_return, walk

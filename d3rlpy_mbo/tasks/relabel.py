@@ -13,7 +13,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from ..components.known_rewards import AntAngleReward, HalfCheetahJumpReward
 from ..components.rewards import RewardFunction
-from ..errors import DatasetError, UnknownComponentError, suggest
+from ..support.errors import DatasetError, UnknownComponentError, suggest
 from .local_datasets import check_free, write_local_dataset
 
 __all__ = ["RELABELLED_TASKS", "RelabelledEnvironment", "relabel"]

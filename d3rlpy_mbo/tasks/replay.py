@@ -19,9 +19,9 @@ from d3rlpy.preprocessing import MinMaxActionScaler
 from gymnasium import spaces
 from tqdm.auto import tqdm
 
-from .._version import installed_versions
-from ..devices import device_name
-from ..errors import DatasetError
+from ..support.devices import device_name
+from ..support.errors import DatasetError
+from ..support.version import installed_versions
 from .local_datasets import check_free, write_local_dataset
 from .replay_store import Arrays, Checkpoint, Replay
 

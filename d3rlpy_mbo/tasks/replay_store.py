@@ -13,8 +13,8 @@ from d3rlpy.dataset import TransitionMiniBatch
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.storage.datasets_root_dir import get_dataset_path
 
-from ..errors import DatasetError
-from ..files import atomic_write
+from ..support.errors import DatasetError
+from ..support.files import atomic_write
 
 __all__ = ["Arrays", "Checkpoint", "Replay"]
 

@@ -10,7 +10,7 @@ Elsewhere ``check_component(MyPenalty())``; on the command line
 ``d3rlpy-mbo check my_module``. Everything runs on the CPU, without a network.
 """
 
-from ..errors import ConformanceError
+from ..support.errors import ConformanceError
 from .basic_checks import (
     check_default_construction,
     check_json_round_trip,

@@ -12,9 +12,9 @@ from typing import Any
 import d3rlpy
 import torch
 
-from ..components.dynamics import Prediction
-from ..imagination import load_imagination
-from ..transitions import Transitions
+from ..components.dynamics.interface import Prediction
+from ..data.transitions import Transitions
+from ..imagination.imagination import load_imagination
 from .placement import OtherDevice, is_left_behind
 from .running import KINDS, conformance_check
 from .subjects import N_ROWS, Subject

@@ -5,12 +5,12 @@ from typing import Any, Optional, get_args
 
 import torch
 
-from ..components.dynamics import Dynamics, DynamicsConfig
-from ..components.rollout_policies import UniformPolicyConfig
-from ..components.terminations import NoTermination
-from ..errors import CompositionError
-from ..imagination import ImaginationConfig
-from ..transitions import Direction, Transitions
+from ..components.dynamics.interface import Dynamics, DynamicsConfig
+from ..components.rollout_policies.interface import UniformPolicyConfig
+from ..components.terminations.interface import NoTermination
+from ..data.transitions import Direction, Transitions
+from ..imagination.imagination import ImaginationConfig
+from ..support.errors import CompositionError
 from . import line_world as world
 from .running import conformance_check
 from .subjects import N_ROWS, Subject

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from ..replay_buffer import ImaginedReplayBuffer
-from ..transitions import Transitions
+from ..buffer.replay_buffer import ImaginedReplayBuffer
+from ..data.transitions import Transitions
 from . import line_world as world
 from .running import conformance_check
 from .subjects import Subject

@@ -21,10 +21,10 @@ from d3rlpy.dataset import (
     TransitionPickerProtocol,
 )
 
-from ..components.ensemble import ProbabilisticEnsembleConfig
-from ..episodes import CompleteEpisode, CompleteTransitionPicker
-from ..learners import Learner
-from ..transitions import Direction, Transitions
+from ..components.dynamics.ensemble import ProbabilisticEnsembleConfig
+from ..data.episodes import CompleteEpisode, CompleteTransitionPicker
+from ..data.transitions import Direction, Transitions
+from ..learners.reading import Learner
 
 __all__ = [
     "ACTION_HIGH",

@@ -4,9 +4,13 @@ import importlib
 import inspect
 from types import ModuleType
 
-from ..configs import Component
-from ..entry_points import NothingProvidedError, component_name, provided_components
-from ..errors import PluginError
+from ..components.base import Component
+from ..registry.entry_points import (
+    NothingProvidedError,
+    component_name,
+    provided_components,
+)
+from ..support.errors import PluginError
 
 __all__ = ["module_components"]
 

@@ -4,7 +4,7 @@ from typing import get_args
 
 import torch
 
-from ..transitions import Direction, Transitions
+from ..data.transitions import Direction, Transitions
 from . import line_world as world
 from .running import conformance_check
 from .subjects import N_ROWS, Subject

@@ -11,7 +11,7 @@ import d3rlpy
 import numpy as np
 import torch
 
-from ..errors import CompositionError, ConformanceError, suggest
+from ..support.errors import CompositionError, ConformanceError, suggest
 from .subject_kinds import subject_of
 from .subjects import Checkable, Subject, default_constructed
 

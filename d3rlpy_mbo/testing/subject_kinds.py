@@ -10,11 +10,11 @@ from typing import Any
 import d3rlpy
 import torch
 
-from ..components.dynamics import Prediction
+from ..components.dynamics.interface import Prediction
 from ..components.dynamics_updaters import DynamicsUpdaterConfig
-from ..components.rollout_policies import UniformPolicyConfig
-from ..imagination import Imagination, ImaginationConfig
-from ..transitions import Transitions
+from ..components.rollout_policies.interface import UniformPolicyConfig
+from ..data.transitions import Transitions
+from ..imagination.imagination import Imagination, ImaginationConfig
 from . import line_world as world
 from .subjects import N_ROWS, Checkable, Subject, default_constructed, shortened
 

@@ -8,8 +8,8 @@ from typing import Any, Union
 import d3rlpy
 import torch
 
-from ..configs import Component
-from ..errors import ConformanceError
+from ..components.base import Component
+from ..support.errors import ConformanceError
 from . import line_world as world
 
 __all__ = ["N_ROWS", "Checkable", "Subject", "default_constructed", "shortened"]

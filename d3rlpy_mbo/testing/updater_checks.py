@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..learners import Learner, grad_step
+from ..learners.reading import Learner, grad_step
 from .running import conformance_check
 from .subjects import Subject
 

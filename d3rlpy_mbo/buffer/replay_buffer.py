@@ -1,0 +1,269 @@
+"""The seam: a d3rlpy replay buffer that mixes real and imagined transitions."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, NoReturn, Optional, Union
+
+import numpy as np
+from d3rlpy.dataset import (
+    BufferProtocol,
+    DatasetInfo,
+    EpisodeBase,
+    ReplayBufferBase,
+    TrajectorySlicerProtocol,
+    Transition,
+    TransitionMiniBatch,
+    TransitionPickerProtocol,
+)
+
+from .. import learners
+from ..data.transitions import Transitions
+from ..imagination.imagination import Imagination
+from ..imagination.readiness import rows_for_learners
+from ..learners.reading import Learner
+from ..support.errors import CompositionError
+from .ring import PackedLayout
+from .shares import batch_shares, split_batch
+from .source import ImaginedSource, LearnerProgress
+
+__all__ = ["ImaginedReplayBuffer"]
+
+
+class ImaginedReplayBuffer(ReplayBufferBase):
+    """Imagines inside `sample_transition_batch`, before the batch that is due for it.
+
+    Give it to `algo.fit` in the place of the dataset. The first batch fills it; the
+    time this takes shows as d3rlpy's `time_sample_batch`. Scalers, evaluators,
+    `episodes` and `buffer` see the real data alone.
+
+    Args:
+        dataset: Real data; never changed.
+        imagination: One, several, or none (``[]``): the real data alone.
+        learner: The algorithm that will train. Needed by imaginations that ask it;
+            given, the schedule follows its `grad_step`, so that evaluators and FQE
+            may sample as well. Without it, batches are counted.
+        real_ratio: Share of real rows in a batch, in expectation. Defaults to the
+            imagination's own; required with several.
+        shares: How the imagined rest is split over several imaginations, in any
+            unit; equally by default.
+
+    Raises:
+        CompositionError: Ratio, shares or learner that do not fit.
+        DatasetError: A dataset that cannot be used.
+        NotFittedError: An imagination that is not fitted.
+        TerminationRequiredError: Data that terminates, without a termination.
+    """
+
+    def __init__(
+        self,
+        dataset: ReplayBufferBase,
+        imagination: Union[Imagination, Sequence[Imagination]],
+        learner: Optional[Learner] = None,
+        real_ratio: Optional[float] = None,
+        shares: Optional[Sequence[float]] = None,
+    ):
+        imaginations = (
+            [imagination] if isinstance(imagination, Imagination) else list(imagination)
+        )
+        self._dataset = dataset
+        self._shares = batch_shares(imaginations, real_ratio, shares)
+        self._progress = _progress(imaginations, learner)
+        transitions = Transitions.from_dataset(dataset)
+        if learner is not None and learners.is_built(learner):
+            sizes = transitions.observation_size, transitions.action_size
+            learners.check_built(learner, *sizes)
+        for each in imaginations:
+            each.check_ready(transitions)
+
+        self._layout = PackedLayout(
+            transitions.observation_size, transitions.action_size
+        )
+        self._real = self._layout.pack(rows_for_learners(transitions))
+        self._sources = [
+            ImaginedSource(each, transitions, self._layout, learner)
+            for each in imaginations
+        ]
+        self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
+
+    @property
+    def imaginations(self) -> list[Imagination]:
+        """What imagines, in the order given."""
+        return [source.imagination for source in self._sources]
+
+    @property
+    def sources(self) -> Sequence[ImaginedSource]:
+        """The imagined rows and numbers of each imagination."""
+        return tuple(self._sources)
+
+    @property
+    def imagined_share(self) -> float:
+        """Share of imagined rows among all drawn so far; 0.0 before the first."""
+        total = int(self._rows_drawn.sum())
+        return float(self._rows_drawn[1:].sum() / total) if total else 0.0
+
+    @functools.cached_property
+    def real_reward_mean(self) -> float:
+        """Mean reward of the real rows that learners draw."""
+        return float(self._layout.columns(self._real)["rewards"].mean())
+
+    def refresh(self) -> None:
+        """Imagines anew now, with every imagination that batches are drawn from."""
+        for source, share in zip(self._sources, self._shares[1:], strict=True):
+            if share > 0:
+                source.refresh(self._progress.step)
+
+    def sample_transition_batch(self, batch_size: int) -> TransitionMiniBatch:
+        """Draws a batch of real and imagined rows, after imagining if it is due.
+
+        Args:
+            batch_size: Rows, with replacement.
+
+        Returns:
+            A mini-batch in dataset units; it holds no `Transition` objects.
+
+        Raises:
+            LearnerMismatchError: The learner that was given does not train.
+            DivergedError: An imagination produced too many non-finite rows.
+        """
+        step = self._progress.observe()
+        for source, share in zip(self._sources, self._shares[1:], strict=True):
+            if share > 0:
+                source.prepare(step)
+        counts = split_batch(batch_size, self._shares)
+        self._rows_drawn += counts
+        rows = np.empty((batch_size, self._layout.width), dtype=np.float32)
+        ends = np.cumsum(counts)
+        real = np.random.randint(len(self._real), size=counts[0])
+        np.take(self._real, real, axis=0, out=rows[: ends[0]], mode="clip")
+        for source, first, last in zip(self._sources, ends, ends[1:], strict=False):
+            source.sample(rows[first:last])
+        return TransitionMiniBatch(
+            **self._layout.columns(rows),
+            intervals=np.ones((batch_size, 1), dtype=np.float32),
+            transitions=_NO_TRANSITIONS,
+        )
+
+    def sample_transition(self) -> Transition:
+        """Returns a real transition; d3rlpy reads its shapes."""
+        return self._dataset.sample_transition()
+
+    def sample_trajectory(self, length: int) -> NoReturn:
+        """Raises CompositionError: imagined rows are no trajectories."""
+        raise _no_trajectories()
+
+    def sample_trajectory_batch(self, batch_size: int, length: int) -> NoReturn:
+        """Raises CompositionError: imagined rows are no trajectories."""
+        raise _no_trajectories()
+
+    def append(self, observation: Any, action: Any, reward: Any) -> NoReturn:
+        """Raises CompositionError: real data is read-only here."""
+        raise _read_only("append")
+
+    def append_episode(self, episode: EpisodeBase) -> NoReturn:
+        """Raises CompositionError: real data is read-only here."""
+        raise _read_only("append_episode")
+
+    def clip_episode(self, terminated: bool) -> NoReturn:
+        """Raises CompositionError: real data is read-only here."""
+        raise _read_only("clip_episode")
+
+    def dump(self, f: BinaryIO) -> None:
+        """Writes the real data, as the dataset would."""
+        self._dataset.dump(f)
+
+    @classmethod
+    def from_episode_generator(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises CompositionError: build the dataset first."""
+        raise _needs_dataset("from_episode_generator")
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises CompositionError: load the dataset first."""
+        raise _needs_dataset("load")
+
+    @property
+    def episodes(self) -> Sequence[EpisodeBase]:
+        """The real episodes."""
+        return self._dataset.episodes
+
+    def size(self) -> int:
+        """Returns the number of real episodes."""
+        return self._dataset.size()
+
+    @property
+    def buffer(self) -> BufferProtocol:
+        """The real buffer."""
+        return self._dataset.buffer
+
+    @property
+    def transition_count(self) -> int:
+        """The number of real transitions."""
+        return self._dataset.transition_count
+
+    @property
+    def transition_picker(self) -> TransitionPickerProtocol:
+        """The dataset's."""
+        return self._dataset.transition_picker
+
+    @property
+    def trajectory_slicer(self) -> TrajectorySlicerProtocol:
+        """The dataset's."""
+        return self._dataset.trajectory_slicer
+
+    @property
+    def dataset_info(self) -> DatasetInfo:
+        """The dataset's."""
+        return self._dataset.dataset_info
+
+
+def _progress(
+    imaginations: Sequence[Imagination], learner: Optional[Learner]
+) -> LearnerProgress:
+    if learner is not None:
+        learners.check(learner)
+    for each in imaginations:
+        if each.needs_learner and learner is None:
+            raise CompositionError(
+                f"The imagination {each.config.get_type()!r} asks the learner (rollout "
+                f"policy {each.config.rollout_policy.get_type()!r}), but the buffer got "
+                "none. Pass ImaginedReplayBuffer(dataset, imagination, learner=algo)."
+            )
+    return LearnerProgress(learner)
+
+
+def _read_only(name: str) -> CompositionError:
+    return CompositionError(
+        f"ImaginedReplayBuffer.{name}: the real data is read-only here. Use algo.fit, "
+        "not fit_online; append to the dataset before building the buffer."
+    )
+
+
+def _no_trajectories() -> CompositionError:
+    return CompositionError(
+        "Imagined transitions are single steps, not trajectories, so transformers "
+        "cannot train on this buffer. Train them on the real dataset, or use a "
+        "Q-learning algorithm (SAC, CQL, IQL, BCQ, ...)."
+    )
+
+
+def _needs_dataset(name: str) -> CompositionError:
+    return CompositionError(
+        f"ImaginedReplayBuffer.{name}: make the dataset with d3rlpy's ReplayBuffer or "
+        "mbo.load_minari, then ImaginedReplayBuffer(dataset, imagination)."
+    )
+
+
+class _NoTransitions(Sequence[Transition]):
+    """Stands for a batch's transitions, which only Cal-QL asks for."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index: Any) -> NoReturn:
+        raise CompositionError(learners.needs_returns_to_go("This algorithm"))
+
+    def __iter__(self) -> Iterator[Transition]:
+        raise CompositionError(learners.needs_returns_to_go("This algorithm (Cal-QL?)"))
+
+
+_NO_TRANSITIONS = _NoTransitions()

@@ -1,0 +1,56 @@
+"""How a batch is split between real and imagined rows."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+import numpy.typing as npt
+
+from ..imagination.composition import check_ratio
+from ..imagination.imagination import Imagination
+from ..support.errors import CompositionError
+
+__all__ = ["batch_shares", "split_batch"]
+
+
+def batch_shares(
+    imaginations: Sequence[Imagination],
+    real_ratio: Optional[float],
+    shares: Optional[Sequence[float]],
+) -> npt.NDArray[np.float64]:
+    """Returns the share of the real rows, then of each imagination; they sum to 1."""
+    if not imaginations:
+        if real_ratio not in (None, 1.0) or shares:
+            raise CompositionError(
+                f"There is no imagination, so real_ratio = {real_ratio} and shares = "
+                f"{shares} cannot be. Leave them out, or pass an imagination."
+            )
+        return np.ones(1)
+    if real_ratio is None:
+        if len(imaginations) > 1:
+            raise CompositionError(
+                f"{len(imaginations)} imaginations have "
+                f"{[each.config.real_ratio for each in imaginations]} as their own "
+                "real_ratio. Pass real_ratio=... for the buffer."
+            )
+        real_ratio = imaginations[0].config.real_ratio
+    check_ratio(real_ratio)
+    weights = (
+        np.ones(len(imaginations)) if shares is None else np.asarray(shares, float)
+    )
+    if weights.shape != (len(imaginations),) or not (
+        np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0
+    ):
+        raise CompositionError(
+            f"shares is {shares}, expected {len(imaginations)} numbers from 0 on, one "
+            "for each imagination, not all 0."
+        )
+    return np.concatenate([[real_ratio], (1 - real_ratio) * weights / weights.sum()])
+
+
+def split_batch(
+    batch_size: int, shares: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Splits a batch so that every share is exact in expectation (systematic sampling)."""
+    cuts = np.floor(batch_size * np.cumsum(shares)[:-1] + np.random.random())
+    return np.diff(cuts, prepend=0, append=batch_size).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Models: the interface, then the probabilistic ensemble."""

@@ -1,0 +1,406 @@
+"""The probabilistic ensemble of MBPO, MOPO, ROMI and RAMBO.
+
+The papers' settings, with our choices: targets are standardised inside and
+predictions returned in dataset units, log-variance bounds belong to their member
+and to its snapshot, hold-out indices are kept.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any, Optional
+
+import torch
+from d3rlpy.base import DeviceArg
+from torch import nn
+
+from ...data.transitions import Direction, Transitions
+from ...support.errors import CompositionError, DatasetError
+from .interface import Dynamics, DynamicsConfig, Prediction
+from .networks import GaussianNetworks, Standardizer, mixture_log_prob
+from .training import (
+    bounds_loss,
+    decay_loss,
+    ensemble_loss,
+    gaussian_loss,
+    holdout_errors,
+    train_ensemble,
+)
+
+__all__ = ["ProbabilisticEnsemble", "ProbabilisticEnsembleConfig"]
+
+
+@dataclasses.dataclass()
+class ProbabilisticEnsembleConfig(DynamicsConfig):
+    """Config of an ensemble of Gaussian networks.
+
+    Defaults are those of MOPO's and ROMI's official code (Janner et al. 2019,
+    appendix; Wang et al. 2021, appendix B.2) unless a field says otherwise.
+
+    Args:
+        direction: ``"forward"`` or ``"reverse"``.
+        n_models: E, networks trained.
+        n_elites: Networks that imagine, and that a dynamics updater trains on: those
+            with the least hold-out error. The others stay as fitted, for penalties
+            (official RAMBO trains them on, to no effect on anything).
+        hidden_units: Units of the hidden layers.
+        learning_rate: Of Adam.
+        batch_size: Rows a member sees in one step.
+        weight_decays: One for each layer, the output layer last.
+        holdout_ratio: Share of rows held out ...
+        max_holdout: ... and the most rows held out.
+        log_variance_bounds: Start of the learned soft bounds of the log-variance of
+            standardised targets: 5 % of a column's deviation at least (ours, and
+            RAMBO's). MOPO's -10 belongs to raw targets; with standardised ones, columns
+            that are all but certain drown a rare reward's gradient for good.
+        bounds_weight: Weight of the bounds' width against the likelihood, both means
+            over columns (ours). Official code has one pair of bounds for all members and
+            a sum over columns with weight 0.01, which comes to 0.0014 (D + 1) here; with
+            that, 6 of 14 members did not learn the reward of a sparse maze, instead of 1.
+        patience: Training stops after more than this many epochs in which no
+            member's hold-out error fell by 1 % of its best.
+        max_steps: Gradient steps after which training stops anyway; None for no
+            limit.
+    """
+
+    n_models: int = 7
+    n_elites: int = 5
+    hidden_units: list[int] = dataclasses.field(default_factory=lambda: [200] * 4)
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    weight_decays: list[float] = dataclasses.field(
+        default_factory=lambda: [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4]
+    )
+    holdout_ratio: float = 0.2
+    max_holdout: int = 1000
+    log_variance_bounds: tuple[float, float] = (-6.0, 0.5)
+    bounds_weight: float = 0.05
+    patience: int = 5
+    max_steps: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.n_elites <= self.n_models:
+            raise CompositionError(
+                f"n_elites is {self.n_elites}, expected 1 to n_models = {self.n_models}."
+            )
+        if self.max_steps is not None and self.max_steps < 1:
+            raise CompositionError(
+                f"max_steps is {self.max_steps}, expected at least 1, or None."
+            )
+        low, high = self.log_variance_bounds
+        for name, fits, expected in (
+            ("hidden_units", all(units >= 1 for units in self.hidden_units), "sizes"),
+            ("learning_rate", self.learning_rate > 0, "more than 0"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("holdout_ratio", 0 < self.holdout_ratio < 1, "a share between 0 and 1"),
+            ("max_holdout", self.max_holdout >= 1, "at least 1"),
+            ("log_variance_bounds", low < high, "the lower one first"),
+            ("bounds_weight", self.bounds_weight >= 0, "0 or more"),
+            ("patience", self.patience >= 0, "0 or more"),
+        ):
+            if not fits:
+                raise CompositionError(
+                    f"{name} is {getattr(self, name)}, expected {expected}."
+                )
+        if len(self.weight_decays) != len(self.hidden_units) + 1:
+            raise CompositionError(
+                f"weight_decays has {len(self.weight_decays)} entries, expected one for "
+                f"each of the {len(self.hidden_units) + 1} layers."
+            )
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"probabilistic_ensemble"``."""
+        return "probabilistic_ensemble"
+
+    def create(self, device: DeviceArg = False) -> "ProbabilisticEnsemble":
+        """Returns an unfitted ensemble."""
+        return ProbabilisticEnsemble(self, device)
+
+
+class ProbabilisticEnsemble(Dynamics):
+    """An ensemble of Gaussian networks over (change of observation, reward)."""
+
+    config: ProbabilisticEnsembleConfig
+
+    def __init__(self, config: ProbabilisticEnsembleConfig, device: DeviceArg):
+        super().__init__(config, device)
+        self._fitted = False
+        self._elites: GaussianNetworks  # the members that imagine, best first
+        self._others: GaussianNetworks  # asked where all members are
+        self._inputs: Standardizer
+        self._targets: Standardizer
+        self._holdout_indices: torch.Tensor
+        self._n_rows: int
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted or loaded."""
+        return self._fitted
+
+    @property
+    def holdout_indices(self) -> torch.Tensor:
+        """See `Dynamics.holdout_indices`."""
+        self.check_fitted()
+        return self._holdout_indices
+
+    @property
+    def fitted_on(self) -> tuple[int, int, int]:
+        """See `Dynamics.fitted_on`."""
+        self.check_fitted()
+        n_inputs, n_targets = len(self._inputs.mean), len(self._targets.mean)
+        return self._n_rows, n_targets - 1, n_inputs - (n_targets - 1)
+
+    def fit(self, transitions: Transitions) -> None:
+        """See `Dynamics.fit`. Shows a progress bar on a terminal."""
+        n_holdout = self._holdout_size(len(transitions))
+        inputs, targets = _regression(transitions, self.direction)
+        rows = torch.randperm(len(transitions))
+        holdout, training = rows[:n_holdout], rows[n_holdout:]
+
+        standardizers = Standardizer.fit(inputs), Standardizer.fit(targets)
+        x = standardizers[0].standardize(inputs).to(self.device)
+        y = standardizers[1].standardize(targets).to(self.device)
+        members = self._build(self.config.n_models, x.shape[1], y.shape[1])
+        members.to(self.device)
+        errors, n_steps = train_ensemble(members, self.config, x, y, training, holdout)
+
+        # Taken over only now: an interrupted fit leaves the model as it was.
+        self._inputs = standardizers[0].to(self.device)
+        self._targets = standardizers[1].to(self.device)
+        order = torch.argsort(errors)
+        self._elites = members[order[: self.config.n_elites]]
+        self._others = members[order[self.config.n_elites :]]
+        self._holdout_indices = holdout
+        self._n_rows = len(transitions)
+        self._fitted = True
+        self.metrics = {
+            **self.holdout_errors(transitions),
+            "model_steps": float(n_steps),
+        }
+
+    def _build(self, size: int, input_size: int, target_size: int) -> GaussianNetworks:
+        config = self.config
+        return GaussianNetworks(
+            size,
+            [input_size, *config.hidden_units, target_size],
+            config.log_variance_bounds,
+        )
+
+    def _holdout_size(self, n_rows: int) -> int:
+        config = self.config
+        needed = math.ceil(config.batch_size / (1 - config.holdout_ratio))
+        if n_rows < needed:
+            raise DatasetError(
+                f"The ensemble got {n_rows} transitions with known next observations, "
+                f"expected at least {needed}: a batch of {config.batch_size} besides "
+                f"{config.holdout_ratio:.0%} held out. Collect more, or lower batch_size."
+            )
+        return min(max(int(n_rows * config.holdout_ratio), 1), config.max_holdout)
+
+    @torch.no_grad()
+    def predict(
+        self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
+    ) -> Prediction:
+        """See `Dynamics.predict`: every row is sampled from one random elite.
+
+        Of all members the elites come first.
+        """
+        self.check_fitted()
+        x = self._inputs.standardize(torch.cat([observations, actions], dim=1))
+        if not all_members:
+            return self._sampled(observations, actions, *self._of_random_elites(x))
+        pairs = zip(self._elites(x), self._others(x), strict=True)
+        mean, log_variance = map(torch.cat, pairs)
+        chosen = self._random_elites(x)
+        means, stds = self._in_dataset_units(mean, log_variance, observations)
+        prediction = self._sampled(
+            observations, actions, mean[chosen], log_variance[chosen]
+        )
+        return dataclasses.replace(prediction, means=means, stds=stds)
+
+    def _random_elites(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns (B,) a random elite for each row, and the rows."""
+        draw = torch.randint(len(self._elites), (len(rows),), device=rows.device)
+        return draw, torch.arange(len(rows), device=rows.device)
+
+    def _sampled(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        mean: torch.Tensor,
+        log_variance: torch.Tensor,
+    ) -> Prediction:
+        """Samples from the (B, D + 1) outputs of the members chosen for the rows."""
+        mean, std = self._in_dataset_units(mean, log_variance, observations)
+        sample = mean + std * torch.randn_like(mean)
+        return Prediction(observations, actions, sample[:, :-1], sample[:, -1:])
+
+    def _of_random_elites(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Asks one elite for each row: a random deal of the rows into equal hands.
+
+        Each row's elite is uniform, and only that elite is evaluated for it.
+        """
+        n_elites, n_rows = len(self._elites), len(x)
+        hand = -(-n_rows // n_elites)
+        deal = torch.randperm(hand * n_elites, device=x.device)
+        padded = x[deal.clamp(max=n_rows - 1)].view(n_elites, hand, -1)
+        mean, log_variance = self._elites(padded)
+        back = torch.empty_like(deal)
+        back[deal] = torch.arange(len(deal), device=x.device)
+        back = back[:n_rows]
+        return mean.flatten(0, 1)[back], log_variance.flatten(0, 1)[back]
+
+    def _in_dataset_units(
+        self,
+        mean: torch.Tensor,
+        log_variance: torch.Tensor,
+        observations: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns means and stds (..., B, D + 1) of observation and reward."""
+        mean = mean * self._targets.std + self._targets.mean
+        mean[..., :-1] += observations
+        return mean, torch.exp(0.5 * log_variance) * self._targets.std
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the networks, standardizers and hold-out indices."""
+        self.check_fitted()
+        networks = {"elites": self._elites, "others": self._others}
+        return {
+            **{
+                name: {k: v.cpu() for k, v in network.state_dict().items()}
+                for name, network in networks.items()
+            },
+            "inputs": self._inputs.state_dict(),
+            "targets": self._targets.state_dict(),
+            "holdout_indices": self._holdout_indices,
+            "n_rows": self._n_rows,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over a fitted ensemble of the same config."""
+        inputs, targets = (
+            Standardizer(**state["inputs"]),
+            Standardizer(**state["targets"]),
+        )
+        n_elites, n_models = self.config.n_elites, self.config.n_models
+        networks = []
+        for name, size in (("elites", n_elites), ("others", n_models - n_elites)):
+            network = self._build(size, len(inputs.mean), len(targets.mean))
+            network.load_state_dict(state[name])
+            networks.append(network.to(self.device))
+        self._elites, self._others = networks
+        self._inputs, self._targets = inputs.to(self.device), targets.to(self.device)
+        self._holdout_indices = state["holdout_indices"]
+        self._n_rows = state["n_rows"]
+        self._fitted = True
+
+    @property
+    def n_members(self) -> int:
+        """The elites: the others imagine nothing, so nobody changes them after `fit`."""
+        return self.config.n_elites
+
+    def holdout_errors(self, transitions: Transitions) -> dict[str, float]:
+        """See `Dynamics.holdout_errors`: squared errors of the elites' means.
+
+        Each target's is the share of its variance that they leave unexplained:
+        ``model_holdout_error`` is the mean over targets, ``model_reward_error`` the
+        reward's, near 1 if nothing of a rare reward was learned.
+        """
+        self.check_fitted()
+        rows = transitions[self._holdout_indices].to(self.device)
+        x, y = self._standardized(rows)
+        errors = holdout_errors(self._elites, x, y).mean(dim=0)
+        return {
+            "model_holdout_error": float(errors.mean()),
+            "model_reward_error": float(errors[-1]),
+        }
+
+    def log_prob(self, transitions: Transitions) -> torch.Tensor:
+        """See `Dynamics.log_prob`: of the equal mixture of the elites.
+
+        Columns that never change in the data are predicted exactly and have no density.
+        """
+        self.check_fitted()
+        x, y = self._standardized(transitions)
+        mean, log_variance = self._elites(x)
+        return self._mixture_log_prob(mean, log_variance, y)
+
+    def _mixture_log_prob(
+        self, mean: torch.Tensor, log_variance: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor:
+        std = self._targets.std
+        log_prob = mixture_log_prob(mean, log_variance, y, counted=(std > 0).float())
+        return log_prob - torch.where(std > 0, std, torch.ones_like(std)).log().sum()
+
+    def training_loss(self, transitions: Transitions) -> torch.Tensor:
+        """See `Dynamics.training_loss`: `ensemble_loss` and the weight decays."""
+        x, y = self._dealt(transitions)
+        loss = ensemble_loss(self._elites, x, y, self.config.bounds_weight)
+        return loss + decay_loss(self._elites, self.config.weight_decays)
+
+    def training_loss_and_sample(
+        self,
+        transitions: Transitions,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+    ) -> tuple[torch.Tensor, Prediction, torch.Tensor]:
+        """See `Dynamics.training_loss_and_sample`.
+
+        What an elite trains on and what it is asked passes it as one batch.
+        """
+        x, y = self._dealt(transitions)
+        asked = self._inputs.standardize(torch.cat([observations, actions], dim=1))
+        asked = asked.expand(len(self._elites), -1, -1)
+        mean, log_variance = self._elites(torch.cat([x, asked], dim=1))
+        real, imagined = (
+            (mean[:, rows], log_variance[:, rows])
+            for rows in (slice(x.shape[1]), slice(x.shape[1], None))
+        )
+        loss = gaussian_loss(*real, y)
+        loss = loss + bounds_loss(self._elites, self.config.bounds_weight)
+        loss = loss + decay_loss(self._elites, self.config.weight_decays)
+
+        chosen = self._random_elites(observations)
+        drawn = (outputs[chosen].detach() for outputs in imagined)
+        prediction = self._sampled(observations, actions, *drawn)
+        _, outcome = self._standardized(prediction.transitions(self.direction))
+        return loss, prediction, self._mixture_log_prob(*imagined, outcome)
+
+    def _dealt(self, transitions: Transitions) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns standardised inputs (K, B, D + A) and targets (K, B, D + 1)."""
+        self.check_fitted()
+        n_members, n_rows = self.n_members, len(transitions)
+        if not n_rows or n_rows % n_members:
+            raise CompositionError(
+                f"training_loss got {n_rows} rows, expected a multiple of the {n_members} "
+                "elites among which they are dealt: dynamics.n_members times a batch."
+            )
+        x, y = self._standardized(transitions)
+        batch = n_rows // n_members
+        return x.view(n_members, batch, -1), y.view(n_members, batch, -1)
+
+    def _standardized(
+        self, transitions: Transitions
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns standardised inputs (B, D + A) and targets (B, D + 1)."""
+        inputs, targets = _regression(transitions, self.direction)
+        return self._inputs.standardize(inputs), self._targets.standardize(targets)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Returns the weights, biases and log-variance bounds of the elites."""
+        self.check_fitted()
+        return self._elites.parameters()
+
+
+def _regression(
+    transitions: Transitions, direction: Direction
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns inputs (B, D + A) and targets (B, D + 1): change of s, then reward."""
+    given = transitions.given_observations(direction)
+    change = transitions.predicted_observations(direction) - given
+    return (
+        torch.cat([given, transitions.actions], dim=1),
+        torch.cat([change, transitions.rewards], dim=1),
+    )

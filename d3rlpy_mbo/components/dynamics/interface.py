@@ -1,0 +1,211 @@
+"""Dynamics: p(s', r | s, a), or in reverse p(s, r | s', a)."""
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar, Optional
+
+import torch
+from d3rlpy.base import DeviceArg
+
+from ...data.transitions import Direction, Transitions
+from ...support.errors import CompositionError
+from ..base import Component, LearnedComponent
+
+__all__ = ["Dynamics", "DynamicsConfig", "Prediction"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a dynamics model says, in dataset units.
+
+    Args:
+        given_observations: (B, D) what it was asked with: s, reverse s'.
+        actions: (B, A) what it was asked with.
+        observations: (B, D) sampled: s', reverse s. Never a difference.
+        rewards: (B, 1) sampled.
+        means: (E, B, D + 1) of s' (reverse s), reward last, for all E members;
+            None unless all members were asked for.
+        stds: (E, B, D + 1) their standard deviations, likewise.
+    """
+
+    given_observations: torch.Tensor
+    actions: torch.Tensor
+    observations: torch.Tensor
+    rewards: torch.Tensor
+    means: Optional[torch.Tensor] = None
+    stds: Optional[torch.Tensor] = None
+
+    def transitions(self, direction: Direction) -> Transitions:
+        """Returns B rows in time order; next actions and terminals are zero."""
+        before, after = self.given_observations, self.observations
+        if direction == "reverse":
+            before, after = after, before
+        nothing = torch.zeros_like(self.actions), torch.zeros_like(self.rewards)
+        return Transitions(before, self.actions, self.rewards, after, *nothing)
+
+
+@dataclasses.dataclass()
+class DynamicsConfig(Component):
+    """Base of dynamics configs.
+
+    Args:
+        direction: ``"forward"`` for p(s', r | s, a), ``"reverse"`` for
+            p(s, r | s', a) (Wang et al. 2021, equation 1).
+    """
+
+    kind: ClassVar[str] = "dynamics"
+    direction: Direction = "forward"
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("forward", "reverse"):
+            raise CompositionError(
+                f"direction is {self.direction!r}, expected 'forward' or 'reverse'."
+            )
+
+    def create(self, device: DeviceArg = False) -> "Dynamics":
+        """Returns an unfitted model on a device, given as to d3rlpy's `create`."""
+        raise NotImplementedError
+
+
+class Dynamics(LearnedComponent):
+    """A learned model of the environment in one direction."""
+
+    config: DynamicsConfig
+
+    @property
+    def direction(self) -> Direction:
+        """``"forward"`` or ``"reverse"``."""
+        return self.config.direction
+
+    @abstractmethod
+    def fit(self, transitions: Transitions) -> None:
+        """Fits the model from scratch.
+
+        Args:
+            transitions: Real transitions with known next observations, on the CPU,
+                in dataset units.
+
+        Raises:
+            DatasetError: Too few rows.
+            DivergedError: The loss became non-finite.
+        """
+
+    @abstractmethod
+    def predict(
+        self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
+    ) -> Prediction:
+        """Samples one outcome for each row.
+
+        Args:
+            observations: (B, D) s, reverse s', on the model's device.
+            actions: (B, A) within the dataset's range.
+            all_members: Whether `means` and `stds` of every member are wanted;
+                penalties want them. Models without members return None for both.
+
+        Returns:
+            Prediction in dataset units.
+        """
+
+    @property
+    def fitted_on(self) -> Optional[tuple[int, int, int]]:
+        """Rows of the transitions given to `fit`, sizes of observations and actions.
+
+        None for models that do not keep them; then nobody can tell that a model which
+        is shared was fitted on other data.
+        """
+        return None
+
+    @property
+    def n_members(self) -> int:
+        """How many members `training_loss` trains, and deals its rows among."""
+        return 1
+
+    @property
+    def holdout_indices(self) -> torch.Tensor:
+        """(H,) rows of the transitions given to `fit` that it never trained on."""
+        return torch.empty(0, dtype=torch.int64)
+
+    def holdout_errors(self, transitions: Transitions) -> dict[str, float]:
+        """Measures errors on the hold-out rows; none for models that keep none.
+
+        They are logged after `fit` and after each update of the dynamics, and of
+        ``model_holdout_error``, if it is there, the growth.
+
+        Args:
+            transitions: Those that were given to `fit`, in the same order.
+        """
+        return {}
+
+    def log_prob(self, transitions: Transitions) -> torch.Tensor:
+        """Returns log p(s', r | s, a), reverse log p(s, r | s', a). Optional.
+
+        Args:
+            transitions: B rows with known next observations, on the model's device.
+
+        Returns:
+            (B, 1) in dataset units, differentiable with respect to `parameters`; it
+            does not depend on which member a row was sampled from.
+
+        Raises:
+            CompositionError: This model offers none.
+        """
+        raise self._lacks("log_prob")
+
+    def training_loss(self, transitions: Transitions) -> torch.Tensor:
+        """Returns the loss that `fit` minimises, on given rows. Optional.
+
+        Args:
+            transitions: n_members times B rows with known next observations, on the
+                model's device. The first B go to the first member, and so on, so
+                that each can have an independent draw.
+
+        Returns:
+            A scalar, differentiable with respect to `parameters`.
+
+        Raises:
+            CompositionError: This model offers none.
+        """
+        raise self._lacks("training_loss")
+
+    def training_loss_and_sample(
+        self,
+        transitions: Transitions,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+    ) -> tuple[torch.Tensor, Prediction, torch.Tensor]:
+        """Returns what one step against a policy's value needs. Optional.
+
+        The same as `training_loss`, `predict` and the `log_prob` of what was predicted,
+        one after the other, which is all that is done here; a model may override it and
+        evaluate its networks once for all three.
+
+        Args:
+            transitions: As for `training_loss`.
+            observations: (B, D) as for `predict`.
+            actions: (B, A).
+
+        Returns:
+            The training loss; one outcome a row, not differentiable; its (B, 1)
+            log-probability.
+
+        Raises:
+            CompositionError: This model offers no `training_loss` or no `log_prob`.
+        """
+        loss = self.training_loss(transitions)
+        prediction = self.predict(observations, actions, all_members=False)
+        return loss, prediction, self.log_prob(prediction.transitions(self.direction))
+
+    def parameters(self) -> Iterable[torch.nn.Parameter]:
+        """Returns what a dynamics updater may change. Optional.
+
+        Raises:
+            CompositionError: This model offers none.
+        """
+        raise self._lacks("parameters")
+
+    def _lacks(self, what: str) -> Exception:
+        return CompositionError(
+            f"{type(self).__name__} offers no {what}, which dynamics updaters need. "
+            "Use ProbabilisticEnsembleConfig, or leave the dynamics_updater out."
+        )

@@ -1,0 +1,194 @@
+"""Trains an ensemble: bootstrap samples, hold-out errors, each member's best epoch."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm.auto import tqdm
+
+from ...support.errors import DivergedError
+from .networks import GaussianNetworks
+
+if TYPE_CHECKING:
+    from .ensemble import ProbabilisticEnsembleConfig
+
+__all__ = [
+    "bounds_loss",
+    "decay_loss",
+    "ensemble_loss",
+    "gaussian_loss",
+    "holdout_errors",
+    "train_ensemble",
+]
+
+
+def ensemble_loss(
+    network: GaussianNetworks, x: torch.Tensor, y: torch.Tensor, bounds_weight: float
+) -> torch.Tensor:
+    """Returns the loss that members are trained with: `gaussian_loss`, `bounds_loss`.
+
+    Args:
+        network: The members.
+        x: (E, B, D_in) standardised.
+        y: (E, B, D_out) standardised.
+        bounds_weight: See `bounds_loss`.
+    """
+    mean, log_variance = network(x)
+    return gaussian_loss(mean, log_variance, y) + bounds_loss(network, bounds_weight)
+
+
+def gaussian_loss(
+    mean: torch.Tensor, log_variance: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
+    """Gaussian negative log-likelihood: sum over members of means over rows and columns.
+
+    Args:
+        mean: (E, B, D_out).
+        log_variance: (E, B, D_out).
+        y: (E, B, D_out) standardised.
+    """
+    error = (mean - y).square() * torch.exp(-log_variance) + log_variance
+    return error.mean(dim=(1, 2)).sum()
+
+
+def bounds_loss(network: GaussianNetworks, bounds_weight: float) -> torch.Tensor:
+    """Width of the log-variance bounds: sum over members of means over columns.
+
+    A mean, as the likelihood's: summed over columns it would outweigh the likelihood of
+    each where there are many, and drive the deviations up.
+    """
+    width = network.max_log_variance - network.min_log_variance
+    return bounds_weight * width.mean(dim=(1, 2)).sum()
+
+
+def decay_loss(
+    network: GaussianNetworks, weight_decays: Sequence[float]
+) -> torch.Tensor:
+    """Returns what Adam's weight_decay adds to the gradient, as a loss.
+
+    Args:
+        network: The members.
+        weight_decays: One for each layer.
+    """
+    terms = [
+        0.5 * decay * torch.linalg.vector_norm(weight).square()
+        for weight, decay in zip(network.weights, weight_decays, strict=True)
+    ]
+    return torch.stack(terms).sum()
+
+
+def train_ensemble(
+    network: GaussianNetworks,
+    config: "ProbabilisticEnsembleConfig",
+    x: torch.Tensor,
+    y: torch.Tensor,
+    training: torch.Tensor,
+    holdout: torch.Tensor,
+) -> tuple[torch.Tensor, int]:
+    """Trains all members; leaves each at its best epoch.
+
+    Returns:
+        (E,) hold-out errors on the CPU: squared, mean over standardised columns; and
+        the number of gradient steps.
+    """
+    optimizer = _optimizer(network, config)
+    x_holdout, y_holdout = x[holdout], y[holdout]
+    n_models = config.n_models
+    # Every member trains on its own bootstrap sample.
+    samples = training[torch.randint(len(training), (n_models, len(training)))]
+    samples = samples.to(x.device)
+    best = _Best(network, holdout_errors(network, x_holdout, y_holdout).mean(dim=1))
+    n_steps, stale_epochs, epoch = 0, 0, 0
+    with tqdm(desc="Fitting dynamics", unit=" steps", disable=None) as progress:
+        while stale_epochs <= config.patience:
+            epoch += 1
+            for rows in _batches(samples, config.batch_size):
+                loss = ensemble_loss(network, x[rows], y[rows], config.bounds_weight)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                n_steps += 1
+                progress.update()
+                if n_steps == config.max_steps:
+                    break
+            errors = holdout_errors(network, x_holdout, y_holdout).mean(dim=1)
+            improved = best.update(errors)
+            stale_epochs = 0 if improved else stale_epochs + 1
+            progress.set_postfix(
+                epoch=epoch, holdout_error=f"{float(best.errors.mean()):.4g}"
+            )
+            if n_steps == config.max_steps:
+                break
+    best.restore()
+    return best.errors.cpu(), n_steps
+
+
+def _optimizer(
+    network: GaussianNetworks, config: "ProbabilisticEnsembleConfig"
+) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = [
+        {"params": [weight], "weight_decay": decay}
+        for weight, decay in zip(network.weights, config.weight_decays, strict=True)
+    ]
+    rest = [*network.biases, network.min_log_variance, network.max_log_variance]
+    groups.append({"params": rest})
+    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+
+
+def _batches(samples: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
+    """Yields (E, batch) row indices of one epoch, in each member's own random order."""
+    order = torch.rand(samples.shape, device=samples.device).argsort(dim=1)
+    shuffled = samples.gather(1, order)
+    for start in range(0, samples.shape[1], batch_size):
+        yield shuffled[:, start : start + batch_size]
+
+
+@torch.no_grad()
+def holdout_errors(
+    network: GaussianNetworks, x: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
+    """Returns (E, D_out) mean squared errors of the means.
+
+    Args:
+        network: The members.
+        x: (H, D_in) standardised.
+        y: (H, D_out) standardised.
+
+    Raises:
+        DivergedError: One is not finite.
+    """
+    mean, _ = network(x)
+    errors: torch.Tensor = (mean - y).square().mean(dim=1)
+    if not bool(torch.isfinite(errors).all()):
+        raise DivergedError(
+            f"The ensemble's hold-out errors became {errors.mean(dim=1).tolist()}. Lower "
+            "its learning_rate, or look for outliers in the dataset."
+        )
+    return errors
+
+
+class _Best:
+    """Each member's parameters, bounds included, at its least hold-out error."""
+
+    def __init__(self, network: GaussianNetworks, errors: torch.Tensor):
+        self.errors = errors
+        self._network = network
+        self._snapshot = [p.detach().clone() for p in network.parameters()]
+
+    @torch.no_grad()
+    def update(self, errors: torch.Tensor) -> bool:
+        """Keeps the members that improved by 1 %; returns whether any did."""
+        improved = errors < 0.99 * self.errors
+        self.errors = torch.where(improved, errors, self.errors)
+        for kept, current in zip(
+            self._snapshot, self._network.parameters(), strict=True
+        ):
+            kept[improved] = current[improved]
+        return bool(improved.any())
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for kept, current in zip(
+            self._snapshot, self._network.parameters(), strict=True
+        ):
+            current.copy_(kept)

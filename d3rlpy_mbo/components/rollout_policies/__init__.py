@@ -1,0 +1,1 @@
+"""What proposes actions: the interface, then core's own."""

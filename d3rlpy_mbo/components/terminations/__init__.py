@@ -1,0 +1,1 @@
+"""When imagined episodes end: the interface, then core's own."""

@@ -1,0 +1,61 @@
+"""Terminations: whether the environment ends the episode at s'."""
+
+import dataclasses
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+
+from ..base import Component
+
+__all__ = ["NoTermination", "Termination"]
+
+
+@dataclasses.dataclass()
+class Termination(Component):
+    """Base of terminations: a rule, pure and stateless."""
+
+    kind: ClassVar[str] = "termination"
+
+    @abstractmethod
+    def __call__(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """Says which steps end an episode; always asked in time order.
+
+        A reverse rollout asks whether a state s that it reached is itself an end
+        with s in the place of s' as well as of s.
+
+        Args:
+            observations: (B, D) s in dataset units.
+            actions: (B, A) a.
+            next_observations: (B, D) s'.
+
+        Returns:
+            (B, 1) bool.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass()
+class NoTermination(Termination):
+    """Never: for tasks that only time out (mazes, HalfCheetah)."""
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"never"``."""
+        return "never"
+
+    def __call__(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """Returns False for every row, (B, 1)."""
+        return torch.zeros(
+            len(next_observations), 1, dtype=torch.bool, device=next_observations.device
+        )

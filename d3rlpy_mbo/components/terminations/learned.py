@@ -1,0 +1,311 @@
+"""A termination learned from data, where nobody knows the rule."""
+
+import dataclasses
+from typing import Any, ClassVar, Optional
+
+import torch
+from d3rlpy.base import DeviceArg
+from torch import nn
+from torch.nn import functional
+
+from ...data.transitions import Direction, Transitions
+from ...support.errors import CompositionError, DatasetError
+from ..base import Component, LearnedComponent
+from ..dynamics.networks import Standardizer
+
+__all__ = ["LearnedTermination", "LearnedTerminationConfig"]
+
+_CHUNK = 100_000  # rows that go through the network together
+
+# Ours: with fewer rows of a class, one row or none is held out and nothing is measured.
+_MIN_ROWS = 10
+
+
+@dataclasses.dataclass()
+class LearnedTerminationConfig(Component):
+    """A classifier of (s, a, s') that says whether the step ended its episode.
+
+    It needs the true s' of terminal rows: those of D4RL's ``qlearning_dataset`` hold the
+    next episode's first state instead, and nothing can tell. It needs many of them too:
+    on 60,000 random steps of Hopper with 1,660 terminals it finds 95 % of new ones, with
+    166 it finds 54 %. Look at its metrics, and prefer a known rule.
+
+    Args:
+        hidden_units: Units of the hidden layers (ours: as the cloned behavior's).
+        learning_rate: Of Adam (ours: as the ensemble's).
+        batch_size: Rows in a step, half of them terminal (ours: as the ensemble's).
+        n_steps: Gradient steps (ours: F1 on fresh rows of Hopper is 0.94, 0.96, 0.97
+            after 2,500, 5,000, 10,000).
+        holdout_ratio: Share of the rows of either class kept for the metrics (ours).
+        dropout: Share of hidden units left out of each training step (ours: F1 0.97
+            instead of 0.94 there).
+
+    Raises:
+        CompositionError: A number out of range.
+    """
+
+    kind: ClassVar[str] = "termination"
+    hidden_units: list[int] = dataclasses.field(default_factory=lambda: [256, 256])
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    n_steps: int = 10_000
+    holdout_ratio: float = 0.1
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("holdout_ratio", self.holdout_ratio),
+            ("dropout", self.dropout),
+        ):
+            if not 0.0 <= value < 1.0:
+                raise CompositionError(
+                    f"{name} is {value}, expected a share from 0 to below 1."
+                )
+        if self.batch_size < 2:
+            raise CompositionError(
+                f"batch_size is {self.batch_size}, expected at least 2: half of the rows "
+                "of a batch are terminal."
+            )
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"learned"``."""
+        return "learned"
+
+    def create(self, device: DeviceArg = False) -> "LearnedTermination":
+        """Returns an unfitted classifier on a device, given as to d3rlpy's `create`."""
+        return LearnedTermination(self, device)
+
+
+class LearnedTermination(LearnedComponent):
+    """Callable as a `Termination`, once it is fitted.
+
+    Reverse rollouts ask about a state alone, as the end of a step that is not known yet,
+    with the action that leaves it: (s, a, s). For them it learns half of its rows as
+    (s', another row's a, s'), and is measured on such (ours).
+
+    Its metrics are of held-out rows at the data's own rate of terminals:
+    ``termination_precision`` (0 if it predicts none), ``termination_recall`` and
+    ``termination_holdout_terminals``, on how many terminals they rest.
+
+    Attributes:
+        direction: Of the rollouts that will ask it; set before it is fitted.
+    """
+
+    config: LearnedTerminationConfig
+    direction: Direction = "forward"
+    _network: Optional[nn.Sequential] = None
+    _inputs: Standardizer
+    _threshold: float  # logits above it are ends
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted or loaded."""
+        return self._network is not None
+
+    def check_transitions(self, transitions: Transitions) -> None:
+        """Checks that there is something to learn from.
+
+        Args:
+            transitions: All of the dataset's, not only those for models.
+
+        Raises:
+            DatasetError: Terminal rows without a true next observation, or too few
+                rows of either class.
+        """
+        terminal = transitions.terminals[:, 0] > 0
+        n_terminals, known = int(terminal.sum()), transitions.next_observation_known
+        n_unknown = 0 if known is None else int((terminal & ~known).sum())
+        if n_unknown:
+            raise DatasetError(
+                f"{n_unknown} of the {n_terminals} terminal rows have no true next "
+                "observation: d3rlpy fills them with zeros, and a learned termination "
+                "would learn to recognise zeros. Load the data with mbo.load_minari, "
+                "which keeps them, or pass the rule itself as termination."
+            )
+        if n_terminals < _MIN_ROWS:
+            raise DatasetError(
+                f"{n_terminals} of the {len(terminal)} rows are terminal, and a learned "
+                f"termination needs at least {_MIN_ROWS}. If the task only times out, pass "
+                "termination=NoTermination(). If it does end, its terminal rows were lost, "
+                "perhaps because d3rlpy fills their next observations with zeros: load "
+                "the data with mbo.load_minari, or collect more."
+            )
+        if len(terminal) - n_terminals < _MIN_ROWS:
+            raise DatasetError(
+                f"All but {len(terminal) - n_terminals} of the {len(terminal)} rows are "
+                f"terminal, and a learned termination needs at least {_MIN_ROWS} that are "
+                "not. Are the terminals of this dataset what they should be?"
+            )
+
+    def fit(self, transitions: Transitions) -> None:
+        """Fits the classifier from scratch and measures it on held-out rows.
+
+        Args:
+            transitions: Real transitions on the CPU.
+
+        Raises:
+            DatasetError: See `check_transitions`.
+            DivergedError: The loss is not finite.
+        """
+        self.check_transitions(transitions)
+        known = transitions.for_models()
+        values = _inputs_of(known.observations, known.actions, known.next_observations)
+        terminal = known.terminals[:, 0] > 0
+        training_ends, holdout_ends = self._split(values[terminal])
+        training_rest, holdout_rest = self._split(values[~terminal])
+        inputs = Standardizer.fit(torch.cat([training_ends, training_rest]))
+        inputs = inputs.to(self.device)
+        network = self._build(values.shape[1])
+        ends, size = training_ends.to(self.device), known.observation_size
+
+        def loss(rest: torch.Tensor) -> torch.Tensor:
+            # However rare terminals are, half of each batch is terminal.
+            rows = torch.randint(len(ends), (len(rest),), device=self.device)
+            batch = torch.cat([ends[rows], rest])
+            if self.direction == "reverse":
+                half = torch.rand(len(batch), 1, device=self.device) < 0.5
+                batch = torch.where(half, _as_reverse_asks(batch, batch, size), batch)
+            logits = network(inputs.standardize(batch))
+            targets = torch.zeros_like(logits)
+            targets[: len(rest)] = 1.0
+            return functional.binary_cross_entropy_with_logits(logits, targets)
+
+        value = self.fit_by_gradient(
+            self._optimizer(network),
+            loss,
+            (training_rest,),
+            n_steps=self.config.n_steps,
+            batch_size=self.config.batch_size // 2,
+            description="Fitting termination",
+        )
+        self._inputs = inputs
+        self._network = network.eval()
+        if self.direction == "reverse":
+            training_ends, training_rest, holdout_ends, holdout_rest = (
+                _as_reverse_asks(rows, training_rest, size)
+                for rows in (training_ends, training_rest, holdout_ends, holdout_rest)
+            )
+        self._threshold = _best_threshold(
+            self._logits(training_ends), self._logits(training_rest)
+        )
+        self.metrics = {
+            "termination_loss": value,
+            **self._holdout_metrics(holdout_ends, holdout_rest),
+        }
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Returns Adam whose learning rate falls to 0, by a cosine.
+
+        Ours: at a constant one the last few steps decide about rows near the boundary,
+        and the precision of a toy fell from 1.0 to 0.3 between two seeds.
+        """
+        config = self.config
+        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.n_steps)
+        optimizer.register_step_post_hook(lambda *_: schedule.step())
+        return optimizer
+
+    def _split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the rows to train on and those held out, at least one of each."""
+        n_holdout = round(self.config.holdout_ratio * len(rows))
+        n_holdout = min(max(n_holdout, 1), len(rows) - 1)
+        shuffled = rows[torch.randperm(len(rows))]
+        return shuffled[n_holdout:], shuffled[:n_holdout]
+
+    def _build(self, size: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for units in self.config.hidden_units:
+            layers += [
+                nn.Linear(size, units),
+                nn.ReLU(),
+                nn.Dropout(self.config.dropout),
+            ]
+            size = units
+        return nn.Sequential(*layers, nn.Linear(size, 1)).to(self.device)
+
+    def _holdout_metrics(
+        self, ends: torch.Tensor, rest: torch.Tensor
+    ) -> dict[str, float]:
+        found = int((self._logits(ends) > self._threshold).sum())
+        mistaken = int((self._logits(rest) > self._threshold).sum())
+        return {
+            "termination_precision": found / max(found + mistaken, 1),
+            "termination_recall": found / len(ends),
+            "termination_holdout_terminals": float(len(ends)),
+        }
+
+    @torch.no_grad()
+    def _logits(self, values: torch.Tensor) -> torch.Tensor:
+        """Returns (B, 1) on this component's device."""
+        self.check_fitted()
+        assert self._network is not None
+        parts = [
+            self._network(self._inputs.standardize(part.to(self.device)))
+            for part in torch.split(values, _CHUNK)
+        ]
+        return torch.cat(parts)
+
+    def __call__(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """See `Termination`; False where a value is NaN."""
+        values = _inputs_of(observations, actions, next_observations)
+        return self._logits(values) > self._threshold
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the network, the scaling of its inputs and the threshold."""
+        self.check_fitted()
+        assert self._network is not None
+        return {
+            "network": {k: v.cpu() for k, v in self._network.state_dict().items()},
+            "inputs": self._inputs.state_dict(),
+            "threshold": self._threshold,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over a fitted classifier of the same config."""
+        self._inputs = Standardizer(**state["inputs"]).to(self.device)
+        self._threshold = state["threshold"]
+        network = self._build(len(self._inputs.mean))
+        network.load_state_dict(state["network"])
+        self._network = network.eval()
+
+
+def _inputs_of(
+    observations: torch.Tensor, actions: torch.Tensor, next_observations: torch.Tensor
+) -> torch.Tensor:
+    """Returns (B, 2 D + A)."""
+    return torch.cat([observations, actions, next_observations], dim=1)
+
+
+def _as_reverse_asks(
+    values: torch.Tensor, others: torch.Tensor, observation_size: int
+) -> torch.Tensor:
+    """Returns (B, 2 D + A): s' in both places, and the action of one of the others."""
+    reached = values[:, -observation_size:]
+    rows = torch.randint(len(others), (len(values),), device=values.device)
+    actions = others[rows, observation_size:-observation_size]
+    return torch.cat([reached, actions, reached], dim=1)
+
+
+def _best_threshold(ends: torch.Tensor, rest: torch.Tensor) -> float:
+    """Returns the threshold of the greatest F1 at the data's own rate of terminals.
+
+    Ours: the network learned from batches of half terminals. Logits corrected for that
+    by Bayes' rule and cut at probability 0.5 miss more ends than they invent: recall
+    0.88 at precision 0.97 on Hopper, where this comes to 0.93 at 0.95 (2,500 steps). A
+    rollout that goes on beyond an end does more harm than one that stops early.
+
+    Args:
+        ends: (N, 1) logits of terminal training rows.
+        rest: (M, 1) logits of the others.
+    """
+    logits, order = torch.cat([ends, rest])[:, 0].sort(descending=True)
+    found = (order < len(ends)).cumsum(0)
+    taken = torch.arange(1, len(logits) + 1, device=logits.device)
+    best = int((found / (taken + len(ends))).argmax())
+    return float(logits[best : best + 2].mean())

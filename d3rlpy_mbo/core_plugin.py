@@ -1,0 +1,48 @@
+"""Core's own components, registered through the same hook as everybody's."""
+
+from collections.abc import Iterable
+
+from .components.base import Component
+from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
+from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
+from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
+from .components.rollout_policies.interface import (
+    LearnerPolicyConfig,
+    UniformPolicyConfig,
+)
+from .components.terminations.gymnasium import (
+    AntTermination,
+    HopperTermination,
+    HumanoidTermination,
+    InvertedDoublePendulumTermination,
+    InvertedPendulumTermination,
+    Walker2dTermination,
+)
+from .components.terminations.interface import NoTermination
+from .components.terminations.learned import LearnedTerminationConfig
+from .imagination.imagination import ImaginationConfig
+from .registry.hookspecs import hookimpl
+
+__all__ = ["register_components"]
+
+
+@hookimpl
+def register_components() -> Iterable[type[Component]]:
+    """Returns core's components."""
+    return [
+        ImaginationConfig,
+        ProbabilisticEnsembleConfig,
+        UniformPolicyConfig,
+        BehaviorCloningPolicyConfig,
+        LearnerPolicyConfig,
+        LearnedTerminationConfig,
+        NoTermination,
+        AntTermination,
+        HopperTermination,
+        HumanoidTermination,
+        InvertedDoublePendulumTermination,
+        InvertedPendulumTermination,
+        Walker2dTermination,
+        HalfCheetahJumpReward,
+        AntAngleReward,
+    ]

@@ -1,0 +1,258 @@
+"""Columns of transitions: what models are fitted on and what they imagine."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Optional
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from d3rlpy.dataset import ReplayBufferBase
+
+from ..support.errors import DatasetError
+from .columns import dataset_columns
+
+__all__ = ["ActionRange", "Direction", "Transitions"]
+
+Direction = Literal["forward", "reverse"]
+
+
+class ActionRange:
+    """The least and greatest value of each action dimension in the data.
+
+    Args:
+        low: (A,).
+        high: (A,).
+    """
+
+    def __init__(self, low: torch.Tensor, high: torch.Tensor):
+        self.low, self.high = low, high
+
+    def to(self, device: str) -> "ActionRange":
+        """Returns the same range on another device."""
+        return ActionRange(self.low.to(device), self.high.to(device))
+
+    def to_unit(self, actions: torch.Tensor) -> torch.Tensor:
+        """Maps (B, A) actions to [-1, 1]; a constant dimension to 0."""
+        width = self.high - self.low
+        safe = torch.where(width > 0, width, torch.ones_like(width))
+        scaled = 2 * (actions - self.low) / safe - 1
+        return torch.where(width > 0, scaled, torch.zeros_like(scaled))
+
+    def from_unit(self, actions: torch.Tensor) -> torch.Tensor:
+        """Maps (B, A) from [-1, 1] to the range."""
+        return self.low + (actions + 1) / 2 * (self.high - self.low)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns ``low`` and ``high`` on the CPU."""
+        return {"low": self.low.cpu(), "high": self.high.cpu()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Transitions:
+    """B transitions as columns, in time order whichever way they were imagined.
+
+    All columns are float32 in dataset units (never normalised) on one device.
+
+    Args:
+        observations: (B, D) s.
+        actions: (B, A) a.
+        rewards: (B, 1) r.
+        next_observations: (B, D) s'; zero where it is not known.
+        next_actions: (B, A) a'; zero where it is not known, of no meaning where s' is
+            terminal.
+        terminals: (B, 1) 1.0 where the environment ended the episode, else 0.0.
+        next_observation_known: (B,) bool, or None if all are. False at d3rlpy's
+            zero-filled terminals.
+        next_action_known: (B,) bool, or None if all are. False at the end of
+            every episode.
+        rollout_ids: (B,) int64, rows of one imagined rollout share one; None for
+            real data.
+    """
+
+    observations: torch.Tensor
+    actions: torch.Tensor
+    rewards: torch.Tensor
+    next_observations: torch.Tensor
+    next_actions: torch.Tensor
+    terminals: torch.Tensor
+    next_observation_known: Optional[torch.Tensor] = None
+    next_action_known: Optional[torch.Tensor] = None
+    rollout_ids: Optional[torch.Tensor] = None
+
+    @classmethod
+    def from_dataset(cls, dataset: ReplayBufferBase) -> "Transitions":
+        """Reads every transition of a d3rlpy dataset, in its order.
+
+        Args:
+            dataset: Vector observations, continuous actions and either d3rlpy's
+                `BasicTransitionPicker` or what `load_minari` returns.
+
+        Returns:
+            Transitions on the CPU. Rows whose next observation d3rlpy zero-fills
+            are marked, not dropped: learners may use them, models may not.
+
+        Raises:
+            DatasetError: Images, tuples, discrete actions, another transition
+                picker, no transitions, NaN or infinite values.
+        """
+        return cls._checked(*dataset_columns(dataset))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        observations: npt.ArrayLike,
+        actions: npt.ArrayLike,
+        rewards: npt.ArrayLike,
+        next_observations: npt.ArrayLike,
+        terminals: npt.ArrayLike,
+        next_actions: Optional[npt.ArrayLike] = None,
+    ) -> "Transitions":
+        """Builds transitions from plain arrays with true next observations.
+
+        Args:
+            observations: (B, D).
+            actions: (B, A).
+            rewards: (B,) or (B, 1).
+            next_observations: (B, D), true ones also where an episode ends.
+            terminals: (B,) or (B, 1), bool or 0/1.
+            next_actions: (B, A); without them no row has a known next action.
+
+        Raises:
+            DatasetError: Shapes that do not fit, NaN or infinite values.
+        """
+        observations, actions = _float32(observations), _float32(actions)
+        n_rows = len(observations) if observations.ndim else 0
+        known = np.full(n_rows, next_actions is not None)
+        return cls._checked(
+            observations,
+            actions,
+            _column(rewards),
+            _float32(next_observations),
+            np.zeros_like(actions) if next_actions is None else _float32(next_actions),
+            _column(terminals),
+            np.ones(n_rows, dtype=bool),
+            known,
+        )
+
+    @classmethod
+    def _checked(cls, *columns: npt.NDArray[Any]) -> "Transitions":
+        names = [field.name for field in dataclasses.fields(cls)][: len(columns)]
+        named = dict(zip(names, columns, strict=True))
+        _check_shapes(named)
+        _check_finite(named)
+        return cls(**{name: torch.from_numpy(named[name]) for name in names})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Transitions"]) -> "Transitions":
+        """Joins parts that know the same columns, in their order."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        columns: dict[str, Optional[torch.Tensor]] = {}
+        for name in names:
+            values = [getattr(part, name) for part in parts]
+            columns[name] = None if values[0] is None else torch.cat(values)
+        return cls(**columns)  # type: ignore[arg-type]
+
+    def _columns(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                yield field.name, value
+
+    def __len__(self) -> int:
+        return int(self.observations.shape[0])
+
+    def __getitem__(self, rows: Any) -> "Transitions":
+        """Returns the rows that a slice, indices or a boolean tensor select."""
+        return Transitions(**{name: value[rows] for name, value in self._columns()})
+
+    def to(self, device: str) -> "Transitions":
+        """Returns the same rows on another device."""
+        return Transitions(
+            **{name: value.to(device) for name, value in self._columns()}
+        )
+
+    @property
+    def observation_size(self) -> int:
+        """D."""
+        return int(self.observations.shape[1])
+
+    @property
+    def action_size(self) -> int:
+        """A."""
+        return int(self.actions.shape[1])
+
+    def action_range(self) -> ActionRange:
+        """Returns the least and greatest value of each action dimension."""
+        return ActionRange(self.actions.amin(dim=0), self.actions.amax(dim=0))
+
+    def given_observations(self, direction: Direction) -> torch.Tensor:
+        """(B, D): what a model of this direction is asked with: s, reverse s'."""
+        return self.observations if direction == "forward" else self.next_observations
+
+    def predicted_observations(self, direction: Direction) -> torch.Tensor:
+        """(B, D): what a model of this direction predicts: s', reverse s."""
+        return self.next_observations if direction == "forward" else self.observations
+
+    def for_models(self) -> "Transitions":
+        """The rows whose next observation is known: what models are fitted on."""
+        if self.next_observation_known is None:
+            return self
+        return self[self.next_observation_known]
+
+    def for_learners(self) -> "Transitions":
+        """The rows a TD target can be built from, those d3rlpy would draw."""
+        return self[self.learner_rows()]
+
+    def learner_rows(self) -> torch.Tensor:
+        """(B,) bool: rows with a next action, or that need none (terminals)."""
+        terminal = self.terminals[:, 0] > 0
+        if self.next_action_known is None:
+            return torch.ones_like(terminal)
+        return self.next_action_known | terminal
+
+
+def _float32(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    return np.asarray(values).astype(np.float32)  # a copy
+
+
+def _column(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    column = _float32(values)
+    return column.reshape(-1, 1) if column.ndim == 1 else column
+
+
+def _check_shapes(columns: dict[str, npt.NDArray[Any]]) -> None:
+    for name in ("observations", "actions"):
+        if columns[name].ndim != 2:
+            raise DatasetError(
+                f"{name} has shape {columns[name].shape}, expected two dimensions "
+                "(rows, size)."
+            )
+    n_rows = len(columns["observations"])
+    observation, action = columns["observations"].shape[1], columns["actions"].shape[1]
+    expected = {
+        "observations": (n_rows, observation),
+        "actions": (n_rows, action),
+        "rewards": (n_rows, 1),
+        "next_observations": (n_rows, observation),
+        "next_actions": (n_rows, action),
+        "terminals": (n_rows, 1),
+    }
+    for name, shape in expected.items():
+        if columns[name].shape != shape:
+            raise DatasetError(
+                f"{name} has shape {columns[name].shape}, expected {shape} as "
+                "observations and actions give it."
+            )
+
+
+def _check_finite(columns: dict[str, npt.NDArray[Any]]) -> None:
+    for name, values in columns.items():
+        bad = ~np.isfinite(values)
+        if bad.any():
+            rows = np.flatnonzero(bad.any(axis=1))
+            raise DatasetError(
+                f"{name} has {int(bad.sum())} NaN or infinite values, in columns "
+                f"{np.flatnonzero(bad.any(axis=0)).tolist()} and {len(rows)} rows, the "
+                f"first at row {rows[0]}. Remove or repair those rows."
+            )

@@ -1,0 +1,1 @@
+"""Components put together: configured, fitted, rolled out, saved."""

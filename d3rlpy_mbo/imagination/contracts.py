@@ -1,0 +1,85 @@
+"""What components return in a rollout, held against their contracts."""
+
+from typing import Optional
+
+import torch
+
+from ..registry import discovery
+from ..support.errors import CompositionError
+
+__all__ = ["ComponentChecks"]
+
+
+class ComponentChecks:
+    """Shapes and types are checked at once, values together at the end.
+
+    Looking at a value waits for the device; looking at all of them at the end waits
+    once.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[tuple[object, str]] = []
+        self._flags: list[torch.Tensor] = []
+
+    def shape(
+        self,
+        component: object,
+        values: torch.Tensor,
+        expected: tuple[int, int],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Raises CompositionError unless values have this shape and type."""
+        found = tuple(values.shape), values.dtype
+        if found != (expected, dtype):
+            raise CompositionError(
+                f"{_name(component)} returned shape {found[0]} of {found[1]}, expected "
+                f"{expected} of {dtype}."
+            )
+
+    def finite(
+        self,
+        component: object,
+        values: torch.Tensor,
+        where: Optional[torch.Tensor] = None,
+    ) -> None:
+        """Notes whether values (B, n) are finite in the rows where (B, 1) holds."""
+        self._note(component, "NaN or infinite", ~torch.isfinite(values), where)
+
+    def positive(
+        self,
+        component: object,
+        values: torch.Tensor,
+        where: Optional[torch.Tensor] = None,
+    ) -> None:
+        """Notes whether values (B, n) are at least 0 in the rows where (B, 1) holds."""
+        self._note(component, "negative", values < 0, where)
+
+    def _note(
+        self,
+        component: object,
+        what: str,
+        bad: torch.Tensor,
+        where: Optional[torch.Tensor],
+    ) -> None:
+        self._found.append((component, what))
+        self._flags.append((bad if where is None else bad & where).sum())
+
+    def raise_found(self) -> None:
+        """Raises CompositionError for the first component that broke its contract."""
+        if not self._flags:
+            return
+        counts = torch.stack(self._flags).tolist()
+        for (component, what), count in zip(self._found, counts, strict=True):
+            if count:
+                raise CompositionError(
+                    f"{_name(component)} returned {int(count)} {what} values for finite "
+                    "states. The component, or what it was fitted on, is at fault; where "
+                    "it asks the learner, the learner may have diverged."
+                )
+
+
+def _name(component: object) -> str:
+    distribution, version = discovery.origin(type(component))
+    return f"{type(component).__name__} (from {distribution} {version})".replace(
+        " )", ")"
+    )

@@ -1,0 +1,457 @@
+"""Imagination: a composition of components and its schedule."""
+
+import dataclasses
+import functools
+import operator
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Union
+
+import torch
+from d3rlpy.base import DeviceArg
+from d3rlpy.dataset import ReplayBufferBase
+
+from ..components.base import Component, LearnedComponent, component_field
+from ..components.dynamics.ensemble import ProbabilisticEnsembleConfig
+from ..components.dynamics.interface import Dynamics, DynamicsConfig
+from ..components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
+from ..components.penalties import Penalty
+from ..components.rewards import RewardFunction
+from ..components.rollout_policies.interface import (
+    RolloutPolicy,
+    RolloutPolicyConfig,
+    UniformPolicyConfig,
+)
+from ..components.terminations.interface import Termination
+from ..components.terminations.learned import (
+    LearnedTermination,
+    LearnedTerminationConfig,
+)
+from ..data.transitions import ActionRange, Transitions
+from ..learners.reading import Learner
+from ..support.devices import device_name
+from ..support.errors import DatasetError, LoadError, NotFittedError
+from .composition import (
+    check_complete,
+    check_direction,
+    check_given,
+    check_positive,
+    check_ratio,
+)
+from .readiness import (
+    check_divergence,
+    check_same_data,
+    check_sizes,
+    check_termination,
+    start_rows,
+    warn_if_slow,
+)
+from .rollout import Rollout, RolloutCounts, rollout
+from .saving import read_component, write_component
+
+__all__ = ["Imagination", "ImaginationConfig", "load_imagination"]
+
+# Rollouts that go through the networks together. Ours: on a CPU so many columns stay
+# in the cache (the networks cut smaller blocks); a GPU wants fewer launches.
+_CHUNK = {"cpu": 5_000, "cuda": 50_000}
+
+
+@dataclasses.dataclass()
+class ImaginationConfig(Component):
+    """What imagines, and when. A paper is a set of defaults of these fields.
+
+    Args:
+        dynamics: The model; its direction is the imagination's.
+        rollout_policy: Proposes actions.
+        termination: When imagined episodes end: a rule, or `LearnedTerminationConfig`.
+            Required, be it `NoTermination`, for datasets that hold a terminal; None
+            means never.
+        reward_function: Known rewards; None for the predicted ones.
+        penalty: Subtracted from imagined rewards, before the learner's scaler.
+        dynamics_updater: Changes the dynamics while the learner trains.
+        rollout_length: h, steps of a rollout at most.
+        rollout_batch_size: Rollouts of one refresh.
+        rollout_interval: Learner steps from one refresh to the next; None to imagine
+            once, before the first batch.
+        retained_refreshes: Older refreshes are forgotten. The store holds this many
+            times rollout_length times rollout_batch_size rows.
+        real_ratio: Share of real rows in the learner's batches, in expectation.
+    """
+
+    kind: ClassVar[str] = "imagination"
+    dynamics: DynamicsConfig = component_field("dynamics", ProbabilisticEnsembleConfig)
+    rollout_policy: RolloutPolicyConfig = component_field(
+        "rollout_policy", UniformPolicyConfig
+    )
+    termination: Optional[Union[Termination, LearnedTerminationConfig]] = (
+        component_field("termination")
+    )
+    reward_function: Optional[RewardFunction] = component_field("reward_function")
+    penalty: Optional[Penalty] = component_field("penalty")
+    dynamics_updater: Optional[DynamicsUpdaterConfig] = component_field(
+        "dynamics_updater"
+    )
+    rollout_length: int = 5
+    rollout_batch_size: int = 50_000
+    rollout_interval: Optional[int] = None
+    retained_refreshes: int = 1
+    real_ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_complete(self, ("dynamics", "rollout_policy"))
+        for name in ("rollout_length", "rollout_batch_size", "retained_refreshes"):
+            check_positive(name, getattr(self, name))
+        if self.rollout_interval is not None:
+            check_positive("rollout_interval", self.rollout_interval)
+        check_ratio(self.real_ratio)
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"custom"``: a composition that has no name of its own."""
+        return "custom"
+
+    def create(
+        self, device: DeviceArg = False, dynamics: Optional[Dynamics] = None
+    ) -> "Imagination":
+        """Creates the components.
+
+        Args:
+            device: As d3rlpy's: False, True, a GPU's number or a torch device name.
+            dynamics: A fitted model to work with, shared with other imaginations (a
+                dynamics updater changes it for all of them); by default a new one is
+                created, and fitted by `Imagination.fit`.
+
+        Returns:
+            An imagination that is not fitted yet.
+
+        Raises:
+            CompositionError: Components that cannot work together, or a model that is
+                not what this config asks for.
+            NotFittedError: The model that was given is not fitted.
+        """
+        return Imagination(self, device, dynamics)
+
+
+class Imagination:
+    """Turns states of a dataset into imagined transitions.
+
+    Args:
+        config: What it is made of.
+        device: Where its networks and rollouts live.
+        dynamics: See `ImaginationConfig.create`.
+
+    Raises:
+        CompositionError, NotFittedError: See `ImaginationConfig.create`.
+    """
+
+    def __init__(
+        self,
+        config: ImaginationConfig,
+        device: DeviceArg = False,
+        dynamics: Optional[Dynamics] = None,
+    ):
+        self.config = config
+        self.device = device_name(device)
+        self._dynamics_given = dynamics is not None
+        if dynamics is None:
+            dynamics = config.dynamics.create(device)
+        else:
+            check_given(dynamics, config.dynamics, self.device)
+        self.dynamics: Dynamics = dynamics
+        self.rollout_policy: RolloutPolicy = config.rollout_policy.create(device)
+        self._learned_termination: Optional[LearnedTermination] = None
+        if isinstance(config.termination, LearnedTerminationConfig):
+            self._learned_termination = config.termination.create(device)
+            self._learned_termination.direction = self.dynamics.direction
+        self.dynamics_updater = self._new_updater()
+        check_direction(self.dynamics, self.rollout_policy)
+        self.rollout_policy.direction = self.dynamics.direction
+        self._rows_together = _CHUNK["cuda" if "cuda" in self.device else "cpu"]
+        self._action_range: Optional[ActionRange] = None
+        self._observation_size = 0
+        self._n_rows = 0  # it was fitted on
+        # The learner for which the dynamics updater changed the model last.
+        self.changed_for: Optional[weakref.ref[Learner]] = None
+
+    def _new_updater(self) -> Optional[DynamicsUpdater]:
+        if self.config.dynamics_updater is None:
+            return None
+        updater = self.config.dynamics_updater.create(self.device)
+        updater.rollout_policy = self.rollout_policy
+        updater.termination = self.termination
+        updater.reward_function = self.config.reward_function
+        updater.rollout_length = self.config.rollout_length
+        return updater
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it can imagine: fitted, or loaded."""
+        return self._action_range is not None
+
+    @property
+    def action_range(self) -> ActionRange:
+        """What proposed actions are clipped to: the dataset's range, as `fit` found it.
+
+        Assign the environment's where the dataset does not reach its bounds.
+
+        Raises:
+            NotFittedError: Nothing was fitted yet.
+        """
+        if self._action_range is None:
+            raise NotFittedError(
+                f"The imagination {self.config.get_type()!r} is not fitted. Call "
+                "imagination.fit(dataset), or load a fitted one with load_imagination."
+            )
+        return self._action_range
+
+    @action_range.setter
+    def action_range(self, action_range: ActionRange) -> None:
+        self._action_range = action_range.to(self.device)
+        if self.dynamics_updater is not None:
+            self.dynamics_updater.action_range = self._action_range
+
+    @property
+    def needs_learner(self) -> bool:
+        """Whether a component asks the learner."""
+        return self.rollout_policy.needs_learner or self.dynamics_updater is not None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Numbers of the components, for d3rlpy's logs."""
+        return {
+            name: value
+            for part in self._learned().values()
+            for name, value in part.metrics.items()
+        }
+
+    @property
+    def termination(self) -> Union[Termination, LearnedTermination, None]:
+        """What ends imagined episodes, None if nothing does."""
+        if isinstance(self.config.termination, LearnedTerminationConfig):
+            return self._learned_termination
+        return self.config.termination
+
+    def _learned(self) -> dict[str, LearnedComponent]:
+        """Returns the components that have a state, by their field's name."""
+        parts = {
+            "dynamics": self.dynamics,
+            "rollout_policy": self.rollout_policy,
+            "dynamics_updater": self.dynamics_updater,
+            "termination": self._learned_termination,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def fit(self, dataset: ReplayBufferBase) -> None:
+        """Fits dynamics, rollout policy and a learned termination on real transitions.
+
+        Dynamics that were given at creation stay as they are; a dynamics updater forgets
+        what it did before.
+
+        Args:
+            dataset: From `load_minari`, or any d3rlpy dataset of vectors.
+
+        Raises:
+            DatasetError, TerminationRequiredError, CompositionError: See
+                `check_fittable`; nothing is fitted then.
+        """
+        known = self.check_fittable(Transitions.from_dataset(dataset))
+        self._action_range = None  # an interrupted fit is no fit
+        self.dynamics_updater = self._new_updater()
+        if not self._dynamics_given:
+            self.dynamics.fit(known)
+            self.changed_for = None
+        self.rollout_policy.fit(known)
+        if self._learned_termination is not None:
+            self._learned_termination.fit(known)
+        self._observation_size = known.observation_size
+        self._n_rows = len(known)
+        self.action_range = known.action_range()
+
+    def check_fittable(self, transitions: Transitions) -> Transitions:
+        """Checks that it can be fitted on these real transitions.
+
+        Returns:
+            Those of them that models are fitted on.
+
+        Raises:
+            DatasetError: Models would have nothing to learn from.
+            TerminationRequiredError: They terminate and no termination is given.
+            CompositionError: The dynamics that were given were fitted on other shapes,
+                or on other data and there is a dynamics updater.
+        """
+        check_termination(self.config.termination, transitions)
+        known = transitions.for_models()
+        if not len(known):
+            raise DatasetError(
+                "No transition of the dataset has a known next observation, so models "
+                "have nothing to learn from. Load the data with mbo.load_minari."
+            )
+        if self._learned_termination is not None:
+            self._learned_termination.check_transitions(transitions)
+        if self._dynamics_given and self.dynamics.fitted_on is not None:
+            n_rows, *sizes = self.dynamics.fitted_on
+            check_sizes("The dynamics given", (sizes[0], sizes[1]), transitions)
+            if self.dynamics_updater is not None:
+                check_same_data("The dynamics given", n_rows, transitions)
+        return known
+
+    def check_ready(self, transitions: Transitions) -> None:
+        """Checks that it can imagine from these real transitions.
+
+        Raises:
+            NotFittedError: It is not fitted.
+            CompositionError: It was fitted on other shapes, or has a dynamics updater
+                and was fitted on other data: the hold-out rows are that data's.
+            TerminationRequiredError: They terminate and no termination is given.
+        """
+        fitted = self._observation_size, len(self.action_range.low)
+        name = f"The imagination {self.config.get_type()!r}"
+        check_sizes(name, fitted, transitions)
+        check_termination(self.config.termination, transitions)
+        if self.dynamics_updater is not None:
+            check_same_data(name, self._n_rows, transitions)
+
+    def rollouts(
+        self,
+        transitions: Transitions,
+        n_rollouts: int,
+        learner: Optional[Learner] = None,
+        rollout_length: Optional[int] = None,
+    ) -> Iterator[Rollout]:
+        """Imagines from random real transitions, in chunks.
+
+        Args:
+            transitions: Real ones, on the CPU.
+            n_rollouts: How many rollouts in all.
+            learner: For components that ask it.
+            rollout_length: Instead of the config's, from 1 on.
+
+        Yields:
+            Rollouts on the imagination's device.
+        """
+        if rollout_length is None:
+            rollout_length = self.config.rollout_length
+        check_positive("rollout_length", rollout_length)
+        rows = start_rows(self.dynamics.direction, transitions)
+        started = time.perf_counter()
+        for first in range(0, n_rollouts, self._rows_together):
+            if first == self._rows_together:
+                seconds = (time.perf_counter() - started) / self._rows_together
+                if self.rollout_policy.needs_learner:
+                    warn_if_slow(type(learner).__name__, seconds, n_rollouts)
+            size = min(self._rows_together, n_rollouts - first)
+            starts = transitions[rows[torch.randint(len(rows), (size,))]]
+            yield rollout(
+                self.dynamics,
+                self.rollout_policy,
+                starts.to(self.device),
+                rollout_length,
+                action_range=self.action_range,
+                termination=self.termination,
+                reward_function=self.config.reward_function,
+                penalty=self.config.penalty,
+                learner=learner,
+            )
+
+    def imagine(
+        self,
+        dataset: Union[ReplayBufferBase, Transitions],
+        n_rollouts: int,
+        learner: Optional[Learner] = None,
+        rollout_length: Optional[int] = None,
+    ) -> Transitions:
+        """Imagines transitions for looking at.
+
+        Args:
+            dataset: Where the rollouts start (reverse: end): real data, or some of its
+                transitions. Starts are drawn from it with replacement.
+            n_rollouts: How many.
+            learner: For components that ask it.
+            rollout_length: Instead of the config's.
+
+        Returns:
+            At most n_rollouts * rollout_length rows on the CPU, in time order within
+            a rollout, with `rollout_ids` (B,) from 0 to n_rollouts - 1.
+
+        Raises:
+            NotFittedError, CompositionError, TerminationRequiredError: See
+                `check_ready`; or a number that is not positive.
+            DivergedError: Too many rows were not finite.
+        """
+        check_positive("n_rollouts", n_rollouts)
+        transitions = (
+            dataset
+            if isinstance(dataset, Transitions)
+            else Transitions.from_dataset(dataset)
+        )
+        self.check_ready(transitions)
+        parts: list[Transitions] = []
+        counts: list[RolloutCounts] = []
+        chunks = self.rollouts(transitions, n_rollouts, learner, rollout_length)
+        for i, imagined in enumerate(chunks):
+            part = imagined.transitions.to("cpu")
+            assert part.rollout_ids is not None
+            ids = part.rollout_ids + i * self._rows_together
+            parts.append(dataclasses.replace(part, rollout_ids=ids))
+            counts.append(imagined.counts)
+        check_divergence(functools.reduce(operator.add, counts).dropped_share)
+        return Transitions.concatenate(parts)
+
+    def save(self, path: Union[str, Path]) -> None:
+        """Writes the fitted imagination to a file, whole or not at all.
+
+        Raises:
+            NotFittedError: There is nothing to save yet.
+        """
+        if self._action_range is None:
+            raise NotFittedError(
+                "An imagination that is not fitted cannot be saved. Call fit first; "
+                "the composition alone is imagination.config.serialize()."
+            )
+        parts = self._learned().items()
+        state = {
+            "components": {name: part.state_dict() for name, part in parts},
+            "metrics": {name: part.metrics for name, part in parts},
+            "action_range": self._action_range.state_dict(),
+            "observation_size": self._observation_size,
+            "n_rows": self._n_rows,
+        }
+        write_component(path, self.config, state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over the state that `save` wrote."""
+        for name, part in self._learned().items():
+            part.load_state_dict(state["components"][name])
+            part.metrics = dict(state["metrics"][name])
+        self._observation_size = state["observation_size"]
+        self._n_rows = state["n_rows"]
+        self.action_range = ActionRange(**state["action_range"])
+
+
+def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:
+    """Loads what `Imagination.save` wrote. The file can run no code.
+
+    Args:
+        path: The file.
+        device: As d3rlpy's `create`.
+
+    Returns:
+        A fitted imagination.
+
+    Raises:
+        LoadError: No such file, no saved imagination, a damaged one, or one with a
+            component that is not installed (its distribution and version are named).
+    """
+    config, state, saved_by = read_component(path, "imagination")
+    assert isinstance(config, ImaginationConfig)
+    imagination = config.create(device)
+    try:
+        imagination.load_state_dict(state)
+    except Exception as error:
+        raise LoadError(
+            f"{str(path)!r} is damaged, or does not fit this version of its components "
+            f"({error!r}). It was saved by {saved_by}."
+        ) from error
+    return imagination

@@ -1,0 +1,150 @@
+"""Whether real data and an imagination fit each other, and where rollouts start."""
+
+import warnings
+from typing import Optional
+
+import torch
+
+from ..components.base import Component
+from ..data.transitions import Direction, Transitions
+from ..registry import discovery
+from ..support.errors import (
+    CompositionError,
+    DatasetError,
+    DivergedError,
+    TerminationRequiredError,
+)
+
+__all__ = [
+    "check_divergence",
+    "check_same_data",
+    "check_sizes",
+    "check_termination",
+    "rows_for_learners",
+    "start_rows",
+    "warn_if_slow",
+]
+
+# Seconds that rollouts may take before the user is told (ours).
+_SLOW = 60
+
+# More dropped rows than this are no accident any more (ours).
+_MAX_DROPPED = 0.1
+
+
+def check_termination(
+    termination: Optional[Component], transitions: Transitions
+) -> None:
+    """Raises TerminationRequiredError if data terminates and nothing says when."""
+    if termination is None and bool(transitions.terminals.any()):
+        known = ", ".join(discovery.imported_names("termination"))
+        raise TerminationRequiredError(
+            f"The dataset has {int(transitions.terminals.sum())} terminals, but this "
+            "imagination has no termination: imagined episodes would never end. Pass "
+            "termination=mbo.termination_for(env), LearnedTerminationConfig() where "
+            "nobody knows the rule, or NoTermination() if its terminals mean nothing. "
+            f"Known by name: {known}."
+        )
+
+
+def check_sizes(whose: str, fitted: tuple[int, int], transitions: Transitions) -> None:
+    """Raises CompositionError unless the data has the sizes of the fitted models.
+
+    Args:
+        whose: What was fitted.
+        fitted: Sizes of the observations and actions it was fitted on.
+        transitions: The data.
+    """
+    given = transitions.observation_size, transitions.action_size
+    if fitted != given:
+        raise CompositionError(
+            f"{whose} was fitted on observations of size {fitted[0]} and actions of size "
+            f"{fitted[1]}, but the dataset has {given[0]} and {given[1]}. "
+            "Fit one on this dataset."
+        )
+
+
+def check_same_data(whose: str, n_rows: int, transitions: Transitions) -> None:
+    """Raises CompositionError unless there are as many rows for models as were fitted.
+
+    Args:
+        whose: What was fitted.
+        n_rows: It was fitted on.
+        transitions: The data.
+    """
+    found = len(transitions.for_models())
+    if found != n_rows:
+        raise CompositionError(
+            f"{whose} was fitted on {n_rows} transitions with known next observations, the "
+            f"dataset has {found}. A dynamics updater goes on with the rows that the model "
+            "was fitted on and leaves out those held out, so it needs the same data. Fit "
+            "one on this dataset, or set dynamics_updater=None."
+        )
+
+
+def rows_for_learners(transitions: Transitions) -> Transitions:
+    """Returns the real transitions that learners draw.
+
+    Raises:
+        DatasetError: There is none.
+    """
+    rows = transitions.for_learners()
+    if not len(rows):
+        raise DatasetError(
+            "No transition of the dataset has a known next action or is terminal, so "
+            "learners have nothing to train on. Give next_actions, or load the data with "
+            "mbo.load_minari."
+        )
+    return rows
+
+
+def start_rows(direction: Direction, transitions: Transitions) -> torch.Tensor:
+    """Returns the indices of the rows that rollouts may start from.
+
+    Forwards from any s. Backwards from real s' alone: true terminal states allowed,
+    zero-filled ones never; the row after the first imagined one is the dataset's, so
+    its action must be known.
+
+    Raises:
+        DatasetError: There is none.
+    """
+    if direction == "forward":
+        return torch.arange(len(transitions))
+    usable = transitions.learner_rows()
+    if transitions.next_observation_known is not None:
+        usable = usable & transitions.next_observation_known
+    rows = torch.nonzero(usable)[:, 0]
+    if not len(rows):
+        raise DatasetError(
+            "No transition of the dataset has both a known next observation and a known "
+            "next action, so no reverse rollout has a real state to lead to. Load the "
+            "data with mbo.load_minari."
+        )
+    return rows
+
+
+def check_divergence(dropped: float) -> None:
+    """Raises DivergedError if too large a share of imagined rows was not finite."""
+    if dropped > _MAX_DROPPED:
+        raise DivergedError(
+            f"{dropped:.0%} of the imagined rows held NaN or infinite values and were "
+            f"dropped; more than {_MAX_DROPPED:.0%} is no accident. Shorten "
+            "rollout_length, or fit the dynamics on more data."
+        )
+
+
+def warn_if_slow(learner: str, seconds: float, n_rollouts: int) -> None:
+    """Warns if rollouts with a learner's policy will take long.
+
+    Args:
+        learner: Its name.
+        seconds: Measured for one rollout.
+        n_rollouts: How many there will be.
+    """
+    if seconds * n_rollouts > _SLOW:
+        warnings.warn(
+            f"{n_rollouts} rollouts with the policy of {learner} will take about "
+            f"{seconds * n_rollouts / 60:.0f} minutes, {1000 * seconds:.1f} ms each. Lower "
+            "rollout_batch_size, or the learner's n_action_samples if it has any.",
+            stacklevel=2,
+        )

@@ -1,0 +1,27 @@
+"""The only readers of learners, d3rlpy's algorithms: public names of this module."""
+
+from .reading import (
+    Learner,
+    check,
+    check_built,
+    discount,
+    grad_step,
+    is_built,
+    needs_returns_to_go,
+    predict_action,
+    q_value,
+    sample_action,
+)
+
+__all__ = [
+    "Learner",
+    "check",
+    "check_built",
+    "discount",
+    "grad_step",
+    "is_built",
+    "needs_returns_to_go",
+    "predict_action",
+    "q_value",
+    "sample_action",
+]

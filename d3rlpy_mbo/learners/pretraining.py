@@ -1,0 +1,172 @@
+"""The only writer of learners: clones the data's behavior before they train."""
+
+import math
+from typing import Any, cast
+
+import torch
+from d3rlpy.algos import (
+    BEARConfig,
+    CQLConfig,
+    CRRConfig,
+    DDPGConfig,
+    PRDCConfig,
+    ReBRACConfig,
+    SACConfig,
+    TD3Config,
+    TD3PlusBCConfig,
+)
+from d3rlpy.algos.utility import build_scalers_with_transition_picker
+from d3rlpy.dataset import ReplayBuffer
+from d3rlpy.models.torch.policies import (
+    build_gaussian_distribution,
+    build_squashed_gaussian_distribution,
+)
+from d3rlpy.torch_utility import hard_sync
+from tqdm.auto import tqdm
+
+from ..data.transitions import Transitions
+from ..support.errors import CompositionError, DivergedError
+from .reading import Learner
+
+__all__ = ["check_pretraining", "pretrain_policy"]
+
+# How these act, and so what the likelihood of an action is.
+_TANH_GAUSSIAN = (SACConfig, CQLConfig, BEARConfig)
+_GAUSSIAN = (CRRConfig,)
+_DETERMINISTIC = (DDPGConfig, TD3Config, TD3PlusBCConfig, ReBRACConfig, PRDCConfig)
+
+# Clipped controllers sit at exactly +-1, where a tanh-Gaussian has no density (ours).
+_MARGIN = 0.99
+
+
+def pretrain_policy(
+    learner: Learner,
+    dataset: ReplayBuffer,
+    *,
+    n_epochs: int = 50,
+    learning_rate: float = 1e-4,
+    batch_size: int = 256,
+) -> float:
+    """Fits the learner's policy to the dataset's actions by maximum likelihood.
+
+    As RAMBO does before it trains; defaults from its official code. d3rlpy's BC
+    minimises the error of one sample instead, which lets the deviation collapse.
+
+    The policy alone changes, and its target where there is one: critics, optimizers
+    and step count stay as they are. A learner that is not built is built and its
+    scalers are fitted on the dataset, as `learner.fit` would.
+
+    Args:
+        learner: SAC, CQL, BEAR (tanh-Gaussian likelihood), CRR (Gaussian, as it acts),
+            or DDPG, TD3, TD3+BC, ReBRAC, PRDC (squared error, the likelihood of a
+            constant deviation).
+        dataset: Real data. Actions in the outermost hundredth of the learner's range
+            count as that hundredth's inner edge.
+        n_epochs: Passes over it; the last, incomplete batch of each is left out.
+        learning_rate: Of an Adam of its own.
+        batch_size: Rows of a gradient step.
+
+    Returns:
+        Mean loss of the last epoch.
+
+    Raises:
+        CompositionError: Other learners, by name: their policies are no distributions
+            over actions, or are cloned from the data anyway.
+        DivergedError: Its actions became non-finite; the policy is then what it was.
+    """
+    check_pretraining(learner, n_epochs)
+    if learner.impl is None:
+        learner.build_with_dataset(dataset)
+    build_scalers_with_transition_picker(learner, dataset)
+    rows = Transitions.from_dataset(dataset)
+    impl: Any = learner.impl
+    x, a = _scaled(learner, rows.observations, rows.actions)
+    parameters = list(impl.policy.parameters())
+    kept = [parameter.detach().clone() for parameter in parameters]
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    impl.modules.set_train()
+    try:
+        mean = _fit(learner, x, a, optimizer, n_epochs, min(batch_size, len(x)))
+    except DivergedError:
+        _restore(parameters, kept)
+        raise
+    if hasattr(impl.modules, "targ_policy"):  # equal to the policy, as when built
+        hard_sync(impl.modules.targ_policy, impl.policy)
+    return mean
+
+
+def check_pretraining(learner: Learner, n_epochs: int) -> None:
+    """Raises what `pretrain_policy` would, before anything is done."""
+    known = _TANH_GAUSSIAN + _GAUSSIAN + _DETERMINISTIC
+    if not isinstance(learner.config, known):
+        names = ", ".join(config.__name__.removesuffix("Config") for config in known)
+        raise CompositionError(
+            f"The policy of {type(learner).__name__} cannot be pretrained: it acts "
+            "through a generative model, or is cloned from the data anyway. Those that "
+            f"can: {names}."
+        )
+    if n_epochs < 1:
+        raise CompositionError(f"n_epochs is {n_epochs}, expected at least 1.")
+
+
+def _scaled(
+    learner: Learner, observations: torch.Tensor, actions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns both as the learner's networks see them, on its device."""
+    config, device = learner.config, cast(Any, learner.impl).device
+    observations, actions = observations.to(device), actions.to(device)
+    if config.observation_scaler:
+        observations = cast(
+            torch.Tensor, config.observation_scaler.transform(observations)
+        )
+    if config.action_scaler:
+        actions = config.action_scaler.transform(actions)
+    return observations, actions.clamp(-_MARGIN, _MARGIN)
+
+
+def _fit(
+    learner: Learner,
+    x: torch.Tensor,
+    a: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    n_epochs: int,
+    batch_size: int,
+) -> float:
+    """Returns the mean loss of the last epoch; raises DivergedError."""
+    n_batches, mean = len(x) // batch_size, math.nan
+    with tqdm(
+        total=n_epochs * n_batches, desc="Pretraining", unit=" steps", disable=None
+    ) as progress:
+        for _ in range(n_epochs):
+            order, total = torch.randperm(len(x), device=x.device), 0.0
+            for batch in order[: n_batches * batch_size].view(n_batches, batch_size):
+                loss = _loss(learner, x[batch], a[batch])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                total += float(loss.detach())
+                progress.update()
+            mean = total / n_batches
+    return mean
+
+
+def _loss(learner: Learner, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    """Returns the mean negative log-likelihood of scaled actions."""
+    output = cast(Any, learner.impl).policy(x)
+    if not bool(torch.isfinite(output.mu).all()):
+        raise DivergedError(
+            f"Pretraining the policy of {type(learner).__name__}: its actions became NaN "
+            "or infinite. Lower the learning_rate, or look for outliers in the dataset. "
+            "The policy is as it was before."
+        )
+    if isinstance(learner.config, _DETERMINISTIC):
+        return cast(torch.Tensor, (output.squashed_mu - a).square().mean())
+    if isinstance(learner.config, _GAUSSIAN):
+        return -build_gaussian_distribution(output).log_prob(a).mean()
+    return -build_squashed_gaussian_distribution(output).log_prob(a).mean()
+
+
+def _restore(parameters: list[torch.nn.Parameter], kept: list[torch.Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.copy_(value)

@@ -1,0 +1,203 @@
+"""The only reader of learners: d3rlpy's algorithms, asked without visiting the host."""
+
+from typing import Any, TypeAlias, cast
+
+import torch
+from d3rlpy.algos import CalQLConfig, QLearningAlgoBase
+from d3rlpy.constants import ActionSpace
+
+from ..support.errors import CompositionError
+
+__all__ = [
+    "Learner",
+    "check",
+    "check_built",
+    "discount",
+    "grad_step",
+    "is_built",
+    "needs_returns_to_go",
+    "predict_action",
+    "q_value",
+    "sample_action",
+]
+
+# Rows, times the actions sampled for each, that go through a learner at once (ours:
+# 100,000 times 750 hidden units are 300 MB).
+_ROWS_TOGETHER = 100_000
+
+Learner: TypeAlias = QLearningAlgoBase[Any, Any]
+
+
+def check(learner: Any) -> None:
+    """Refuses what cannot train on imagined transitions.
+
+    Raises:
+        CompositionError: Transformers, discrete actions, Cal-QL, or no d3rlpy
+            algorithm at all.
+    """
+    name = type(learner).__name__
+    if not isinstance(learner, QLearningAlgoBase):
+        raise CompositionError(
+            f"{name} cannot train on imagined transitions: expected one of d3rlpy's "
+            "Q-learning algorithms (SAC, CQL, IQL, BCQ, ...), which draw single "
+            "transitions. Transformers draw whole trajectories."
+        )
+    if learner.get_action_type() == ActionSpace.DISCRETE:
+        raise CompositionError(
+            f"{name} is for discrete actions, which are not supported yet. Use a "
+            "continuous algorithm such as SAC, CQL, IQL or BCQ."
+        )
+    if isinstance(learner.config, CalQLConfig):
+        raise CompositionError(needs_returns_to_go(name))
+
+
+def needs_returns_to_go(name: str) -> str:
+    """Returns the message for learners that need what imagined rows do not have."""
+    return (
+        f"{name} needs returns-to-go, which imagined transitions do not have. Use CQL "
+        "on this buffer, or train it on the real dataset alone."
+    )
+
+
+def grad_step(learner: Learner) -> int:
+    """Returns how many gradient steps the learner has taken."""
+    return learner.grad_step
+
+
+def discount(learner: Learner) -> float:
+    """Returns the learner's gamma."""
+    return float(learner.config.gamma)
+
+
+def is_built(learner: Learner) -> bool:
+    """Returns whether the learner has networks."""
+    return learner.impl is not None
+
+
+def check_built(
+    learner: Learner, observation_size: int, action_size: int, critic: bool = False
+) -> None:
+    """Refuses a learner that cannot be asked about states and actions of these sizes.
+
+    Args:
+        learner: Any continuous d3rlpy algorithm.
+        observation_size: D.
+        action_size: A.
+        critic: Whether its Q-values will be asked for.
+
+    Raises:
+        CompositionError: It has no networks yet, other sizes, or no critic.
+    """
+    name, impl = type(learner).__name__, _impl(learner)
+    built = tuple(impl.observation_shape), impl.action_size
+    if built != ((observation_size,), action_size):
+        raise CompositionError(
+            f"{name} was built for observations of shape {built[0]} and actions of size "
+            f"{built[1]}, but the data has ({observation_size},) and {action_size}. "
+            "Build it on this dataset."
+        )
+    if critic:
+        _critics(learner)
+
+
+def _impl(learner: Learner) -> Any:
+    if learner.impl is None:
+        raise CompositionError(
+            f"{type(learner).__name__} is not built, so it can neither act nor judge. "
+            "Call learner.build_with_dataset(dataset), or start learner.fit."
+        )
+    return learner.impl
+
+
+def _critics(learner: Learner) -> Any:
+    try:
+        return _impl(learner).q_function
+    except NotImplementedError:
+        raise CompositionError(
+            f"{type(learner).__name__} has no critic, so nobody can say what an imagined "
+            "state is worth. Use an actor-critic learner such as SAC, TD3+BC, CQL or IQL."
+        ) from None
+
+
+def sample_action(learner: Learner, observations: torch.Tensor) -> torch.Tensor:
+    """Samples the learner's actions, as `learner.sample_action` would.
+
+    Args:
+        learner: Any continuous d3rlpy algorithm, built.
+        observations: (B, D) in dataset units, on any device.
+
+    Returns:
+        (B, A) in dataset units, on the device of the observations.
+
+    Raises:
+        CompositionError: The learner has no networks yet.
+    """
+    return _act(learner, observations, "sample_action")
+
+
+def predict_action(learner: Learner, observations: torch.Tensor) -> torch.Tensor:
+    """Returns the learner's best actions, as `learner.predict` would.
+
+    Args, Returns, Raises: as `sample_action`. BCQ, BEAR and CRR choose among random
+    actions, so theirs are random too.
+    """
+    return _act(learner, observations, "predict_best_action")
+
+
+@torch.no_grad()
+def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Tensor:
+    impl, config = _impl(learner), learner.config
+
+    def act(rows: torch.Tensor) -> torch.Tensor:
+        x = _scaled_observations(config, rows.to(impl.device))
+        actions = getattr(impl, method)(x)
+        if config.action_scaler:
+            actions = config.action_scaler.reverse_transform(actions)
+        return cast(torch.Tensor, actions).to(rows.device)
+
+    # BCQ, BEAR, CRR and PLAS choose among this many actions for each row.
+    size = max(_ROWS_TOGETHER // getattr(config, "n_action_samples", 1), 1)
+    starts = range(0, len(observations), size)
+    return torch.cat([act(observations[first : first + size]) for first in starts])
+
+
+@torch.no_grad()
+def q_value(
+    learner: Learner, observations: torch.Tensor, actions: torch.Tensor
+) -> torch.Tensor:
+    """Returns the least Q-value of the learner's critics.
+
+    d3rlpy's `predict_value` is their mean, and in scaled rewards.
+
+    Args:
+        learner: Any continuous d3rlpy algorithm with a critic, built.
+        observations: (B, D) in dataset units, on any device.
+        actions: (B, A) in dataset units.
+
+    Returns:
+        (B, 1) on the device of the observations, in dataset units: the scale of a
+        reward scaler is undone. What it shifts rewards by remains in it, since
+        how much that adds up to depends on the steps that are left.
+
+    Raises:
+        CompositionError: The learner has no critic, or no networks yet.
+    """
+    check_built(learner, observations.shape[1], actions.shape[1])
+    impl, config = _impl(learner), learner.config
+    critics = _critics(learner)
+    impl.modules.set_eval()
+    x = _scaled_observations(config, observations.to(impl.device))
+    a = actions.to(impl.device)
+    if config.action_scaler:
+        a = config.action_scaler.transform(a)
+    values = torch.stack([critic(x, a).q_value for critic in critics]).amin(dim=0)
+    if config.reward_scaler:
+        reverse = config.reward_scaler.reverse_transform
+        values = reverse(values) - reverse(torch.zeros_like(values))
+    return values.to(observations.device)
+
+
+def _scaled_observations(config: Any, observations: torch.Tensor) -> torch.Tensor:
+    if config.observation_scaler:
+        observations = config.observation_scaler.transform(observations)
+    return observations

@@ -1,0 +1,1 @@
+"""One training, from names or from objects, and its record."""

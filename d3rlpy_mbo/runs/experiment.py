@@ -1,0 +1,290 @@
+"""One run from names alone, and the file that tells everything about it."""
+
+import dataclasses
+import json
+import math
+import platform
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+import d3rlpy
+import gymnasium
+from d3rlpy.base import LearnableConfig
+from d3rlpy.constants import ActionSpace
+from d3rlpy.logging import FileAdapterFactory
+from d3rlpy.metrics import EvaluatorProtocol
+
+from ..components.base import encode
+from ..components.dynamics.interface import Dynamics
+from ..data.minari import load_minari, reference_scores
+from ..imagination.imagination import Imagination, ImaginationConfig
+from ..learners.pretraining import check_pretraining, pretrain_policy
+from ..metrics import normalized_score
+from ..registry.discovery import get_component
+from ..support.errors import CompositionError, UnknownComponentError, suggest
+from ..support.files import atomic_write
+from ..support.version import installed_versions
+from .fit import check_epochs, check_parts, fit
+from .settings import apply_settings
+
+__all__ = ["Experiment", "learner_configs", "versions"]
+
+_PACKAGES = ("d3rlpy-mbo", "d3rlpy", "torch", "numpy", "gymnasium", "minari", "mujoco")
+_OURS = ("result.json", "imagination.mbo", "learner.d3", "logs")
+
+# Final episodes start from reset(seed=...) of this and the following seeds, so that all
+# runs on a task end with the same ones and can be compared in pairs.
+FIRST_FINAL_SEED = 1_000_000
+
+
+def learner_configs() -> dict[str, type[LearnableConfig]]:
+    """Returns d3rlpy's continuous Q-learning configs by their type's name."""
+    found: dict[str, type[LearnableConfig]] = {}
+    for value in vars(d3rlpy.algos).values():
+        if not (isinstance(value, type) and issubclass(value, LearnableConfig)):
+            continue
+        try:
+            algo: Any = value().create()
+        except (NotImplementedError, TypeError):
+            continue  # abstract bases
+        learns = isinstance(algo, d3rlpy.algos.QLearningAlgoBase) and not isinstance(
+            algo, d3rlpy.algos.RandomPolicy
+        )
+        if learns and algo.get_action_type() == ActionSpace.CONTINUOUS:
+            found[value.get_type()] = value
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What ``d3rlpy-mbo train`` runs.
+
+    Args:
+        dataset: Id of a Minari dataset.
+        learner: Name of a d3rlpy algorithm's config: ``"bcq"``, ``"td3_plus_bc"``.
+        imagination: Name of an imagination, or ``"none"``.
+        n_steps: Gradient steps.
+        seed: Decides everything.
+        device: As d3rlpy's `create`; ``"cpu"`` or ``"cuda:0"``.
+        n_steps_per_epoch: Steps from one evaluation to the next.
+        n_trials: Episodes of an evaluation.
+        n_final_trials: Episodes after training, from the same starts whatever the
+            seed: the last checkpoint's, for comparisons in pairs.
+        n_pretraining_epochs: Epochs of `pretrain_policy` before training.
+        learner_settings: Fields of the learner's config by dotted path.
+        imagination_settings: Fields of the imagination's config likewise.
+    """
+
+    dataset: str
+    learner: str
+    imagination: str
+    n_steps: int
+    seed: int = 0
+    device: str = "cpu"
+    n_steps_per_epoch: int = 10_000
+    n_trials: int = 10
+    n_final_trials: int = 0
+    n_pretraining_epochs: int = 0
+    learner_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    imagination_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def learner_config(self) -> LearnableConfig:
+        """Returns the learner's config with its settings.
+
+        Raises:
+            UnknownComponentError: There is no such learner or field.
+        """
+        configs = learner_configs()
+        if self.learner not in configs:
+            raise UnknownComponentError(
+                f"There is no learner {self.learner!r}. {suggest(self.learner, configs)}"
+            )
+        return apply_settings(configs[self.learner](), self.learner_settings)
+
+    def imagination_config(self) -> Optional[ImaginationConfig]:
+        """Returns the imagination's config with its settings, None for ``"none"``.
+
+        Raises:
+            UnknownComponentError: There is no such imagination or field.
+            CompositionError: Settings without an imagination.
+        """
+        if self.imagination == "none":
+            if self.imagination_settings:
+                raise CompositionError(
+                    f"imagination is 'none', so {sorted(self.imagination_settings)} of it "
+                    "cannot be set. Choose an imagination, or leave them out."
+                )
+            return None
+        config: Any = get_component("imagination", self.imagination)()
+        configured: ImaginationConfig = apply_settings(
+            config, self.imagination_settings
+        )
+        return configured
+
+    def run(
+        self,
+        out: Path,
+        force: bool = False,
+        *,
+        dynamics: Optional[Dynamics] = None,
+        evaluators: Optional[dict[str, EvaluatorProtocol]] = None,
+        record: Optional[dict[str, Any]] = None,
+        show_progress: bool = True,
+    ) -> dict[str, Any]:
+        """Trains, evaluates and writes ``result.json``, once it is complete.
+
+        Everything that can be refused is refused before anything is written.
+
+        Args:
+            out: Folder for the result, the learner, the imagination and d3rlpy's logs.
+            force: Whether a result that lies there may be replaced.
+            dynamics: A fitted model that several runs share; by default each fits its
+                own.
+            evaluators: More numbers after each epoch, into ``"metrics"``.
+            record: More entries of the result, for example where the model came from.
+            show_progress: Whether d3rlpy shows its progress bars.
+
+        Returns:
+            The content of ``result.json``.
+
+        Raises:
+            CompositionError: The folder is taken, or settings that do not fit.
+            NotFittedError: The model given is not fitted.
+            UnknownComponentError, DatasetError: Names that lead nowhere.
+        """
+        started = time.perf_counter()
+        if out.exists() and not force and (not out.is_dir() or any(out.iterdir())):
+            raise CompositionError(
+                f"The output folder {str(out)!r} is taken. Choose another --out, or pass "
+                "--force to replace the run in it."
+            )
+        n_steps_per_epoch = check_epochs(self.n_steps, self.n_steps_per_epoch)
+        learner_config, imagination_config = (
+            self.learner_config(),
+            self.imagination_config(),
+        )
+        d3rlpy.seed(self.seed)
+        learner: Any = learner_config.create(device=self.device)
+        if self.n_pretraining_epochs:
+            check_pretraining(learner, self.n_pretraining_epochs)
+        imaginations: list[Imagination] = []
+        if imagination_config is not None:
+            imaginations.append(imagination_config.create(self.device, dynamics))
+        dataset, env = load_minari(self.dataset)
+        scores = reference_scores(self.dataset)
+        check_parts(learner, dataset, imaginations)
+
+        _clear(out)
+        if self.n_pretraining_epochs:
+            pretrain_policy(learner, dataset, n_epochs=self.n_pretraining_epochs)
+        epochs = fit(
+            learner,
+            dataset,
+            imaginations,
+            self.n_steps,
+            n_steps_per_epoch=n_steps_per_epoch,
+            env=env,
+            n_trials=self.n_trials,
+            evaluators=evaluators,
+            logger_adapter=FileAdapterFactory(root_dir=str(out)),
+            experiment_name="logs",
+            with_timestamp=False,
+            save_interval=self.n_steps,  # the last one is saved below
+            show_progress=show_progress,
+        )
+        learner.save(str(out / "learner.d3"))
+        for imagination in imaginations:
+            imagination.save(out / "imagination.mbo")
+        result = {
+            "experiment": dataclasses.asdict(self),
+            "evaluations": [
+                _evaluation(epoch * n_steps_per_epoch, metrics, scores)
+                for epoch, metrics in epochs
+                if env is not None
+            ],
+            "final_evaluation": (
+                _final_evaluation(learner, env, self.n_final_trials, scores)
+                if env is not None and self.n_final_trials
+                else None
+            ),
+            "reference_scores": scores,
+            "d4rl_reference_scores": reference_scores(self.dataset, "d4rl_"),
+            "metrics": [_finite(metrics) for _, metrics in epochs],
+            "learner": {
+                "type": learner_config.get_type(),
+                "params": learner_config.serialize_to_dict(),
+            },
+            "imagination": encode(imagination_config),
+            "seconds": time.perf_counter() - started,
+            "versions": versions(),
+            "command": sys.argv,
+            **(record or {}),
+        }
+        with atomic_write(out / "result.json") as file:
+            file.write(json.dumps(result, indent=1, allow_nan=False).encode())
+        return result
+
+
+def _clear(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in _OURS:  # nothing else that lies there is ours to remove
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+
+
+def _evaluation(
+    step: int, metrics: dict[str, float], scores: Optional[tuple[float, float]]
+) -> dict[str, Optional[float]]:
+    value = metrics["environment"]
+    return {
+        "step": step,
+        "return": value,
+        "normalized_score": normalized_score(value, scores) if scores else None,
+    }
+
+
+def _final_evaluation(
+    learner: Any,
+    env: gymnasium.Env[Any, Any],
+    n_trials: int,
+    scores: Optional[tuple[float, float]],
+) -> dict[str, Any]:
+    returns = [
+        _episode_return(learner, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
+    ]
+    mean = statistics.mean(returns)
+    return {
+        "returns": returns,
+        "return": mean,
+        "normalized_score": normalized_score(mean, scores) if scores else None,
+    }
+
+
+def _episode_return(learner: Any, env: gymnasium.Env[Any, Any], seed: int) -> float:
+    observation, _ = env.reset(seed=seed)
+    total, done = 0.0, False
+    while not done:
+        action = learner.predict(observation[None])[0]
+        observation, reward, terminated, truncated, _ = env.step(action)
+        total += float(reward)
+        done = terminated or truncated
+    return total
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:
+    return {
+        name: float(value) if math.isfinite(value) else None
+        for name, value in metrics.items()
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that decide a result."""
+    return {"python": platform.python_version(), **installed_versions(_PACKAGES)}

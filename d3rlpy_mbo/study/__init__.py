@@ -1,0 +1,1 @@
+"""A grid of runs: made, resumed, reported. Needs the extra `studies`."""

@@ -1,0 +1,127 @@
+"""Reading a study's folder: its settings, its runs, the scores of the runs."""
+
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+from typing import Any, Optional
+
+from .. import D3RLPyMBOError
+from ..data.minari import reference_scores
+from ..metrics import normalized_score
+from .settings import Study, folder_name
+
+Scores = Optional[tuple[float, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One finished run.
+
+    Args:
+        seed: Of the run.
+        content: Of its result.json.
+        n_last: Evaluations whose mean is the score.
+    """
+
+    seed: int
+    content: dict[str, Any]
+    n_last: int
+
+    @property
+    def steps(self) -> list[int]:
+        return [evaluation["step"] for evaluation in self.content["evaluations"]]
+
+    @property
+    def returns(self) -> list[float]:
+        return [evaluation["return"] for evaluation in self.content["evaluations"]]
+
+    @property
+    def score(self) -> float:
+        """Mean raw return of the last evaluations, never the best."""
+        return statistics.mean(self.returns[-self.n_last :])
+
+    @property
+    def final_return(self) -> Optional[float]:
+        """Mean raw return of the episodes after training, None if there are none."""
+        final = self.content.get("final_evaluation")
+        return None if final is None else float(final["return"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One dataset of a study.
+
+    Args:
+        dataset: Its id.
+        methods: Finished runs by method, in the order of the settings, seeds sorted.
+        scores: Returns that score 0 and 100 by the dataset's own references.
+        d4rl_scores: The same by D4RL's, where they differ.
+    """
+
+    dataset: str
+    methods: dict[str, list[Row]]
+    scores: Scores
+    d4rl_scores: Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """A study's folder."""
+
+    study: Study
+    tasks: list[Task]
+    missing: list[str]
+    errors: dict[str, str]
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every finished run."""
+        return [row for t in self.tasks for rows in t.methods.values() for row in rows]
+
+
+def read_results(out: Path) -> Results:
+    """Reads what a study wrote.
+
+    Raises:
+        CompositionError: The folder holds no study.toml, or one that is damaged.
+    """
+    study = Study.read(out / "study.toml")
+    tasks, missing = [], []
+    for dataset in study.datasets:
+        methods: dict[str, list[Row]] = {}
+        for method in study.methods:
+            methods[method] = []
+            for seed in sorted(study.seeds):
+                run = Path(folder_name(dataset)) / method / f"seed-{seed}"
+                path = out / run / "result.json"
+                if path.exists():
+                    content = json.loads(path.read_text())
+                    methods[method].append(Row(seed, content, study.n_last))
+                else:
+                    missing.append(str(run))
+        rows = [row for rows in methods.values() for row in rows]
+        if rows:
+            found = {k: v for k, v in methods.items() if v}
+            scores, d4rl_scores = _references(dataset, rows[0].content)
+            tasks.append(Task(dataset, found, scores, d4rl_scores))
+    errors = {
+        str(path.relative_to(out)): path.read_text().strip().splitlines()[-1]
+        for path in sorted(out.rglob("*.error.txt"))
+    }
+    return Results(study, tasks, missing, errors)
+
+
+def _references(dataset: str, content: dict[str, Any]) -> tuple[Scores, Scores]:
+    d4rl = content.get("d4rl_reference_scores")
+    if "d4rl_reference_scores" not in content:  # written before these were recorded
+        try:
+            d4rl = reference_scores(dataset, "d4rl_")
+        except D3RLPyMBOError:
+            d4rl = None
+    return content["reference_scores"], d4rl
+
+
+def normalized(values: list[float], scores: Scores) -> Optional[list[float]]:
+    """Returns D4RL's normalised scores of returns, None without references."""
+    return None if scores is None else [normalized_score(v, scores) for v in values]

@@ -1,0 +1,228 @@
+"""A study's TOML file: a grid of datasets, methods and seeds.
+
+    datasets = ["pointmaze/umaze-sparse-v0"]
+    seeds = [0, 1, 2]
+    n_steps = 50_000
+    n_steps_per_epoch = 5_000
+    n_trials = 20
+    n_last = 5              # evaluations whose mean is the score
+    n_final_trials = 50     # default 0: episodes of the last checkpoint, in pairs
+    device = "cpu"          # the default
+    model_per_seed = false  # the default: one model a dataset, with seed 0
+
+    [methods.bcq]
+    learner = "bcq"
+    imagination = "none"    # the default
+
+    [methods.fomi]
+    learner = "bcq"
+    imagination = "romi"
+    imagination_settings = {"dynamics.direction" = "forward"}  # of this method alone
+    n_pretraining_epochs = 0  # the default: of the policy, as RAMBO does
+
+    [learner_settings.bcq]      # of all methods with this learner, by dotted path
+    batch_size = 100
+    [imagination_settings.romi]
+    rollout_length = 5
+    penalty = "none"            # nothing, where a field may be empty
+    [imagination_settings.romi."pointmaze/large-sparse-v0"]  # of one dataset alone
+    real_ratio = 0.7
+
+    [collect]  # how to make a dataset that is not there: d3rlpy-mbo collect ...
+    "pointmaze/umaze-sparse-v0" = "pointmaze-umaze-sparse --steps 1000000"
+
+Those for the report, compare, paper and differs, are described there.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+import tomllib
+
+from .. import CompositionError
+from ..components.base import encode
+from ..runs.experiment import Experiment
+from ..support.errors import suggest
+
+_MODEL_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A learner with or without an imagination, and the settings of it alone."""
+
+    learner: str
+    imagination: str = "none"
+    learner_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    imagination_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    n_pretraining_epochs: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """The file; see the module for its fields."""
+
+    datasets: list[str]
+    seeds: list[int]
+    n_steps: int
+    n_steps_per_epoch: int
+    n_trials: int
+    n_last: int
+    methods: dict[str, Method]
+    n_final_trials: int = 0
+    device: str = "cpu"
+    model_per_seed: bool = False
+    learner_settings: dict[str, dict[str, Any]] = dataclasses.field(
+        default_factory=dict
+    )
+    imagination_settings: dict[str, dict[str, Any]] = dataclasses.field(
+        default_factory=dict
+    )
+    collect: dict[str, str] = dataclasses.field(default_factory=dict)
+    compare: list[list[str]] = dataclasses.field(default_factory=list)
+    paper: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    differs: list[str] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> "Study":
+        """Reads a file.
+
+        Raises:
+            CompositionError: No such file, no TOML, or entries that are unknown or
+                missing.
+        """
+        try:
+            entries = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise CompositionError(f"{path} cannot be read: {error}.") from error
+        methods = entries.get("methods", {})
+        entries["methods"] = {
+            name: _checked(Method, method, f"{path}, methods.{name}")
+            for name, method in methods.items()
+        }
+        study = _checked(cls, entries, str(path))
+        for first, second in study.compare:
+            for name in (first, second):
+                if name not in study.methods:
+                    raise CompositionError(
+                        f"{path} compares {name!r}. {suggest(name, study.methods)}"
+                    )
+        return study
+
+    def experiment(
+        self,
+        dataset: str,
+        method: str,
+        seed: int,
+        termination: Optional[dict[str, Any]] = None,
+    ) -> Experiment:
+        """Returns one run of the grid.
+
+        Args:
+            dataset: One of the study's datasets.
+            method: Name of one of its methods.
+            seed: One of its seeds.
+            termination: JSON form of the environment's, for imaginations in which the
+                settings choose none.
+        """
+        chosen = self.methods[method]
+        imagination_settings: dict[str, Any] = {}
+        if chosen.imagination != "none":
+            imagination_settings = _merged(
+                dataset,
+                self.imagination_settings.get(chosen.imagination, {}),
+                chosen.imagination_settings,
+            )
+            if termination is not None:
+                imagination_settings.setdefault("termination", termination)
+        return Experiment(
+            dataset=dataset,
+            learner=chosen.learner,
+            imagination=chosen.imagination,
+            n_steps=self.n_steps,
+            seed=seed,
+            device=self.device,
+            n_steps_per_epoch=self.n_steps_per_epoch,
+            n_trials=self.n_trials,
+            n_final_trials=self.n_final_trials,
+            n_pretraining_epochs=chosen.n_pretraining_epochs,
+            learner_settings=_merged(
+                dataset,
+                self.learner_settings.get(chosen.learner, {}),
+                chosen.learner_settings,
+            ),
+            imagination_settings=imagination_settings,
+        )
+
+    def model(self, experiment: Experiment) -> Optional["Model"]:
+        """Returns the model that a run imagines with, None if it imagines nothing."""
+        config = experiment.imagination_config()
+        if config is None:
+            return None
+        seed = experiment.seed if self.model_per_seed else _MODEL_SEED
+        encoded = encode(config.dynamics)
+        assert encoded is not None
+        return Model(experiment.dataset, encoded, seed, self.device)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A dynamics model that rows of the grid share.
+
+    Args:
+        dataset: It is fitted on.
+        dynamics: JSON form of its config.
+        seed: Of its fit.
+        device: It is fitted on.
+    """
+
+    dataset: str
+    dynamics: dict[str, Any]
+    seed: int
+    device: str
+
+    @property
+    def path(self) -> Path:
+        """Its file in the study's folder: two models with one name are the same."""
+        text = json.dumps(self.dynamics, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        direction = self.dynamics["params"]["direction"]
+        name = f"model-{direction}-{digest}-seed-{self.seed}.mbo"
+        return Path(folder_name(self.dataset)) / name
+
+
+def folder_name(dataset: str) -> str:
+    """Returns the folder of a dataset in the study's."""
+    return dataset.replace("/", "-")
+
+
+def _merged(dataset: str, *tables: dict[str, Any]) -> dict[str, Any]:
+    """Later tables win, and in each what is for the dataset alone."""
+    merged: dict[str, Any] = {}
+    for table in tables:
+        # Ids hold a "/" and no field does.
+        merged.update({k: v for k, v in table.items() if "/" not in k})
+        merged.update(table.get(dataset, {}))
+    return {k: None if v == "none" else v for k, v in merged.items()}
+
+
+def _checked(kind: Any, entries: dict[str, Any], where: str) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in entries:
+        if name not in fields:
+            raise CompositionError(
+                f"{where} has an entry {name!r}. {suggest(name, fields)}"
+            )
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in entries
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise CompositionError(f"{where} lacks {', '.join(missing)}.")
+    return kind(**entries)

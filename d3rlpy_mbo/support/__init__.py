@@ -1,0 +1,1 @@
+"""What every wing leans on: errors, versions, files, devices."""

@@ -1,0 +1,201 @@
+"""The documentation's code runs, every kind has a page, links lead somewhere."""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import d3rlpy
+import gymnasium
+import numpy as np
+import pytest
+from d3rlpy.metrics import EnvironmentEvaluator
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.components import base as configs
+from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
+from d3rlpy_mbo.registry import hookspecs
+from pages import blocks, look_again, run_page
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+CODE = [page for page in PAGES if any(b.language != "text" for b in blocks(page))]
+
+
+def pendulum() -> tuple[d3rlpy.dataset.ReplayBuffer, gymnasium.Env[Any, Any]]:
+    """Random episodes of an environment that needs no simulator."""
+    env = gymnasium.make("Pendulum-v1", max_episode_steps=50)
+    env.action_space.seed(0)
+    episodes = []
+    for seed in range(8):
+        observations, actions, rewards = [env.reset(seed=seed)[0]], [], []
+        for _ in range(50):
+            actions.append(env.action_space.sample())
+            observation, reward, *_ = env.step(actions[-1])
+            observations.append(observation)
+            rewards.append([reward])
+        columns = [np.float32(column) for column in (observations, actions, rewards)]
+        episodes.append(CompleteEpisode(*columns, terminated=False))
+    dataset = d3rlpy.dataset.ReplayBuffer(
+        d3rlpy.dataset.InfiniteBuffer(),
+        episodes=episodes,
+        transition_picker=CompleteTransitionPicker(),
+    )
+    return dataset, env
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, minari_root: Path) -> None:
+    """Pages say what a reader would run; here it runs on little data and few steps.
+
+    `mbo.load_minari` returns `pendulum()`, whatever its argument. Whatever trains for
+    more than 1000 steps takes two, ensembles without a limit are small and take two,
+    imaginations make 20 rollouts, evaluations have one episode, collected mazes 700
+    steps. What a page, or a conformance check, makes small itself is left alone.
+    """
+    from d3rlpy_mbo.tasks import pointmaze_collection
+
+    def wrap(owner: Any, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
+        original = getattr(owner, name)
+
+        @functools.wraps(original)
+        def changed(*args: Any, **kwargs: Any) -> Any:
+            return original(*args, **{**kwargs, **change(kwargs)})
+
+        monkeypatch.setattr(owner, name, changed)
+
+    def two_steps(given: dict[str, Any]) -> dict[str, Any]:
+        return {"n_steps": 2} if given["n_steps"] > 1000 else {}
+
+    def two_epochs(given: dict[str, Any]) -> dict[str, Any]:
+        few = {"n_steps_per_epoch": 1} if two_steps(given) else {}
+        return {**two_steps(given), **few, "show_progress": False}
+
+    create_ensemble = mbo.ProbabilisticEnsembleConfig.create
+    create_imagination = mbo.ImaginationConfig.create
+
+    def create_small(config: Any, device: Any = False) -> Any:
+        size = {"n_models": 2, "n_elites": 1, "hidden_units": [16], "max_steps": 2}
+        if config.max_steps is None:
+            config = dataclasses.replace(config, weight_decays=[0.0, 0.0], **size)
+        return create_ensemble(config, device)
+
+    def create_brief(config: Any, *arguments: Any, **named: Any) -> Any:
+        if config.rollout_batch_size > 1000:
+            config = dataclasses.replace(config, rollout_batch_size=20)
+        return create_imagination(config, *arguments, **named)
+
+    monkeypatch.setattr(mbo, "load_minari", lambda dataset_id: pendulum())
+    monkeypatch.setattr(mbo.ProbabilisticEnsembleConfig, "create", create_small)
+    monkeypatch.setattr(mbo.ImaginationConfig, "create", create_brief)
+    wrap(mbo, "pretrain_policy", lambda _: {"n_epochs": 1})
+    wrap(configs.LearnedComponent, "fit_by_gradient", two_steps)
+    wrap(d3rlpy.algos.QLearningAlgoBase, "fit", two_epochs)
+    wrap(EnvironmentEvaluator, "__init__", lambda _: {"n_trials": 1})
+    few = {"n_steps": 700, "n_reference_episodes": 1}
+    wrap(pointmaze_collection, "collect_pointmaze", lambda _: few)
+
+
+@pytest.fixture
+def forgotten(tmp_path: Path) -> Iterator[None]:
+    """What a page installs or imports from its folder is gone after it."""
+    look_again()
+    yield
+    look_again()
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", CODE, ids=lambda p: str(p.relative_to(DOCS)))
+@pytest.mark.usefixtures("forgotten", "small")
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    if "d3rlpy-mbo collect" in page.read_text():
+        pytest.importorskip("gymnasium_robotics")
+    run_page(page, tmp_path, monkeypatch)
+
+
+def kinds() -> set[str]:
+    """The kinds of components that d3rlpy_mbo defines."""
+    found, pending = set(), [mbo.Component]
+    while pending:
+        component = pending.pop()
+        pending += component.__subclasses__()
+        if component.__module__.startswith("d3rlpy_mbo."):
+            found.add(getattr(component, "kind", None))
+    return found - {None}
+
+
+def test_every_kind_has_a_page_with_its_contract_and_an_example():
+    pages = {page.stem: page for page in (DOCS / "components").glob("*.md")}
+    assert set(pages) == kinds()
+    for kind, page in pages.items():
+        text = page.read_text()
+        assert text.startswith(f"# `{kind}`\n")
+        assert "## Contract\n" in text
+        assert "## Example\n" in text
+        assert "check_component(" in text
+
+
+def test_the_hook_stands_in_the_documentation_with_its_exact_signature():
+    hooks = [
+        value
+        for value in vars(hookspecs).values()
+        if hasattr(value, f"{hookspecs.ENTRY_POINT_GROUP}_spec")
+    ]
+    page = (DOCS / "hook.md").read_text()
+    documented = re.findall(r"^def .*:$", page, re.MULTILINE)
+    expected = []
+    for hook in hooks:
+        signature = inspect.getsource(hook).split("\n")[1].partition("  #")[0]
+        expected.append(signature.replace('"', ""))
+    assert documented == expected
+    assert f"[project.entry-points.{hookspecs.ENTRY_POINT_GROUP}]" in page
+
+
+def test_every_public_name_is_in_the_reference():
+    pages = (DOCS / "reference").glob("*.md")
+    shown = re.findall(
+        r"^::: ([\w.]+)$", "\n".join(p.read_text() for p in pages), re.MULTILINE
+    )
+    parts = {"d3rlpy_mbo.learners": mbo.learners, "d3rlpy_mbo.metrics": mbo.metrics}
+    modules = {"d3rlpy_mbo": mbo, **parts}
+    for folder in (ROOT / "plugins").glob("d3rlpy_mbo_*"):
+        modules[folder.name] = importlib.import_module(folder.name)
+    expected = {
+        f"{m}.{name}" for m, module in modules.items() for name in module.__all__
+    }
+    expected -= {"d3rlpy_mbo.__version__", *parts}  # a text, modules
+    expected -= {"d3rlpy_mbo.metrics.imagination_evaluators"}  # shown as the core's
+    assert sorted(shown) == sorted({*expected, "d3rlpy_mbo.testing"})
+
+
+def anchors(page: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    words = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
+    return {"-".join(heading.split()) for heading in words}
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "README.md"], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_file(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(navigation) == sorted(str(page.relative_to(DOCS)) for page in PAGES)

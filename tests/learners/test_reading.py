@@ -1,0 +1,126 @@
+import d3rlpy
+import numpy as np
+import pytest
+import torch
+from test_replay_buffer import LEARNERS
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo import learners
+from toys import line_dataset, small_learner
+
+
+def built(name: str):
+    dataset = line_dataset(size=2)
+    learner = small_learner(
+        name,
+        observation_scaler=d3rlpy.preprocessing.StandardObservationScaler(
+            mean=np.ones(2), std=np.full(2, 3.0)
+        ),
+        action_scaler=d3rlpy.preprocessing.MinMaxActionScaler(
+            minimum=np.full(2, -0.4), maximum=np.full(2, 0.8)
+        ),
+    )
+    learner.build_with_dataset(dataset)
+    return learner
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_actions_equal_the_learners_own_bit_for_bit(name):
+    learner = built(name)
+    observations = np.random.uniform(-5, 5, (9, 2)).astype(np.float32)
+    torch.manual_seed(5)
+    theirs = learner.sample_action(observations)
+    torch.manual_seed(5)
+    ours = learners.sample_action(learner, torch.from_numpy(observations))
+    np.testing.assert_array_equal(ours.numpy(), theirs)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in LEARNERS if n not in ("bcq", "bear", "crr")]
+)
+def test_best_actions_equal_the_learners_own_bit_for_bit(name):
+    learner = built(name)
+    observations = np.random.uniform(-5, 5, (9, 2)).astype(np.float32)
+    ours = learners.predict_action(learner, torch.from_numpy(observations))
+    np.testing.assert_array_equal(ours.numpy(), learner.predict(observations))
+
+
+@pytest.mark.parametrize("name", [n for n in LEARNERS if n != "bc"])
+def test_q_values_are_the_least_critics_in_dataset_units(name):
+    learner = built(name)
+    learner.config.reward_scaler = d3rlpy.preprocessing.MultiplyRewardScaler(4.0)
+    observations = torch.rand(9, 2) * 10 - 5
+    actions = torch.rand(9, 2) - 0.4
+    ours = learners.q_value(learner, observations, actions)
+    # d3rlpy gives their mean, so the least is read off one critic at a time.
+    critics, each = learner.impl.q_function, []
+    for critic in critics:
+        learner.impl._q_func_forwarder._forwarders[0].set_q_func(critic)
+        own = learner.impl._q_func_forwarder._forwarders[0].compute_expected_q(
+            learner.config.observation_scaler.transform(observations),
+            learner.config.action_scaler.transform(actions),
+        )
+        each.append(own.detach())
+    learner.impl._q_func_forwarder._forwarders[0].set_q_func(critics[0])
+    assert ours.shape == (9, 1)
+    torch.testing.assert_close(ours, torch.stack(each).amin(dim=0) / 4.0)
+    mean = learner.predict_value(observations.numpy(), actions.numpy())
+    np.testing.assert_allclose(torch.stack(each).mean(dim=0)[:, 0], mean, rtol=1e-5)
+
+
+def test_a_reward_scalers_shift_stays_in_the_q_values():
+    learner = built("sac")
+    observations, actions = torch.zeros(3, 2), torch.zeros(3, 2)
+    plain = learners.q_value(learner, observations, actions)
+    learner.config.reward_scaler = d3rlpy.preprocessing.StandardRewardScaler(
+        mean=7.0, std=2.0, eps=0.0
+    )
+    torch.testing.assert_close(
+        learners.q_value(learner, observations, actions), 2 * plain
+    )
+
+
+def test_asking_for_q_values_leaves_no_gradient_and_no_other_numbers():
+    learner = built("td3")
+    learners.q_value(learner, torch.zeros(3, 2), torch.zeros(3, 2))
+    assert all(p.grad is None for p in learner.impl.q_function.parameters())
+
+
+@pytest.mark.parametrize(
+    ("learner", "sizes", "words"),
+    [
+        (lambda: built("bc"), (2, 2), "BC has no critic"),
+        (lambda: built("sac"), (3, 2), r"observations of shape \(2,\)"),
+        (lambda: built("sac"), (2, 1), "actions of size 2"),
+        (lambda: small_learner("sac"), (2, 2), "not built"),
+    ],
+)
+def test_a_learner_that_cannot_be_asked_is_refused_with_the_reason(
+    learner, sizes, words
+):
+    with pytest.raises(mbo.CompositionError, match=words):
+        learners.check_built(learner(), *sizes, critic=True)
+
+
+def test_a_buffer_refuses_a_learner_that_was_built_for_other_sizes():
+    with pytest.raises(mbo.CompositionError, match="Build it on this dataset"):
+        mbo.ImaginedReplayBuffer(line_dataset(size=1), [], learner=built("sac"))
+
+
+def test_a_learner_that_is_not_built_cannot_act():
+    with pytest.raises(mbo.CompositionError, match="not built"):
+        learners.sample_action(small_learner("sac"), torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("learner", "words"),
+    [
+        (d3rlpy.algos.DQNConfig().create(), "discrete"),
+        (d3rlpy.algos.DecisionTransformerConfig().create(), "Transformers"),
+        (d3rlpy.algos.CalQLConfig().create(), "returns-to-go"),
+        ("sac", "str cannot train"),
+    ],
+)
+def test_what_cannot_train_on_imagined_rows_is_refused_by_name(learner, words):
+    with pytest.raises(mbo.CompositionError, match=words):
+        learners.check(learner)

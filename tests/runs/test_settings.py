@@ -1,0 +1,116 @@
+import d3rlpy
+import pytest
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.runs.settings import apply_settings, parse_settings
+from d3rlpy_mbo_mopo import MOPOConfig
+from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
+
+
+def test_values_are_json_where_they_parse_and_strings_otherwise():
+    parsed = parse_settings(
+        (
+            "learner.gamma=0.5",
+            "imagination.rollout_policy=uniform",
+            'learner.x={"a": 1}',
+        )
+    )
+    assert parsed["learner"] == {"gamma": 0.5, "x": {"a": 1}}
+    assert parsed["imagination"] == {"rollout_policy": "uniform"}
+
+
+@pytest.mark.parametrize("text", ["gamma=1", "learner.gamma", "learner.=1"])
+def test_what_is_not_of_the_form_is_refused(text):
+    with pytest.raises(mbo.D3RLPyMBOError, match="--set"):
+        parse_settings((text,))
+    with pytest.raises(mbo.UnknownComponentError, match="Did you mean 'learner'"):
+        parse_settings(("lerner.gamma=1",))
+
+
+def test_a_component_is_set_by_name_before_its_parameters_are():
+    config = apply_settings(
+        ROMIConfig(),
+        {
+            "rollout_policy.n_steps": 7,
+            "rollout_policy": "behavior_cloning",
+            "dynamics.direction": "forward",
+            "dynamics.hidden_units": [8, 8],
+            "dynamics.weight_decays": [0, 0, 0],
+            "rollout_length": 2,
+            "termination": "never",
+        },
+    )
+    assert config == ROMIConfig(
+        rollout_policy=mbo.BehaviorCloningPolicyConfig(n_steps=7),
+        dynamics=mbo.ProbabilisticEnsembleConfig(
+            direction="forward", hidden_units=[8, 8], weight_decays=[0, 0, 0]
+        ),
+        rollout_length=2,
+        termination=mbo.NoTermination(),
+    )
+
+
+def test_parameters_of_the_default_component_can_be_set_alone():
+    config = apply_settings(ROMIConfig(), {"rollout_policy.n_steps": 3})
+    assert config.rollout_policy == CVAEPolicyConfig(n_steps=3)
+
+
+def test_d3rlpys_scalers_and_factories_can_be_set():
+    config = apply_settings(
+        d3rlpy.algos.TD3PlusBCConfig(),
+        {
+            "observation_scaler": "standard",
+            "actor_encoder_factory": "vector",
+            "actor_encoder_factory.hidden_units": [32],
+            "alpha": 1,
+        },
+    )
+    assert isinstance(
+        config.observation_scaler, d3rlpy.preprocessing.StandardObservationScaler
+    )
+    assert config.actor_encoder_factory.hidden_units == [32]
+    assert config.alpha == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("rolout_length", 3, "Did you mean 'rollout_length'"),
+        ("rollout_policy", "unifrom", "Did you mean 'uniform'"),
+        ("rollout_policy.n_step", 3, "Did you mean 'n_steps'"),
+        ("rollout_length.more", 3, "not a field"),
+        ("direction", "forward", "Did you mean 'dynamics.direction'"),
+        ("rollout_length", None, "rollout_length cannot be left out"),
+        ("rollout_policy.n_steps", None, "rollout_policy.n_steps cannot be left out"),
+        ("rollout_length", "five", "expected an integer"),
+        ("rollout_length", 2.5, "expected an integer"),
+        ("rollout_length", True, "expected an integer"),
+        ("real_ratio", "much", "expected a number"),
+        ("real_ratio", 2, "real_ratio is 2"),
+        ("dynamics.hidden_units", 3, "expected a list"),
+    ],
+)
+def test_wrong_keys_names_and_values_are_refused(key, value, words):
+    with pytest.raises(mbo.D3RLPyMBOError, match=words):
+        apply_settings(ROMIConfig(), {key: value})
+
+
+def test_a_number_that_may_be_left_out_is_left_out_by_null():
+    parsed = parse_settings(("imagination.rollout_interval=null",))["imagination"]
+    config = apply_settings(MOPOConfig(), {**parsed, "dynamics.max_steps": 5})
+    assert config.rollout_interval is None
+    assert config.dynamics.max_steps == 5
+    again = apply_settings(config, {"dynamics.max_steps": None})
+    assert again.dynamics.max_steps is None
+
+
+def test_a_component_that_may_be_left_out_is_left_out_by_none():
+    config = apply_settings(MOPOConfig(), {"penalty": "none"})
+    assert config.penalty is None
+    scaled = apply_settings(
+        d3rlpy.algos.SACConfig(),
+        {"observation_scaler": {"type": "standard", "params": {"eps": 0.5}}},
+    )
+    assert scaled.observation_scaler.eps == 0.5
+    with pytest.raises(mbo.CompositionError, match="has no dynamics"):
+        apply_settings(MOPOConfig(), {"dynamics": "none"})

@@ -1,0 +1,110 @@
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import d3rlpy_mbo as mbo
+from toys import line_dataset, line_imagination, small_learner
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from d3rlpy_mbo.study.evaluators import ImaginedQ, InsideWalls, RealQ, imagined_columns
+from d3rlpy_mbo.tasks.simulator import PointMazeSimulatorConfig
+
+
+class SumQ:
+    """Q(s, a) = s + a."""
+
+    def predict_value(self, observations, actions):
+        return (observations + actions)[:, 0]
+
+
+def imagined_buffer(**settings):
+    dataset = line_dataset()
+    imagination = line_imagination("forward", dataset, **settings)
+    return mbo.ImaginedReplayBuffer(dataset, imagination)
+
+
+def test_q_is_of_real_rows_and_of_imagined_ones():
+    buffer = imagined_buffer(rollout_length=1)
+    assert np.isnan(ImaginedQ()(SumQ(), buffer))  # nothing has been imagined yet
+    buffer.refresh()
+    transitions = mbo.Transitions.from_dataset(buffer)
+    expected = float((transitions.observations + transitions.actions).mean())
+    assert RealQ()(SumQ(), buffer) == pytest.approx(expected, abs=0.05)
+    rows = imagined_columns(buffer)
+    assert ImaginedQ()(SumQ(), buffer) == pytest.approx(
+        float((rows["observations"] + rows["actions"]).mean()), abs=0.5
+    )
+
+
+def test_behavioural_cloning_has_no_q():
+    buffer = imagined_buffer()
+    learner = small_learner("bc")
+    learner.build_with_dataset(buffer)
+    assert np.isnan(RealQ()(learner, buffer))
+
+
+def test_looking_at_imagined_rows_leaves_the_random_numbers_of_training_alone():
+    buffer = imagined_buffer()
+    buffer.refresh()
+    np.random.seed(3)
+    expected = np.random.random()
+    np.random.seed(3)
+    imagined_columns(buffer)
+    assert np.random.random() == expected
+
+
+def test_a_position_is_in_a_wall_within_half_a_cell_of_its_centre():
+    columns = np.array([[0.4, 0.4], [0.4, 0.6], [1.4, 0.0], [5.0, 0.0]])
+    walls = np.array([[0.0, 0.0], [1.0, 0.0]])
+    source = SimpleNamespace(ring=[0], sample=None)
+
+    def sample(out):
+        out[:] = 9.0
+        out[:, :2] = np.resize(columns, (len(out), 2))
+
+    source.sample = sample
+    signature = SimpleNamespace
+    info = SimpleNamespace(
+        observation_signature=signature(shape=[(2,)]),
+        action_signature=signature(shape=[(1,)]),
+    )
+    buffer = SimpleNamespace(sources=[source], dataset_info=info)
+    # Two of four observations; none of the next ones, which are at 9.
+    assert InsideWalls(walls)(None, buffer) == pytest.approx(0.25)
+
+
+def test_the_simulator_as_a_model_says_what_the_task_does():
+    pytest.importorskip("gymnasium_robotics")
+    from d3rlpy_mbo.tasks.pointmaze import PointMaze
+
+    maze = PointMaze("umaze", "sparse")
+    before, _ = maze.reset(seed=0)
+    observations, actions, after = [before], np.random.uniform(-1, 1, (50, 2)), []
+    for action in actions:
+        after.append(maze.step(action)[0])
+        observations.append(after[-1])
+    dynamics = PointMazeSimulatorConfig().create()
+    prediction = dynamics.predict(
+        torch.tensor(np.array(observations[:-1]), dtype=torch.float32),
+        torch.tensor(actions, dtype=torch.float32),
+        all_members=False,
+    )
+    reached = prediction.observations.numpy()
+    np.testing.assert_allclose(reached, np.array(after), atol=1e-5)
+    # Beside the goal's radius of 0.5, once leaving and once about to enter: rewards are
+    # of the state before the step.
+    states = torch.tensor([[0.495, 0.0, 5.0, 0.0], [0.505, 0.0, -5.0, 0.0]])
+    states[:, :2] += torch.tensor(maze.goal)
+    rewards = dynamics.predict(states, torch.zeros(2, 2), all_members=False).rewards
+    assert rewards.tolist() == [[1.0], [0.0]]
+
+
+def test_the_simulator_is_found_by_name_and_knows_no_way_back():
+    assert mbo.get_component("dynamics", "pointmaze_simulator")
+    with pytest.raises(mbo.CompositionError, match="no way back"):
+        PointMazeSimulatorConfig(direction="reverse").create()

@@ -1,0 +1,225 @@
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("joblib")
+pytest.importorskip("matplotlib")
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from d3rlpy_mbo.study import report  # noqa: E402
+from d3rlpy_mbo.study.intervals import interquartile_mean, mean  # noqa: E402
+
+STUDY = """
+datasets = ["maze/a-v0"]
+seeds = [{seeds}]
+n_steps = 30
+n_steps_per_epoch = 10
+n_trials = 1
+n_last = 2
+compare = [["romi", "bcq"]]
+differs = ["smaller networks"]
+
+[methods.bcq]
+learner = "bcq"
+
+[methods.romi]
+learner = "bcq"
+imagination = "romi"
+
+[paper.romi]
+source = "Wang et al. 2021, Table 1"
+"maze/a-v0" = 139.5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes a study's folder: the last two returns of each run, by method and seed."""
+
+    def write(returns: dict[str, list[tuple[float, float]]], n_seeds=None, **more):
+        n_seeds = n_seeds or len(returns["bcq"])
+        seeds = ", ".join(map(str, range(n_seeds)))
+        (tmp_path / "study.toml").write_text(STUDY.format(seeds=seeds))
+        for method, runs in returns.items():
+            for seed, last in enumerate(runs):
+                path = tmp_path / "maze-a-v0" / method / f"seed-{seed}" / "result.json"
+                path.parent.mkdir(parents=True)
+                evaluations = [
+                    {"step": 10 * (i + 1), "return": value}
+                    for i, value in enumerate((1000.0, *last))
+                ]
+                content = {
+                    "evaluations": evaluations,
+                    "reference_scores": [0.0, 200.0],
+                    "d4rl_reference_scores": [23.85, 161.86],
+                    "final_evaluation": {"return": 7.0},
+                    "metrics": [
+                        {},
+                        {},
+                        {
+                            "q_real_mean": 3.0,
+                            "romi_q_value_mean": 9.0,
+                            "romi_clipped_share": 0.5,
+                        },
+                    ],
+                    "seconds": 1800,
+                    **more,
+                }
+                path.write_text(json.dumps(content))
+        return tmp_path
+
+    return write
+
+
+def rows(folder: Path, capsys, monkeypatch) -> dict[str, dict[str, str]]:
+    """The cells of every table by first cell and column."""
+    monkeypatch.setattr(sys, "argv", ["report.py", str(folder)])
+    assert report.main() == 0
+    found: dict[str, dict[str, str]] = {}
+    head: list[str] = []
+    for line in capsys.readouterr().out.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            head = []
+        elif not head:
+            head = cells
+        elif cells[0] != "---":
+            found.setdefault(cells[0], {}).update(zip(head, cells, strict=True))
+    return found
+
+
+def test_the_score_is_the_mean_of_the_last_evaluations_never_the_best(
+    folder, capsys, monkeypatch
+):
+    written = folder({"bcq": [(10, 20), (30, 40)], "romi": [(50, 70)]}, 2)
+    table = rows(written, capsys, monkeypatch)
+    assert table["bcq"]["return"] == f"25.0 ± {statistics.stdev([15, 35]):.1f}"
+    assert table["bcq"]["per seed"] == "15.0, 35.0"
+    assert table["bcq"]["last evaluation"].startswith("30.0 ")
+    assert table["bcq"]["final episodes"] == "7.0 ± 0.0"
+    assert table["romi"]["seeds"] == "1"
+    assert table["romi"]["return"] == "60.0"
+
+
+def test_raw_returns_stand_beside_both_normalisations_and_the_papers_number(
+    folder, capsys, monkeypatch
+):
+    values = [206.38, 226.38]
+    written = folder({"bcq": [(v, v) for v in values], "romi": [(216.38, 216.38)]})
+    table = rows(written, capsys, monkeypatch)
+    assert table["romi"]["return"] == "216.4"
+    assert table["romi"]["score"] == "108.2"
+    assert table["romi"]["D4RL score"] == table["romi"]["paper's D4RL score"] == "139.5"
+    assert table["bcq"]["paper's D4RL score"] == "-"
+    spread = statistics.stdev(values) / 10 * 7.2459  # a std of 10 is 7.2459
+    assert table["bcq"]["D4RL score"] == f"139.5 ± {spread:.1f}"
+
+
+def test_results_written_before_d4rls_scores_were_recorded_ask_the_dataset(
+    folder, capsys, monkeypatch
+):
+    asked = []
+
+    def known(dataset, prefix):
+        asked.append((dataset, prefix))
+        return 23.85, 161.86
+
+    monkeypatch.setattr("d3rlpy_mbo.study.results.reference_scores", known)
+    written = folder({"bcq": [(216.38, 216.38)], "romi": []})
+    path = written / "maze-a-v0/bcq/seed-0/result.json"
+    content = json.loads(path.read_text())
+    del content["d4rl_reference_scores"], content["final_evaluation"]
+    path.write_text(json.dumps(content))
+    table = rows(written, capsys, monkeypatch)
+    assert table["bcq"]["D4RL score"] == "139.5"
+    assert table["bcq"]["final episodes"] == "-"
+    assert asked == [("maze/a-v0", "d4rl_")]
+
+
+def test_differences_are_of_pairs_of_one_seed(folder, capsys, monkeypatch):
+    written = folder({"bcq": [(1, 1), (100, 100)], "romi": [(2, 2), (103, 103)]})
+    difference = rows(written, capsys, monkeypatch)["romi - bcq"]
+    assert difference["per seed"] == "+1.0, +3.0"
+    assert difference["mean"] == "2.0 ± 1.4"
+
+
+def test_fewer_than_five_seeds_have_a_spread_and_no_interval(
+    folder, capsys, monkeypatch
+):
+    four = [(float(i), float(i)) for i in range(4)]
+    written = folder({"bcq": four, "romi": four})
+    table = rows(written, capsys, monkeypatch)
+    assert "interquartile mean [95 %]" not in table["bcq"]
+    assert table["romi - bcq"]["mean [95 %]"] == "-"
+    assert "±" in table["bcq"]["return"]
+
+
+def test_five_seeds_have_the_interquartile_mean_and_intervals(
+    folder, capsys, monkeypatch
+):
+    pytest.importorskip("rliable")
+    values = [1.0, 2.0, 3.0, 4.0, 100.0]
+    written = folder(
+        {"bcq": [(0.0, 0.0)] * 5, "romi": [(value, value) for value in values]}
+    )
+    table = rows(written, capsys, monkeypatch)
+    # Of five, one at each end is left out.
+    assert table["romi"]["interquartile mean [95 %]"].startswith("3.0 [")
+    assert table["romi - bcq"]["mean [95 %]"].startswith("22.0 [")
+
+
+def test_intervals_are_the_same_each_time_and_hold_the_estimate():
+    pytest.importorskip("rliable")
+    scores = [[2**0.5 * i**1.5] for i in range(9)]
+    assert interquartile_mean(scores) == interquartile_mean(scores)
+    assert mean(scores) == mean(scores)
+    point, low, high = mean(scores)
+    assert 0 <= low < point < high <= 32
+    assert mean([[7.0]] * 5) == (7.0, 7.0, 7.0)
+
+
+def test_what_explains_the_returns_and_what_is_missing_is_said(
+    folder, capsys, monkeypatch
+):
+    written = folder({"bcq": [(1, 1)], "romi": [(2, 2)]}, n_seeds=2)
+    (written / "maze-a-v0/romi/seed-1.error.txt").write_text("Traceback\nBoom: no\n")
+    table = rows(written, capsys, monkeypatch)
+    assert table["romi"]["Q, real rows"] == "3"
+    assert table["romi"]["clipped"] == "0.5"
+    report.write(written, written / "tables.md")
+    text = (written / "tables.md").read_text()
+    for line in (
+        "2 of 4 runs of 30 gradient steps, 1.0 process-hours",
+        "- Not run: maze-a-v0/romi/seed-1",
+        "- Failed: maze-a-v0/romi/seed-1.error.txt: Boom: no",
+        "- Paper's romi: Wang et al. 2021, Table 1.",
+        "- Differs from the paper: smaller networks",
+        "(tables-maze-a-v0.png)",
+    ):
+        assert line in text
+    assert (written / "tables-maze-a-v0.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_folder_that_is_no_studys_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path)])
+    assert report.main() == 1
+    assert "study.toml" in capsys.readouterr().err
+
+
+def test_mopos_committed_results_give_the_table_of_their_readme(capsys, monkeypatch):
+    table = rows(BENCHMARKS / "results/mopo-hopper-replay", capsys, monkeypatch)
+    returns = {
+        "bc": "264 ± 51",
+        "sac": "335 ± 30",
+        "mbpo": "432 ± 48",
+        "mopo": "469 ± 48",
+    }
+    for method, expected in returns.items():
+        found = table[method]["return"].split(" ± ")
+        assert " ± ".join(f"{float(value):.0f}" for value in found) == expected
+    assert table["mopo"]["score"].startswith("15.0 ")

@@ -1,0 +1,128 @@
+"""`d3rlpy-mbo check MODULE`: a stranger's module in the current folder."""
+
+import importlib
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from d3rlpy_mbo.cli import main
+
+PENALTY = """
+import dataclasses
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo import NoTermination
+
+@dataclasses.dataclass()
+class {name}(mbo.Penalty):
+    @staticmethod
+    def get_type():
+        return "{name}_of_check"
+
+    def __call__(self, prediction, learner=None):
+        return prediction.stds.amax(dim=(0, 2))[:, None] {change}
+"""
+HOOK = """
+@mbo.hookimpl
+def register_components():
+    return [{components}]
+"""
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """Writes modules into the current folder and checks the first."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(name, source=None):
+        if source is not None:
+            (tmp_path / f"{name}.py").write_text(source)
+        importlib.invalidate_caches()
+        return CliRunner().invoke(main, ["check", name])
+
+    return run
+
+
+def test_a_sound_module_is_a_table_of_passed_checks(check):
+    result = check("their_sound", PENALTY.format(name="Spread", change=""))
+    assert result.exit_code == 0, result.output
+    *rows, summary = result.output.splitlines()
+    assert summary == "11 checks of 1 components, 0 failed."
+    assert len(rows) == 11
+    assert {row.split()[0] for row in rows} == {"Spread"}
+    assert {row.split()[2] for row in rows} == {"passed"}
+    assert len({row.index("passed") for row in rows}) == 1
+
+
+def test_a_failed_check_shows_its_message_and_exits_with_one(check):
+    result = check("their_broken", PENALTY.format(name="Signed", change="- 1"))
+    assert result.exit_code == 1
+    (row,) = [row for row in result.output.splitlines() if "failed:" in row]
+    assert row.split()[:2] == ["Signed", "check_penalty_non_negative"]
+    assert "penalties must be at least 0" in row
+    assert "Likely cause" in row
+    assert "Traceback" not in result.output
+
+
+def test_registered_components_are_checked_and_each_once(check):
+    source = PENALTY.format(name="Left", change="") + PENALTY.format(
+        name="Out", change=""
+    )
+    hook = HOOK.format(components="Left, NoTermination, Left")
+    result = check("their_registered", source + hook)
+    assert result.exit_code == 0, result.output
+    rows = [tuple(row.split()[:2]) for row in result.output.splitlines()[:-1]]
+    assert {name for name, _ in rows} == {"Left", "NoTermination"}
+    assert len(rows) == len(set(rows))
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "words"),
+    [
+        ("their_missing", None, "No module named 'their_missing'"),
+        ("their_syntax", "def", "SyntaxError"),
+        ("their_import", "import no_such_package", "no_such_package"),
+        ("their_exit", "raise SystemExit(3)", "SystemExit"),
+        ("their_empty", "from d3rlpy_mbo import NoTermination", "has no components"),
+        (
+            "their_bases",
+            "import d3rlpy_mbo as mbo\nclass Base(mbo.Penalty): pass",
+            "has no components",
+        ),
+        (
+            "their_hook",
+            "import d3rlpy_mbo as mbo" + HOOK.format(components="42"),
+            "expected subclasses",
+        ),
+        (
+            "their_spelling",
+            PENALTY.format(name="Misspelt", change="")
+            + HOOK.format(components="Misspelt").replace("components()", "component()"),
+            "unknown hook 'register_component'",
+        ),
+    ],
+)
+def test_a_module_that_cannot_be_checked_is_an_error_that_says_why(
+    check, name, source, words
+):
+    result = check(name, source)
+    assert result.exit_code == 1
+    assert words in result.output
+    assert name in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "module",
+    [
+        "d3rlpy_mbo.core_plugin",
+        "d3rlpy_mbo_mopo",
+        "d3rlpy_mbo_romi",
+        "d3rlpy_mbo_rambo",
+    ],
+)
+def test_our_modules_pass_with_their_defaults(check, module):
+    result = check(module)
+    assert result.exit_code == 0, result.output

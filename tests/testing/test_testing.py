@@ -1,0 +1,308 @@
+"""The conformance checks: each catches what it is for, and nothing else does."""
+
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import d3rlpy_mbo as mbo
+from broken_components import (
+    BROKEN,
+    SOUND,
+    LinearPolicy,
+    PenaltyWithoutDefault,
+    SoundPenalty,
+    SoundPolicy,
+    SoundTermination,
+)
+from d3rlpy_mbo import testing
+from d3rlpy_mbo.testing.placement import OtherDevice, is_left_behind
+from d3rlpy_mbo.testing.subject_kinds import subject_of
+
+CHECKS = [name for name in testing.__all__ if name.startswith("check_")]
+CHECKS = [name for name in CHECKS if name != "check_component"]
+
+COMMON = {
+    "check_batch_of_one", "check_default_construction", "check_device_kept",
+    "check_finite_float32", "check_inputs_not_modified", "check_json_round_trip",
+    "check_same_seed_same_output", "check_unique_type_name",
+}  # fmt: skip
+LEARNED = {"check_metrics_can_be_logged", "check_save_and_load_alike"}
+APPLIES = {
+    mbo.ProbabilisticEnsembleConfig: COMMON | LEARNED | {
+        "check_dynamics_direction", "check_log_prob_differentiable",
+        "check_prediction_shapes", "check_training_loss_and_sample_agrees",
+        "check_zero_filled_terminals_ignored",
+    },
+    mbo.UniformPolicyConfig: COMMON | LEARNED | {
+        "check_actions_within_bounds", "check_policy_directions",
+    },
+    SoundPenalty: COMMON | {
+        "check_penalty_non_negative", "check_penalty_shape", "check_pure",
+    },
+    mbo.NoTermination: COMMON - {"check_finite_float32"} | {
+        "check_pure", "check_termination_shape_and_type",
+    },
+    mbo.LearnedTerminationConfig: COMMON - {"check_finite_float32"} | LEARNED | {
+        "check_pure", "check_termination_shape_and_type",
+    },
+    mbo.AntAngleReward: COMMON | {"check_pure", "check_reward_shape"},
+    type(SOUND[6]): COMMON - {"check_batch_of_one"} | {
+        "check_metrics_can_be_logged", "check_only_the_dynamics_change",
+    },
+    mbo.ImaginationConfig: COMMON - {"check_inputs_not_modified"} | LEARNED | {
+        "check_real_episodes_stay_real", "check_time_order", "check_trains_learners",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("component", SOUND, ids=lambda component: component.get_type())
+def test_a_sound_component_passes_every_check(component):
+    testing.check_component(component)
+
+
+broken = pytest.mark.parametrize(
+    ("check", "component"), BROKEN, ids=[type(c).__name__ for _, c in BROKEN]
+)
+
+
+@broken
+def test_a_broken_component_fails_the_check_for_its_mistake_and_no_other(
+    check, component
+):
+    results = list(testing.run_checks(component))
+    assert [result.check for result in results if result.error] == [check]
+
+
+@broken
+def test_a_message_states_violation_value_and_likely_cause(check, component):
+    with pytest.raises(testing.ConformanceError) as caught:
+        getattr(testing, check)(component)
+    message = str(caught.value)
+    assert message.startswith(f"{type(component).__name__}: ")
+    assert "Found: " in message
+    assert "Likely cause: " in message
+    assert "it raised where it should have worked" not in message
+
+
+def test_every_check_has_a_broken_component():
+    assert {check for check, _ in BROKEN} == set(CHECKS)
+
+
+@pytest.mark.parametrize("component", APPLIES, ids=lambda each: each.__name__)
+def test_a_kind_gets_all_its_checks(component):
+    checks = {check.__name__ for check in testing.checks_for(component)}
+    assert checks == APPLIES[component]
+
+
+def test_a_class_without_defaults_fails_that_check_and_needs_no_other():
+    (result,) = testing.run_checks(PenaltyWithoutDefault)
+    assert result.check == "check_default_construction"
+    assert "quantile" in str(result.error)
+
+
+def test_check_component_names_each_failed_check_and_why():
+    class Worse(SoundPenalty):
+        def __call__(self, prediction, learner=None):
+            return super().__call__(prediction)[:, 0] - 1
+
+    with pytest.raises(AssertionError) as caught:
+        testing.check_component(Worse())
+    message = str(caught.value)
+    assert isinstance(caught.value, mbo.D3RLPyMBOError)
+    assert message.startswith("3 of 11 checks of Worse failed.")
+    assert "check_penalty_shape: Worse: penalties of 31 rows must have" in message
+    assert "check_penalty_non_negative: " in message
+    assert "check_unique_type_name: " in message
+
+
+def test_what_a_component_raises_is_a_violation_that_keeps_its_traceback():
+    @dataclasses.dataclass()
+    class Raises(SoundPenalty):
+        def __call__(self, prediction, learner=None):
+            raise KeyError("spread")
+
+    with pytest.raises(testing.ConformanceError, match=r"KeyError: 'spread'") as caught:
+        testing.check_pure(Raises())
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_default_constructed_component_learns_for_a_few_steps_only():
+    @dataclasses.dataclass()
+    class Long(SoundPolicy):
+        n_steps: int = 500_000
+        max_steps: int | None = None
+
+    long = subject_of(Long).component
+    assert (long.n_steps, long.max_steps) == (50, 50)
+    assert subject_of(Long(n_steps=70)).component.n_steps == 70
+    inside = subject_of(mbo.ImaginationConfig).component
+    assert (inside.dynamics.max_steps, inside.rollout_batch_size) == (50, 100)
+
+
+def test_a_learned_component_is_fitted_once_for_many_checks(monkeypatch):
+    fits = []
+    fit = LinearPolicy.fit
+    monkeypatch.setattr(
+        LinearPolicy, "fit", lambda self, data: fits.append(1) or fit(self, data)
+    )
+    policy = SoundPolicy()
+    for check in ("check_batch_of_one", "check_device_kept", "check_finite_float32"):
+        getattr(testing, check)(policy)
+    assert len(fits) == 1
+
+
+def test_a_changed_instance_is_checked_anew():
+    penalty = SoundPenalty()
+    testing.check_penalty_non_negative(penalty)
+    penalty.coef = -1.0
+    with pytest.raises(testing.ConformanceError, match="at least 0"):
+        testing.check_penalty_non_negative(penalty)
+
+
+@pytest.mark.parametrize("size", [1, 11, 17])
+def test_a_rule_is_asked_with_the_sizes_it_reads(size):
+    @dataclasses.dataclass()
+    class OfOneTask(SoundTermination):
+        def __call__(self, observations, actions, next_observations):
+            torch.dot(next_observations[0].new_ones(size), next_observations[0])
+            (_,) = actions[0]
+            return next_observations[:, size - 1, None] > 1
+
+    termination = OfOneTask()
+    testing.check_termination_shape_and_type(termination)
+    assert subject_of(termination).sizes == (size, 1)
+
+
+def test_a_rule_that_never_works_fails_with_its_own_error():
+    @dataclasses.dataclass()
+    class Broken(SoundTermination):
+        def __call__(self, observations, actions, next_observations):
+            raise RuntimeError("no such file")
+
+    with pytest.raises(testing.ConformanceError, match="RuntimeError: no such file"):
+        testing.check_pure(Broken())
+
+
+def test_a_check_leaves_the_callers_random_state_alone():
+    states = random.getstate(), np.random.get_state()[1], torch.get_rng_state()
+    testing.check_same_seed_same_output(SoundPolicy())
+    assert random.getstate() == states[0]
+    np.testing.assert_array_equal(np.random.get_state()[1], states[1])
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_a_check_for_another_kind_and_what_is_no_component_are_refused():
+    with pytest.raises(mbo.CompositionError, match="is for penalty, not for"):
+        testing.check_penalty_shape(SoundPolicy())
+    for nothing in (42, SoundPenalty.__call__, mbo.Component):
+        with pytest.raises(mbo.CompositionError, match="no component"):
+            testing.check_component(nothing)
+
+
+def test_every_case_of_parametrize_is_named_after_component_and_check():
+    mark = testing.parametrize_with_checks([SoundPenalty(), mbo.NoTermination])
+    names, cases = mark.args
+    assert names == ("component", "check")
+    ids = [case.id for case in cases]
+    assert ids[0] == "SoundPenalty-check_default_construction"
+    assert ids[-1] == "NoTermination-check_termination_shape_and_type"
+    assert len(ids) == len(APPLIES[SoundPenalty]) + len(APPLIES[mbo.NoTermination])
+
+
+def test_expected_failures_carry_their_reason_and_unknown_ones_are_refused():
+    mark = testing.parametrize_with_checks(
+        [SoundPenalty()], expected_failed_checks={"check_pure": "remembers"}
+    )
+    marked = {case.id: case.marks for case in mark.args[1] if case.marks}
+    assert list(marked) == ["SoundPenalty-check_pure"]
+    assert marked["SoundPenalty-check_pure"][0].kwargs["reason"] == "remembers"
+    with pytest.raises(mbo.CompositionError, match="Did you mean 'check_pure'"):
+        testing.parametrize_with_checks(
+            [SoundPenalty()], expected_failed_checks={"check_pur": "remembers"}
+        )
+
+
+STRANGERS_TEST = """
+from broken_components import PenaltyWithAMemory, SoundPenalty
+from d3rlpy_mbo.testing import parametrize_with_checks
+
+@parametrize_with_checks([SoundPenalty()])
+def test_sound(component, check):
+    check(component)
+
+@parametrize_with_checks(
+    [PenaltyWithAMemory], expected_failed_checks={"check_pure": "by design"}
+)
+def test_excused(component, check):
+    check(component)
+
+@parametrize_with_checks([PenaltyWithAMemory])
+def test_broken(component, check):
+    check(component)
+"""
+
+
+def test_a_strangers_tests_pass_fail_and_are_excused(tmp_path):
+    (tmp_path / "test_strangers.py").write_text(STRANGERS_TEST)
+    here = Path(__file__).parents[1]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rxf", "-p", "no:cacheprovider", tmp_path],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(here)},
+        cwd=tmp_path,
+    )
+    assert "1 failed, 31 passed, 1 xfailed" in result.stdout, result.stdout
+    assert "by design" in result.stdout
+    assert "test_broken[PenaltyWithAMemory-check_pure]" in result.stdout
+
+
+def test_the_checks_need_pytest_for_parametrize_alone():
+    code = (
+        "import sys; sys.modules['pytest'] = None\n"
+        "import d3rlpy_mbo as mbo\n"
+        "from d3rlpy_mbo import testing\n"
+        "testing.check_component(mbo.NoTermination())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def on_gpu(function, *tensors):
+    """Whether the result of a function of tensors on a GPU is on it."""
+    with OtherDevice():
+        return not is_left_behind(function(*tensors))
+
+
+def test_the_played_gpu_lets_through_what_a_gpu_does():
+    x = torch.ones(4, 2)
+    assert on_gpu(lambda x: x * torch.tensor(2.0), x)
+    assert on_gpu(lambda x: x + torch.zeros(2, device=x.device), x)
+    assert on_gpu(lambda x: x * torch.tensor([1.0, 2.0]).to(x.device), x)
+    assert on_gpu(lambda x: x[torch.tensor([0, 1])], x)
+    assert on_gpu(lambda x: torch.zeros_like(x) + x.new_ones(2), x)
+    assert on_gpu(lambda x: torch.as_tensor(x.cpu().numpy(), device=x.device), x)
+
+
+def test_the_played_gpu_refuses_what_a_gpu_does():
+    x = torch.ones(4, 2)
+    assert not on_gpu(lambda x: torch.zeros(4, 2), x)
+    assert not on_gpu(lambda x: torch.zeros(4, 2).to(torch.float64) + 1, x)
+    assert not on_gpu(lambda x: x.cpu(), x)
+    for mistake in (
+        lambda x: x * torch.tensor([1.0, 2.0]),
+        lambda x: torch.cat([x, torch.zeros(4, 2)]),
+        lambda x: x + torch.as_tensor(np.zeros(2, dtype=np.float32)),
+        lambda x: x.numpy(),
+    ):
+        with pytest.raises((RuntimeError, TypeError), match="CPU|numpy"):
+            on_gpu(mistake, x)
