@@ -12,7 +12,7 @@ import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.metrics import average_trajectory_discrepancy, one_step_model_error
-from d3rlpy_mbo.runs.experiment import FIRST_FINAL_SEED
+from d3rlpy_mbo.runs.evaluation import FIRST_FINAL_SEED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,6 @@ from .support import gym_notice  # noqa: F401  # before anything imports d3rlpy
 
 from . import learners, metrics
 from .buffer.replay_buffer import ImaginedReplayBuffer
-from .components.base import Component, component_field
 from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from .components.dynamics.interface import Dynamics, DynamicsConfig, Prediction
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
@@ -14,12 +13,9 @@ from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
 from .components.penalties import Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
-from .components.rollout_policies.interface import (
-    LearnerPolicyConfig,
-    RolloutPolicy,
-    RolloutPolicyConfig,
-    UniformPolicyConfig,
-)
+from .components.rollout_policies.interface import RolloutPolicy, RolloutPolicyConfig
+from .components.rollout_policies.learner import LearnerPolicyConfig
+from .components.rollout_policies.uniform import UniformPolicyConfig
 from .components.terminations.gymnasium import (
     AntTermination,
     HopperTermination,
@@ -36,9 +32,12 @@ from .data.transitions import ActionRange, Transitions
 from .imagination.imagination import Imagination, ImaginationConfig, load_imagination
 from .learners.pretraining import pretrain_policy
 from .metrics import imagination_evaluators
+from .registry.component import Component
 from .registry.discovery import get_component
 from .registry.hookspecs import hookimpl
+from .registry.json_form import component_field
 from .runs.fit import fit
+from .runs.selection import Candidate, rank_by_q_values
 from .support.errors import (
     CompositionError,
     D3RLPyMBOError,
@@ -59,6 +58,7 @@ __all__ = [
     "AntAngleReward",
     "AntTermination",
     "BehaviorCloningPolicyConfig",
+    "Candidate",
     "Component",
     "CompositionError",
     "D3RLPyMBOError",
@@ -107,5 +107,6 @@ __all__ = [
     "load_minari",
     "metrics",
     "pretrain_policy",
+    "rank_by_q_values",
     "termination_for",
 ]

@@ -7,8 +7,8 @@ from typing import Any, Optional
 
 import click
 
-from .components.base import Component
 from .registry import discovery
+from .registry.component import Component
 from .registry.entry_points import DISABLE_VARIABLE
 from .runs.experiment import Experiment
 from .runs.settings import parse_settings

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable
 
-from .components.base import Component
 from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
 from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
-from .components.rollout_policies.interface import (
-    LearnerPolicyConfig,
-    UniformPolicyConfig,
-)
+from .components.rollout_policies.learner import LearnerPolicyConfig
+from .components.rollout_policies.uniform import UniformPolicyConfig
 from .components.terminations.gymnasium import (
     AntTermination,
     HopperTermination,
@@ -21,6 +18,7 @@ from .components.terminations.gymnasium import (
 from .components.terminations.interface import NoTermination
 from .components.terminations.learned import LearnedTerminationConfig
 from .imagination.imagination import ImaginationConfig
+from .registry.component import Component
 from .registry.hookspecs import hookimpl
 
 __all__ = ["register_components"]

@@ -17,14 +17,15 @@ from d3rlpy.dataset import (
 )
 
 from .. import learners
+from ..data.packed_rows import PackedLayout
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
 from ..imagination.readiness import rows_for_learners
 from ..learners.reading import Learner
 from ..support.errors import CompositionError
-from .ring import PackedLayout
+from .progress import LearnerProgress
 from .shares import batch_shares, split_batch
-from .source import ImaginedSource, LearnerProgress
+from .source import ImaginedSource
 
 __all__ = ["ImaginedReplayBuffer"]
 

@@ -8,8 +8,9 @@ from d3rlpy.base import DeviceArg
 
 from ..data.transitions import ActionRange, Transitions
 from ..learners.reading import Learner
+from ..registry.component import Component
 from ..support.errors import CompositionError
-from .base import Component, LearnedComponent
+from .base import LearnedComponent
 from .dynamics.interface import Dynamics
 from .rewards import RewardFunction
 from .rollout_policies.interface import RolloutPolicy

@@ -7,7 +7,7 @@ from typing import ClassVar, Optional
 import torch
 
 from ..learners.reading import Learner
-from .base import Component
+from ..registry.component import Component
 from .dynamics.interface import Prediction
 
 __all__ = ["Penalty"]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from .base import Component
+from ..registry.component import Component
 
 __all__ = ["RewardFunction"]
 

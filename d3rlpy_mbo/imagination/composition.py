@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from ..components.base import Component
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
 from ..components.rollout_policies.interface import RolloutPolicy
+from ..registry.component import Component
 from ..support.errors import CompositionError
 
 __all__ = [

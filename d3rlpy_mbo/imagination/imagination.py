@@ -13,17 +13,14 @@ import torch
 from d3rlpy.base import DeviceArg
 from d3rlpy.dataset import ReplayBufferBase
 
-from ..components.base import Component, LearnedComponent, component_field
+from ..components.base import LearnedComponent
 from ..components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
 from ..components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
 from ..components.penalties import Penalty
 from ..components.rewards import RewardFunction
-from ..components.rollout_policies.interface import (
-    RolloutPolicy,
-    RolloutPolicyConfig,
-    UniformPolicyConfig,
-)
+from ..components.rollout_policies.interface import RolloutPolicy, RolloutPolicyConfig
+from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..components.terminations.interface import Termination
 from ..components.terminations.learned import (
     LearnedTermination,
@@ -31,6 +28,8 @@ from ..components.terminations.learned import (
 )
 from ..data.transitions import ActionRange, Transitions
 from ..learners.reading import Learner
+from ..registry.component import Component
+from ..registry.json_form import component_field
 from ..support.devices import device_name
 from ..support.errors import DatasetError, LoadError, NotFittedError
 from .composition import (

@@ -5,9 +5,9 @@ from typing import Optional
 
 import torch
 
-from ..components.base import Component
 from ..data.transitions import Direction, Transitions
 from ..registry import discovery
+from ..registry.component import Component
 from ..support.errors import (
     CompositionError,
     DatasetError,

@@ -6,8 +6,9 @@ from typing import Any, Union
 
 import torch
 
-from ..components.base import Component, decode, decoding_to, encode, parts
 from ..registry import discovery
+from ..registry.component import Component
+from ..registry.json_form import decode, decoding_to, encode, parts
 from ..support.errors import D3RLPyMBOError, LoadError, UnknownComponentError
 from ..support.files import atomic_write
 from ..support.version import __version__, installed_versions

@@ -7,7 +7,7 @@ import functools
 import warnings
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 from packaging.utils import canonicalize_name
 
@@ -17,6 +17,7 @@ from ..support.errors import (
     UnknownComponentError,
     suggest,
 )
+from .component import Component, defined_components
 from .entry_points import (
     DISABLE_VARIABLE,
     Plugin,
@@ -28,9 +29,6 @@ from .entry_points import (
     plugin_of,
     plugins_of,
 )
-
-if TYPE_CHECKING:
-    from ..components.base import Component
 
 __all__ = [
     "NOT_INSTALLED",
@@ -63,7 +61,7 @@ class Registry:
         """Returns the registered names of a kind."""
         return sorted(name for known, name in self._providers if known == kind)
 
-    def get(self, kind: str, name: str) -> Optional[type["Component"]]:
+    def get(self, kind: str, name: str) -> Optional[type[Component]]:
         """Returns the registered component, None if there is none.
 
         Raises:
@@ -126,7 +124,7 @@ def registry() -> Registry:
     return found
 
 
-def get_component(kind: str, name: str) -> type["Component"]:
+def get_component(kind: str, name: str) -> type[Component]:
     """Returns the component class of a kind by its name.
 
     Every plugin is asked, since any of them may claim the name.
@@ -175,9 +173,7 @@ def _blame(message: str, plugins: Iterable[Plugin]) -> None:
         raise PluginError(message) from (failed[0].error if failed else None)
 
 
-def component_of(
-    distribution: str, kind: str, name: str
-) -> Optional[type["Component"]]:
+def component_of(distribution: str, kind: str, name: str) -> Optional[type[Component]]:
     """Returns the component of one distribution, None if it provides none such.
 
     No other distribution's plugins are loaded, and its own only if the class has not
@@ -209,18 +205,13 @@ def imported_names(kind: str) -> list[str]:
 
 def _imported(
     kind: str, besides: Iterable[Plugin] = ()
-) -> Iterator[tuple[str, type["Component"]]]:
+) -> Iterator[tuple[str, type[Component]]]:
     """Yields the imported classes of a kind with their names, the newest first.
 
     Not those of the given plugins, nor of those that are switched off.
     """
-    from ..components.base import Component  # configs imports this module
-
     hidden = {_package(plugin.module) for plugin in (*besides, *_disabled())}
-    pending = list(Component.__subclasses__())
-    while pending:
-        component = pending.pop()
-        pending.extend(component.__subclasses__())
+    for component in defined_components():
         if getattr(component, "kind", None) == kind:
             name = component_name(component)
             if name is not None and _package(component.__module__) not in hidden:

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
@@ -20,10 +20,8 @@ from packaging.utils import canonicalize_name
 from ..support.errors import PluginError
 from ..support.version import __version__
 from . import hookspecs
+from .component import Component
 from .hookspecs import ENTRY_POINT_GROUP
-
-if TYPE_CHECKING:
-    from ..components.base import Component
 
 __all__ = [
     "DISABLE_VARIABLE",
@@ -63,7 +61,7 @@ class Plugin:
     distribution: str
     version: str
     entry_point: str
-    components: tuple[type["Component"], ...] = ()
+    components: tuple[type[Component], ...] = ()
     error: Optional[BaseException] = None
     disabled: bool = False
     module: str = ""
@@ -167,7 +165,7 @@ def _check_requirements(point: EntryPoint) -> None:
                 )
 
 
-def provided_components(plugin: Any) -> tuple[type["Component"], ...]:
+def provided_components(plugin: Any) -> tuple[type[Component], ...]:
     """Returns what a plugin's hook provides: all of it, or it raises.
 
     Args:
@@ -198,7 +196,7 @@ def provided_components(plugin: Any) -> tuple[type["Component"], ...]:
     return tuple(found.values())
 
 
-def _returned(value: Any) -> list[type["Component"]]:
+def _returned(value: Any) -> list[type[Component]]:
     if isinstance(value, type) or not isinstance(value, Iterable):
         raise PluginError(
             f"register_components returned {value!r}, expected a list of component classes"
@@ -207,10 +205,6 @@ def _returned(value: Any) -> list[type["Component"]]:
 
 
 def _checked_name(component: Any) -> str:
-    from ..components.base import (
-        Component,  # configs imports discovery, which imports this
-    )
-
     if not (isinstance(component, type) and issubclass(component, Component)) or (
         not isinstance(getattr(component, "kind", None), str)
     ):
@@ -232,7 +226,7 @@ def _checked_name(component: Any) -> str:
     return name
 
 
-def component_name(component: type["Component"]) -> Optional[str]:
+def component_name(component: type[Component]) -> Optional[str]:
     """Returns the name of a component class, None if it has none to give."""
     try:
         name = component.get_type()

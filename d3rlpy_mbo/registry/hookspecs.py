@@ -1,12 +1,10 @@
 """The one hook of d3rlpy-mbo: what a plugin implements to be found."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import pluggy
 
-if TYPE_CHECKING:
-    from ..components.base import Component
+from .component import Component
 
 __all__ = ["ENTRY_POINT_GROUP", "hookimpl", "register_components"]
 
@@ -17,7 +15,7 @@ hookimpl = pluggy.HookimplMarker(ENTRY_POINT_GROUP)
 
 
 @hookspec
-def register_components() -> Iterable[type["Component"]]:  # type: ignore[empty-body]
+def register_components() -> Iterable[type[Component]]:  # type: ignore[empty-body]
     """Returns the components that a plugin provides.
 
     Called once, at the first look-up by name, never at import.

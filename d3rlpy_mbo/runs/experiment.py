@@ -5,58 +5,34 @@ import json
 import math
 import platform
 import shutil
-import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Any, Optional
 
 import d3rlpy
-import gymnasium
 from d3rlpy.base import LearnableConfig
-from d3rlpy.constants import ActionSpace
 from d3rlpy.logging import FileAdapterFactory
 from d3rlpy.metrics import EvaluatorProtocol
 
-from ..components.base import encode
 from ..components.dynamics.interface import Dynamics
 from ..data.minari import load_minari, reference_scores
 from ..imagination.imagination import Imagination, ImaginationConfig
+from ..learners.names import learner_configs
 from ..learners.pretraining import check_pretraining, pretrain_policy
-from ..metrics import normalized_score
 from ..registry.discovery import get_component
+from ..registry.json_form import encode
 from ..support.errors import CompositionError, UnknownComponentError, suggest
 from ..support.files import atomic_write
 from ..support.version import installed_versions
+from .evaluation import evaluation, final_evaluation
 from .fit import check_epochs, check_parts, fit
 from .settings import apply_settings
 
-__all__ = ["Experiment", "learner_configs", "versions"]
+__all__ = ["Experiment", "versions"]
 
 _PACKAGES = ("d3rlpy-mbo", "d3rlpy", "torch", "numpy", "gymnasium", "minari", "mujoco")
 _OURS = ("result.json", "imagination.mbo", "learner.d3", "logs")
-
-# Final episodes start from reset(seed=...) of this and the following seeds, so that all
-# runs on a task end with the same ones and can be compared in pairs.
-FIRST_FINAL_SEED = 1_000_000
-
-
-def learner_configs() -> dict[str, type[LearnableConfig]]:
-    """Returns d3rlpy's continuous Q-learning configs by their type's name."""
-    found: dict[str, type[LearnableConfig]] = {}
-    for value in vars(d3rlpy.algos).values():
-        if not (isinstance(value, type) and issubclass(value, LearnableConfig)):
-            continue
-        try:
-            algo: Any = value().create()
-        except (NotImplementedError, TypeError):
-            continue  # abstract bases
-        learns = isinstance(algo, d3rlpy.algos.QLearningAlgoBase) and not isinstance(
-            algo, d3rlpy.algos.RandomPolicy
-        )
-        if learns and algo.get_action_type() == ActionSpace.CONTINUOUS:
-            found[value.get_type()] = value
-    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,12 +178,12 @@ class Experiment:
         result = {
             "experiment": dataclasses.asdict(self),
             "evaluations": [
-                _evaluation(epoch * n_steps_per_epoch, metrics, scores)
+                evaluation(epoch * n_steps_per_epoch, metrics, scores)
                 for epoch, metrics in epochs
                 if env is not None
             ],
             "final_evaluation": (
-                _final_evaluation(learner, env, self.n_final_trials, scores)
+                final_evaluation(learner, env, self.n_final_trials, scores)
                 if env is not None and self.n_final_trials
                 else None
             ),
@@ -237,45 +213,6 @@ def _clear(out: Path) -> None:
             shutil.rmtree(path)
         elif path.exists():
             path.unlink()
-
-
-def _evaluation(
-    step: int, metrics: dict[str, float], scores: Optional[tuple[float, float]]
-) -> dict[str, Optional[float]]:
-    value = metrics["environment"]
-    return {
-        "step": step,
-        "return": value,
-        "normalized_score": normalized_score(value, scores) if scores else None,
-    }
-
-
-def _final_evaluation(
-    learner: Any,
-    env: gymnasium.Env[Any, Any],
-    n_trials: int,
-    scores: Optional[tuple[float, float]],
-) -> dict[str, Any]:
-    returns = [
-        _episode_return(learner, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
-    ]
-    mean = statistics.mean(returns)
-    return {
-        "returns": returns,
-        "return": mean,
-        "normalized_score": normalized_score(mean, scores) if scores else None,
-    }
-
-
-def _episode_return(learner: Any, env: gymnasium.Env[Any, Any], seed: int) -> float:
-    observation, _ = env.reset(seed=seed)
-    total, done = 0.0, False
-    while not done:
-        action = learner.predict(observation[None])[0]
-        observation, reward, terminated, truncated, _ = env.step(action)
-        total += float(reward)
-        done = terminated or truncated
-    return total
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:

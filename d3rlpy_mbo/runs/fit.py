@@ -13,12 +13,12 @@ from d3rlpy.metrics import EnvironmentEvaluator, EvaluatorProtocol
 from .. import learners
 from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..buffer.shares import batch_shares
-from ..components.base import encode
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
 from ..imagination.readiness import rows_for_learners, start_rows
 from ..learners.reading import Learner
 from ..metrics import imagination_evaluators
+from ..registry.json_form import encode
 from ..support.errors import CompositionError
 
 __all__ = ["check_epochs", "check_parts", "fit"]

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from d3rlpy.serializable_config import SerializableConfig
 
-from ..components.base import decoding_to, parts
+from ..registry.json_form import decoding_to, parts
 from ..support.errors import (
     CompositionError,
     D3RLPyMBOError,

@@ -8,7 +8,7 @@ from d3rlpy.metrics import EvaluatorProtocol
 
 import d3rlpy_mbo as mbo
 
-from ..buffer.ring import PackedLayout
+from ..data.packed_rows import PackedLayout
 
 _N_ROWS = 2000
 

@@ -33,7 +33,7 @@ from tqdm import tqdm
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.study import report
 
-from ..components.base import encode
+from ..registry.json_form import encode
 from .jobs import (
     CollectDataset,
     FitModel,

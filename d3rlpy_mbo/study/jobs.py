@@ -23,7 +23,7 @@ from minari.storage import get_dataset_path
 import d3rlpy_mbo as mbo
 
 from ..cli import main as command_line
-from ..components.base import decode
+from ..registry.json_form import decode
 from ..runs.experiment import Experiment
 from ..support.files import atomic_write
 from ..tasks import simulator  # noqa: F401  # settings find it by name

@@ -43,7 +43,7 @@ from typing import Any, Optional
 import tomllib
 
 from .. import CompositionError
-from ..components.base import encode
+from ..registry.json_form import encode
 from ..runs.experiment import Experiment
 from ..support.errors import suggest
 

@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, Optional
 
-from ..components.base import Component
 from ..registry import discovery
+from ..registry.component import Component
 from .running import KINDS, conformance_check
 from .subjects import Subject, default_constructed
 

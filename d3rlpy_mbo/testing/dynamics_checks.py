@@ -6,7 +6,7 @@ from typing import Any, Optional, get_args
 import torch
 
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
-from ..components.rollout_policies.interface import UniformPolicyConfig
+from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..components.terminations.interface import NoTermination
 from ..data.transitions import Direction, Transitions
 from ..imagination.imagination import ImaginationConfig

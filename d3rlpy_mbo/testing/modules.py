@@ -4,7 +4,7 @@ import importlib
 import inspect
 from types import ModuleType
 
-from ..components.base import Component
+from ..registry.component import Component
 from ..registry.entry_points import (
     NothingProvidedError,
     component_name,

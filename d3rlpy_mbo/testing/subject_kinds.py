@@ -12,7 +12,7 @@ import torch
 
 from ..components.dynamics.interface import Prediction
 from ..components.dynamics_updaters import DynamicsUpdaterConfig
-from ..components.rollout_policies.interface import UniformPolicyConfig
+from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination, ImaginationConfig
 from . import line_world as world

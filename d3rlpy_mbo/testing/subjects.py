@@ -8,7 +8,7 @@ from typing import Any, Union
 import d3rlpy
 import torch
 
-from ..components.base import Component
+from ..registry.component import Component
 from ..support.errors import ConformanceError
 from . import line_world as world
 

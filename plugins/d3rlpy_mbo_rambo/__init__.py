@@ -10,7 +10,9 @@ import d3rlpy_mbo as mbo
 
 from .adversarial import AdversarialUpdaterConfig
 from .rambo import RAMBOConfig
-from .selection import Candidate, rank_by_q_values
+
+# Anybody may choose so; the names were published here first.
+Candidate, rank_by_q_values = mbo.Candidate, mbo.rank_by_q_values
 
 __all__ = ["AdversarialUpdaterConfig", "Candidate", "RAMBOConfig", "rank_by_q_values"]
 

@@ -4,7 +4,7 @@ import pytest
 import tomllib
 
 from d3rlpy_mbo import get_component
-from d3rlpy_mbo.runs.experiment import learner_configs
+from d3rlpy_mbo.learners.names import learner_configs
 from d3rlpy_mbo.runs.settings import apply_settings
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "settings"

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.buffer.progress import LearnerProgress
 from d3rlpy_mbo.buffer.shares import split_batch
-from d3rlpy_mbo.buffer.source import LearnerProgress
 from d3rlpy_mbo.data.episodes import CompleteEpisode
 from toys import (
     QUIET,

@@ -1,6 +1,7 @@
 import numpy as np
 
-from d3rlpy_mbo.buffer.ring import PackedLayout, Ring
+from d3rlpy_mbo.buffer.ring import Ring
+from d3rlpy_mbo.data.packed_rows import PackedLayout
 from toys import line_transitions
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.components.base import encode
+from d3rlpy_mbo.registry.json_form import encode
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

@@ -164,7 +164,20 @@ class ProbabilisticEnsemble(Dynamics):
         y = standardizers[1].standardize(targets).to(self.device)
         members = self._build(self.config.n_models, x.shape[1], y.shape[1])
         members.to(self.device)
-        errors, n_steps = train_ensemble(members, self.config, x, y, training, holdout)
+        config = self.config
+        errors, n_steps = train_ensemble(
+            members,
+            x,
+            y,
+            training,
+            holdout,
+            learning_rate=config.learning_rate,
+            weight_decays=config.weight_decays,
+            batch_size=config.batch_size,
+            bounds_weight=config.bounds_weight,
+            patience=config.patience,
+            max_steps=config.max_steps,
+        )
 
         # Taken over only now: an interrupted fit leaves the model as it was.
         self._inputs = standardizers[0].to(self.device)

@@ -9,8 +9,9 @@ import torch
 from d3rlpy.base import DeviceArg
 
 from ...data.transitions import Direction, Transitions
+from ...registry.component import Component
 from ...support.errors import CompositionError
-from ..base import Component, LearnedComponent
+from ..base import LearnedComponent
 
 __all__ = ["Dynamics", "DynamicsConfig", "Prediction"]
 

@@ -1,16 +1,13 @@
 """Trains an ensemble: bootstrap samples, hold-out errors, each member's best epoch."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Optional
 
 import torch
 from tqdm.auto import tqdm
 
 from ...support.errors import DivergedError
 from .networks import GaussianNetworks
-
-if TYPE_CHECKING:
-    from .ensemble import ProbabilisticEnsembleConfig
 
 __all__ = [
     "bounds_loss",
@@ -79,37 +76,55 @@ def decay_loss(
 
 def train_ensemble(
     network: GaussianNetworks,
-    config: "ProbabilisticEnsembleConfig",
     x: torch.Tensor,
     y: torch.Tensor,
     training: torch.Tensor,
     holdout: torch.Tensor,
+    *,
+    learning_rate: float,
+    weight_decays: Sequence[float],
+    batch_size: int,
+    bounds_weight: float,
+    patience: int,
+    max_steps: Optional[int],
 ) -> tuple[torch.Tensor, int]:
     """Trains all members; leaves each at its best epoch.
+
+    Args:
+        network: The members.
+        x: (N, D_in) standardised.
+        y: (N, D_out) standardised.
+        training: Rows to train on.
+        holdout: Rows that say when to stop.
+        learning_rate: See `ProbabilisticEnsembleConfig`, as for the others.
+        weight_decays: One for each layer.
+        batch_size: Rows a member sees in one step.
+        bounds_weight: See `bounds_loss`.
+        patience: Epochs without a better one, at most.
+        max_steps: Gradient steps at most; None for no limit.
 
     Returns:
         (E,) hold-out errors on the CPU: squared, mean over standardised columns; and
         the number of gradient steps.
     """
-    optimizer = _optimizer(network, config)
+    optimizer = _optimizer(network, learning_rate, weight_decays)
     x_holdout, y_holdout = x[holdout], y[holdout]
-    n_models = config.n_models
     # Every member trains on its own bootstrap sample.
-    samples = training[torch.randint(len(training), (n_models, len(training)))]
+    samples = training[torch.randint(len(training), (len(network), len(training)))]
     samples = samples.to(x.device)
     best = _Best(network, holdout_errors(network, x_holdout, y_holdout).mean(dim=1))
     n_steps, stale_epochs, epoch = 0, 0, 0
     with tqdm(desc="Fitting dynamics", unit=" steps", disable=None) as progress:
-        while stale_epochs <= config.patience:
+        while stale_epochs <= patience:
             epoch += 1
-            for rows in _batches(samples, config.batch_size):
-                loss = ensemble_loss(network, x[rows], y[rows], config.bounds_weight)
+            for rows in _batches(samples, batch_size):
+                loss = ensemble_loss(network, x[rows], y[rows], bounds_weight)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 n_steps += 1
                 progress.update()
-                if n_steps == config.max_steps:
+                if n_steps == max_steps:
                     break
             errors = holdout_errors(network, x_holdout, y_holdout).mean(dim=1)
             improved = best.update(errors)
@@ -117,22 +132,22 @@ def train_ensemble(
             progress.set_postfix(
                 epoch=epoch, holdout_error=f"{float(best.errors.mean()):.4g}"
             )
-            if n_steps == config.max_steps:
+            if n_steps == max_steps:
                 break
     best.restore()
     return best.errors.cpu(), n_steps
 
 
 def _optimizer(
-    network: GaussianNetworks, config: "ProbabilisticEnsembleConfig"
+    network: GaussianNetworks, learning_rate: float, weight_decays: Sequence[float]
 ) -> torch.optim.Optimizer:
     groups: list[dict[str, Any]] = [
         {"params": [weight], "weight_decay": decay}
-        for weight, decay in zip(network.weights, config.weight_decays, strict=True)
+        for weight, decay in zip(network.weights, weight_decays, strict=True)
     ]
     rest = [*network.biases, network.min_log_variance, network.max_log_variance]
     groups.append({"params": rest})
-    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+    return torch.optim.Adam(groups, lr=learning_rate, fused=True)
 
 
 def _batches(samples: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:

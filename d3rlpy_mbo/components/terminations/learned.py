@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from ...data.transitions import Direction, Transitions
+from ...registry.component import Component
 from ...support.errors import CompositionError, DatasetError
-from ..base import Component, LearnedComponent
+from ..base import LearnedComponent
 from ..dynamics.networks import Standardizer
 
 __all__ = ["LearnedTermination", "LearnedTerminationConfig"]

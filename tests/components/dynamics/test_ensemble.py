@@ -118,7 +118,7 @@ def test_at_most_a_thousand_rows_are_held_out():
 def test_elites_are_the_members_with_the_least_holdout_error(monkeypatch):
     built = []
 
-    def train(network, *_):
+    def train(network, *_, **__):
         built.append(network)
         return torch.tensor([3.0, 1.0, 2.0]), 1
 
@@ -140,7 +140,11 @@ def test_each_member_is_left_at_its_best_epoch():
     x, y = Standardizer.fit(x).standardize(x), Standardizer.fit(y).standardize(y)
     network = GaussianNetworks(3, [2, 32, 32, 2], (-10.0, 0.5))
     training, holdout = torch.arange(800), torch.arange(800, 1000)
-    errors, _ = train_ensemble(network, config, x, y, training, holdout)
+    names = ("learning_rate", "weight_decays", "batch_size", "bounds_weight")
+    settings = {
+        name: getattr(config, name) for name in (*names, "patience", "max_steps")
+    }
+    errors, _ = train_ensemble(network, x, y, training, holdout, **settings)
     with torch.no_grad():
         mean, _ = network(x[holdout].expand(3, -1, -1))
     torch.testing.assert_close((mean - y[holdout]).square().mean(dim=(1, 2)), errors)
@@ -353,7 +357,7 @@ def test_an_interrupted_fit_leaves_the_model_as_it_was(monkeypatch):
     model = fitted()
     before = model.state_dict()
 
-    def interrupt(*args):
+    def interrupt(*args, **settings):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(

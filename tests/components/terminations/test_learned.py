@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.components.base import decode, encode
 from d3rlpy_mbo.components.terminations.learned import (
     LearnedTerminationConfig,
     _best_threshold,
 )
+from d3rlpy_mbo.registry.json_form import decode, encode
 from toys import line_dataset, line_transitions
 
 

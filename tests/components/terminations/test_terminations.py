@@ -14,7 +14,6 @@ from gymnasium.wrappers import (
 )
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.components.base import decode, encode
 from d3rlpy_mbo.components.terminations.gymnasium import (
     AntTermination,
     HopperTermination,
@@ -24,6 +23,7 @@ from d3rlpy_mbo.components.terminations.gymnasium import (
     Walker2dTermination,
 )
 from d3rlpy_mbo.components.terminations.lookup import termination_for
+from d3rlpy_mbo.registry.json_form import decode, encode
 from d3rlpy_mbo.tasks.pointmaze import pointmaze_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning")

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-import d3rlpy_mbo as mbo
+from ..support.errors import CompositionError
+
+__all__ = ["Candidate", "rank_by_q_values"]
 
 # Settings whose Q-values still move by more than this share of their size are not
 # stable (ours).
@@ -53,7 +55,7 @@ def rank_by_q_values(q_values: Mapping[str, Sequence[float]]) -> list[Candidate]
     candidates = []
     for name, values in q_values.items():
         if len(values) < 4:
-            raise mbo.CompositionError(
+            raise CompositionError(
                 f"The setting {name!r} has {len(values)} Q-values, expected at least 4: "
                 "nothing can be said about stability. Evaluate more often."
             )

@@ -1,0 +1,95 @@
+"""The JSON form of configs: a component is its name and its parameters."""
+
+import contextlib
+import contextvars
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Optional
+
+from d3rlpy.serializable_config import SerializableConfig
+from dataclasses_json import config as json_field
+
+from ..support.errors import LoadError, suggest
+from .component import Component
+from .discovery import get_component
+
+__all__ = ["component_field", "decode", "decoding_to", "encode", "parts"]
+
+
+def component_field(
+    kind: str, default_factory: Optional[Callable[[], Optional[Component]]] = None
+) -> Any:
+    """Returns a dataclass field that holds a component of a kind, or None.
+
+    Args:
+        kind: ``"penalty"``, ``"dynamics"``, ...
+        default_factory: Makes the default; without it the default is None.
+
+    Returns:
+        A field in which any component of that kind, from any distribution, can
+        stand, because its JSON form is ``{"type": name, "params": {...}}``.
+    """
+    return dataclasses.field(
+        default_factory=default_factory or (lambda: None),
+        metadata=json_field(
+            encoder=encode, decoder=lambda encoded: decode(kind, encoded)
+        ),
+    )
+
+
+def encode(component: Optional[Component]) -> Optional[dict[str, Any]]:
+    """Returns the JSON form of a component."""
+    if component is None:
+        return None
+    return {"type": component.get_type(), "params": component.serialize_to_dict()}
+
+
+def parts(config: SerializableConfig) -> Iterator[Component]:
+    """Yields a config if it is a component, and the components in its fields."""
+    if isinstance(config, Component):
+        yield config
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Component):
+            yield from parts(value)
+
+
+_decoding_to: contextvars.ContextVar[dict[tuple[str, str], type[Component]]] = (
+    contextvars.ContextVar("_decoding_to")
+)
+
+
+@contextlib.contextmanager
+def decoding_to(components: Iterable[type[Component]]) -> Iterator[None]:
+    """Has `decode` take these classes for their names, whatever else is installed.
+
+    JSON says names alone; who decodes it may know whose they are.
+    """
+    token = _decoding_to.set({(c.kind, c.get_type()): c for c in components})
+    try:
+        yield
+    finally:
+        _decoding_to.reset(token)
+
+
+def decode(kind: str, encoded: Optional[Mapping[str, Any]]) -> Optional[Component]:
+    """Returns the component of a JSON form.
+
+    Raises:
+        UnknownComponentError: No component of that kind has the type's name.
+        LoadError: A parameter that the component does not have.
+    """
+    if encoded is None or encoded["type"] == "none":  # as d3rlpy writes its scalers
+        return None
+    name = encoded["type"]
+    component = _decoding_to.get({}).get((kind, name)) or get_component(kind, name)
+    known = inspect.signature(component).parameters
+    for name in encoded["params"]:
+        if name not in known:
+            raise LoadError(
+                f"{component.__name__} has no parameter {name!r}. {suggest(name, known)} "
+                "Was it saved by another version?"
+            )
+    decoded: Component = component.deserialize_from_dict(dict(encoded["params"]))
+    return decoded
