@@ -34,8 +34,8 @@ from .learners.pretraining import pretrain_policy
 from .metrics import imagination_evaluators
 from .registry.component import Component
 from .registry.discovery import get_component
+from .registry.fields import choice, component_field, interval, number, number_list
 from .registry.hookspecs import hookimpl
-from .registry.json_form import component_field
 from .runs.fit import fit
 from .runs.selection import Candidate, rank_by_q_values
 from .support.errors import (
@@ -97,15 +97,19 @@ __all__ = [
     "UnknownComponentError",
     "Walker2dTermination",
     "__version__",
+    "choice",
     "component_field",
     "fit",
     "get_component",
     "hookimpl",
     "imagination_evaluators",
+    "interval",
     "learners",
     "load_imagination",
     "load_minari",
     "metrics",
+    "number",
+    "number_list",
     "pretrain_policy",
     "rank_by_q_values",
     "termination_for",

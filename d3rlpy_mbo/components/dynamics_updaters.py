@@ -9,7 +9,7 @@ from d3rlpy.base import DeviceArg
 from ..data.transitions import ActionRange, Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
-from ..support.errors import CompositionError
+from ..registry.fields import number
 from .base import LearnedComponent
 from .dynamics.interface import Dynamics
 from .rewards import RewardFunction
@@ -30,13 +30,10 @@ class DynamicsUpdaterConfig(Component):
     """
 
     kind: ClassVar[str] = "dynamics_updater"
-    update_interval: int = 1000
+    update_interval: int = number(1000, at_least=1, whole=True)
 
     def __post_init__(self) -> None:
-        if self.update_interval < 1:
-            raise CompositionError(
-                f"update_interval is {self.update_interval}, expected at least 1."
-            )
+        """Does nothing; subclasses of version 0.1 call it."""
 
     def create(self, device: DeviceArg = False) -> "DynamicsUpdater":
         """Returns an updater on a device, given as to d3rlpy's `create`."""

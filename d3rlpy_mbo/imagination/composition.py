@@ -1,17 +1,15 @@
 """Whether the parts of an imagination can work together: refused before any training."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
 from ..components.rollout_policies.interface import RolloutPolicy
-from ..registry.component import Component
+from ..registry.fields import Number
 from ..support.errors import CompositionError
 
 __all__ = [
-    "check_complete",
     "check_direction",
     "check_given",
     "check_positive",
@@ -19,30 +17,14 @@ __all__ = [
 ]
 
 
-def check_complete(config: Component, names: Iterable[str]) -> None:
-    """Raises CompositionError if a component that nothing can do without is missing."""
-    for name in names:
-        if getattr(config, name) is None:
-            raise CompositionError(
-                f"The imagination {config.get_type()!r} has no {name}, without which it "
-                "cannot imagine. Only termination, reward_function, penalty and "
-                "dynamics_updater may be left out."
-            )
-
-
 def check_positive(name: str, value: Any) -> None:
     """Raises CompositionError unless the value is an integer from 1 on."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CompositionError(f"{name} is {value!r}, expected an integer from 1 on.")
+    Number(at_least=1, whole=True).validated(name, value)
 
 
 def check_ratio(real_ratio: float) -> None:
     """Raises CompositionError unless it is a share."""
-    if not 0.0 <= real_ratio <= 1.0:
-        raise CompositionError(
-            f"real_ratio is {real_ratio}, expected a share from 0 (imagined rows only) "
-            "to 1 (real rows only)."
-        )
+    Number(at_least=0, at_most=1).validated("real_ratio", real_ratio)
 
 
 def check_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> None:

@@ -29,15 +29,13 @@ from ..components.terminations.learned import (
 from ..data.transitions import ActionRange, Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
-from ..registry.json_form import component_field
+from ..registry.fields import component_field, number
 from ..support.devices import device_name
 from ..support.errors import DatasetError, LoadError, NotFittedError
 from .composition import (
-    check_complete,
     check_direction,
     check_given,
     check_positive,
-    check_ratio,
 )
 from .readiness import (
     check_divergence,
@@ -80,9 +78,11 @@ class ImaginationConfig(Component):
     """
 
     kind: ClassVar[str] = "imagination"
-    dynamics: DynamicsConfig = component_field("dynamics", ProbabilisticEnsembleConfig)
+    dynamics: DynamicsConfig = component_field(
+        "dynamics", ProbabilisticEnsembleConfig, required=True
+    )
     rollout_policy: RolloutPolicyConfig = component_field(
-        "rollout_policy", UniformPolicyConfig
+        "rollout_policy", UniformPolicyConfig, required=True
     )
     termination: Optional[Union[Termination, LearnedTerminationConfig]] = (
         component_field("termination")
@@ -92,19 +92,14 @@ class ImaginationConfig(Component):
     dynamics_updater: Optional[DynamicsUpdaterConfig] = component_field(
         "dynamics_updater"
     )
-    rollout_length: int = 5
-    rollout_batch_size: int = 50_000
-    rollout_interval: Optional[int] = None
-    retained_refreshes: int = 1
-    real_ratio: float = 0.5
+    rollout_length: int = number(5, at_least=1, whole=True)
+    rollout_batch_size: int = number(50_000, at_least=1, whole=True)
+    rollout_interval: Optional[int] = number(None, at_least=1, whole=True)
+    retained_refreshes: int = number(1, at_least=1, whole=True)
+    real_ratio: float = number(0.5, at_least=0, at_most=1)
 
     def __post_init__(self) -> None:
-        check_complete(self, ("dynamics", "rollout_policy"))
-        for name in ("rollout_length", "rollout_batch_size", "retained_refreshes"):
-            check_positive(name, getattr(self, name))
-        if self.rollout_interval is not None:
-            check_positive("rollout_interval", self.rollout_interval)
-        check_ratio(self.real_ratio)
+        """Does nothing; subclasses of version 0.1 call it."""
 
     @staticmethod
     def get_type() -> str:

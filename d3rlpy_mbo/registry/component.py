@@ -1,16 +1,58 @@
-"""What every component has in common: a kind, a name, and a JSON form."""
+"""What every component has in common: a kind, a name, and fields that are declared."""
 
+import functools
+import reprlib
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from d3rlpy.serializable_config import SerializableConfig
 
-__all__ = ["Component", "defined_components"]
+from ..support.errors import CompositionError
+
+__all__ = ["DECLARATION", "Component", "Declaration", "defined_components"]
+
+DECLARATION = "d3rlpy_mbo"  # in a dataclass field's metadata
 
 # Every class that was defined, the newest last. `__subclasses__` would forget those that
 # the garbage collector has met, and keep those that a notebook defined anew.
 _defined: dict[tuple[str, str], type["Component"]] = {}
+
+
+class Declaration(ABC):
+    """What a field, or an argument, may hold; stated once and validated everywhere."""
+
+    @property
+    @abstractmethod
+    def allowed(self) -> str:
+        """In words, after "expected"."""
+
+    @abstractmethod
+    def plain(self, value: Any) -> Any:
+        """Returns the value as JSON can hold it.
+
+        Raises:
+            ValueError: It is not allowed. Its message, if any, follows the value.
+        """
+
+    def validated(self, name: str, value: Any) -> Any:
+        """Returns the value, NumPy's numbers as Python's.
+
+        Args:
+            name: Whose value it is, for the message.
+            value: Anything.
+
+        Raises:
+            CompositionError: It is not allowed; names field, value and what is.
+        """
+        try:
+            return self.plain(value)
+        except ValueError as error:
+            found = str(error) or reprlib.repr(value)
+            raise CompositionError(
+                f"{name} is {found}, expected {self.allowed}."
+            ) from None
 
 
 class Component(SerializableConfig):
@@ -18,7 +60,10 @@ class Component(SerializableConfig):
 
     A subclass is a dataclass with defaults for every field. Learned components
     are configs with `create(device)`; stateless ones (penalties, terminations,
-    reward functions) are the dataclass itself.
+    reward functions) are the dataclass itself. Fields made by `component_field`,
+    `number`, `number_list`, `interval` and `choice` refuse what they cannot hold, when
+    the component is made as when they are assigned; a subclass that only changes a
+    default keeps what its base declares.
     """
 
     kind: ClassVar[str]
@@ -31,14 +76,35 @@ class Component(SerializableConfig):
         )  # defined anew, as by a notebook's cell: now the newest
         _defined[name] = cls
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        for declaration in _declarations(type(self)).get(name, ()):
+            value = declaration.validated(f"{type(self).__name__}.{name}", value)
+        super().__setattr__(name, value)
+
     @staticmethod
     def get_type() -> str:
         """Returns the name under which files and the CLI know this component."""
         raise NotImplementedError
 
 
+@functools.cache
+def _declarations(component: type[Component]) -> dict[str, list[Declaration]]:
+    """Returns what is declared of each field, by the bases first."""
+    found: dict[str, list[Declaration]] = {}
+    for base in reversed(component.__mro__):
+        for name, field in base.__dict__.get("__dataclass_fields__", {}).items():
+            declaration = field.metadata.get(DECLARATION)
+            if declaration is not None and declaration not in found.get(name, ()):
+                found.setdefault(name, []).append(declaration)
+    return found
+
+
 def defined_components() -> Iterator[type[Component]]:
-    """Yields the component classes of imported modules, the newest first."""
+    """Yields the component classes of imported modules, the newest first.
+
+    A subclass that goes by its base's name does not stand in for it.
+    """
     for (module, _), component in reversed(tuple(_defined.items())):
-        if module in sys.modules:
+        named = next(base for base in component.__mro__ if "get_type" in vars(base))
+        if module in sys.modules and named in (component, Component):
             yield component

@@ -4,38 +4,16 @@ import contextlib
 import contextvars
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Optional
 
 from d3rlpy.serializable_config import SerializableConfig
-from dataclasses_json import config as json_field
 
 from ..support.errors import LoadError, suggest
 from .component import Component
 from .discovery import get_component
 
-__all__ = ["component_field", "decode", "decoding_to", "encode", "parts"]
-
-
-def component_field(
-    kind: str, default_factory: Optional[Callable[[], Optional[Component]]] = None
-) -> Any:
-    """Returns a dataclass field that holds a component of a kind, or None.
-
-    Args:
-        kind: ``"penalty"``, ``"dynamics"``, ...
-        default_factory: Makes the default; without it the default is None.
-
-    Returns:
-        A field in which any component of that kind, from any distribution, can
-        stand, because its JSON form is ``{"type": name, "params": {...}}``.
-    """
-    return dataclasses.field(
-        default_factory=default_factory or (lambda: None),
-        metadata=json_field(
-            encoder=encode, decoder=lambda encoded: decode(kind, encoded)
-        ),
-    )
+__all__ = ["decode", "decoding_to", "encode", "parts"]
 
 
 def encode(component: Optional[Component]) -> Optional[dict[str, Any]]:

@@ -16,13 +16,7 @@ class _Scaled(mbo.Penalty):
         coef: lambda; 0.5 to 5 in Table 6.
     """
 
-    coef: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.coef >= 0:
-            raise mbo.CompositionError(
-                f"coef is {self.coef}, expected 0 or more: penalties lower rewards."
-            )
+    coef: float = mbo.number(1.0, at_least=0)
 
     def __call__(
         self, prediction: mbo.Prediction, learner: Optional[Any] = None

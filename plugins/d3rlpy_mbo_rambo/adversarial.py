@@ -29,23 +29,10 @@ class AdversarialUpdaterConfig(mbo.DynamicsUpdaterConfig):
         n_updates: Gradient steps of one update.
     """
 
-    coef: float = 3e-4
-    learning_rate: float = 3e-4
-    batch_size: int = 256
-    n_updates: int = 1000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("batch_size", "n_updates"):
-            if getattr(self, name) < 1:
-                raise mbo.CompositionError(
-                    f"{name} is {getattr(self, name)}, expected at least 1."
-                )
-        if not self.coef >= 0:
-            raise mbo.CompositionError(
-                f"coef is {self.coef}, expected 0 or more: the adversary lowers the value "
-                "of the policy, a negative one would raise it."
-            )
+    coef: float = mbo.number(3e-4, at_least=0)
+    learning_rate: float = mbo.number(3e-4, more_than=0)
+    batch_size: int = mbo.number(256, at_least=1, whole=True)
+    n_updates: int = mbo.number(1000, at_least=1, whole=True)
 
     @staticmethod
     def get_type() -> str:

@@ -23,12 +23,12 @@ class CVAEPolicyConfig(mbo.RolloutPolicyConfig):
         latent_clip: Latents are clipped to +- this when sampling (official code).
     """
 
-    hidden_units: int = 750
-    learning_rate: float = 1e-3
-    batch_size: int = 100
-    n_steps: int = 500_000
-    kl_weight: float = 0.5
-    latent_clip: float = 0.5
+    hidden_units: int = mbo.number(750, at_least=1, whole=True)
+    learning_rate: float = mbo.number(1e-3, more_than=0)
+    batch_size: int = mbo.number(100, at_least=1, whole=True)
+    n_steps: int = mbo.number(500_000, at_least=1, whole=True)
+    kl_weight: float = mbo.number(0.5, at_least=0)
+    latent_clip: float = mbo.number(0.5, at_least=0)
 
     @staticmethod
     def get_type() -> str:

@@ -112,5 +112,7 @@ def test_a_component_that_may_be_left_out_is_left_out_by_none():
         {"observation_scaler": {"type": "standard", "params": {"eps": 0.5}}},
     )
     assert scaled.observation_scaler.eps == 0.5
-    with pytest.raises(mbo.CompositionError, match="has no dynamics"):
+    with pytest.raises(
+        mbo.CompositionError, match="dynamics is None, expected a component"
+    ):
         apply_settings(MOPOConfig(), {"dynamics": "none"})

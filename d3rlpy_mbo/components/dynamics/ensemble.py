@@ -15,6 +15,7 @@ from d3rlpy.base import DeviceArg
 from torch import nn
 
 from ...data.transitions import Direction, Transitions
+from ...registry.fields import interval, number, number_list
 from ...support.errors import CompositionError, DatasetError
 from .interface import Dynamics, DynamicsConfig, Prediction
 from .networks import GaussianNetworks, Standardizer, mixture_log_prob
@@ -63,46 +64,27 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
             limit.
     """
 
-    n_models: int = 7
-    n_elites: int = 5
-    hidden_units: list[int] = dataclasses.field(default_factory=lambda: [200] * 4)
-    learning_rate: float = 1e-3
-    batch_size: int = 256
-    weight_decays: list[float] = dataclasses.field(
-        default_factory=lambda: [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4]
+    n_models: int = number(7, at_least=1, whole=True)
+    n_elites: int = number(5, at_least=1, whole=True)
+    hidden_units: list[int] = number_list([200] * 4, at_least=1, whole=True)
+    learning_rate: float = number(1e-3, more_than=0)
+    batch_size: int = number(256, at_least=1, whole=True)
+    weight_decays: list[float] = number_list(
+        [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4], at_least=0
     )
-    holdout_ratio: float = 0.2
-    max_holdout: int = 1000
-    log_variance_bounds: tuple[float, float] = (-6.0, 0.5)
-    bounds_weight: float = 0.05
-    patience: int = 5
-    max_steps: Optional[int] = None
+    holdout_ratio: float = number(0.2, more_than=0, less_than=1)
+    max_holdout: int = number(1000, at_least=1, whole=True)
+    log_variance_bounds: tuple[float, float] = interval(-6.0, 0.5)
+    bounds_weight: float = number(0.05, at_least=0)
+    patience: int = number(5, at_least=0, whole=True)
+    max_steps: Optional[int] = number(None, at_least=1, whole=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.n_elites <= self.n_models:
+        if self.n_elites > self.n_models:
             raise CompositionError(
                 f"n_elites is {self.n_elites}, expected 1 to n_models = {self.n_models}."
             )
-        if self.max_steps is not None and self.max_steps < 1:
-            raise CompositionError(
-                f"max_steps is {self.max_steps}, expected at least 1, or None."
-            )
-        low, high = self.log_variance_bounds
-        for name, fits, expected in (
-            ("hidden_units", all(units >= 1 for units in self.hidden_units), "sizes"),
-            ("learning_rate", self.learning_rate > 0, "more than 0"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("holdout_ratio", 0 < self.holdout_ratio < 1, "a share between 0 and 1"),
-            ("max_holdout", self.max_holdout >= 1, "at least 1"),
-            ("log_variance_bounds", low < high, "the lower one first"),
-            ("bounds_weight", self.bounds_weight >= 0, "0 or more"),
-            ("patience", self.patience >= 0, "0 or more"),
-        ):
-            if not fits:
-                raise CompositionError(
-                    f"{name} is {getattr(self, name)}, expected {expected}."
-                )
         if len(self.weight_decays) != len(self.hidden_units) + 1:
             raise CompositionError(
                 f"weight_decays has {len(self.weight_decays)} entries, expected one for "

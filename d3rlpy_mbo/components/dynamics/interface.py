@@ -3,13 +3,14 @@
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar, Optional
+from typing import ClassVar, Optional, get_args
 
 import torch
 from d3rlpy.base import DeviceArg
 
 from ...data.transitions import Direction, Transitions
 from ...registry.component import Component
+from ...registry.fields import choice
 from ...support.errors import CompositionError
 from ..base import LearnedComponent
 
@@ -56,13 +57,10 @@ class DynamicsConfig(Component):
     """
 
     kind: ClassVar[str] = "dynamics"
-    direction: Direction = "forward"
+    direction: Direction = choice("forward", get_args(Direction))
 
     def __post_init__(self) -> None:
-        if self.direction not in ("forward", "reverse"):
-            raise CompositionError(
-                f"direction is {self.direction!r}, expected 'forward' or 'reverse'."
-            )
+        """Does nothing; subclasses of version 0.1 call it."""
 
     def create(self, device: DeviceArg = False) -> "Dynamics":
         """Returns an unfitted model on a device, given as to d3rlpy's `create`."""

@@ -15,6 +15,7 @@ from d3rlpy.models.torch.policies import (
 
 from ...data.transitions import ActionRange, Transitions
 from ...learners.reading import Learner
+from ...registry.fields import number, number_list
 from ..dynamics.networks import Standardizer
 from .interface import RolloutPolicy, RolloutPolicyConfig
 
@@ -44,10 +45,10 @@ class BehaviorCloningPolicyConfig(RolloutPolicyConfig):
         n_steps: Gradient steps (ours: the hold-out likelihood is flat by then).
     """
 
-    hidden_units: list[int] = dataclasses.field(default_factory=lambda: [256, 256])
-    learning_rate: float = 3e-4
-    batch_size: int = 256
-    n_steps: int = 20_000
+    hidden_units: list[int] = number_list([256, 256], at_least=1, whole=True)
+    learning_rate: float = number(3e-4, more_than=0)
+    batch_size: int = number(256, at_least=1, whole=True)
+    n_steps: int = number(20_000, at_least=1, whole=True)
 
     @staticmethod
     def get_type() -> str:

@@ -8,11 +8,10 @@ out the positions that the task is invariant to. As there, a comparison with NaN
 import dataclasses
 import math
 from abc import abstractmethod
-from typing import Any, Optional
 
 import torch
-from dataclasses_json import config as json_field
 
+from ...registry.fields import interval
 from .interface import Termination
 
 __all__ = [
@@ -23,22 +22,6 @@ __all__ = [
     "InvertedPendulumTermination",
     "Walker2dTermination",
 ]
-
-
-def _interval_field(low: float, high: float) -> Any:
-    """Returns a field that holds an interval; JSON has no infinity, there it is null."""
-    return dataclasses.field(
-        default=(low, high), metadata=json_field(encoder=_encode, decoder=_decode)
-    )
-
-
-def _encode(interval: tuple[float, float]) -> list[Optional[float]]:
-    return [None if math.isinf(bound) else bound for bound in interval]
-
-
-def _decode(encoded: tuple[Optional[float], Optional[float]]) -> tuple[float, float]:
-    low, high = encoded
-    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _inside(values: torch.Tensor, interval: tuple[float, float]) -> torch.Tensor:
@@ -78,9 +61,9 @@ class HopperTermination(_StateTermination):
         healthy_angle_range: Open interval for the torso's angle, rad.
     """
 
-    healthy_state_range: tuple[float, float] = _interval_field(-100.0, 100.0)
-    healthy_z_range: tuple[float, float] = _interval_field(0.7, math.inf)
-    healthy_angle_range: tuple[float, float] = _interval_field(-0.2, 0.2)
+    healthy_state_range: tuple[float, float] = interval(-100.0, 100.0, infinite=True)
+    healthy_z_range: tuple[float, float] = interval(0.7, math.inf, infinite=True)
+    healthy_angle_range: tuple[float, float] = interval(-0.2, 0.2, infinite=True)
 
     @staticmethod
     def get_type() -> str:
@@ -108,8 +91,8 @@ class Walker2dTermination(_StateTermination):
         healthy_angle_range: Open interval for the torso's angle, rad.
     """
 
-    healthy_z_range: tuple[float, float] = _interval_field(0.8, 2.0)
-    healthy_angle_range: tuple[float, float] = _interval_field(-1.0, 1.0)
+    healthy_z_range: tuple[float, float] = interval(0.8, 2.0, infinite=True)
+    healthy_angle_range: tuple[float, float] = interval(-1.0, 1.0, infinite=True)
 
     @staticmethod
     def get_type() -> str:
@@ -134,7 +117,7 @@ class AntTermination(_StateTermination):
         healthy_z_range: Closed interval for the torso's height, m.
     """
 
-    healthy_z_range: tuple[float, float] = _interval_field(0.2, 1.0)
+    healthy_z_range: tuple[float, float] = interval(0.2, 1.0, infinite=True)
 
     @staticmethod
     def get_type() -> str:
@@ -159,7 +142,7 @@ class HumanoidTermination(_StateTermination):
         healthy_z_range: Open interval for the torso's height, m.
     """
 
-    healthy_z_range: tuple[float, float] = _interval_field(1.0, 2.0)
+    healthy_z_range: tuple[float, float] = interval(1.0, 2.0, infinite=True)
 
     @staticmethod
     def get_type() -> str:

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from ...data.transitions import Direction, Transitions
 from ...registry.component import Component
-from ...support.errors import CompositionError, DatasetError
+from ...registry.fields import number, number_list
+from ...support.errors import DatasetError
 from ..base import LearnedComponent
 from ..dynamics.networks import Standardizer
 
@@ -46,27 +47,12 @@ class LearnedTerminationConfig(Component):
     """
 
     kind: ClassVar[str] = "termination"
-    hidden_units: list[int] = dataclasses.field(default_factory=lambda: [256, 256])
-    learning_rate: float = 1e-3
-    batch_size: int = 256
-    n_steps: int = 10_000
-    holdout_ratio: float = 0.1
-    dropout: float = 0.3
-
-    def __post_init__(self) -> None:
-        for name, value in (
-            ("holdout_ratio", self.holdout_ratio),
-            ("dropout", self.dropout),
-        ):
-            if not 0.0 <= value < 1.0:
-                raise CompositionError(
-                    f"{name} is {value}, expected a share from 0 to below 1."
-                )
-        if self.batch_size < 2:
-            raise CompositionError(
-                f"batch_size is {self.batch_size}, expected at least 2: half of the rows "
-                "of a batch are terminal."
-            )
+    hidden_units: list[int] = number_list([256, 256], at_least=1, whole=True)
+    learning_rate: float = number(1e-3, more_than=0)
+    batch_size: int = number(256, at_least=2, whole=True)
+    n_steps: int = number(10_000, at_least=1, whole=True)
+    holdout_ratio: float = number(0.1, at_least=0, less_than=1)
+    dropout: float = number(0.3, at_least=0, less_than=1)
 
     @staticmethod
     def get_type() -> str:

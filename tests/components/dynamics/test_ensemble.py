@@ -389,11 +389,23 @@ def test_an_unfitted_model_refuses_to_predict():
         ({"direction": "backward"}, "direction"),
         ({"weight_decays": [0.0]}, "weight_decays"),
         ({"max_steps": 0}, "max_steps"),
-        ({"hidden_units": [0, 8]}, r"hidden_units is \[0, 8\], expected sizes"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0, expected more than 0"),
+        (
+            {"hidden_units": [0, 8]},
+            r"hidden_units is \[0, 8\], expected a list, each entry a whole",
+        ),
+        (
+            {"learning_rate": 0.0},
+            "learning_rate is 0.0, expected a number, more than 0",
+        ),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"holdout_ratio": 0.0}, "holdout_ratio is 0.0, expected a share between"),
-        ({"holdout_ratio": 1.0}, "holdout_ratio is 1.0, expected a share between"),
+        (
+            {"holdout_ratio": 0.0},
+            "holdout_ratio is 0.0, expected a number, more than 0 and less than 1",
+        ),
+        (
+            {"holdout_ratio": 1.0},
+            "holdout_ratio is 1.0, expected a number, more than 0 and less than 1",
+        ),
         ({"max_holdout": 0}, "max_holdout is 0"),
         ({"log_variance_bounds": (1.0, -1.0)}, "log_variance_bounds .* the lower one"),
         ({"bounds_weight": -0.1}, "bounds_weight is -0.1"),

@@ -1,0 +1,256 @@
+"""Fields of configs: each says once what it may hold."""
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any, Optional, Union
+
+import numpy as np
+from dataclasses_json import config as json_field
+
+from .component import DECLARATION, Component, Declaration
+from .json_form import decode, encode
+
+__all__ = [
+    "Number",
+    "choice",
+    "component_field",
+    "interval",
+    "number",
+    "number_list",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Number(Declaration):
+    """A finite number, never a truth value; see `number`."""
+
+    at_least: Optional[float] = None
+    more_than: Optional[float] = None
+    at_most: Optional[float] = None
+    less_than: Optional[float] = None
+    whole: bool = False
+    optional: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """See `Declaration.allowed`."""
+        return self._kind + (", or None" if self.optional else "")
+
+    @property
+    def _kind(self) -> str:
+        bounds = [
+            f"{words} {bound:g}"
+            for words, bound in (
+                ("at least", self.at_least),
+                ("more than", self.more_than),
+                ("at most", self.at_most),
+                ("less than", self.less_than),
+            )
+            if bound is not None
+        ]
+        kind = "a whole number" if self.whole else "a number"
+        return f"{kind}, {' and '.join(bounds)}" if bounds else kind
+
+    def plain(self, value: Any) -> Any:
+        """See `Declaration.plain`."""
+        if value is None and self.optional:
+            return None
+        kind = numbers.Integral if self.whole else numbers.Real
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
+            raise ValueError
+        try:
+            found: Union[int, float] = int(value) if self.whole else float(value)
+        except OverflowError:
+            raise ValueError from None
+        if not (self.whole or math.isfinite(found)):
+            raise ValueError
+        fits = (
+            (self.at_least is None or found >= self.at_least)
+            and (self.more_than is None or found > self.more_than)
+            and (self.at_most is None or found <= self.at_most)
+            and (self.less_than is None or found < self.less_than)
+        )
+        if not fits:
+            raise ValueError
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _NumberList(Declaration):
+    entry: Number
+
+    @property
+    def allowed(self) -> str:
+        return f"a list, each entry {self.entry.allowed}"
+
+    def plain(self, value: Any) -> Any:
+        if not isinstance(value, (list, tuple, np.ndarray)):
+            raise ValueError
+        return [self.entry.plain(entry) for entry in value]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Interval(Declaration):
+    infinite: bool
+
+    @property
+    def allowed(self) -> str:
+        kind = "numbers, infinite ones included" if self.infinite else "finite numbers"
+        return f"a pair of {kind}, the lower one first"
+
+    def plain(self, value: Any) -> Any:
+        if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != 2:
+            raise ValueError
+        low, high = (self._bound(bound) for bound in value)
+        if not low < high:
+            raise ValueError
+        return low, high
+
+    def _bound(self, value: Any) -> float:
+        infinite = isinstance(value, numbers.Real) and math.isinf(float(value))
+        if infinite and self.infinite:
+            return float(value)
+        bound: float = Number().plain(value)
+        return bound
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choice(Declaration):
+    options: tuple[str, ...]
+
+    @property
+    def allowed(self) -> str:
+        return " or ".join(map(repr, self.options))
+
+    def plain(self, value: Any) -> Any:
+        if not isinstance(value, str) or value not in self.options:
+            raise ValueError
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part(Declaration):
+    kind: str
+    required: bool
+
+    @property
+    def allowed(self) -> str:
+        without = "" if self.required else ", or None"
+        return f"a component of kind {self.kind!r}{without}"
+
+    def plain(self, value: Any) -> Any:
+        if value is None and not self.required:
+            return None
+        if isinstance(value, type) and issubclass(value, Component):
+            raise ValueError(f"the class {value.__name__}, not {value.__name__}()")
+        if not isinstance(value, Component):
+            raise ValueError
+        if getattr(value, "kind", None) != self.kind:
+            raise ValueError(f"{value!r}, a component of kind {value.kind!r}")
+        return value
+
+
+def component_field(
+    kind: str,
+    default_factory: Optional[Callable[[], Optional[Component]]] = None,
+    *,
+    required: bool = False,
+) -> Any:
+    """Returns a dataclass field that holds a component of a kind, or None.
+
+    Args:
+        kind: ``"penalty"``, ``"dynamics"``, ...; a component of another one, a class or
+            a name is refused when the config is made.
+        default_factory: Makes the default; without it the default is None.
+        required: Whether None is refused too.
+
+    Returns:
+        A field in which any component of that kind, from any distribution, can
+        stand, because its JSON form is ``{"type": name, "params": {...}}``.
+    """
+    return dataclasses.field(
+        default_factory=default_factory or (lambda: None),
+        metadata={
+            **json_field(encoder=encode, decoder=lambda encoded: decode(kind, encoded)),
+            DECLARATION: _Part(kind, required),
+        },
+    )
+
+
+def number(
+    default: Optional[float],
+    *,
+    at_least: Optional[float] = None,
+    more_than: Optional[float] = None,
+    at_most: Optional[float] = None,
+    less_than: Optional[float] = None,
+    whole: bool = False,
+) -> Any:
+    """Returns a dataclass field that holds a finite number in a range.
+
+    Truth values, NaN, infinity and other types are refused with a `CompositionError`
+    that names field, value and range; NumPy's numbers become Python's.
+
+    Args:
+        default: Of the field; None allows None besides.
+        at_least: The least number allowed.
+        more_than: Numbers must exceed it.
+        at_most: The greatest number allowed.
+        less_than: Numbers must lie below it.
+        whole: Whether it must be a whole number: of type int, 3.0 is refused.
+    """
+    optional = default is None
+    declaration = Number(at_least, more_than, at_most, less_than, whole, optional)
+    return dataclasses.field(default=default, metadata={DECLARATION: declaration})
+
+
+def number_list(
+    default: Sequence[float],
+    *,
+    at_least: Optional[float] = None,
+    more_than: Optional[float] = None,
+    at_most: Optional[float] = None,
+    less_than: Optional[float] = None,
+    whole: bool = False,
+) -> Any:
+    """Returns a dataclass field that holds a list of numbers, each as in `number`."""
+    declaration = _NumberList(Number(at_least, more_than, at_most, less_than, whole))
+    return dataclasses.field(
+        default_factory=lambda: list(default), metadata={DECLARATION: declaration}
+    )
+
+
+def interval(low: float, high: float, *, infinite: bool = False) -> Any:
+    """Returns a dataclass field that holds two numbers, the lower one first.
+
+    Args:
+        low: Default of the lower one.
+        high: Default of the higher one.
+        infinite: Whether they may be infinite: null in JSON, which has no infinity.
+    """
+    return dataclasses.field(
+        default=(low, high),
+        metadata={
+            **json_field(encoder=_encode_interval, decoder=_decode_interval),
+            DECLARATION: _Interval(infinite),
+        },
+    )
+
+
+def choice(default: str, options: Sequence[str]) -> Any:
+    """Returns a dataclass field that holds one of some words."""
+    declaration = _Choice(tuple(options))
+    return dataclasses.field(default=default, metadata={DECLARATION: declaration})
+
+
+def _encode_interval(pair: tuple[float, float]) -> list[Optional[float]]:
+    return [None if math.isinf(bound) else bound for bound in pair]
+
+
+def _decode_interval(encoded: Any) -> Any:
+    if not isinstance(encoded, (list, tuple)) or len(encoded) != 2:
+        return encoded  # refused where it is set
+    low, high = encoded
+    return -math.inf if low is None else low, math.inf if high is None else high
