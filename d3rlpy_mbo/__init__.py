@@ -6,6 +6,8 @@ from .support import gym_notice  # noqa: F401  # before anything imports d3rlpy
 
 from . import learners, metrics
 from .buffer.replay_buffer import ImaginedReplayBuffer
+from .components.base import LearnedComponent
+from .components.context import Context
 from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from .components.dynamics.interface import Dynamics, DynamicsConfig, Prediction
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
@@ -27,9 +29,12 @@ from .components.terminations.gymnasium import (
 from .components.terminations.interface import NoTermination, Termination
 from .components.terminations.learned import LearnedTerminationConfig
 from .components.terminations.lookup import termination_for
+from .data.action_sets import ActionRange, ActionSet
 from .data.minari import load_minari
-from .data.transitions import ActionRange, Transitions
+from .data.real_data import RealData
+from .data.transitions import Direction, Transitions
 from .imagination.imagination import Imagination, ImaginationConfig, load_imagination
+from .learners import Learner
 from .learners.pretraining import pretrain_policy
 from .metrics import imagination_evaluators
 from .registry.component import Component
@@ -55,14 +60,17 @@ from .support.version import __version__
 
 __all__ = [
     "ActionRange",
+    "ActionSet",
     "AntAngleReward",
     "AntTermination",
     "BehaviorCloningPolicyConfig",
     "Candidate",
     "Component",
     "CompositionError",
+    "Context",
     "D3RLPyMBOError",
     "DatasetError",
+    "Direction",
     "DivergedError",
     "DuplicateComponentError",
     "Dynamics",
@@ -77,7 +85,9 @@ __all__ = [
     "ImaginedReplayBuffer",
     "InvertedDoublePendulumTermination",
     "InvertedPendulumTermination",
+    "LearnedComponent",
     "LearnedTerminationConfig",
+    "Learner",
     "LearnerMismatchError",
     "LearnerPolicyConfig",
     "LoadError",
@@ -87,6 +97,7 @@ __all__ = [
     "PluginError",
     "Prediction",
     "ProbabilisticEnsembleConfig",
+    "RealData",
     "RewardFunction",
     "RolloutPolicy",
     "RolloutPolicyConfig",

@@ -14,6 +14,7 @@ from d3rlpy.metrics import EvaluatorProtocol
 from .buffer.replay_buffer import ImaginedReplayBuffer
 from .components.dynamics.interface import Dynamics
 from .data.transitions import Transitions
+from .support.devices import ROWS_COMPARED
 from .support.errors import CompositionError
 
 __all__ = [
@@ -22,8 +23,6 @@ __all__ = [
     "normalized_score",
     "one_step_model_error",
 ]
-
-_ROWS_COMPARED = 50_000  # 60 MB of distances to a path of 300
 
 
 def one_step_model_error(
@@ -79,8 +78,8 @@ def average_trajectory_discrepancy(
     """
     path = torch.as_tensor(np.asarray(trajectory, dtype=np.float32))
     nearest = torch.full((len(path),), float("inf"))
-    for first in range(0, len(transitions), _ROWS_COMPARED):
-        some = transitions.observations[first : first + _ROWS_COMPARED].cpu()
+    for first in range(0, len(transitions), ROWS_COMPARED):
+        some = transitions.observations[first : first + ROWS_COMPARED].cpu()
         # The faster way, by a matrix product, loses half the digits.
         distances = torch.cdist(path, some, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = torch.minimum(nearest, distances.amin(dim=1))

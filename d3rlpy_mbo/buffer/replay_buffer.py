@@ -17,10 +17,8 @@ from d3rlpy.dataset import (
 )
 
 from .. import learners
-from ..data.packed_rows import PackedLayout
-from ..data.transitions import Transitions
+from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..imagination.readiness import rows_for_learners
 from ..learners.reading import Learner
 from ..support.errors import CompositionError
 from .progress import LearnerProgress
@@ -38,7 +36,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     `episodes` and `buffer` see the real data alone.
 
     Args:
-        dataset: Real data; never changed.
+        dataset: Real data, or what `RealData.of` read of it; never changed.
         imagination: One, several, or none (``[]``): the real data alone.
         learner: The algorithm that will train. Needed by imaginations that ask it;
             given, the schedule follows its `grad_step`, so that evaluators and FQE
@@ -57,7 +55,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     def __init__(
         self,
-        dataset: ReplayBufferBase,
+        dataset: Union[ReplayBufferBase, RealData],
         imagination: Union[Imagination, Sequence[Imagination]],
         learner: Optional[Learner] = None,
         real_ratio: Optional[float] = None,
@@ -66,24 +64,18 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         imaginations = (
             [imagination] if isinstance(imagination, Imagination) else list(imagination)
         )
-        self._dataset = dataset
         self._shares = batch_shares(imaginations, real_ratio, shares)
         self._progress = _progress(imaginations, learner)
-        transitions = Transitions.from_dataset(dataset)
+        self._real = real = RealData.of(dataset)
+        self._dataset = real.dataset
         if learner is not None and learners.is_built(learner):
-            sizes = transitions.observation_size, transitions.action_size
+            sizes = real.transitions.observation_size, real.transitions.action_size
             learners.check_built(learner, *sizes)
         for each in imaginations:
-            each.check_ready(transitions)
-
-        self._layout = PackedLayout(
-            transitions.observation_size, transitions.action_size
-        )
-        self._real = self._layout.pack(rows_for_learners(transitions))
-        self._sources = [
-            ImaginedSource(each, transitions, self._layout, learner)
-            for each in imaginations
-        ]
+            each.check_ready(real.transitions)
+        real.validate_for_learners()
+        self._learner_rows = real.learner_rows
+        self._sources = [ImaginedSource(each, real, learner) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
 
     @property
@@ -105,7 +97,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     @functools.cached_property
     def real_reward_mean(self) -> float:
         """Mean reward of the real rows that learners draw."""
-        return float(self._layout.columns(self._real)["rewards"].mean())
+        return float(self._real.transitions.rewards.numpy()[self._learner_rows].mean())
 
     def refresh(self) -> None:
         """Imagines anew now, with every imagination that batches are drawn from."""
@@ -132,14 +124,15 @@ class ImaginedReplayBuffer(ReplayBufferBase):
                 source.prepare(step)
         counts = split_batch(batch_size, self._shares)
         self._rows_drawn += counts
-        rows = np.empty((batch_size, self._layout.width), dtype=np.float32)
+        rows = np.empty((batch_size, self._real.layout.width), dtype=np.float32)
         ends = np.cumsum(counts)
-        real = np.random.randint(len(self._real), size=counts[0])
-        np.take(self._real, real, axis=0, out=rows[: ends[0]], mode="clip")
+        drawn = np.random.randint(len(self._learner_rows), size=counts[0])
+        real = self._learner_rows[drawn]
+        np.take(self._real.packed, real, axis=0, out=rows[: ends[0]], mode="clip")
         for source, first, last in zip(self._sources, ends, ends[1:], strict=False):
             source.sample(rows[first:last])
         return TransitionMiniBatch(
-            **self._layout.columns(rows),
+            **self._real.layout.columns(rows),
             intervals=np.ones((batch_size, 1), dtype=np.float32),
             transitions=_NO_TRANSITIONS,
         )

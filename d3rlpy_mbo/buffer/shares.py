@@ -6,7 +6,7 @@ from typing import Optional
 import numpy as np
 import numpy.typing as npt
 
-from ..imagination.composition import check_ratio
+from ..imagination.composition import validate_ratio
 from ..imagination.imagination import Imagination
 from ..support.errors import CompositionError
 
@@ -34,7 +34,7 @@ def batch_shares(
                 "real_ratio. Pass real_ratio=... for the buffer."
             )
         real_ratio = imaginations[0].config.real_ratio
-    check_ratio(real_ratio)
+    validate_ratio(real_ratio)
     weights = (
         np.ones(len(imaginations)) if shares is None else np.asarray(shares, float)
     )

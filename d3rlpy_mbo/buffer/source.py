@@ -4,7 +4,6 @@ import functools
 import math
 import operator
 import warnings
-import weakref
 from typing import Optional
 
 import numpy as np
@@ -12,10 +11,9 @@ import numpy.typing as npt
 import torch
 
 from .. import learners
-from ..data.packed_rows import PackedLayout
-from ..data.transitions import Transitions
+from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..imagination.readiness import check_divergence
+from ..imagination.readiness import validate_divergence
 from ..imagination.rollout import RolloutCounts
 from ..learners.reading import Learner
 from ..support.errors import DivergedError
@@ -29,16 +27,14 @@ class ImaginedSource:
 
     Args:
         imagination: Fitted.
-        transitions: The real ones it starts from, on the CPU.
-        layout: Of the rows.
+        real: What it starts from.
         learner: For components that ask it.
     """
 
     def __init__(
         self,
         imagination: Imagination,
-        transitions: Transitions,
-        layout: PackedLayout,
+        real: RealData,
         learner: Optional[Learner],
     ):
         config = imagination.config
@@ -47,14 +43,12 @@ class ImaginedSource:
             config.retained_refreshes
             * config.rollout_length
             * config.rollout_batch_size,
-            layout.width,
+            real.layout.width,
             config.retained_refreshes,
         )
-        self._transitions = transitions
-        self._layout = layout
+        self._real = real
         self._learner = learner
-        changed_for = imagination.changed_for
-        if changed_for is not None and changed_for() is not learner:
+        if imagination.changed_for_another(learner):
             warnings.warn(
                 f"The model of the imagination {config.get_type()!r} has been changed "
                 "while another learner trained, and this run goes on from there. For an "
@@ -75,7 +69,7 @@ class ImaginedSource:
     @property
     def metrics(self) -> dict[str, float]:
         """Numbers of the last refresh (NaN before) and of the components."""
-        return {**self._report, **self.imagination.metrics}
+        return {**self._report, **self.imagination.metrics_beside(self._report)}
 
     def prepare(self, step: int) -> None:
         """Does what is due before the batch of this step: update, then imagine.
@@ -103,14 +97,14 @@ class ImaginedSource:
         rewards: list[torch.Tensor] = []
         penalties: list[torch.Tensor] = []
         for imagined in self.imagination.rollouts(
-            self._transitions, config.rollout_batch_size, self._learner
+            self._real, config.rollout_batch_size, self._learner
         ):
-            self.ring.append(self._layout.pack(imagined.transitions))
+            self.ring.append(self._real.layout.pack(imagined.transitions))
             counts.append(imagined.counts)
             rewards.append(imagined.transitions.rewards)
             penalties.append(imagined.penalties)
         total = functools.reduce(operator.add, counts)
-        check_divergence(total.dropped_share)
+        validate_divergence(total.dropped_share)
         if not len(self.ring):
             raise DivergedError(
                 f"None of {config.rollout_batch_size} rollouts has a row left: the "
@@ -131,31 +125,23 @@ class ImaginedSource:
         updater = self.imagination.dynamics_updater
         if updater is None or self._learner is None:
             return
-        rows, dynamics = self._model_rows, self.imagination.dynamics
+        rows = self._real.for_models
         if step == 0 and updater.needs_critic:  # refused before anything is trained
             learners.check_built(
                 self._learner, rows.observation_size, rows.action_size, critic=True
             )
         if step - self._updated >= updater.config.update_interval:
             before = self._first_holdout_errors
-            updater.metrics |= updater.update(dynamics, rows, self._learner)
-            after = dynamics.holdout_errors(rows)
-            dynamics.metrics |= after
+            after = self.imagination.update_dynamics(rows, self._learner)
             if before.get("model_holdout_error"):
                 growth = after["model_holdout_error"] / before["model_holdout_error"]
                 self._report["model_holdout_growth"] = growth - 1
             self._updated = step
-            self.imagination.changed_for = weakref.ref(self._learner)
-
-    @functools.cached_property
-    def _model_rows(self) -> Transitions:
-        """One object for all updates, so that updaters may keep what they make of it."""
-        return self._transitions.for_models()
 
     @functools.cached_property
     def _first_holdout_errors(self) -> dict[str, float]:
         """Before the first update of this run."""
-        return self.imagination.dynamics.holdout_errors(self._model_rows)
+        return self.imagination.dynamics.holdout_errors(self._real.for_models)
 
     def sample(self, out: npt.NDArray[np.float32]) -> None:
         """Fills (n, width) rows with imagined ones, drawn uniformly."""

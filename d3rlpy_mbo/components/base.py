@@ -2,8 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from d3rlpy.base import DeviceArg
@@ -12,6 +12,9 @@ from tqdm.auto import trange
 from ..registry.component import Component
 from ..support.devices import device_name
 from ..support.errors import DivergedError, NotFittedError
+
+if TYPE_CHECKING:
+    from .context import Context
 
 __all__ = ["LearnedComponent"]
 
@@ -29,6 +32,18 @@ class LearnedComponent(ABC):
         self.device = device_name(device)
         self.metrics: dict[str, float] = {}  # numbers for d3rlpy's logs, no "/"
 
+    def attach(self, context: "Context") -> None:
+        """Takes note of the imagination that it belongs to.
+
+        The one place where a component is told what it belongs to: at creation, where
+        ``context.action_set`` is None, and again when `Imagination.fit`, a file or an
+        assignment settles the action set, then before it is fitted. By default a
+        component needs to know nothing. One that imaginations share is told by each.
+
+        Args:
+            context: What it may ask; the same parts that the imagination asks.
+        """
+
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Returns what fitting determined: tensors, numbers, strings, lists, dicts.
@@ -39,6 +54,11 @@ class LearnedComponent(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` returned; afterwards it is fitted."""
+
+    def restore(self, state: dict[str, Any], metrics: Mapping[str, float]) -> None:
+        """Takes over a state, see `load_state_dict`, and the metrics beside it."""
+        self.load_state_dict(state)
+        self.metrics = dict(metrics)
 
     @property
     @abstractmethod

@@ -6,11 +6,13 @@ from typing import ClassVar, Optional, Union
 
 from d3rlpy.base import DeviceArg
 
-from ..data.transitions import ActionRange, Transitions
+from ..data.action_sets import ActionRange
+from ..data.transitions import Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import number
 from .base import LearnedComponent
+from .context import Context
 from .dynamics.interface import Dynamics
 from .rewards import RewardFunction
 from .rollout_policies.interface import RolloutPolicy
@@ -47,7 +49,7 @@ class DynamicsUpdater(LearnedComponent):
     d3rlpy's logs know only the names that are there when training starts.
 
     The attributes from rollout_policy on are those of the imagination it belongs to,
-    set before the first update, so that an updater can imagine as it does.
+    as `attach` was told them, so that an updater can imagine as it does.
 
     Attributes:
         needs_critic: Whether `update` asks the learner's critic; learners without one
@@ -66,6 +68,21 @@ class DynamicsUpdater(LearnedComponent):
     reward_function: Optional[RewardFunction] = None
     rollout_length: int = 1
     action_range: Optional[ActionRange] = None
+
+    def attach(self, context: Context) -> None:
+        """See `LearnedComponent.attach`: all of it."""
+        self.rollout_policy = context.rollout_policy
+        self.termination = context.termination
+        self.reward_function = context.reward_function
+        self.rollout_length = context.rollout_length
+        if isinstance(context.action_set, ActionRange):
+            self.action_range = context.action_set
+
+    def apply(
+        self, dynamics: Dynamics, transitions: Transitions, learner: Learner
+    ) -> None:
+        """Does an `update`, and keeps its numbers among the metrics."""
+        self.metrics |= self.update(dynamics, transitions, learner)
 
     @abstractmethod
     def update(

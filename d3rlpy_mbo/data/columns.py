@@ -1,6 +1,7 @@
-"""Reads d3rlpy datasets as columns, and says which values d3rlpy made up."""
+"""Reads d3rlpy datasets as packed rows, and says which values d3rlpy made up."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,26 +11,77 @@ from d3rlpy.dataset import BasicTransitionPicker, EpisodeBase, ReplayBufferBase
 
 from ..support.errors import DatasetError
 from .episodes import CompleteTransitionPicker
+from .packed_rows import PackedLayout
 
-__all__ = ["dataset_columns"]
+__all__ = ["DatasetColumns", "read_columns"]
 
 
-def dataset_columns(dataset: ReplayBufferBase) -> tuple[npt.NDArray[Any], ...]:
-    """Returns the columns of `Transitions` for every transition of a dataset.
+@dataclasses.dataclass(frozen=True)
+class DatasetColumns:
+    """Every transition of a dataset, in its order, as one matrix.
+
+    Args:
+        packed: (N, width) float32.
+        layout: Where the columns lie in a row.
+        next_observation_known: (N,) False where d3rlpy has none and zero stands.
+        next_action_known: (N,) False at the end of every episode.
+        episode_starts: (episodes + 1,) int64: the rows of the i-th episode that has any
+            begin at the i-th entry and end before the next.
+    """
+
+    packed: npt.NDArray[np.float32]
+    layout: PackedLayout
+    next_observation_known: npt.NDArray[np.bool_]
+    next_action_known: npt.NDArray[np.bool_]
+    episode_starts: npt.NDArray[np.int64]
+
+
+def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
+    """Reads every transition of a dataset: whole columns, nothing for each row.
 
     Raises:
         DatasetError: A dataset that is not of vectors and single steps, or is empty.
     """
-    _check_kind(dataset)
-    columns = [_episode_columns(episode, rows) for episode, rows in _kept_rows(dataset)]
-    if not columns:
+    _validate_kind(dataset)
+    episodes, rows = _kept_rows(dataset)
+    if not episodes:
         raise DatasetError(
             "The dataset has no transitions. Load or collect data first."
         )
-    return tuple(map(np.concatenate, zip(*columns, strict=True)))
+    observations, observation_counts = _joined(episodes, "observations")
+    actions, action_counts = _joined(episodes, "actions")
+    rewards, reward_counts = _joined(episodes, "rewards")
+    _validate_lengths(observation_counts, action_counts, reward_counts)
+    if rewards.shape[1] != 1:
+        raise DatasetError(
+            f"The dataset has {rewards.shape[1]} rewards a step, expected one."
+        )
+
+    n_rows = [len(each) for each in rows]
+    episode = np.repeat(np.arange(len(episodes)), n_rows)
+    index = np.concatenate(rows)
+    observation = (np.cumsum(observation_counts) - observation_counts)[episode] + index
+    action = (np.cumsum(action_counts) - action_counts)[episode] + index
+    observation_known = index + 1 < observation_counts[episode]
+    action_known = index + 1 < action_counts[episode]
+    terminated = np.array([bool(each.terminated) for each in episodes])
+
+    layout = PackedLayout(observations.shape[1], actions.shape[1])
+    packed = np.empty((len(index), layout.width), dtype=np.float32)
+    columns = layout.columns(packed)
+    columns["observations"][:] = observations[observation]
+    columns["actions"][:] = actions[action]
+    columns["rewards"][:] = rewards[action]
+    columns["next_observations"][:] = observations[observation + observation_known]
+    columns["next_observations"][~observation_known] = 0.0
+    columns["next_actions"][:] = actions[action + action_known]
+    columns["next_actions"][~action_known] = 0.0
+    columns["terminals"][:, 0] = ~action_known & terminated[episode]
+    starts = np.cumsum([0, *n_rows], dtype=np.int64)
+    return DatasetColumns(packed, layout, observation_known, action_known, starts)
 
 
-def _check_kind(dataset: ReplayBufferBase) -> None:
+def _validate_kind(dataset: ReplayBufferBase) -> None:
     info = dataset.dataset_info
     shapes = info.observation_signature.shape
     if len(shapes) != 1:
@@ -58,43 +110,50 @@ def _check_kind(dataset: ReplayBufferBase) -> None:
 
 def _kept_rows(
     dataset: ReplayBufferBase,
-) -> Iterator[tuple[EpisodeBase, npt.NDArray[np.int64]]]:
-    """Yields each episode with the indices of the transitions still in the buffer."""
-    episodes = dataset.episodes
-    if sum(episode.transition_count for episode in episodes) == (
-        dataset.transition_count
-    ):
-        for episode in episodes:
-            if episode.transition_count:
-                yield episode, np.arange(episode.transition_count)
-        return
+) -> tuple[list[EpisodeBase], list[npt.NDArray[np.int64]]]:
+    """Returns the episodes and, of each, the indices of the transitions still kept."""
+    episodes = [episode for episode in dataset.episodes if episode.transition_count]
+    counts = [episode.transition_count for episode in episodes]
+    if sum(counts) == dataset.transition_count:
+        return episodes, [np.arange(count) for count in counts]
     # A FIFO buffer at its limit keeps whole episodes but only the last transitions.
     kept: dict[int, tuple[EpisodeBase, list[int]]] = {}
     for i in range(dataset.transition_count):
         episode, index = dataset.buffer[i]
         kept.setdefault(id(episode), (episode, []))[1].append(index)
-    for episode, rows in kept.values():
-        yield episode, np.array(rows)
-
-
-def _episode_columns(
-    episode: EpisodeBase, rows: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[Any], ...]:
-    observations = np.asarray(episode.observations, dtype=np.float32)
-    actions = np.asarray(episode.actions, dtype=np.float32)
-    last = rows == len(actions) - 1
-    observation_known = rows + 1 < len(observations)
-    next_observations = observations[np.where(observation_known, rows + 1, rows)]
-    next_observations[~observation_known] = 0.0
-    next_actions = actions[np.where(last, rows, rows + 1)]
-    next_actions[last] = 0.0
     return (
-        observations[rows],
-        actions[rows],
-        np.asarray(episode.rewards, dtype=np.float32).reshape(-1, 1)[rows],
-        next_observations,
-        next_actions,
-        (last & bool(episode.terminated)).astype(np.float32).reshape(-1, 1),
-        observation_known,
-        ~last,
+        [episode for episode, _ in kept.values()],
+        [np.array(indices) for _, indices in kept.values()],
     )
+
+
+def _joined(
+    episodes: Sequence[EpisodeBase], name: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Returns (rows, size) of all episodes, and how many rows each has."""
+    parts: list[npt.NDArray[Any]] = [getattr(episode, name) for episode in episodes]
+    counts = np.array([len(part) for part in parts], dtype=np.int64)
+    try:
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by column
+            joined = np.concatenate(parts, dtype=np.float32, casting="unsafe")
+    except ValueError as error:
+        raise DatasetError(
+            f"The {name} of the dataset's episodes cannot be joined ({error}). Expected "
+            "the same size in each episode."
+        ) from error
+    return joined.reshape(len(joined), -1), counts
+
+
+def _validate_lengths(
+    observations: npt.NDArray[np.int64],
+    actions: npt.NDArray[np.int64],
+    rewards: npt.NDArray[np.int64],
+) -> None:
+    wrong = np.flatnonzero((observations < actions) | (rewards != actions))
+    if len(wrong):
+        first = wrong[0]
+        raise DatasetError(
+            f"Episode {first} has {observations[first]} observations, {actions[first]} "
+            f"actions and {rewards[first]} rewards. Expected as many of each, or one "
+            "observation more."
+        )

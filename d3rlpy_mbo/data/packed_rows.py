@@ -1,10 +1,13 @@
 """Packed rows on the host: one gather a batch."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .transitions import Transitions
+if TYPE_CHECKING:
+    from .transitions import Transitions
 
 __all__ = ["PackedLayout"]
 
@@ -37,7 +40,7 @@ class PackedLayout:
             for name, size, end in zip(self.names, sizes, ends, strict=True)
         }
 
-    def pack(self, transitions: Transitions) -> npt.NDArray[np.float32]:
+    def pack(self, transitions: "Transitions") -> npt.NDArray[np.float32]:
         """Returns (B, width) rows on the host: one transfer."""
         columns = [getattr(transitions, name) for name in self.names]
         packed: npt.NDArray[np.float32] = torch.cat(columns, dim=1).cpu().numpy()

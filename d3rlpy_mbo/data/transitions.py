@@ -10,42 +10,12 @@ import torch
 from d3rlpy.dataset import ReplayBufferBase
 
 from ..support.errors import DatasetError
-from .columns import dataset_columns
+from .action_sets import ActionRange
+from .columns import DatasetColumns, read_columns
 
-__all__ = ["ActionRange", "Direction", "Transitions"]
+__all__ = ["Direction", "Transitions", "transitions_of"]
 
 Direction = Literal["forward", "reverse"]
-
-
-class ActionRange:
-    """The least and greatest value of each action dimension in the data.
-
-    Args:
-        low: (A,).
-        high: (A,).
-    """
-
-    def __init__(self, low: torch.Tensor, high: torch.Tensor):
-        self.low, self.high = low, high
-
-    def to(self, device: str) -> "ActionRange":
-        """Returns the same range on another device."""
-        return ActionRange(self.low.to(device), self.high.to(device))
-
-    def to_unit(self, actions: torch.Tensor) -> torch.Tensor:
-        """Maps (B, A) actions to [-1, 1]; a constant dimension to 0."""
-        width = self.high - self.low
-        safe = torch.where(width > 0, width, torch.ones_like(width))
-        scaled = 2 * (actions - self.low) / safe - 1
-        return torch.where(width > 0, scaled, torch.zeros_like(scaled))
-
-    def from_unit(self, actions: torch.Tensor) -> torch.Tensor:
-        """Maps (B, A) from [-1, 1] to the range."""
-        return self.low + (actions + 1) / 2 * (self.high - self.low)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns ``low`` and ``high`` on the CPU."""
-        return {"low": self.low.cpu(), "high": self.high.cpu()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +66,7 @@ class Transitions:
             DatasetError: Images, tuples, discrete actions, another transition
                 picker, no transitions, NaN or infinite values.
         """
-        return cls._checked(*dataset_columns(dataset))
+        return transitions_of(read_columns(dataset))
 
     @classmethod
     def from_arrays(
@@ -138,10 +108,7 @@ class Transitions:
     @classmethod
     def _checked(cls, *columns: npt.NDArray[Any]) -> "Transitions":
         names = [field.name for field in dataclasses.fields(cls)][: len(columns)]
-        named = dict(zip(names, columns, strict=True))
-        _check_shapes(named)
-        _check_finite(named)
-        return cls(**{name: torch.from_numpy(named[name]) for name in names})
+        return cls(**_validated(dict(zip(names, columns, strict=True))))
 
     @classmethod
     def concatenate(cls, parts: Sequence["Transitions"]) -> "Transitions":
@@ -210,6 +177,26 @@ class Transitions:
         if self.next_action_known is None:
             return torch.ones_like(terminal)
         return self.next_action_known | terminal
+
+
+def transitions_of(columns: DatasetColumns) -> Transitions:
+    """Returns the transitions of a dataset that was read, views of its packed rows.
+
+    Raises:
+        DatasetError: NaN or infinite values.
+    """
+    known = {
+        "next_observation_known": columns.next_observation_known,
+        "next_action_known": columns.next_action_known,
+    }
+    packed = columns.layout.columns(columns.packed)
+    return Transitions(**_validated({**packed, **known}))
+
+
+def _validated(columns: dict[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:
+    _check_shapes(columns)
+    _check_finite(columns)
+    return {name: torch.from_numpy(column) for name, column in columns.items()}
 
 
 def _float32(values: npt.ArrayLike) -> npt.NDArray[np.float32]:

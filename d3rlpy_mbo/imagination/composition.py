@@ -10,24 +10,24 @@ from ..registry.fields import Number
 from ..support.errors import CompositionError
 
 __all__ = [
-    "check_direction",
-    "check_given",
-    "check_positive",
-    "check_ratio",
+    "validate_direction",
+    "validate_given",
+    "validate_positive",
+    "validate_ratio",
 ]
 
 
-def check_positive(name: str, value: Any) -> None:
+def validate_positive(name: str, value: Any) -> None:
     """Raises CompositionError unless the value is an integer from 1 on."""
     Number(at_least=1, whole=True).validated(name, value)
 
 
-def check_ratio(real_ratio: float) -> None:
+def validate_ratio(real_ratio: float) -> None:
     """Raises CompositionError unless it is a share."""
     Number(at_least=0, at_most=1).validated("real_ratio", real_ratio)
 
 
-def check_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> None:
+def validate_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> None:
     """Raises CompositionError if the policy cannot imagine in the model's direction."""
     direction = dynamics.direction
     if direction not in rollout_policy.directions:
@@ -40,7 +40,7 @@ def check_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> None:
         )
 
 
-def check_given(dynamics: Dynamics, config: DynamicsConfig, device: str) -> None:
+def validate_given(dynamics: Dynamics, config: DynamicsConfig, device: str) -> None:
     """Raises unless fitted dynamics are what a config asks for, on that device.
 
     Raises:

@@ -5,7 +5,8 @@ import functools
 import operator
 import time
 import weakref
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Optional, Union
 
@@ -14,6 +15,7 @@ from d3rlpy.base import DeviceArg
 from d3rlpy.dataset import ReplayBufferBase
 
 from ..components.base import LearnedComponent
+from ..components.context import Context
 from ..components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
 from ..components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
@@ -26,33 +28,31 @@ from ..components.terminations.learned import (
     LearnedTermination,
     LearnedTerminationConfig,
 )
-from ..data.transitions import ActionRange, Transitions
+from ..data.action_sets import ActionRange, ActionSet
+from ..data.real_data import RealData, start_rows
+from ..data.transitions import Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import component_field, number
-from ..support.devices import device_name
-from ..support.errors import DatasetError, LoadError, NotFittedError
+from ..support.devices import device_name, rollouts_together
+from ..support.errors import LoadError, NotFittedError
 from .composition import (
-    check_direction,
-    check_given,
-    check_positive,
+    validate_direction,
+    validate_given,
+    validate_positive,
 )
 from .readiness import (
-    check_divergence,
-    check_same_data,
-    check_sizes,
-    check_termination,
-    start_rows,
+    validate_divergence,
+    validate_model_rows,
+    validate_same_data,
+    validate_sizes,
+    validate_termination,
     warn_if_slow,
 )
 from .rollout import Rollout, RolloutCounts, rollout
 from .saving import read_component, write_component
 
 __all__ = ["Imagination", "ImaginationConfig", "load_imagination"]
-
-# Rollouts that go through the networks together. Ours: on a CPU so many columns stay
-# in the cache (the networks cut smaller blocks); a GPU wants fewer launches.
-_CHUNK = {"cpu": 5_000, "cuda": 50_000}
 
 
 @dataclasses.dataclass()
@@ -152,59 +152,80 @@ class Imagination:
         if dynamics is None:
             dynamics = config.dynamics.create(device)
         else:
-            check_given(dynamics, config.dynamics, self.device)
+            validate_given(dynamics, config.dynamics, self.device)
         self.dynamics: Dynamics = dynamics
         self.rollout_policy: RolloutPolicy = config.rollout_policy.create(device)
         self._learned_termination: Optional[LearnedTermination] = None
         if isinstance(config.termination, LearnedTerminationConfig):
             self._learned_termination = config.termination.create(device)
-            self._learned_termination.direction = self.dynamics.direction
         self.dynamics_updater = self._new_updater()
-        check_direction(self.dynamics, self.rollout_policy)
-        self.rollout_policy.direction = self.dynamics.direction
-        self._rows_together = _CHUNK["cuda" if "cuda" in self.device else "cpu"]
-        self._action_range: Optional[ActionRange] = None
+        validate_direction(self.dynamics, self.rollout_policy)
+        self._rows_together = rollouts_together(self.device)
+        self._action_set: Optional[ActionSet] = None
         self._observation_size = 0
         self._n_rows = 0  # it was fitted on
         # The learner for which the dynamics updater changed the model last.
-        self.changed_for: Optional[weakref.ref[Learner]] = None
+        self._changed_for: Optional[weakref.ref[Learner]] = None
+        self._attach(None)
 
     def _new_updater(self) -> Optional[DynamicsUpdater]:
         if self.config.dynamics_updater is None:
             return None
-        updater = self.config.dynamics_updater.create(self.device)
-        updater.rollout_policy = self.rollout_policy
-        updater.termination = self.termination
-        updater.reward_function = self.config.reward_function
-        updater.rollout_length = self.config.rollout_length
-        return updater
+        return self.config.dynamics_updater.create(self.device)
+
+    def _attach(self, action_set: Optional[ActionSet]) -> None:
+        """Tells every component that learns what it belongs to."""
+        context = Context(
+            direction=self.dynamics.direction,
+            rollout_policy=self.rollout_policy,
+            termination=self.termination,
+            reward_function=self.config.reward_function,
+            rollout_length=self.config.rollout_length,
+            action_set=action_set,
+        )
+        for part in self._learned().values():
+            part.attach(context)
 
     @property
     def fitted(self) -> bool:
         """Whether it can imagine: fitted, or loaded."""
-        return self._action_range is not None
+        return self._action_set is not None
 
     @property
-    def action_range(self) -> ActionRange:
-        """What proposed actions are clipped to: the dataset's range, as `fit` found it.
+    def action_set(self) -> ActionSet:
+        """What proposed actions are projected to: the dataset's, as `fit` found it.
 
         Assign the environment's where the dataset does not reach its bounds.
 
         Raises:
             NotFittedError: Nothing was fitted yet.
         """
-        if self._action_range is None:
+        if self._action_set is None:
             raise NotFittedError(
                 f"The imagination {self.config.get_type()!r} is not fitted. Call "
                 "imagination.fit(dataset), or load a fitted one with load_imagination."
             )
-        return self._action_range
+        return self._action_set
+
+    @action_set.setter
+    def action_set(self, action_set: ActionSet) -> None:
+        self._action_set = action_set.to(self.device)
+        self._attach(self._action_set)
+
+    @property
+    def action_range(self) -> ActionRange:
+        """The `action_set` of continuous actions.
+
+        Raises:
+            NotFittedError: Nothing was fitted yet.
+        """
+        action_set = self.action_set
+        assert isinstance(action_set, ActionRange)
+        return action_set
 
     @action_range.setter
     def action_range(self, action_range: ActionRange) -> None:
-        self._action_range = action_range.to(self.device)
-        if self.dynamics_updater is not None:
-            self.dynamics_updater.action_range = self._action_range
+        self.action_set = action_range
 
     @property
     def needs_learner(self) -> bool:
@@ -213,10 +234,20 @@ class Imagination:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Numbers of the components, for d3rlpy's logs."""
+        """Numbers of the components, for d3rlpy's logs.
+
+        A name that several of them report follows the component's, as in
+        ``dynamics_loss``.
+        """
+        return self.metrics_beside(())
+
+    def metrics_beside(self, taken: Collection[str]) -> dict[str, float]:
+        """Returns the `metrics`, told apart from names that are taken already."""
+        parts = self._learned()
+        names = Counter([*taken, *(name for p in parts.values() for name in p.metrics)])
         return {
-            name: value
-            for part in self._learned().values()
+            name if names[name] == 1 else f"{field}_{name}": value
+            for field, part in parts.items()
             for name, value in part.metrics.items()
         }
 
@@ -237,7 +268,7 @@ class Imagination:
         }
         return {name: part for name, part in parts.items() if part is not None}
 
-    def fit(self, dataset: ReplayBufferBase) -> None:
+    def fit(self, dataset: Union[ReplayBufferBase, RealData]) -> None:
         """Fits dynamics, rollout policy and a learned termination on real transitions.
 
         Dynamics that were given at creation stay as they are; a dynamics updater forgets
@@ -250,24 +281,25 @@ class Imagination:
             DatasetError, TerminationRequiredError, CompositionError: See
                 `check_fittable`; nothing is fitted then.
         """
-        known = self.check_fittable(Transitions.from_dataset(dataset))
-        self._action_range = None  # an interrupted fit is no fit
+        real = RealData.of(dataset)
+        self.check_fittable(real.transitions)
+        known = real.for_models
+        action_set = known.action_range().to(self.device)
+        self._action_set = None  # an interrupted fit is no fit
         self.dynamics_updater = self._new_updater()
+        self._attach(action_set)
         if not self._dynamics_given:
             self.dynamics.fit(known)
-            self.changed_for = None
+            self._changed_for = None
         self.rollout_policy.fit(known)
         if self._learned_termination is not None:
             self._learned_termination.fit(known)
         self._observation_size = known.observation_size
         self._n_rows = len(known)
-        self.action_range = known.action_range()
+        self._action_set = action_set
 
-    def check_fittable(self, transitions: Transitions) -> Transitions:
-        """Checks that it can be fitted on these real transitions.
-
-        Returns:
-            Those of them that models are fitted on.
+    def check_fittable(self, transitions: Transitions) -> None:
+        """Refuses real transitions that it cannot be fitted on.
 
         Raises:
             DatasetError: Models would have nothing to learn from.
@@ -275,24 +307,14 @@ class Imagination:
             CompositionError: The dynamics that were given were fitted on other shapes,
                 or on other data and there is a dynamics updater.
         """
-        check_termination(self.config.termination, transitions)
-        known = transitions.for_models()
-        if not len(known):
-            raise DatasetError(
-                "No transition of the dataset has a known next observation, so models "
-                "have nothing to learn from. Load the data with mbo.load_minari."
-            )
+        validate_model_rows(transitions)
         if self._learned_termination is not None:
             self._learned_termination.check_transitions(transitions)
-        if self._dynamics_given and self.dynamics.fitted_on is not None:
-            n_rows, *sizes = self.dynamics.fitted_on
-            check_sizes("The dynamics given", (sizes[0], sizes[1]), transitions)
-            if self.dynamics_updater is not None:
-                check_same_data("The dynamics given", n_rows, transitions)
-        return known
+        fitted_on = self.dynamics.fitted_on if self._dynamics_given else None
+        self._validate("The dynamics given", fitted_on, transitions)
 
     def check_ready(self, transitions: Transitions) -> None:
-        """Checks that it can imagine from these real transitions.
+        """Refuses real transitions that it cannot imagine from.
 
         Raises:
             NotFittedError: It is not fitted.
@@ -300,16 +322,54 @@ class Imagination:
                 and was fitted on other data: the hold-out rows are that data's.
             TerminationRequiredError: They terminate and no termination is given.
         """
-        fitted = self._observation_size, len(self.action_range.low)
+        fitted_on = self._n_rows, self._observation_size, self.action_set.size
         name = f"The imagination {self.config.get_type()!r}"
-        check_sizes(name, fitted, transitions)
-        check_termination(self.config.termination, transitions)
-        if self.dynamics_updater is not None:
-            check_same_data(name, self._n_rows, transitions)
+        self._validate(name, fitted_on, transitions)
+
+    def _validate(
+        self,
+        whose: str,
+        fitted_on: Optional[tuple[int, int, int]],
+        transitions: Transitions,
+    ) -> None:
+        """Refuses data that does not go with what was fitted, if something was.
+
+        Args:
+            whose: What was fitted.
+            fitted_on: Its rows, sizes of observations and actions.
+            transitions: The data.
+        """
+        validate_termination(self.config.termination, transitions)
+        if fitted_on is not None:
+            n_rows, observation_size, action_size = fitted_on
+            validate_sizes(whose, (observation_size, action_size), transitions)
+            if self.dynamics_updater is not None:
+                validate_same_data(whose, n_rows, transitions)
+
+    def update_dynamics(
+        self, transitions: Transitions, learner: Learner
+    ) -> dict[str, float]:
+        """Has the dynamics updater change the model, and measures it on hold-out rows.
+
+        Args:
+            transitions: Those that the model was fitted on.
+            learner: The algorithm being trained.
+
+        Returns:
+            The hold-out errors after it, see `Dynamics.holdout_errors`.
+        """
+        assert self.dynamics_updater is not None
+        self.dynamics_updater.apply(self.dynamics, transitions, learner)
+        self._changed_for = weakref.ref(learner)
+        return self.dynamics.measure_holdout(transitions)
+
+    def changed_for_another(self, learner: Optional[Learner]) -> bool:
+        """Returns whether the model was last changed while another learner trained."""
+        return self._changed_for is not None and self._changed_for() is not learner
 
     def rollouts(
         self,
-        transitions: Transitions,
+        transitions: Union[Transitions, RealData],
         n_rollouts: int,
         learner: Optional[Learner] = None,
         rollout_length: Optional[int] = None,
@@ -327,8 +387,15 @@ class Imagination:
         """
         if rollout_length is None:
             rollout_length = self.config.rollout_length
-        check_positive("rollout_length", rollout_length)
-        rows = start_rows(self.dynamics.direction, transitions)
+        validate_positive("rollout_length", rollout_length)
+        direction = self.dynamics.direction
+        if isinstance(transitions, RealData):
+            rows, transitions = (
+                transitions.start_rows(direction),
+                transitions.transitions,
+            )
+        else:
+            rows = start_rows(direction, transitions)
         started = time.perf_counter()
         for first in range(0, n_rollouts, self._rows_together):
             if first == self._rows_together:
@@ -342,7 +409,7 @@ class Imagination:
                 self.rollout_policy,
                 starts.to(self.device),
                 rollout_length,
-                action_range=self.action_range,
+                action_set=self.action_set,
                 termination=self.termination,
                 reward_function=self.config.reward_function,
                 penalty=self.config.penalty,
@@ -351,7 +418,7 @@ class Imagination:
 
     def imagine(
         self,
-        dataset: Union[ReplayBufferBase, Transitions],
+        dataset: Union[ReplayBufferBase, RealData, Transitions],
         n_rollouts: int,
         learner: Optional[Learner] = None,
         rollout_length: Optional[int] = None,
@@ -374,23 +441,19 @@ class Imagination:
                 `check_ready`; or a number that is not positive.
             DivergedError: Too many rows were not finite.
         """
-        check_positive("n_rollouts", n_rollouts)
-        transitions = (
-            dataset
-            if isinstance(dataset, Transitions)
-            else Transitions.from_dataset(dataset)
-        )
-        self.check_ready(transitions)
+        validate_positive("n_rollouts", n_rollouts)
+        rows = dataset if isinstance(dataset, Transitions) else RealData.of(dataset)
+        self.check_ready(rows if isinstance(rows, Transitions) else rows.transitions)
         parts: list[Transitions] = []
         counts: list[RolloutCounts] = []
-        chunks = self.rollouts(transitions, n_rollouts, learner, rollout_length)
+        chunks = self.rollouts(rows, n_rollouts, learner, rollout_length)
         for i, imagined in enumerate(chunks):
             part = imagined.transitions.to("cpu")
             assert part.rollout_ids is not None
             ids = part.rollout_ids + i * self._rows_together
             parts.append(dataclasses.replace(part, rollout_ids=ids))
             counts.append(imagined.counts)
-        check_divergence(functools.reduce(operator.add, counts).dropped_share)
+        validate_divergence(functools.reduce(operator.add, counts).dropped_share)
         return Transitions.concatenate(parts)
 
     def save(self, path: Union[str, Path]) -> None:
@@ -399,7 +462,7 @@ class Imagination:
         Raises:
             NotFittedError: There is nothing to save yet.
         """
-        if self._action_range is None:
+        if self._action_set is None:
             raise NotFittedError(
                 "An imagination that is not fitted cannot be saved. Call fit first; "
                 "the composition alone is imagination.config.serialize()."
@@ -408,7 +471,7 @@ class Imagination:
         state = {
             "components": {name: part.state_dict() for name, part in parts},
             "metrics": {name: part.metrics for name, part in parts},
-            "action_range": self._action_range.state_dict(),
+            "action_range": self._action_set.state_dict(),
             "observation_size": self._observation_size,
             "n_rows": self._n_rows,
         }
@@ -417,8 +480,7 @@ class Imagination:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over the state that `save` wrote."""
         for name, part in self._learned().items():
-            part.load_state_dict(state["components"][name])
-            part.metrics = dict(state["metrics"][name])
+            part.restore(state["components"][name], state["metrics"][name])
         self._observation_size = state["observation_size"]
         self._n_rows = state["n_rows"]
         self.action_range = ActionRange(**state["action_range"])

@@ -1,11 +1,9 @@
-"""Whether real data and an imagination fit each other, and where rollouts start."""
+"""Whether real data and an imagination fit each other."""
 
 import warnings
 from typing import Optional
 
-import torch
-
-from ..data.transitions import Direction, Transitions
+from ..data.transitions import Transitions
 from ..registry import discovery
 from ..registry.component import Component
 from ..support.errors import (
@@ -16,12 +14,11 @@ from ..support.errors import (
 )
 
 __all__ = [
-    "check_divergence",
-    "check_same_data",
-    "check_sizes",
-    "check_termination",
-    "rows_for_learners",
-    "start_rows",
+    "validate_divergence",
+    "validate_model_rows",
+    "validate_same_data",
+    "validate_sizes",
+    "validate_termination",
     "warn_if_slow",
 ]
 
@@ -32,7 +29,7 @@ _SLOW = 60
 _MAX_DROPPED = 0.1
 
 
-def check_termination(
+def validate_termination(
     termination: Optional[Component], transitions: Transitions
 ) -> None:
     """Raises TerminationRequiredError if data terminates and nothing says when."""
@@ -47,7 +44,9 @@ def check_termination(
         )
 
 
-def check_sizes(whose: str, fitted: tuple[int, int], transitions: Transitions) -> None:
+def validate_sizes(
+    whose: str, fitted: tuple[int, int], transitions: Transitions
+) -> None:
     """Raises CompositionError unless the data has the sizes of the fitted models.
 
     Args:
@@ -64,7 +63,7 @@ def check_sizes(whose: str, fitted: tuple[int, int], transitions: Transitions) -
         )
 
 
-def check_same_data(whose: str, n_rows: int, transitions: Transitions) -> None:
+def validate_same_data(whose: str, n_rows: int, transitions: Transitions) -> None:
     """Raises CompositionError unless there are as many rows for models as were fitted.
 
     Args:
@@ -72,7 +71,7 @@ def check_same_data(whose: str, n_rows: int, transitions: Transitions) -> None:
         n_rows: It was fitted on.
         transitions: The data.
     """
-    found = len(transitions.for_models())
+    found = _n_for_models(transitions)
     if found != n_rows:
         raise CompositionError(
             f"{whose} was fitted on {n_rows} transitions with known next observations, the "
@@ -82,48 +81,21 @@ def check_same_data(whose: str, n_rows: int, transitions: Transitions) -> None:
         )
 
 
-def rows_for_learners(transitions: Transitions) -> Transitions:
-    """Returns the real transitions that learners draw.
-
-    Raises:
-        DatasetError: There is none.
-    """
-    rows = transitions.for_learners()
-    if not len(rows):
+def validate_model_rows(transitions: Transitions) -> None:
+    """Raises DatasetError if models would have nothing to learn from."""
+    if not _n_for_models(transitions):
         raise DatasetError(
-            "No transition of the dataset has a known next action or is terminal, so "
-            "learners have nothing to train on. Give next_actions, or load the data with "
-            "mbo.load_minari."
+            "No transition of the dataset has a known next observation, so models "
+            "have nothing to learn from. Load the data with mbo.load_minari."
         )
-    return rows
 
 
-def start_rows(direction: Direction, transitions: Transitions) -> torch.Tensor:
-    """Returns the indices of the rows that rollouts may start from.
-
-    Forwards from any s. Backwards from real s' alone: true terminal states allowed,
-    zero-filled ones never; the row after the first imagined one is the dataset's, so
-    its action must be known.
-
-    Raises:
-        DatasetError: There is none.
-    """
-    if direction == "forward":
-        return torch.arange(len(transitions))
-    usable = transitions.learner_rows()
-    if transitions.next_observation_known is not None:
-        usable = usable & transitions.next_observation_known
-    rows = torch.nonzero(usable)[:, 0]
-    if not len(rows):
-        raise DatasetError(
-            "No transition of the dataset has both a known next observation and a known "
-            "next action, so no reverse rollout has a real state to lead to. Load the "
-            "data with mbo.load_minari."
-        )
-    return rows
+def _n_for_models(transitions: Transitions) -> int:
+    known = transitions.next_observation_known
+    return len(transitions) if known is None else int(known.sum())
 
 
-def check_divergence(dropped: float) -> None:
+def validate_divergence(dropped: float) -> None:
     """Raises DivergedError if too large a share of imagined rows was not finite."""
     if dropped > _MAX_DROPPED:
         raise DivergedError(

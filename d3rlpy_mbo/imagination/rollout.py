@@ -1,7 +1,7 @@
 """rollout(): imagined transitions from real states, forwards or backwards."""
 
 import dataclasses
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 import torch
 
@@ -11,9 +11,12 @@ from ..components.rewards import RewardFunction
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..components.terminations.interface import Termination
 from ..components.terminations.learned import LearnedTermination
-from ..data.transitions import ActionRange, Transitions
+from ..data.action_sets import ActionSet
+from ..data.packed_rows import PackedLayout
+from ..data.transitions import Transitions
 from ..learners.reading import Learner
 from .contracts import ComponentChecks
+from .steps import Proposals, StepModel, finite_rows
 
 __all__ = ["Rollout", "RolloutCounts", "rollout"]
 
@@ -76,6 +79,20 @@ class Rollout:
     counts: RolloutCounts
 
 
+class _Step(NamedTuple):
+    """One imagined step of all rollouts, in time order.
+
+    Attributes:
+        transitions: (B,) rows.
+        penalties: (B, 1) subtracted from the rewards.
+        kept: (B, 1) bool, whether the row belongs to a rollout that is alive.
+    """
+
+    transitions: Transitions
+    penalties: torch.Tensor
+    kept: torch.Tensor
+
+
 @torch.no_grad()
 def rollout(
     dynamics: Dynamics,
@@ -83,7 +100,7 @@ def rollout(
     starts: Transitions,
     rollout_length: int,
     *,
-    action_range: ActionRange,
+    action_set: ActionSet,
     termination: Union[Termination, LearnedTermination, None] = None,
     reward_function: Optional[RewardFunction] = None,
     penalty: Optional[Penalty] = None,
@@ -97,15 +114,12 @@ def rollout(
     terminal are the dataset's own; a row that would leave from a terminal state
     ends the rollout and is dropped.
 
-    Nothing here waits for the device: finished rollouts go on behind a mask, and
-    their rows are taken out once, at the end.
-
     Args:
         dynamics: Fitted.
         rollout_policy: Fitted.
         starts: B real transitions on the dynamics' device.
         rollout_length: Steps at most, h.
-        action_range: Proposed actions are clipped to it.
+        action_set: Proposed actions are projected to it.
         termination: None if the task never terminates.
         reward_function: Replaces the predicted reward.
         penalty: Subtracted from the reward.
@@ -118,92 +132,101 @@ def rollout(
         CompositionError: A component returned the wrong shape or type, values that
             are not finite, or a negative penalty; it and its distribution are named.
     """
-    reverse = dynamics.direction == "reverse"
-    observations = starts.given_observations(dynamics.direction)
-    n_rollouts, device = len(starts), observations.device
-    alive = torch.ones(n_rollouts, 1, dtype=torch.bool, device=device)
-    clipped, produced, dropped = torch.zeros(3, device=device)
-    steps: list[tuple[torch.Tensor, ...]] = []  # per step, columns of B rows
     checks = ComponentChecks()
-
-    def propose(states: torch.Tensor) -> torch.Tensor:
-        nonlocal clipped
-        proposed = rollout_policy.sample_action(states, learner)
-        checks.shape(rollout_policy, proposed, (n_rollouts, len(action_range.low)))
-        checks.finite(rollout_policy, proposed)
-        actions = torch.clamp(proposed, action_range.low, action_range.high)
-        clipped = clipped + (actions != proposed).sum()
-        return actions
-
-    next_actions, terminals = starts.next_actions, starts.terminals
-    actions = propose(observations)
+    proposals = Proposals(rollout_policy, action_set, learner, checks)
+    model = StepModel(dynamics, reward_function, penalty, termination, learner, checks)
+    walk = _Walk(
+        model, proposals, starts, starts.given_observations(dynamics.direction)
+    )
     for step in range(rollout_length):
-        prediction = dynamics.predict(observations, actions, penalty is not None)
-        reached, rewards = prediction.observations, prediction.rewards
-        usable = alive & _finite(reached, rewards)
-        before, after = (reached, observations) if reverse else (observations, reached)
-        if reward_function is not None:
-            rewards = reward_function(before, actions, after)
-            checks.shape(reward_function, rewards, (n_rollouts, 1))
-            checks.finite(reward_function, rewards, where=usable)
-        penalties = torch.zeros_like(rewards)
-        if penalty is not None:
-            penalties = penalty(prediction, learner)
-            checks.shape(penalty, penalties, (n_rollouts, 1))
-            checks.finite(penalty, penalties, where=usable)
-            checks.positive(penalty, penalties, where=usable)
-            rewards = rewards - penalties
-        ends = torch.zeros_like(alive)
-        if termination is not None:
-            # Backwards: whether s, as the end of the step that led to it, is one.
-            ends = termination(reached if reverse else before, actions, reached)
-            checks.shape(termination, ends, (n_rollouts, 1), torch.bool)
-        proposed = actions
-        if not reverse or step < rollout_length - 1:
-            # Policies never see a state that is not finite: distributions refuse it.
-            proposed = propose(torch.where(usable, reached, observations))
-        if not reverse:
-            next_actions, terminals = proposed, ends.float()
-        finite = _finite(reached, actions, rewards, next_actions)
-        kept = alive & finite & ~ends if reverse else alive & finite
-        produced = produced + alive.sum()
-        dropped = dropped + (alive & ~finite).sum()
-        steps.append(
-            (before, actions, rewards, after, next_actions, terminals, penalties, kept)
-        )
-        alive = kept & ~ends
-        observations = torch.where(alive, reached, observations)
-        # What comes before a row in time needs this row's action as its next action.
-        next_actions, terminals = actions, torch.zeros_like(terminals)
-        actions = proposed
-
+        walk.advance(is_last=step == rollout_length - 1)
     checks.raise_found()
-    if reverse:
-        steps.reverse()
-    *columns, kept = (torch.stack(parts, dim=1) for parts in zip(*steps, strict=True))
-    survivors = kept[..., 0].sum(dim=0)
-    rows = torch.nonzero(kept.flatten())[:, 0]
-    s, a, r, s_next, a_next, ended, subtracted = (
-        column.flatten(0, 1)[rows] for column in columns
-    )
-    ids = torch.arange(n_rollouts, device=device).repeat_interleave(rollout_length)
-    n_proposed = n_rollouts * len(action_range.low)
-    n_proposed *= rollout_length if reverse else rollout_length + 1
-    return Rollout(
-        transitions=Transitions(s, a, r, s_next, a_next, ended, rollout_ids=ids[rows]),
-        penalties=subtracted,
-        counts=RolloutCounts(
-            rollouts=torch.tensor(n_rollouts, device=device),
-            survivors=survivors.flip(0) if reverse else survivors,
-            produced=produced,
-            dropped=dropped,
-            proposed=torch.tensor(n_proposed, device=device),
-            clipped=clipped,
-        ),
-    )
+    return walk.collected()
 
 
-def _finite(*columns: torch.Tensor) -> torch.Tensor:
-    """Returns (B, 1) whether every value of a row is finite."""
-    flags = [torch.isfinite(column).all(dim=1, keepdim=True) for column in columns]
-    return torch.stack(flags).all(dim=0)
+class _Walk:
+    """Rollouts side by side, on their way.
+
+    Nothing here waits for the device: finished rollouts go on behind a mask, and
+    their rows are taken out once, at the end.
+
+    Args:
+        model: Imagines a step.
+        proposals: Proposes its actions.
+        starts: B real transitions.
+        observations: (B, D) where they start: s, reverse s'.
+    """
+
+    def __init__(
+        self,
+        model: StepModel,
+        proposals: Proposals,
+        starts: Transitions,
+        observations: torch.Tensor,
+    ):
+        device = observations.device
+        self._model, self._proposals = model, proposals
+        self._observations = observations
+        self._actions = proposals.at(observations)
+        self._next_actions, self._terminals = starts.next_actions, starts.terminals
+        self._alive = torch.ones(len(starts), 1, dtype=torch.bool, device=device)
+        self._produced, self._dropped = torch.zeros(2, device=device)
+        self._steps: list[_Step] = []
+
+    def advance(self, is_last: bool) -> None:
+        """Imagines one step of every rollout."""
+        observations, actions, alive = self._observations, self._actions, self._alive
+        reverse = self._model.reverse
+        imagined = self._model.imagine(observations, actions, alive)
+        proposed = actions
+        if not (reverse and is_last):
+            # Policies never see a state that is not finite: distributions refuse it.
+            asked = torch.where(imagined.usable, imagined.reached, observations)
+            proposed = self._proposals.at(asked)
+        next_actions, terminals = self._next_actions, self._terminals
+        if not reverse:
+            next_actions, terminals = proposed, imagined.ends.float()
+        finite = finite_rows(imagined.reached, actions, imagined.rewards, next_actions)
+        kept = alive & finite
+        if reverse:
+            kept = kept & ~imagined.ends
+        self._produced = self._produced + alive.sum()
+        self._dropped = self._dropped + (alive & ~finite).sum()
+        columns = imagined.before, actions, imagined.rewards, imagined.after
+        rows = Transitions(*columns, next_actions, terminals)
+        self._steps.append(_Step(rows, imagined.penalties, kept))
+        self._alive = kept & ~imagined.ends
+        self._observations = torch.where(self._alive, imagined.reached, observations)
+        # What comes before a row in time needs this row's action as its next action.
+        self._next_actions, self._terminals = actions, torch.zeros_like(terminals)
+        self._actions = proposed
+
+    def collected(self) -> Rollout:
+        """Takes out the rows that were kept: those of a rollout are neighbours, in time."""
+        steps = self._steps
+        kept = torch.cat([step.kept for step in steps], dim=1)  # (B, h)
+        survivors = kept.sum(dim=0)
+        if self._model.reverse:
+            steps, kept = steps[::-1], kept.flip(1)
+        rows = torch.nonzero(kept.flatten())[:, 0]
+
+        def taken(columns: list[torch.Tensor]) -> torch.Tensor:
+            return torch.stack(columns, dim=1).flatten(0, 1)[rows]
+
+        columns = {
+            name: taken([getattr(step.transitions, name) for step in steps])
+            for name in PackedLayout.names
+        }
+        ids = torch.arange(len(kept), device=kept.device).repeat_interleave(len(steps))
+        return Rollout(
+            transitions=Transitions(**columns, rollout_ids=ids[rows]),
+            penalties=taken([step.penalties for step in steps]),
+            counts=RolloutCounts(
+                rollouts=torch.tensor(len(kept), device=kept.device),
+                survivors=survivors,
+                produced=self._produced,
+                dropped=self._dropped,
+                proposed=torch.tensor(self._proposals.n_entries, device=kept.device),
+                clipped=torch.as_tensor(self._proposals.n_projected),
+            ),
+        )

@@ -1,7 +1,7 @@
 """The only writer of learners: clones the data's behavior before they train."""
 
 import math
-from typing import Any, cast
+from typing import Any, Union, cast
 
 import torch
 from d3rlpy.algos import (
@@ -24,7 +24,7 @@ from d3rlpy.models.torch.policies import (
 from d3rlpy.torch_utility import hard_sync
 from tqdm.auto import tqdm
 
-from ..data.transitions import Transitions
+from ..data.real_data import RealData
 from ..support.errors import CompositionError, DivergedError
 from .reading import Learner
 
@@ -41,7 +41,7 @@ _MARGIN = 0.99
 
 def pretrain_policy(
     learner: Learner,
-    dataset: ReplayBuffer,
+    dataset: Union[ReplayBuffer, RealData],
     *,
     n_epochs: int = 50,
     learning_rate: float = 1e-4,
@@ -75,10 +75,11 @@ def pretrain_policy(
         DivergedError: Its actions became non-finite; the policy is then what it was.
     """
     check_pretraining(learner, n_epochs)
+    real = RealData.of(dataset)
+    rows, episodes = real.transitions, cast(ReplayBuffer, real.dataset)
     if learner.impl is None:
-        learner.build_with_dataset(dataset)
-    build_scalers_with_transition_picker(learner, dataset)
-    rows = Transitions.from_dataset(dataset)
+        learner.build_with_dataset(episodes)
+    build_scalers_with_transition_picker(learner, episodes)
     impl: Any = learner.impl
     x, a = _scaled(learner, rows.observations, rows.actions)
     parameters = list(impl.policy.parameters())

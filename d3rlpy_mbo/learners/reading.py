@@ -6,6 +6,7 @@ import torch
 from d3rlpy.algos import CalQLConfig, QLearningAlgoBase
 from d3rlpy.constants import ActionSpace
 
+from ..support.devices import ROWS_OF_A_LEARNER
 from ..support.errors import CompositionError
 
 __all__ = [
@@ -20,10 +21,6 @@ __all__ = [
     "q_value",
     "sample_action",
 ]
-
-# Rows, times the actions sampled for each, that go through a learner at once (ours:
-# 100,000 times 750 hidden units are 300 MB).
-_ROWS_TOGETHER = 100_000
 
 Learner: TypeAlias = QLearningAlgoBase[Any, Any]
 
@@ -156,7 +153,7 @@ def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Ten
         return cast(torch.Tensor, actions).to(rows.device)
 
     # BCQ, BEAR, CRR and PLAS choose among this many actions for each row.
-    size = max(_ROWS_TOGETHER // getattr(config, "n_action_samples", 1), 1)
+    size = max(ROWS_OF_A_LEARNER // getattr(config, "n_action_samples", 1), 1)
     starts = range(0, len(observations), size)
     return torch.cat([act(observations[first : first + size]) for first in starts])
 

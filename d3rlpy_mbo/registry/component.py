@@ -1,11 +1,10 @@
 """What every component has in common: a kind, a name, and fields that are declared."""
 
-import functools
 import reprlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Optional
 
 from d3rlpy.serializable_config import SerializableConfig
 
@@ -14,6 +13,8 @@ from ..support.errors import CompositionError
 __all__ = ["DECLARATION", "Component", "Declaration", "defined_components"]
 
 DECLARATION = "d3rlpy_mbo"  # in a dataclass field's metadata
+
+_KNOWN = "_declarations_of_fields"  # in a class, once it was asked for
 
 # Every class that was defined, the newest last. `__subclasses__` would forget those that
 # the garbage collector has met, and keep those that a notebook defined anew.
@@ -87,15 +88,18 @@ class Component(SerializableConfig):
         raise NotImplementedError
 
 
-@functools.cache
 def _declarations(component: type[Component]) -> dict[str, list[Declaration]]:
     """Returns what is declared of each field, by the bases first."""
+    known: Optional[dict[str, list[Declaration]]] = vars(component).get(_KNOWN)
+    if known is not None:
+        return known
     found: dict[str, list[Declaration]] = {}
     for base in reversed(component.__mro__):
         for name, field in base.__dict__.get("__dataclass_fields__", {}).items():
             declaration = field.metadata.get(DECLARATION)
             if declaration is not None and declaration not in found.get(name, ()):
                 found.setdefault(name, []).append(declaration)
+    setattr(component, _KNOWN, found)
     return found
 
 

@@ -60,8 +60,9 @@ class Number(Declaration):
         kind = numbers.Integral if self.whole else numbers.Real
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
             raise ValueError
+        to_python: Any = int if self.whole else float
         try:
-            found: Union[int, float] = int(value) if self.whole else float(value)
+            found: Union[int, float] = to_python(value)
         except OverflowError:
             raise ValueError from None
         if not (self.whole or math.isfinite(found)):

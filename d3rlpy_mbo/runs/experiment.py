@@ -17,6 +17,7 @@ from d3rlpy.metrics import EvaluatorProtocol
 
 from ..components.dynamics.interface import Dynamics
 from ..data.minari import load_minari, reference_scores
+from ..data.real_data import RealData
 from ..imagination.imagination import Imagination, ImaginationConfig
 from ..learners.names import learner_configs
 from ..learners.pretraining import check_pretraining, pretrain_policy
@@ -26,7 +27,7 @@ from ..support.errors import CompositionError, UnknownComponentError, suggest
 from ..support.files import atomic_write
 from ..support.version import installed_versions
 from .evaluation import evaluation, final_evaluation
-from .fit import check_epochs, check_parts, fit
+from .fit import build_for_critics, fit, validate_parts, validated_epochs
 from .settings import apply_settings
 
 __all__ = ["Experiment", "versions"]
@@ -138,7 +139,7 @@ class Experiment:
                 f"The output folder {str(out)!r} is taken. Choose another --out, or pass "
                 "--force to replace the run in it."
             )
-        n_steps_per_epoch = check_epochs(self.n_steps, self.n_steps_per_epoch)
+        n_steps_per_epoch = validated_epochs(self.n_steps, self.n_steps_per_epoch)
         learner_config, imagination_config = (
             self.learner_config(),
             self.imagination_config(),
@@ -152,14 +153,16 @@ class Experiment:
             imaginations.append(imagination_config.create(self.device, dynamics))
         dataset, env = load_minari(self.dataset)
         scores = reference_scores(self.dataset)
-        check_parts(learner, dataset, imaginations)
+        real = RealData.of(dataset)
+        validate_parts(learner, real, imaginations)
+        build_for_critics(learner, real, imaginations)
 
         _clear(out)
         if self.n_pretraining_epochs:
-            pretrain_policy(learner, dataset, n_epochs=self.n_pretraining_epochs)
+            pretrain_policy(learner, real, n_epochs=self.n_pretraining_epochs)
         epochs = fit(
             learner,
-            dataset,
+            real,
             imaginations,
             self.n_steps,
             n_steps_per_epoch=n_steps_per_epoch,

@@ -13,20 +13,19 @@ from d3rlpy.metrics import EnvironmentEvaluator, EvaluatorProtocol
 from .. import learners
 from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..buffer.shares import batch_shares
-from ..data.transitions import Transitions
+from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..imagination.readiness import rows_for_learners, start_rows
 from ..learners.reading import Learner
 from ..metrics import imagination_evaluators
 from ..registry.json_form import encode
 from ..support.errors import CompositionError
 
-__all__ = ["check_epochs", "check_parts", "fit"]
+__all__ = ["build_for_critics", "fit", "validate_parts", "validated_epochs"]
 
 
 def fit(
     learner: Learner,
-    dataset: ReplayBufferBase,
+    dataset: Union[ReplayBufferBase, RealData],
     imagination: Union[Imagination, Sequence[Imagination]],
     n_steps: int,
     *,
@@ -49,7 +48,7 @@ def fit(
 
     Args:
         learner: Any continuous d3rlpy Q-learning algorithm.
-        dataset: Real data.
+        dataset: Real data; it is read once. What `RealData.of` read of it does as well.
         imagination: One, several, or none (``[]``): the learner alone.
         n_steps: Gradient steps.
         n_steps_per_epoch: Steps from one evaluation to the next; n_steps if larger.
@@ -69,18 +68,20 @@ def fit(
             not fit; nothing is trained then.
         DatasetError, TerminationRequiredError: A dataset that does not fit; likewise.
     """
-    n_steps_per_epoch = check_epochs(n_steps, n_steps_per_epoch)
+    n_steps_per_epoch = validated_epochs(n_steps, n_steps_per_epoch)
     # Drawn first, so that runs with the same seed are evaluated from the same starts
     # whatever they imagine.
     evaluation_seed = int(np.random.randint(2**31))
     imaginations = (
         [imagination] if isinstance(imagination, Imagination) else list(imagination)
     )
-    check_parts(learner, dataset, imaginations, real_ratio, shares)
+    real = RealData.of(dataset)
+    validate_parts(learner, real, imaginations, real_ratio, shares)
+    build_for_critics(learner, real, imaginations)
     for each in imaginations:
         if not each.fitted:
-            each.fit(dataset)
-    buffer = ImaginedReplayBuffer(dataset, imaginations, learner, real_ratio, shares)
+            each.fit(real)
+    buffer = ImaginedReplayBuffer(real, imaginations, learner, real_ratio, shares)
     every: dict[str, EvaluatorProtocol] = {**imagination_evaluators(buffer)}
     if env is not None:
         d3rlpy.envs.seed_env(env, evaluation_seed)
@@ -97,40 +98,55 @@ def fit(
     )
 
 
-def check_parts(
+def validate_parts(
     learner: Learner,
-    dataset: ReplayBufferBase,
+    real: RealData,
     imaginations: Sequence[Imagination],
     real_ratio: Optional[float] = None,
     shares: Optional[Sequence[float]] = None,
 ) -> None:
     """Refuses what `fit` cannot train, before hours go into its models.
 
-    A learner is built if an imagination needs its critic.
-
     Args, Raises: as `fit`.
     """
     learners.check(learner)
     batch_shares(imaginations, real_ratio, shares)
-    transitions = Transitions.from_dataset(dataset)
-    rows_for_learners(transitions)
+    real.validate_for_learners()
     for each in imaginations:
         if each.fitted:
-            each.check_ready(transitions)
+            each.check_ready(real.transitions)
         else:
-            each.check_fittable(transitions)
-        start_rows(each.dynamics.direction, transitions)
-    updaters = [each.dynamics_updater for each in imaginations]
-    critic = any(each is not None and each.needs_critic for each in updaters)
-    if critic and not learners.is_built(learner):
-        # Any buffer does: it is asked for a transition and an action size.
-        learner.build_with_dataset(dataset)  # type: ignore[arg-type]
+            each.check_fittable(real.transitions)
+        real.start_rows(each.dynamics.direction)
     if learners.is_built(learner):
-        sizes = transitions.observation_size, transitions.action_size
-        learners.check_built(learner, *sizes, critic=critic)
+        _validate_sizes(learner, real, critic=_needs_critic(imaginations))
 
 
-def check_epochs(n_steps: int, n_steps_per_epoch: int) -> int:
+def build_for_critics(
+    learner: Learner, real: RealData, imaginations: Sequence[Imagination]
+) -> None:
+    """Builds a learner whose critic an imagination will ask: not all of them have one.
+
+    Raises:
+        CompositionError: It has no critic.
+    """
+    if _needs_critic(imaginations) and not learners.is_built(learner):
+        # Any buffer does: it is asked for a transition and an action size.
+        learner.build_with_dataset(real.dataset)  # type: ignore[arg-type]
+        _validate_sizes(learner, real, critic=True)
+
+
+def _needs_critic(imaginations: Sequence[Imagination]) -> bool:
+    updaters = [each.dynamics_updater for each in imaginations]
+    return any(each is not None and each.needs_critic for each in updaters)
+
+
+def _validate_sizes(learner: Learner, real: RealData, critic: bool) -> None:
+    sizes = real.transitions.observation_size, real.transitions.action_size
+    learners.check_built(learner, *sizes, critic=critic)
+
+
+def validated_epochs(n_steps: int, n_steps_per_epoch: int) -> int:
     """Returns the steps of an epoch, at most n_steps.
 
     Raises:

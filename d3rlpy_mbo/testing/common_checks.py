@@ -17,7 +17,7 @@ from ..data.transitions import Transitions
 from ..imagination.imagination import load_imagination
 from .placement import OtherDevice, is_left_behind
 from .running import KINDS, conformance_check
-from .subjects import N_ROWS, Subject
+from .subjects import N_ROWS, Subject, context_for
 
 __all__ = [
     "check_batch_of_one",
@@ -198,7 +198,7 @@ def _saved_and_loaded(subject: Subject) -> Any:
         ) from error
     loaded = subject.component.create()  # type: ignore[attr-defined]
     if hasattr(loaded, "directions"):
-        loaded.direction = subject.ready.direction
+        loaded.attach(context_for(loaded, subject.ready.direction))
     loaded.load_state_dict(state)
     return loaded
 

@@ -7,7 +7,7 @@ import torch
 from ..data.transitions import Direction, Transitions
 from . import line_world as world
 from .running import conformance_check
-from .subjects import N_ROWS, Subject
+from .subjects import N_ROWS, Subject, context_for
 
 __all__ = ["check_actions_within_bounds", "check_policy_directions"]
 
@@ -73,7 +73,7 @@ def check_policy_directions(subject: Subject) -> None:
     for direction in directions:
         asked, transitions = _opposed(direction)
         policy = subject.component.create()  # type: ignore[attr-defined]
-        policy.direction = direction
+        policy.attach(context_for(policy, direction))
         policy.fit(transitions)
         actions = policy.sample_action(asked, None)
         positive = asked[:, 0] > 0

@@ -16,7 +16,14 @@ from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination, ImaginationConfig
 from . import line_world as world
-from .subjects import N_ROWS, Checkable, Subject, default_constructed, shortened
+from .subjects import (
+    N_ROWS,
+    Checkable,
+    Subject,
+    context_for,
+    default_constructed,
+    shortened,
+)
 
 __all__ = ["subject_of"]
 
@@ -50,7 +57,7 @@ class _RolloutPolicy(Subject):
     def build(self, data: Any) -> Any:
         policy = self.component.create()  # type: ignore[attr-defined]
         if policy.directions:
-            policy.direction = policy.directions[0]
+            policy.attach(context_for(policy, policy.directions[0]))
         policy.fit(data)
         return policy
 

@@ -8,11 +8,21 @@ from typing import Any, Union
 import d3rlpy
 import torch
 
+from ..components.context import Context
+from ..components.rollout_policies.interface import RolloutPolicy
+from ..data.transitions import Direction
 from ..registry.component import Component
 from ..support.errors import ConformanceError
 from . import line_world as world
 
-__all__ = ["N_ROWS", "Checkable", "Subject", "default_constructed", "shortened"]
+__all__ = [
+    "N_ROWS",
+    "Checkable",
+    "Subject",
+    "context_for",
+    "default_constructed",
+    "shortened",
+]
 
 Checkable = Union[Component, type[Component]]
 
@@ -114,3 +124,15 @@ def shortened(component: Component) -> Component:
         elif longest is not None and (value is None or value > longest):
             setattr(component, field.name, longest)
     return component
+
+
+def context_for(policy: RolloutPolicy, direction: Direction) -> Context:
+    """Returns what a rollout policy is told in an imagination of a direction."""
+    return Context(
+        direction=direction,
+        rollout_policy=policy,
+        termination=None,
+        reward_function=None,
+        rollout_length=1,
+        action_set=world.line_transitions().action_range(),
+    )

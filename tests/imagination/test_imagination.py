@@ -8,7 +8,7 @@ import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
-from d3rlpy_mbo.imagination.readiness import start_rows
+from d3rlpy_mbo.data.real_data import start_rows
 from toys import (
     BeyondTermination,
     ConstantPenalty,
@@ -275,22 +275,17 @@ def test_a_model_other_than_the_configs_or_not_fitted_is_refused(dataset):
 
 
 def test_a_model_that_was_fitted_on_other_data_is_refused_before_anything_is_fitted(
-    dataset, monkeypatch
+    dataset,
 ):
     config = mbo.ImaginationConfig(dynamics=small_ensemble(max_steps=1))
     fitted = config.create()
     fitted.fit(dataset)
     imagination = config.create(dynamics=fitted.dynamics)
-    rows = line_transitions(400, size=2)
-    monkeypatch.setattr(mbo.Transitions, "from_dataset", lambda _: rows)
     with pytest.raises(mbo.CompositionError, match=r"dynamics given.*size 1.*has 2"):
-        imagination.fit(dataset)
+        imagination.fit(line_dataset(size=2))
     assert not imagination.fitted
     # More rows of the same kind are no harm, where nobody goes on fitting the model.
-    monkeypatch.setattr(
-        mbo.Transitions, "from_dataset", lambda _: line_transitions(400)
-    )
-    imagination.fit(dataset)
+    imagination.fit(line_dataset(n_episodes=30))
 
 
 def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.data.transitions import ActionRange
+from d3rlpy_mbo.data.action_sets import ActionRange
 from d3rlpy_mbo.imagination.rollout import Rollout, rollout
 from toys import (
     BeyondTermination,
@@ -27,7 +27,7 @@ def start(s=0.0, a=0.0, next_s=0.0, next_a=0.0, terminal=0.0) -> mbo.Transitions
 
 
 def imagine(direction, script, starts, length, **parts) -> Rollout:
-    parts.setdefault("action_range", WIDE)
+    parts.setdefault("action_set", WIDE)
     dynamics = parts.pop("dynamics", LineDynamicsConfig(direction=direction)).create()
     policy = ScriptedPolicyConfig(script=script).create()
     return rollout(dynamics, policy, starts, length, **parts)
@@ -102,7 +102,7 @@ def test_rollouts_of_a_batch_keep_their_rows_together_with_one_id_each():
 
 def test_proposed_actions_are_clipped_to_the_datasets_range_and_counted():
     narrow = ActionRange(torch.tensor([-0.5]), torch.tensor([0.5]))
-    imagined = imagine("forward", [2, 0.1], start(), 1, action_range=narrow)
+    imagined = imagine("forward", [2, 0.1], start(), 1, action_set=narrow)
     assert imagined.transitions.actions.item() == 0.5
     assert imagined.counts.report()["clipped_share"] == 0.5
 
@@ -110,7 +110,7 @@ def test_proposed_actions_are_clipped_to_the_datasets_range_and_counted():
 def test_backwards_no_action_is_proposed_that_no_row_would_hold():
     narrow = ActionRange(torch.tensor([-0.5]), torch.tensor([0.5]))
     script = [0.1, 0.2, 9]  # the third would be clipped
-    imagined = imagine("reverse", script, start(next_s=5), 2, action_range=narrow)
+    imagined = imagine("reverse", script, start(next_s=5), 2, action_set=narrow)
     assert len(imagined.transitions) == 2
     assert imagined.counts.report()["clipped_share"] == 0
 
@@ -132,7 +132,7 @@ def test_policy_is_never_asked_about_a_state_that_is_not_finite(monkeypatch):
         lambda s, learner: asked.append(s) or sample(s, learner),
     )
     broken = LineDynamicsConfig(direction="forward", broken_at=6.5).create()
-    rollout(broken, policy, start(s=5), 4, action_range=WIDE)
+    rollout(broken, policy, start(s=5), 4, action_set=WIDE)
     assert torch.isfinite(torch.cat(asked)).all()
 
 

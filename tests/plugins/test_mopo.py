@@ -7,7 +7,7 @@ import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components.dynamics.networks import Standardizer
-from d3rlpy_mbo.data.transitions import ActionRange
+from d3rlpy_mbo.data.action_sets import ActionRange
 from d3rlpy_mbo.imagination.rollout import rollout
 from d3rlpy_mbo_mopo import Disagreement, MaxAleatoric, MeanAleatoric, MOPOConfig
 from toys import (
@@ -77,7 +77,7 @@ def test_the_learner_receives_the_penalised_reward_of_case_1():
         policy,
         start,
         1,
-        action_range=start.action_range(),
+        action_set=start.action_range(),
         penalty=MaxAleatoric(coef=0.5),
     )
     assert imagined.transitions.rewards.item() == pytest.approx(-0.25)

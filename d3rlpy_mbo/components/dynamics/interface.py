@@ -136,6 +136,12 @@ class Dynamics(LearnedComponent):
         """
         return {}
 
+    def measure_holdout(self, transitions: Transitions) -> dict[str, float]:
+        """Returns the `holdout_errors`, and keeps them among the metrics."""
+        errors = self.holdout_errors(transitions)
+        self.metrics |= errors
+        return errors
+
     def log_prob(self, transitions: Transitions) -> torch.Tensor:
         """Returns log p(s', r | s, a), reverse log p(s, r | s', a). Optional.
 

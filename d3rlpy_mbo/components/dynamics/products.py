@@ -15,6 +15,8 @@ from typing import Any, Optional
 import torch
 from torch.nn import functional
 
+from ...support.devices import ROWS_IN_CACHE
+
 __all__ = ["evaluate_members"]
 
 # Not public in torch, but there since 2.0; where a build lacks it, bmm does the work.
@@ -34,10 +36,6 @@ def _mkl_is_slow() -> bool:
 
 
 _MKL_IS_SLOW = _mkl_is_slow()
-
-# Rows of a member that pass all its layers together (ours: 1000 times 200 units, a
-# layer's input and output, are about what a core's cache holds).
-_ROWS_TOGETHER = 1000
 
 
 def evaluate_members(
@@ -89,8 +87,8 @@ def _in_blocks(
             )
         ]
         for hidden, out in zip(
-            torch.split(inputs[member], _ROWS_TOGETHER),
-            torch.split(of_member, _ROWS_TOGETHER),
+            torch.split(inputs[member], ROWS_IN_CACHE),
+            torch.split(of_member, ROWS_IN_CACHE),
             strict=True,
         ):
             for layer in layers:

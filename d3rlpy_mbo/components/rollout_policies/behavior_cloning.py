@@ -13,7 +13,8 @@ from d3rlpy.models.torch.policies import (
     build_squashed_gaussian_distribution,
 )
 
-from ...data.transitions import ActionRange, Transitions
+from ...data.action_sets import ActionRange
+from ...data.transitions import Transitions
 from ...learners.reading import Learner
 from ...registry.fields import number, number_list
 from ..dynamics.networks import Standardizer

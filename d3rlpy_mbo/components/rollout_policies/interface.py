@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import abstractmethod
-from typing import ClassVar, Optional
+from typing import TYPE_CHECKING, ClassVar, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
@@ -11,6 +11,9 @@ from ...data.transitions import Direction, Transitions
 from ...learners.reading import Learner
 from ...registry.component import Component
 from ..base import LearnedComponent
+
+if TYPE_CHECKING:
+    from ..context import Context
 
 __all__ = [
     "RolloutPolicy",
@@ -35,13 +38,17 @@ class RolloutPolicy(LearnedComponent):
     Attributes:
         directions: The directions it supports.
         needs_learner: Whether `sample_action` asks the learner.
-        direction: Direction of the imagination it belongs to, set before `fit`. What
+        direction: Direction of the imagination it belongs to, known before `fit`. What
             it is asked with is s when ``"forward"``, s' when ``"reverse"``.
     """
 
     directions: ClassVar[tuple[Direction, ...]] = ("forward", "reverse")
     needs_learner: ClassVar[bool] = False
     direction: Direction = "forward"
+
+    def attach(self, context: "Context") -> None:
+        """See `LearnedComponent.attach`: its direction."""
+        self.direction = context.direction
 
     @abstractmethod
     def fit(self, transitions: Transitions) -> None:

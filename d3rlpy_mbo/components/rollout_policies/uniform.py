@@ -6,7 +6,8 @@ from typing import Any, Optional
 import torch
 from d3rlpy.base import DeviceArg
 
-from ...data.transitions import ActionRange, Transitions
+from ...data.action_sets import ActionRange
+from ...data.transitions import Transitions
 from ...learners import Learner
 from .interface import RolloutPolicy, RolloutPolicyConfig
 
@@ -47,10 +48,7 @@ class UniformPolicy(RolloutPolicy):
         """See `RolloutPolicy.sample_action`."""
         self.check_fitted()
         assert self._range is not None
-        noise = torch.rand(
-            len(observations), len(self._range.low), device=observations.device
-        )
-        return self._range.from_unit(2 * noise - 1)
+        return self._range.sample(len(observations))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the range."""

@@ -1,7 +1,7 @@
 """A termination learned from data, where nobody knows the rule."""
 
 import dataclasses
-from typing import Any, ClassVar, Optional
+from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
@@ -11,13 +11,15 @@ from torch.nn import functional
 from ...data.transitions import Direction, Transitions
 from ...registry.component import Component
 from ...registry.fields import number, number_list
+from ...support.devices import ROWS_OF_A_TERMINATION
 from ...support.errors import DatasetError
 from ..base import LearnedComponent
 from ..dynamics.networks import Standardizer
 
-__all__ = ["LearnedTermination", "LearnedTerminationConfig"]
+if TYPE_CHECKING:
+    from ..context import Context
 
-_CHUNK = 100_000  # rows that go through the network together
+__all__ = ["LearnedTermination", "LearnedTerminationConfig"]
 
 # Ours: with fewer rows of a class, one row or none is held out and nothing is measured.
 _MIN_ROWS = 10
@@ -76,7 +78,7 @@ class LearnedTermination(LearnedComponent):
     ``termination_holdout_terminals``, on how many terminals they rest.
 
     Attributes:
-        direction: Of the rollouts that will ask it; set before it is fitted.
+        direction: Of the rollouts that will ask it; known before it is fitted.
     """
 
     config: LearnedTerminationConfig
@@ -89,6 +91,10 @@ class LearnedTermination(LearnedComponent):
     def fitted(self) -> bool:
         """Whether it was fitted or loaded."""
         return self._network is not None
+
+    def attach(self, context: "Context") -> None:
+        """See `LearnedComponent.attach`: its direction."""
+        self.direction = context.direction
 
     def check_transitions(self, transitions: Transitions) -> None:
         """Checks that there is something to learn from.
@@ -229,7 +235,7 @@ class LearnedTermination(LearnedComponent):
         assert self._network is not None
         parts = [
             self._network(self._inputs.standardize(part.to(self.device)))
-            for part in torch.split(values, _CHUNK)
+            for part in torch.split(values, ROWS_OF_A_TERMINATION)
         ]
         return torch.cat(parts)
 

@@ -37,7 +37,7 @@ def kernel(request, monkeypatch):
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("n_rows", [1, 7, 9])
 def test_without_gradients_it_is_the_plain_formula_block_by_block(n_rows, monkeypatch):
-    monkeypatch.setattr(member_networks, "_ROWS_TOGETHER", 4)
+    monkeypatch.setattr(member_networks, "ROWS_IN_CACHE", 4)
     weights, biases = members()
     inputs = torch.randn(3, n_rows, SIZES[0])
     with torch.no_grad():

@@ -1,0 +1,36 @@
+"""What a learned component is told of the imagination that it belongs to."""
+
+import dataclasses
+from typing import Optional, Union
+
+from ..data.action_sets import ActionSet
+from ..data.transitions import Direction
+from .rewards import RewardFunction
+from .rollout_policies.interface import RolloutPolicy
+from .terminations.interface import Termination
+from .terminations.learned import LearnedTermination
+
+__all__ = ["Context"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """The parts of an imagination that its components may ask.
+
+    Args:
+        direction: Of its dynamics: rollouts ask about s when ``"forward"``, about s'
+            when ``"reverse"``.
+        rollout_policy: Proposes actions.
+        termination: What ends imagined episodes, None if nothing does.
+        reward_function: Known rewards, None for predicted ones.
+        rollout_length: Steps of a rollout at most.
+        action_set: To which actions are projected, on the imagination's device; None
+            until data has settled it.
+    """
+
+    direction: Direction
+    rollout_policy: RolloutPolicy
+    termination: Union[Termination, LearnedTermination, None]
+    reward_function: Optional[RewardFunction]
+    rollout_length: int
+    action_set: Optional[ActionSet]

@@ -1,0 +1,129 @@
+"""RealData: a dataset that was read once, for everything that follows."""
+
+import dataclasses
+import functools
+from typing import Any, Union
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from d3rlpy.dataset import ReplayBufferBase
+
+from ..support.errors import DatasetError
+from .action_sets import ActionSet
+from .columns import read_columns
+from .packed_rows import PackedLayout
+from .transitions import Direction, Transitions, transitions_of
+
+__all__ = ["RealData", "start_rows"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RealData:
+    """A d3rlpy dataset's transitions as one packed matrix, and sets of its rows.
+
+    Made by `RealData.of`, and taken wherever a dataset is: who calls several functions
+    with one dataset may read it once and hand this on. Nothing here is ever changed; it
+    says what the dataset held when it was read.
+
+    Args:
+        dataset: Where it was read from.
+        packed: (N, width) float32 on the host.
+        layout: Where the columns lie in a row.
+        transitions: The same rows as `Transitions` on the CPU, views of `packed`.
+        episode_starts: (episodes + 1,) int64; the rows of an episode are consecutive.
+    """
+
+    dataset: ReplayBufferBase
+    packed: npt.NDArray[np.float32]
+    layout: PackedLayout
+    transitions: Transitions
+    episode_starts: torch.Tensor
+
+    @classmethod
+    def of(cls, dataset: Union[ReplayBufferBase, "RealData"]) -> "RealData":
+        """Reads a dataset; returns what has been read already as it is.
+
+        Nothing is kept for the next call: datasets can grow.
+
+        Raises:
+            DatasetError: See `Transitions.from_dataset`.
+        """
+        if isinstance(dataset, RealData):
+            return dataset
+        columns = read_columns(dataset)
+        return cls(
+            dataset,
+            columns.packed,
+            columns.layout,
+            transitions_of(columns),
+            torch.from_numpy(columns.episode_starts),
+        )
+
+    def __len__(self) -> int:
+        return len(self.transitions)
+
+    @functools.cached_property
+    def for_models(self) -> Transitions:
+        """The rows whose next observation is known; one object, however often asked."""
+        known = self.transitions.next_observation_known
+        if known is None or bool(known.all()):
+            return dataclasses.replace(self.transitions, next_observation_known=None)
+        return self.transitions.for_models()
+
+    @functools.cached_property
+    def learner_rows(self) -> npt.NDArray[np.int64]:
+        """Indices of the rows that learners draw: those d3rlpy would draw."""
+        rows: npt.NDArray[np.int64] = torch.nonzero(self.transitions.learner_rows())[
+            :, 0
+        ].numpy()
+        return rows
+
+    def validate_for_learners(self) -> None:
+        """Raises DatasetError if there is no row that a learner can draw."""
+        if not len(self.learner_rows):
+            raise DatasetError(
+                "No transition of the dataset has a known next action or is terminal, so "
+                "learners have nothing to train on. Give next_actions, or load the data "
+                "with mbo.load_minari."
+            )
+
+    @functools.cached_property
+    def action_set(self) -> ActionSet:
+        """The actions of the data: what proposed ones are projected to."""
+        return self.transitions.action_range()
+
+    def start_rows(self, direction: Direction) -> torch.Tensor:
+        """Returns the indices of the rows that rollouts may start from, see `start_rows`."""
+        if direction not in self._starts:
+            self._starts[direction] = start_rows(direction, self.transitions)
+        return self._starts[direction]
+
+    @functools.cached_property
+    def _starts(self) -> dict[Any, torch.Tensor]:
+        return {}
+
+
+def start_rows(direction: Direction, transitions: Transitions) -> torch.Tensor:
+    """Returns the indices of the rows that rollouts may start from.
+
+    Forwards from any s. Backwards from real s' alone: true terminal states allowed,
+    zero-filled ones never; the row after the first imagined one is the dataset's, so
+    its action must be known.
+
+    Raises:
+        DatasetError: There is none.
+    """
+    if direction == "forward":
+        return torch.arange(len(transitions))
+    usable = transitions.learner_rows()
+    if transitions.next_observation_known is not None:
+        usable = usable & transitions.next_observation_known
+    rows = torch.nonzero(usable)[:, 0]
+    if not len(rows):
+        raise DatasetError(
+            "No transition of the dataset has both a known next observation and a known "
+            "next action, so no reverse rollout has a real state to lead to. Load the "
+            "data with mbo.load_minari."
+        )
+    return rows

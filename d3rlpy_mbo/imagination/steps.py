@@ -1,0 +1,121 @@
+"""One imagined step: actions proposed, outcomes predicted, ends and penalties told."""
+
+from typing import NamedTuple, Optional, Union
+
+import torch
+
+from ..components.dynamics.interface import Dynamics
+from ..components.penalties import Penalty
+from ..components.rewards import RewardFunction
+from ..components.rollout_policies.interface import RolloutPolicy
+from ..components.terminations.interface import Termination
+from ..components.terminations.learned import LearnedTermination
+from ..data.action_sets import ActionSet
+from ..learners import Learner
+from .contracts import ComponentChecks
+
+__all__ = ["Imagined", "Proposals", "StepModel", "finite_rows"]
+
+
+class Imagined(NamedTuple):
+    """What a model imagined; (B, D) states, else (B, 1)."""
+
+    before: torch.Tensor
+    after: torch.Tensor
+    reached: torch.Tensor
+    rewards: torch.Tensor
+    penalties: torch.Tensor
+    ends: torch.Tensor
+    usable: torch.Tensor
+
+
+class Proposals:
+    """Asks a rollout policy for actions, holds them against its contract, projects them.
+
+    Args:
+        rollout_policy: Proposes.
+        action_set: To which proposed actions are projected.
+        learner: For policies that ask it.
+        checks: Note what the policy breaks.
+    """
+
+    def __init__(
+        self,
+        rollout_policy: RolloutPolicy,
+        action_set: ActionSet,
+        learner: Optional[Learner],
+        checks: ComponentChecks,
+    ):
+        self._policy, self._action_set = rollout_policy, action_set
+        self._learner, self._checks = learner, checks
+        self.n_entries = 0
+        self.n_projected: Union[torch.Tensor, int] = 0
+
+    def at(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns (B, A) projected actions at (B, D) states, all of them finite."""
+        proposed = self._policy.sample_action(states, self._learner)
+        self._checks.shape(self._policy, proposed, (len(states), self._action_set.size))
+        self._checks.finite(self._policy, proposed)
+        actions = self._action_set.project(proposed)
+        self.n_entries += actions.numel()
+        self.n_projected = self.n_projected + (actions != proposed).sum()
+        return actions
+
+
+class StepModel:
+    """What imagines one step of all rollouts: dynamics, rewards, penalties, ends.
+
+    Args: See `rollout`.
+    """
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        reward_function: Optional[RewardFunction],
+        penalty: Optional[Penalty],
+        termination: Union[Termination, LearnedTermination, None],
+        learner: Optional[Learner],
+        checks: ComponentChecks,
+    ):
+        self.reverse = dynamics.direction == "reverse"
+        self._dynamics, self._reward_function = dynamics, reward_function
+        self._penalty, self._termination = penalty, termination
+        self._learner, self._checks = learner, checks
+
+    def imagine(
+        self, observations: torch.Tensor, actions: torch.Tensor, alive: torch.Tensor
+    ) -> Imagined:
+        """Imagines from (B, D) states and (B, A) actions, where (B, 1) are alive."""
+        checks, shape = self._checks, (len(observations), 1)
+        prediction = self._dynamics.predict(
+            observations, actions, self._penalty is not None
+        )
+        reached, rewards = prediction.observations, prediction.rewards
+        usable = alive & finite_rows(reached, rewards)
+        before, after = observations, reached
+        if self.reverse:
+            before, after = after, before
+        if self._reward_function is not None:
+            rewards = self._reward_function(before, actions, after)
+            checks.shape(self._reward_function, rewards, shape)
+            checks.finite(self._reward_function, rewards, where=usable)
+        penalties = torch.zeros_like(rewards)
+        if self._penalty is not None:
+            penalties = self._penalty(prediction, self._learner)
+            checks.shape(self._penalty, penalties, shape)
+            checks.finite(self._penalty, penalties, where=usable)
+            checks.positive(self._penalty, penalties, where=usable)
+            rewards = rewards - penalties
+        ends = torch.zeros_like(alive)
+        if self._termination is not None:
+            # Backwards: whether s, as the end of the step that led to it, is one.
+            asked = reached if self.reverse else before
+            ends = self._termination(asked, actions, reached)
+            checks.shape(self._termination, ends, shape, torch.bool)
+        return Imagined(before, after, reached, rewards, penalties, ends, usable)
+
+
+def finite_rows(*columns: torch.Tensor) -> torch.Tensor:
+    """Returns (B, 1) whether every value of a row is finite."""
+    flags = [torch.isfinite(column).all(dim=1, keepdim=True) for column in columns]
+    return torch.stack(flags).all(dim=0)
