@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
@@ -25,7 +25,12 @@ class LearnedComponent(ABC):
     Args:
         config: What it was created from.
         device: As d3rlpy's `create`: False, True, a GPU's number or a torch name.
+
+    Attributes:
+        context: What it was told of the imagination that it belongs to, see `attach`.
     """
+
+    context: Optional["Context"] = None
 
     def __init__(self, config: Component, device: DeviceArg = False):
         self.config = config
@@ -37,12 +42,13 @@ class LearnedComponent(ABC):
 
         The one place where a component is told what it belongs to: at creation, where
         ``context.action_set`` is None, and again when `Imagination.fit`, a file or an
-        assignment settles the action set, then before it is fitted. By default a
-        component needs to know nothing. One that imaginations share is told by each.
+        assignment settles the action set, then before it is fitted. By default it is
+        kept as `context`. A component that imaginations share is told by each.
 
         Args:
             context: What it may ask; the same parts that the imagination asks.
         """
+        self.context = context
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class DynamicsUpdater(LearnedComponent):
     action_range: Optional[ActionRange] = None
 
     def attach(self, context: Context) -> None:
-        """See `LearnedComponent.attach`: all of it."""
+        """See `LearnedComponent.attach`; takes all of it."""
+        super().attach(context)
         self.rollout_policy = context.rollout_policy
         self.termination = context.termination
         self.reward_function = context.reward_function

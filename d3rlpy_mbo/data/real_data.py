@@ -94,7 +94,7 @@ class RealData:
         return self.transitions.action_range()
 
     def start_rows(self, direction: Direction) -> torch.Tensor:
-        """Returns the indices of the rows that rollouts may start from, see `start_rows`."""
+        """Returns the indices that the function `start_rows` finds, found once."""
         if direction not in self._starts:
             self._starts[direction] = start_rows(direction, self.transitions)
         return self._starts[direction]

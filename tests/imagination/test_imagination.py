@@ -16,7 +16,6 @@ from toys import (
     ScriptedPolicyConfig,
     line_dataset,
     line_imagination,
-    line_transitions,
     small_ensemble,
 )
 

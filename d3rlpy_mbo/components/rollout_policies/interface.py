@@ -47,7 +47,8 @@ class RolloutPolicy(LearnedComponent):
     direction: Direction = "forward"
 
     def attach(self, context: "Context") -> None:
-        """See `LearnedComponent.attach`: its direction."""
+        """See `LearnedComponent.attach`; takes its direction."""
+        super().attach(context)
         self.direction = context.direction
 
     @abstractmethod

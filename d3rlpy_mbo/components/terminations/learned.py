@@ -93,7 +93,8 @@ class LearnedTermination(LearnedComponent):
         return self._network is not None
 
     def attach(self, context: "Context") -> None:
-        """See `LearnedComponent.attach`: its direction."""
+        """See `LearnedComponent.attach`; takes its direction."""
+        super().attach(context)
         self.direction = context.direction
 
     def check_transitions(self, transitions: Transitions) -> None:
