@@ -35,11 +35,19 @@ from .data.real_data import RealData
 from .data.transitions import Direction, Transitions
 from .imagination.imagination import Imagination, ImaginationConfig, load_imagination
 from .learners import Learner
+from .learners.loading import load_learner
 from .learners.pretraining import pretrain_policy
 from .metrics import imagination_evaluators
 from .registry.component import Component
 from .registry.discovery import get_component
-from .registry.fields import choice, component_field, interval, number, number_list
+from .registry.fields import (
+    choice,
+    component_field,
+    interval,
+    number,
+    number_list,
+    text,
+)
 from .registry.hookspecs import hookimpl
 from .runs.fit import fit
 from .runs.selection import Candidate, rank_by_q_values
@@ -57,6 +65,7 @@ from .support.errors import (
     UnknownComponentError,
 )
 from .support.version import __version__
+from .tasks.interface import Task
 
 __all__ = [
     "ActionRange",
@@ -101,6 +110,7 @@ __all__ = [
     "RewardFunction",
     "RolloutPolicy",
     "RolloutPolicyConfig",
+    "Task",
     "Termination",
     "TerminationRequiredError",
     "Transitions",
@@ -117,6 +127,7 @@ __all__ = [
     "interval",
     "learners",
     "load_imagination",
+    "load_learner",
     "load_minari",
     "metrics",
     "number",
@@ -124,4 +135,5 @@ __all__ = [
     "pretrain_policy",
     "rank_by_q_values",
     "termination_for",
+    "text",
 ]

@@ -1,5 +1,6 @@
 """The command line: plugins, collect, train, check."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any, Optional
 import click
 
 from .registry import discovery
-from .registry.component import Component
 from .registry.entry_points import DISABLE_VARIABLE
+from .registry.kinds import Provided, key_of
 from .runs.experiment import Experiment
-from .runs.settings import parse_settings
-from .support.errors import D3RLPyMBOError, UnknownComponentError, suggest
+from .runs.settings import apply_settings, parse_fields, parse_settings
+from .support.errors import D3RLPyMBOError
+from .tasks.interface import Task
 from .testing import checks_for, module_components, run_checks
 
 __all__ = ["main"]
@@ -42,9 +44,8 @@ def plugins(context: click.Context) -> None:
     for plugin in registry.plugins:
         click.echo(f"{plugin.distribution} {plugin.version}: {plugin.entry_point}")
         for component in plugin.components:
-            click.echo(
-                f"  {component.kind} {component.get_type()}{_summary(component)}"
-            )
+            kind, name = key_of(component)
+            click.echo(f"  {kind} {name}{_summary(component)}")
         if plugin.error is not None:
             click.echo(f"  failed: {plugin.reason}")
         if plugin.disabled:
@@ -56,13 +57,31 @@ def plugins(context: click.Context) -> None:
         context.exit(1)
 
 
-def _summary(component: type[Component]) -> str:
+def _summary(component: type[Provided]) -> str:
     lines = (component.__doc__ or "").strip().splitlines()
     return f" - {lines[0]}" if lines else ""
 
 
+# The options that set a field of the task, and the field.
+_TASK_FIELDS = {
+    "--steps": "n_steps",
+    "--env": "environment",
+    "--from": "source",
+    "--seed": "seed",
+    "--device": "device",
+    "--reference-episodes": "n_reference_episodes",
+}
+
+
 @main.command()
 @click.argument("task")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A field of the task; repeatable; VALUE in JSON.",
+)
 @click.option(
     "--steps", "n_steps", type=int, help="Transitions; mazes: 1,000,000 by default."
 )
@@ -80,74 +99,59 @@ def _summary(component: type[Component]) -> str:
 @click.option("--force", is_flag=True, help="Replace a dataset of that id.")
 def collect(
     task: str,
-    n_steps: Optional[int],
-    environment: Optional[str],
-    source: Optional[str],
-    seed: Optional[int],
-    device: Optional[str],
-    n_reference_episodes: Optional[int],
-    **common: Any,
+    settings: tuple[str, ...],
+    dataset_id: Optional[str],
+    force: bool,
+    **options: Any,
 ) -> None:
     """Collect TASK as a local Minari dataset.
 
     Tasks: pointmaze-{umaze,medium,large}-{sparse,dense}; replay --env ID --steps N;
-    halfcheetah-jump or ant-angle --from ID.
+    halfcheetah-jump or ant-angle --from ID; and those of plugins, which `d3rlpy-mbo
+    plugins` lists. --steps N is short for --set n_steps=N, and the like.
     """
-    # Simulators are optional extras.
-    from .tasks.pointmaze_collection import POINTMAZE_TASKS, collect_pointmaze
-    from .tasks.relabel import RELABELLED_TASKS, relabel
-    from .tasks.replay import collect_replay
+    recipe: Any = discovery.get_component("task", task)
+    fields = parse_fields(settings)
+    for option, name in _TASK_FIELDS.items():
+        if options[name] is not None:
+            _refuse_option(recipe, option, name, fields)
+            fields[name] = options[name]
+    configured = apply_settings(recipe(), fields)
+    unset = configured.unset()
+    if unset:
+        shown = {name: f"{option} ..." for option, name in _TASK_FIELDS.items()}
+        needed = [shown.get(name, f"--set {name}=...") for name in unset]
+        raise click.UsageError(f"collect {task} needs {' and '.join(needed)}.")
+    click.echo(f"Wrote {configured.collect(dataset_id, force=force)}.")
 
-    mazes, relabelled = "the mazes", " and ".join(RELABELLED_TASKS)
-    kinds_of = {
-        "replay": "replay",
-        **dict.fromkeys(POINTMAZE_TASKS, mazes),
-        **dict.fromkeys(RELABELLED_TASKS, relabelled),
-    }
-    if task not in kinds_of:
-        raise UnknownComponentError(
-            f"There is no task {task!r}. {suggest(task, kinds_of)}"
-        )
-    for option, value, kinds in (
-        ("--steps", n_steps, [mazes, "replay"]),
-        ("--env", environment, ["replay"]),
-        ("--from", source, [relabelled]),
-        ("--seed", seed, [mazes, "replay"]),
-        ("--device", device, ["replay"]),
-        ("--reference-episodes", n_reference_episodes, [mazes]),
-    ):
-        if value is not None and kinds_of[task] not in kinds:
-            raise click.UsageError(f"{option} is for {' and '.join(kinds)} only.")
-    if task == "replay":
-        if environment is None or n_steps is None:
-            raise click.UsageError("collect replay needs --env ID and --steps N.")
-        written = collect_replay(
-            environment,
-            n_steps=n_steps,
-            seed=seed or 0,
-            device=device or "cpu",
-            **common,
-        )
-    elif task in RELABELLED_TASKS:
-        if source is None:
-            raise click.UsageError(f"collect {task} needs --from ID, a local dataset.")
-        written = relabel(task, source, **common)
-    else:
-        written = collect_pointmaze(
-            task,
-            n_steps=1_000_000 if n_steps is None else n_steps,
-            n_reference_episodes=(
-                1000 if n_reference_episodes is None else n_reference_episodes
-            ),
-            seed=seed or 0,
-            **common,
-        )
-    click.echo(f"Wrote {written}.")
+
+def _refuse_option(
+    task: type[Task], option: str, name: str, given: dict[str, Any]
+) -> None:
+    """Refuses an option that would do nothing, or say again what --set says."""
+    if name in given:
+        raise click.UsageError(f"{option} and --set {name} both say what {name} is.")
+    if not _has_field(task, name):
+        takers = {
+            component.get_type()
+            for plugin in discovery.registry().plugins
+            for component in plugin.components
+            if issubclass(component, Task) and _has_field(component, name)
+        }
+        raise click.UsageError(f"{option} is for {', '.join(sorted(takers))} only.")
+
+
+def _has_field(task: type[Task], name: str) -> bool:
+    return name in {field.name for field in dataclasses.fields(task)}
 
 
 @main.command()
 @click.option("--dataset", required=True, help="Minari id.")
-@click.option("--learner", required=True, help="bcq, cql, sac, iql, td3_plus_bc, ...")
+@click.option(
+    "--learner",
+    required=True,
+    help="bcq, cql, sac, iql, td3_plus_bc, ..., or a plugin's.",
+)
 @click.option("--imagination", required=True, help="romi, ..., or none.")
 @click.option(
     "--set",

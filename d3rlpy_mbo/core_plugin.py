@@ -20,6 +20,7 @@ from .components.terminations.learned import LearnedTerminationConfig
 from .imagination.imagination import ImaginationConfig
 from .registry.component import Component
 from .registry.hookspecs import hookimpl
+from .tasks.recipes import TASKS
 
 __all__ = ["register_components"]
 
@@ -43,4 +44,5 @@ def register_components() -> Iterable[type[Component]]:
         Walker2dTermination,
         HalfCheetahJumpReward,
         AntAngleReward,
+        *TASKS,
     ]

@@ -6,12 +6,18 @@ The broken ones differ from the sound one in a single mistake, one that people m
 import copy
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import d3rlpy
+import gymnasium
+import numpy as np
 import torch
+from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.tasks.local_datasets import write_local_dataset
 
 T = TypeVar("T", bound=type[mbo.Component])
 
@@ -595,6 +601,119 @@ class ReadsAlpha(SoundImagination):
             return super().rollouts(transitions, n_rollouts, learner, rollout_length)
 
 
+# Tasks: one episode of Pendulum at rest.
+
+
+@component("sound_task")
+class SoundTask(mbo.Task):
+    n_steps: int = mbo.number(1000, at_least=1, whole=True)
+
+    @property
+    def default_id(self):
+        return "theirs/rest-v0"
+
+    @classmethod
+    def smallest_settings(cls):
+        return {"n_steps": 3}
+
+    def collect(self, dataset_id=None, *, force=False):
+        assert self.n_steps < 1000, "not the smallest settings"
+        self.write(dataset_id or self.default_id, force)
+        return dataset_id or self.default_id
+
+    def write(self, dataset_id, force):
+        ends = np.arange(self.n_steps) == self.n_steps - 1
+        episode = EpisodeBuffer(
+            observations=np.zeros((self.n_steps + 1, 3), np.float32),
+            actions=np.zeros((self.n_steps, 1), np.float32),
+            rewards=np.zeros(self.n_steps),
+            terminations=np.zeros(self.n_steps, bool),
+            truncations=ends,
+        )
+        env = gymnasium.spec("Pendulum-v1")
+        write_local_dataset(dataset_id, [episode], env=env, force=force)
+
+
+@breaks("check_task_collects")
+class AlwaysItsOwnId(SoundTask):
+    def collect(self, dataset_id=None, *, force=False):
+        return super().collect(force=force)
+
+
+@breaks("check_task_collects")
+class Overwrites(SoundTask):
+    def collect(self, dataset_id=None, *, force=False):
+        return super().collect(dataset_id, force=True)
+
+
+@breaks("check_task_collects")
+class WritesElsewhere(SoundTask):
+    def write(self, dataset_id, force):
+        super().write("theirs/elsewhere-v0", force)
+
+
+@breaks("check_task_collects")
+class IdWithoutVersion(SoundTask):
+    default_id = "theirs/rest"
+
+
+@breaks("check_task_collects")
+class NeedsMore(SoundTask):
+    environment: str | None = mbo.text(None)
+
+
+# Learners: TD3+BC under another name.
+
+
+@component("sound_learner")
+class SoundLearner(d3rlpy.algos.TD3PlusBCConfig):
+    weight: float = 1.0
+
+
+@breaks("check_learner_trains")
+class InfiniteLoss(SoundLearner):
+    def create(self, device=False, enable_ddp=False):
+        return self.Divided(self, device, enable_ddp)
+
+    class Divided(d3rlpy.algos.TD3PlusBC):
+        def update(self, batch):
+            return {**super().update(batch), "scaled_loss": math.inf}
+
+
+@breaks("check_learner_trains")
+class DoesNotCount(SoundLearner):
+    def create(self, device=False, enable_ddp=False):
+        return self.Uncounted(self, device, enable_ddp)
+
+    class Uncounted(d3rlpy.algos.TD3PlusBC):
+        def update(self, batch):
+            return self.impl.update(batch_of(batch), 1)
+
+
+def batch_of(batch):
+    return d3rlpy.torch_utility.TorchMiniBatch.from_batch(
+        batch=batch, gamma=0.99, compute_returns_to_go=False, device="cpu:0"
+    )
+
+
+@breaks("check_learner_loads_alike")
+class RemembersBesidesItsModules(SoundLearner):
+    def create(self, device=False, enable_ddp=False):
+        return self.Shifted(self, device, enable_ddp)
+
+    class Shifted(d3rlpy.algos.TD3PlusBC):
+        def predict(self, x):
+            return super().predict(x) + self.grad_step
+
+
+@breaks("check_learner_loads_alike")
+class ForgetsAWeight(SoundLearner):
+    def create(self, device=False, enable_ddp=False):
+        return d3rlpy.algos.TD3PlusBC(
+            dataclasses.replace(self, tau=self.tau / 3), device, enable_ddp
+        )
+
+
 SOUND = [
     SoundDynamics(),
     SoundDynamics(direction="reverse"),
@@ -605,4 +724,6 @@ SOUND = [
     SoundUpdater(),
     SoundImagination(),
     SoundImagination(dynamics=SoundDynamics(), rollout_interval=1),
+    SoundTask(),
+    SoundLearner(),
 ]

@@ -8,6 +8,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from strangers import install  # noqa: F401  # a fixture
+
 collect_ignore = ["example_plugin"]  # its tests run where it is installed
 
 

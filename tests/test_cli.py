@@ -6,8 +6,10 @@ from click.testing import CliRunner
 
 pytest.importorskip("gymnasium_robotics")
 
+import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
+from strangers import hook
 
 SMALL = [
     "--set", "learner.batch_size=16",
@@ -169,9 +171,16 @@ def test_an_unknown_learner_or_dataset_is_refused_with_the_nearest(
         (["pointmaze-umaze-dense", "--steps", 0], "0"),
         (["pointmaze-umaze-dense", "--device", "cpu"], "--device is for replay only"),
         (["pointmaze-umaze-dense", "--env", "Hopper-v5"], "--env is for replay only"),
-        (["replay", "--reference-episodes", 5], "is for the mazes only"),
-        (["ant-angle", "--steps", 5], "--steps is for the mazes and replay only"),
-        (["ant-angle", "--seed", 0], "--seed is for the mazes and replay only"),
+        (["replay", "--reference-episodes", 5], "dense, pointmaze-umaze-sparse only"),
+        (["ant-angle", "--steps", 5], "-dense, pointmaze-umaze-sparse, replay only"),
+        (["ant-angle", "--seed", 0], "--seed is for pointmaze-large-dense, "),
+        (["ant-angle", "--steps", 5, "--set", "n_steps=5"], "both say what n_steps is"),
+        (["ant-angle", "--set", "n_steps=5"], "'n_steps' is not a field here"),
+        (["ant-angle", "--set", "source"], "KEY=VALUE"),
+        (["pointmaze-umaze-dense", "--set", "n_steps=many"], "expected an integer"),
+        (["pointmaze-umaze-dense", "--set", "n_steps=null"], "cannot be left out"),
+        (["replay", "--set", "n_steps=5"], "collect replay needs --env"),
+        (["replay", "--set", "environment=5", "--steps", 5], "expected text"),
         (["pointmaze-umaze-spars", "--steps", 5], "'pointmaze-umaze-sparse'"),
     ],
 )
@@ -224,10 +233,62 @@ def test_collect_replay_then_relabel_it_from_the_command_line(invoke):
 
 
 def test_collect_refuses_options_of_another_task(invoke):
-    for option, task in (("--env", "replay"), ("--from", "halfcheetah-jump")):
+    for option, task in (
+        ("--env", "replay"),
+        ("--from", "ant-angle, halfcheetah-jump"),
+    ):
         result = invoke("collect", "pointmaze-umaze-sparse", option, "x")
         assert result.exit_code == 2
         assert f"{option} is for {task}" in result.output
+
+
+def test_collect_sets_any_field_of_a_task_and_its_options_are_short_for_that(invoke):
+    small = ["--set", "n_steps=320", "--set", "n_reference_episodes=1"]
+    names = ["mine/set-v0", "mine/mixed-v0"]
+    first = invoke("collect", "pointmaze-umaze-dense", "--id", names[0], *small)
+    assert first.exit_code == 0, first.output
+    assert f"Wrote {names[0]}." in first.output
+    mixed = ["--steps", 320, *small[2:], "--seed", 0, "--id", names[1]]
+    assert invoke("collect", "pointmaze-umaze-dense", *mixed).exit_code == 0
+    one, other = (mbo.load_minari(name)[0].episodes for name in names)
+    assert len(one) == len(other) == 2
+    for episode, same in zip(one, other, strict=True):
+        assert episode.observations.tolist() == same.observations.tolist()
+
+
+STRANGERS = "Learner, Task = learner('theirs'), task('their-walk')\n" + hook(
+    "return [Learner, Task]"
+)
+
+
+def test_a_plugins_task_is_collected_and_its_learner_trains_and_loads(
+    invoke, tmp_path, install
+):
+    install("good", STRANGERS)
+    shown = invoke("plugins").output
+    assert "good 1.2: main\n  learner theirs" in shown
+    assert "  task their-walk - " in shown
+    assert "  task pointmaze-umaze-sparse - A walk through PointMaze" in shown
+    result = invoke("collect", "their-walk", "--steps", 3)
+    assert "Wrote theirs/their-walk-v0 with 3." in result.output
+    result = invoke("collect", "their-walk", "--set", "n_steps=3", "--id", "a-v0")
+    assert "Wrote a-v0." in result.output
+    result = invoke("collect", "their-walk", "--seed", 3)
+    assert result.exit_code == 2
+    assert "--seed is for" in result.output
+    assert "their-walk" in invoke("collect", "ant-angle", "--steps", 3).output
+
+    result = train(
+        invoke, tmp_path / "run", *ROMI, "--set", "learner.alpha=2", learner="theirs"
+    )
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["learner"]["type"] == "theirs"
+    loaded = mbo.load_learner(tmp_path / "run" / "learner.d3")
+    assert type(loaded.config).__module__ == "good"
+    assert loaded.config.alpha == 2
+    missing = train(invoke, tmp_path / "other", *ROMI, learner="thiers")
+    assert "Did you mean 'theirs'" in missing.output
 
 
 def test_plugins_lists_what_each_distribution_provides(invoke):

@@ -1,16 +1,21 @@
 """What we lean on in d3rlpy beyond its documentation. A new version is read here first."""
 
 import inspect
+import json
+import pickle
 
 import d3rlpy
 import numpy as np
 import pytest
 import torch
+from d3rlpy.algos import SACConfig
+from d3rlpy.base import LearnableConfig, register_learnable
 from d3rlpy.dataset import ReplayBufferBase, TransitionMiniBatch
 from d3rlpy.metrics.utility import evaluate_qlearning_with_environment
 from d3rlpy.models.builders import create_normal_policy
 from d3rlpy.models.encoders import VectorEncoderFactory
 from d3rlpy.models.torch.policies import build_squashed_gaussian_distribution
+from d3rlpy.serializable_config import CONFIG_STORAGE
 
 import d3rlpy_mbo as mbo
 from toys import QUIET, line_dataset, small_learner
@@ -135,3 +140,33 @@ def test_seed_reaches_numpy_and_torch():
     first = np.random.random(), torch.rand(1).item()
     d3rlpy.seed(3)
     assert first == (np.random.random(), torch.rand(1).item())
+
+
+def test_d3rlpys_list_of_learners_holds_each_name_once_and_is_what_files_are_read_by():
+    listed = CONFIG_STORAGE[LearnableConfig].config_list
+    assert listed["sac"] is SACConfig
+    with pytest.raises(AssertionError, match="sac seems to be already registered"):
+        register_learnable(SACConfig)
+
+    class Theirs(SACConfig):
+        @staticmethod
+        def get_type():
+            return "theirs_for_the_contract"
+
+    register_learnable(Theirs)
+    assert listed.pop("theirs_for_the_contract") is Theirs
+
+
+def test_a_saved_learner_is_a_pickle_of_text_and_bytes_with_the_type_in_its_config(
+    tmp_path,
+):
+    learner = small_learner("td3")
+    learner.build_with_dataset(line_dataset())
+    learner.save(str(tmp_path / "x.d3"))
+    content = pickle.loads((tmp_path / "x.d3").read_bytes())
+    assert {name: type(value) for name, value in content.items()} == {
+        "torch": bytes,
+        "config": str,
+        "version": str,
+    }
+    assert json.loads(content["config"])["config"]["type"] == "td3"

@@ -195,9 +195,9 @@ def small_ensemble(direction: str = "forward", **settings: Any) -> Any:
 
 def small_learner(name: str, **settings: Any) -> Any:
     """A d3rlpy algorithm by its type's name, with small networks."""
-    from d3rlpy_mbo.learners.names import learner_configs
+    from d3rlpy_mbo.learners.names import learner_config
 
-    config = learner_configs()[name](batch_size=16, **settings)
+    config = learner_config(name)(batch_size=16, **settings)
     encoder = d3rlpy.models.VectorEncoderFactory([16])
     for field in dataclasses.fields(config):
         if field.name.endswith("encoder_factory"):

@@ -57,14 +57,14 @@ class Declaration(ABC):
 
 
 class Component(SerializableConfig):
-    """Base of everything that a plugin can provide.
+    """Base of everything that a plugin can provide, but for learners.
 
     A subclass is a dataclass with defaults for every field. Learned components
     are configs with `create(device)`; stateless ones (penalties, terminations,
-    reward functions) are the dataclass itself. Fields made by `component_field`,
-    `number`, `number_list`, `interval` and `choice` refuse what they cannot hold, when
-    the component is made as when they are assigned; a subclass that only changes a
-    default keeps what its base declares.
+    reward functions, tasks) are the dataclass itself. Fields made by `component_field`,
+    `number`, `number_list`, `interval`, `choice` and `text` refuse what they cannot
+    hold, when the component is made as when they are assigned; a subclass that only
+    changes a default keeps what its base declares.
     """
 
     kind: ClassVar[str]

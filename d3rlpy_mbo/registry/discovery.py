@@ -7,8 +7,9 @@ import functools
 import warnings
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from typing import Any, Optional
+from typing import Any, Literal, NoReturn, Optional, overload
 
+from d3rlpy.base import LearnableConfig
 from packaging.utils import canonicalize_name
 
 from ..support.errors import (
@@ -29,6 +30,8 @@ from .entry_points import (
     plugin_of,
     plugins_of,
 )
+from .kinds import LEARNER, Provided, key_of, kind_of
+from .known_learners import add_learner, known_learners
 
 __all__ = [
     "NOT_INSTALLED",
@@ -39,6 +42,7 @@ __all__ = [
     "imported_names",
     "load_plugins",
     "origin",
+    "refuse_unknown",
     "registry",
 ]
 
@@ -50,19 +54,19 @@ class Registry:
 
     def __init__(self, plugins: Iterable[Plugin]):
         self.plugins = tuple(plugins)
-        self._providers: dict[tuple[str, str], dict[type[Component], Plugin]] = {}
+        self._providers: dict[tuple[str, str], dict[type[Provided], Plugin]] = {}
         for plugin in self.plugins:
             for component in plugin.components:
-                key = (component.kind, component.get_type())
+                claims = self._providers.setdefault(key_of(component), {})
                 # One class registered twice leaves no doubt about what is meant.
-                self._providers.setdefault(key, {}).setdefault(component, plugin)
+                claims.setdefault(component, plugin)
 
     def names(self, kind: str) -> list[str]:
         """Returns the registered names of a kind."""
         return sorted(name for known, name in self._providers if known == kind)
 
-    def get(self, kind: str, name: str) -> Optional[type[Component]]:
-        """Returns the registered component, None if there is none.
+    def get(self, kind: str, name: str) -> Optional[type[Any]]:
+        """Returns the registered class, None if there is none.
 
         Raises:
             DuplicateComponentError: Two plugins provide it.
@@ -84,6 +88,15 @@ class Registry:
             if len(claims) > 1
         }
 
+    def learners(self) -> list[type[LearnableConfig]]:
+        """Returns the learners whose names nobody else claims."""
+        return [
+            component
+            for (kind, _), claims in self._providers.items()
+            for component in claims
+            if len(claims) == 1 and issubclass(component, LearnableConfig)
+        ]
+
     def failures(self) -> list[Plugin]:
         """Returns the plugins that could not be loaded."""
         return [plugin for plugin in self.plugins if plugin.error is not None]
@@ -98,7 +111,8 @@ def registry() -> Registry:
     """Returns what is installed; looked up once, at the first need.
 
     Plugins that claim the same names are one warning, as is an entry of
-    ``D3RLPY_MBO_DISABLE`` that switches nothing off.
+    ``D3RLPY_MBO_DISABLE`` that switches nothing off. d3rlpy knows the plugins' learners
+    afterwards.
     """
     known = [plugin_of(point) for point in installed_points()]
     names = {normalised_name(plugin.name): plugin.name for plugin in known}
@@ -121,22 +135,31 @@ def registry() -> Registry:
             f"switch one off with {DISABLE_VARIABLE}.",
             stacklevel=2,
         )
+    for learner in found.learners():
+        add_learner(learner)
     return found
 
 
-def get_component(kind: str, name: str) -> type[Component]:
+@overload
+def get_component(  # type: ignore[overload-overlap]
+    kind: Literal["learner"], name: str
+) -> type[LearnableConfig]: ...
+@overload
+def get_component(kind: str, name: str) -> type[Component]: ...
+def get_component(kind: str, name: str) -> type[Provided]:
     """Returns the component class of a kind by its name.
 
     Every plugin is asked, since any of them may claim the name.
 
     Args:
         kind: ``"dynamics"``, ``"rollout_policy"``, ``"termination"``,
-            ``"reward_function"``, ``"penalty"``, ``"dynamics_updater"`` or
-            ``"imagination"``.
+            ``"reward_function"``, ``"penalty"``, ``"dynamics_updater"``,
+            ``"imagination"``, ``"task"`` or ``"learner"``.
         name: What its `get_type()` returns.
 
     Returns:
-        The class, registered by a plugin or else imported by somebody already.
+        The class, registered by a plugin or else imported by somebody already; of
+        learners, d3rlpy's own too.
 
     Raises:
         UnknownComponentError: There is none; names the nearest.
@@ -144,15 +167,28 @@ def get_component(kind: str, name: str) -> type[Component]:
         PluginError: There is none, and a plugin that may have provided it failed, or
             is switched off by ``D3RLPY_MBO_DISABLE``.
     """
-    imported: dict[str, type[Component]] = {}
+    imported: dict[str, type[Provided]] = {}
     for known, component in _imported(kind, besides=registry().failures()):
         imported.setdefault(known, component)
     found = registry().get(kind, name) or imported.get(name)
     if found is not None:
         return found
-    message = f"There is no {kind} named {name!r}. " + suggest(
-        name, {*registry().names(kind), *imported}
-    )
+    refuse_unknown(kind, name, {*registry().names(kind), *imported})
+
+
+def refuse_unknown(kind: str, name: str, known: Iterable[str]) -> NoReturn:
+    """Raises the error that says why nothing of that kind has this name.
+
+    Args:
+        kind: See `get_component`.
+        name: See `get_component`.
+        known: The names that there are.
+
+    Raises:
+        UnknownComponentError: Nobody provides it; names the nearest.
+        PluginError: A plugin that may have provided it failed, or is switched off.
+    """
+    message = f"There is no {kind} named {name!r}. {suggest(name, known)}"
     _blame(message, registry().plugins)
     raise UnknownComponentError(message)
 
@@ -173,7 +209,7 @@ def _blame(message: str, plugins: Iterable[Plugin]) -> None:
         raise PluginError(message) from (failed[0].error if failed else None)
 
 
-def component_of(distribution: str, kind: str, name: str) -> Optional[type[Component]]:
+def component_of(distribution: str, kind: str, name: str) -> Optional[type[Any]]:
     """Returns the component of one distribution, None if it provides none such.
 
     No other distribution's plugins are loaded, and its own only if the class has not
@@ -205,14 +241,16 @@ def imported_names(kind: str) -> list[str]:
 
 def _imported(
     kind: str, besides: Iterable[Plugin] = ()
-) -> Iterator[tuple[str, type[Component]]]:
+) -> Iterator[tuple[str, type[Provided]]]:
     """Yields the imported classes of a kind with their names, the newest first.
 
     Not those of the given plugins, nor of those that are switched off.
     """
     hidden = {_package(plugin.module) for plugin in (*besides, *_disabled())}
-    for component in defined_components():
-        if getattr(component, "kind", None) == kind:
+    # d3rlpy lists the learners that are imported.
+    learners = known_learners().values() if kind == LEARNER else ()
+    for component in (*defined_components(), *learners):
+        if kind_of(component) == kind:
             name = component_name(component)
             if name is not None and _package(component.__module__) not in hidden:
                 yield name, component

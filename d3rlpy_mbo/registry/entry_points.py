@@ -14,14 +14,16 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Optional
 
 import pluggy
+from d3rlpy.base import LearnableConfig
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ..support.errors import PluginError
 from ..support.version import __version__
 from . import hookspecs
-from .component import Component
 from .hookspecs import ENTRY_POINT_GROUP
+from .kinds import Provided, key_of, kind_of
+from .known_learners import refuse_taken_name
 
 __all__ = [
     "DISABLE_VARIABLE",
@@ -61,7 +63,7 @@ class Plugin:
     distribution: str
     version: str
     entry_point: str
-    components: tuple[type[Component], ...] = ()
+    components: tuple[type[Provided], ...] = ()
     error: Optional[BaseException] = None
     disabled: bool = False
     module: str = ""
@@ -165,7 +167,7 @@ def _check_requirements(point: EntryPoint) -> None:
                 )
 
 
-def provided_components(plugin: Any) -> tuple[type[Component], ...]:
+def provided_components(plugin: Any) -> tuple[type[Provided], ...]:
     """Returns what a plugin's hook provides: all of it, or it raises.
 
     Args:
@@ -173,20 +175,21 @@ def provided_components(plugin: Any) -> tuple[type[Component], ...]:
 
     Raises:
         NothingProvidedError: It has no hook, or one that provides nothing.
-        PluginError: It provides what is no component, or has no name.
+        PluginError: It provides what is no component, has no name, or has a learner's
+            name that d3rlpy knows another by.
     """
     manager = pluggy.PluginManager(ENTRY_POINT_GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin)
     manager.check_pending()
-    found: dict[tuple[str, str], type[Component]] = {}
+    found: dict[tuple[str, str], type[Provided]] = {}
     for implementation in manager.hook.register_components.get_hookimpls():
         for component in _returned(implementation.function()):
-            name = _checked_name(component)
-            key = component.kind, name
-            if found.setdefault(key, component) is not component:
+            _refuse_unusable(component)
+            kind, name = key_of(component)
+            if found.setdefault((kind, name), component) is not component:
                 raise PluginError(
-                    f"it provides two different {component.kind} components named {name!r}"
+                    f"it provides two different {kind} components named {name!r}"
                 )
     if not found:
         raise NothingProvidedError(
@@ -196,7 +199,7 @@ def provided_components(plugin: Any) -> tuple[type[Component], ...]:
     return tuple(found.values())
 
 
-def _returned(value: Any) -> list[type[Component]]:
+def _returned(value: Any) -> list[Any]:
     if isinstance(value, type) or not isinstance(value, Iterable):
         raise PluginError(
             f"register_components returned {value!r}, expected a list of component classes"
@@ -204,16 +207,16 @@ def _returned(value: Any) -> list[type[Component]]:
     return list(value)
 
 
-def _checked_name(component: Any) -> str:
-    if not (isinstance(component, type) and issubclass(component, Component)) or (
-        not isinstance(getattr(component, "kind", None), str)
-    ):
+def _refuse_unusable(component: Any) -> None:
+    """Raises PluginError unless it is a class of a kind, with a name of its own."""
+    if not isinstance(component, type) or kind_of(component) is None:
         raise PluginError(
             f"register_components returned {component!r}, expected subclasses of a "
-            "component base class such as d3rlpy_mbo.Penalty"
+            "component base class such as d3rlpy_mbo.Penalty, or of "
+            "d3rlpy.base.LearnableConfig"
         )
     try:
-        name: Any = component.get_type()
+        name: Any = component.get_type()  # type: ignore[attr-defined]
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"{component.__name__} has no name, its get_type() raised {error!r}; expected "
@@ -223,13 +226,19 @@ def _checked_name(component: Any) -> str:
         raise PluginError(
             f"{component.__name__}.get_type() returned {name!r}, expected a name"
         )
-    return name
+    if issubclass(component, LearnableConfig):
+        if component.create is LearnableConfig.create:
+            raise PluginError(
+                f"{component.__name__} has no create() of its own, expected one that "
+                "returns a d3rlpy algorithm"
+            )
+        refuse_taken_name(component)
 
 
-def component_name(component: type[Component]) -> Optional[str]:
+def component_name(component: type[Provided]) -> Optional[str]:
     """Returns the name of a component class, None if it has none to give."""
     try:
-        name = component.get_type()
+        name: Any = component.get_type()
     except (Exception, SystemExit):  # an abstract base, or a broken plugin's
         return None
     return name if isinstance(name, str) else None

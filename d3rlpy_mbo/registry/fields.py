@@ -19,6 +19,7 @@ __all__ = [
     "interval",
     "number",
     "number_list",
+    "text",
 ]
 
 
@@ -127,6 +128,22 @@ class _Choice(Declaration):
 
     def plain(self, value: Any) -> Any:
         if not isinstance(value, str) or value not in self.options:
+            raise ValueError
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Text(Declaration):
+    optional: bool
+
+    @property
+    def allowed(self) -> str:
+        return "text that is not empty" + (", or None" if self.optional else "")
+
+    def plain(self, value: Any) -> Any:
+        if not (
+            (isinstance(value, str) and value) or (value is None and self.optional)
+        ):
             raise ValueError
         return value
 
@@ -243,6 +260,16 @@ def interval(low: float, high: float, *, infinite: bool = False) -> Any:
 def choice(default: str, options: Sequence[str]) -> Any:
     """Returns a dataclass field that holds one of some words."""
     declaration = _Choice(tuple(options))
+    return dataclasses.field(default=default, metadata={DECLARATION: declaration})
+
+
+def text(default: Optional[str]) -> Any:
+    """Returns a dataclass field that holds text, such as the name of an environment.
+
+    Args:
+        default: Of the field; None allows None besides.
+    """
+    declaration = _Text(optional=default is None)
     return dataclasses.field(default=default, metadata={DECLARATION: declaration})
 
 

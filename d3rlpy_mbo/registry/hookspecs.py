@@ -4,8 +4,6 @@ from collections.abc import Iterable
 
 import pluggy
 
-from .component import Component
-
 __all__ = ["ENTRY_POINT_GROUP", "hookimpl", "register_components"]
 
 ENTRY_POINT_GROUP = "d3rlpy_mbo"
@@ -15,13 +13,15 @@ hookimpl = pluggy.HookimplMarker(ENTRY_POINT_GROUP)
 
 
 @hookspec
-def register_components() -> Iterable[type[Component]]:  # type: ignore[empty-body]
-    """Returns the components that a plugin provides.
+def register_components() -> Iterable[type]:  # type: ignore[empty-body]
+    """Returns what a plugin provides.
 
     Called once, at the first look-up by name, never at import.
 
     Returns:
         Component classes: configs of learned components, the dataclasses
-        themselves of stateless ones. The kind follows from the base class, the
-        name from `get_type()`.
+        themselves of stateless ones, tasks among them. And d3rlpy config classes,
+        subclasses of `d3rlpy.base.LearnableConfig` whose `create` returns a d3rlpy
+        algorithm: learners. The kind follows from the base class, the name from
+        `get_type()`.
     """

@@ -19,11 +19,11 @@ from ..components.dynamics.interface import Dynamics
 from ..data.minari import load_minari, reference_scores
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination, ImaginationConfig
-from ..learners.names import learner_configs
+from ..learners.names import learner_config
 from ..learners.pretraining import check_pretraining, pretrain_policy
 from ..registry.discovery import get_component
 from ..registry.json_form import encode
-from ..support.errors import CompositionError, UnknownComponentError, suggest
+from ..support.errors import CompositionError
 from ..support.files import atomic_write
 from ..support.version import installed_versions
 from .evaluation import evaluation, final_evaluation
@@ -42,7 +42,8 @@ class Experiment:
 
     Args:
         dataset: Id of a Minari dataset.
-        learner: Name of a d3rlpy algorithm's config: ``"bcq"``, ``"td3_plus_bc"``.
+        learner: Name of a d3rlpy algorithm's config, ``"bcq"``, ``"td3_plus_bc"``, or
+            of a plugin's.
         imagination: Name of an imagination, or ``"none"``.
         n_steps: Gradient steps.
         seed: Decides everything.
@@ -74,13 +75,10 @@ class Experiment:
 
         Raises:
             UnknownComponentError: There is no such learner or field.
+            DuplicateComponentError, PluginError: See `learner_config`.
         """
-        configs = learner_configs()
-        if self.learner not in configs:
-            raise UnknownComponentError(
-                f"There is no learner {self.learner!r}. {suggest(self.learner, configs)}"
-            )
-        return apply_settings(configs[self.learner](), self.learner_settings)
+        config = learner_config(self.learner)()
+        return apply_settings(config, self.learner_settings)
 
     def imagination_config(self) -> Optional[ImaginationConfig]:
         """Returns the imagination's config with its settings, None for ``"none"``.

@@ -1,7 +1,7 @@
 """KEY=VALUE settings of configs, by dotted path into their JSON form."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from d3rlpy.serializable_config import SerializableConfig
@@ -14,7 +14,7 @@ from ..support.errors import (
     suggest,
 )
 
-__all__ = ["apply_settings", "parse_settings"]
+__all__ = ["apply_settings", "parse_fields", "parse_settings"]
 
 TConfig = TypeVar("TConfig", bound=SerializableConfig)
 
@@ -34,9 +34,9 @@ def parse_settings(arguments: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """
     parsed: dict[str, dict[str, Any]] = {"learner": {}, "imagination": {}}
     for argument in arguments:
-        path, equals, text = argument.partition("=")
+        path, value = _assignment(argument)
         whose, dot, key = path.partition(".")
-        if not (equals and dot and key):
+        if not (dot and key):
             raise CompositionError(
                 f"--set {argument!r} is not of the form learner.KEY=VALUE or "
                 "imagination.KEY=VALUE."
@@ -46,15 +46,33 @@ def parse_settings(arguments: tuple[str, ...]) -> dict[str, dict[str, Any]]:
                 f"--set {argument!r} sets something of {whose!r}. "
                 f"{suggest(whose, parsed)}"
             )
-        parsed[whose][key] = _value(text)
+        parsed[whose][key] = value
     return parsed
 
 
-def _value(text: str) -> Any:
+def parse_fields(arguments: Iterable[str]) -> dict[str, Any]:
+    """Reads ``KEY=VALUE`` of a config that needs no telling whose they are.
+
+    Args:
+        arguments: VALUE is JSON where it parses as JSON, else a string.
+
+    Returns:
+        Values by KEY.
+
+    Raises:
+        CompositionError: Not of that form.
+    """
+    return dict(map(_assignment, arguments))
+
+
+def _assignment(argument: str) -> tuple[str, Any]:
+    key, equals, text = argument.partition("=")
+    if not (equals and key):
+        raise CompositionError(f"--set {argument!r} is not of the form KEY=VALUE.")
     try:
-        return json.loads(text)
+        return key, json.loads(text)
     except json.JSONDecodeError:
-        return text
+        return key, text
 
 
 def apply_settings(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
@@ -89,26 +107,42 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
             where = _parameters(where[parent])
         _check_known(encoded, where, name, path)
         current = where[name]
-        typed = current is None or (isinstance(current, Mapping) and "type" in current)
-        if typed and isinstance(value, str):
+        types = _types(config, encoded, path) if None in (current, value) else ()
+        if value is None:
+            if type(None) not in types:
+                raise CompositionError(
+                    f"{path} cannot be left out, but null was given."
+                )
+            where[name] = None
+        elif isinstance(value, str) and _is_typed(current) and not _plain(types):
             where[name] = {"type": value, "params": {}}
             chosen = _decode(config, encoded, path, value)
             for step in (*parents, name):
                 chosen = getattr(chosen, step)
             where[name]["params"] = _defaults(chosen)
-        elif value is None:
-            owner: Any = _decode(config, encoded, path, value)
-            for parent in parents:
-                owner = getattr(owner, parent)
-            if type(None) not in get_args(get_type_hints(type(owner)).get(name)):
-                raise CompositionError(
-                    f"{path} cannot be left out, but null was given."
-                )
-            where[name] = None
         else:
-            _check_type(path, current, value)
+            _check_type(path, _plain(types) or [type(current)], value)
             where[name] = value
     return _decode(config, encoded, ", ".join(settings), "as given")
+
+
+def _is_typed(current: Any) -> bool:
+    """Whether a field's JSON form is that of a component or factory, or may become it."""
+    return current is None or (isinstance(current, Mapping) and "type" in current)
+
+
+def _plain(types: Iterable[Any]) -> list[Any]:
+    """Returns those of a field's types that are no component's: text for it is text."""
+    return [each for each in types if each in _NAMES]
+
+
+def _types(config: Any, encoded: dict[str, Any], path: str) -> tuple[Any, ...]:
+    """Returns what a field may hold, if that is one of several types or None."""
+    *parents, name = path.split(".")
+    owner = _decode(config, encoded, path, None)
+    for parent in parents:
+        owner = getattr(owner, parent)
+    return get_args(get_type_hints(type(owner)).get(name))
 
 
 def _decode(config: TConfig, encoded: dict[str, Any], path: str, value: Any) -> TConfig:
@@ -156,17 +190,21 @@ def _parameters(field: Any) -> dict[str, Any]:
     return field if isinstance(field, dict) else {}
 
 
-def _check_type(path: str, current: Any, value: Any) -> None:
-    kinds = {
-        bool: "true or false",
-        int: "an integer",
-        float: "a number",
-        list: "a list",
-    }
-    expected = kinds.get(type(current))
-    accepted = (int, float) if isinstance(current, float) else type(current)
-    if expected and (
-        not isinstance(value, accepted)
-        or isinstance(value, bool) != isinstance(current, bool)
-    ):
-        raise CompositionError(f"{path} is {value!r}, expected {expected}.")
+_NAMES = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    list: "a list",
+}
+
+
+def _check_type(path: str, wanted: list[type[Any]], value: Any) -> None:
+    names = [_NAMES[each] for each in wanted if each in _NAMES]
+    if names and not any(_is_of(each, value) for each in wanted):
+        raise CompositionError(f"{path} is {value!r}, expected {' or '.join(names)}.")
+
+
+def _is_of(wanted: type[Any], value: Any) -> bool:
+    accepted = (int, float) if wanted is float else wanted
+    return isinstance(value, accepted) and isinstance(value, bool) == (wanted is bool)

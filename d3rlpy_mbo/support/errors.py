@@ -65,7 +65,7 @@ class DivergedError(D3RLPyMBOError):
 
 
 class LoadError(D3RLPyMBOError):
-    """A file is not a saved imagination, is damaged, or cannot be read here."""
+    """A file is no saved imagination or learner, is damaged, or cannot be read here."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

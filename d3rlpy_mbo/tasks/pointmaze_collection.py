@@ -10,7 +10,7 @@ from .local_datasets import check_free, write_local_dataset
 from .pointmaze import LAYOUTS, REWARDS, PointMaze, pointmaze_spec
 from .waypoints import mean_return, walk
 
-__all__ = ["POINTMAZE_TASKS", "collect_pointmaze"]
+__all__ = ["POINTMAZE_TASKS", "collect_pointmaze", "pointmaze_id"]
 
 POINTMAZE_TASKS = {
     f"pointmaze-{layout}-{reward}": (layout, reward)
@@ -30,6 +30,12 @@ _D4RL_SCORES = {
 }
 
 _PACKAGES = ("gymnasium-robotics", "mujoco")  # what decides the physics
+
+
+def pointmaze_id(task: str) -> str:
+    """Returns the id of a task's dataset, by default: ``pointmaze/umaze-sparse-v0``."""
+    layout, reward = POINTMAZE_TASKS[task]
+    return f"pointmaze/{layout}-{reward}-v0"
 
 
 def collect_pointmaze(
@@ -84,7 +90,7 @@ def collect_pointmaze(
         if value < least:
             raise DatasetError(f"{task}: {name} is {value}, expected at least {least}.")
     layout, reward = POINTMAZE_TASKS[task]
-    dataset_id = dataset_id or f"pointmaze/{layout}-{reward}-v0"
+    dataset_id = dataset_id or pointmaze_id(task)
     check_free(dataset_id, force)
 
     env = PointMaze(layout, reward)

@@ -16,7 +16,7 @@ from ..components.rewards import RewardFunction
 from ..support.errors import DatasetError, UnknownComponentError, suggest
 from .local_datasets import check_free, write_local_dataset
 
-__all__ = ["RELABELLED_TASKS", "RelabelledEnvironment", "relabel"]
+__all__ = ["RELABELLED_TASKS", "RelabelledEnvironment", "relabel", "relabelled_id"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ _TASKS = {
 }
 
 RELABELLED_TASKS = tuple(_TASKS)
+
+
+def relabelled_id(task: str) -> str:
+    """Returns the id of a task's dataset, by default: ``mopo/ant-angle-v0``."""
+    return f"mopo/{task}-v0"
 
 
 class RelabelledEnvironment(
@@ -180,7 +185,7 @@ def relabel(
     Source: Yu et al. 2020, appendix G.1.
     """
     _check_task(task)
-    dataset_id = dataset_id or f"mopo/{task}-v0"
+    dataset_id = dataset_id or relabelled_id(task)
     check_free(dataset_id, force)
     dataset = _open_local(source)
     spec = _check_environment(task, source, dataset.env_spec)

@@ -25,7 +25,7 @@ from ..support.version import installed_versions
 from .local_datasets import check_free, write_local_dataset
 from .replay_store import Arrays, Checkpoint, Replay
 
-__all__ = ["collect_replay"]
+__all__ = ["collect_replay", "replay_id"]
 
 # D4RL, d4rl/infos.py: the returns of a random and of an expert policy in the -v2
 # environments, whatever the dataset.
@@ -107,7 +107,7 @@ def collect_replay(
                 f"Replay of {environment}: {name} is {value}, expected at least {least}."
             )
     with contextlib.closing(_make_environment(environment)) as env:
-        dataset_id = dataset_id or _default_id(environment)
+        dataset_id = dataset_id or replay_id(environment)
         check_free(dataset_id, force)
         low, high = env.action_space.low, env.action_space.high
         config = replace(
@@ -183,7 +183,8 @@ def _check_environment(environment: str, env: Any) -> None:
         ) from error
 
 
-def _default_id(environment: str) -> str:
+def replay_id(environment: str) -> str:
+    """Returns the id of a replay's dataset, by default: ``replay/hopper-v5-v0``."""
     name = environment.rpartition(":")[2].replace("/", "-").replace(".", "-")
     return f"replay/{name.lower()}-v0"
 

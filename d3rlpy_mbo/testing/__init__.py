@@ -37,6 +37,7 @@ from .imagination_checks import (
     check_time_order,
     check_trains_learners,
 )
+from .learner_checks import check_learner_loads_alike, check_learner_trains
 from .modules import module_components
 from .policy_checks import check_actions_within_bounds, check_policy_directions
 from .rule_checks import (
@@ -53,6 +54,7 @@ from .running import (
     parametrize_with_checks,
     run_checks,
 )
+from .task_checks import check_task_collects
 from .updater_checks import check_only_the_dynamics_change
 
 __all__ = [
@@ -67,6 +69,8 @@ __all__ = [
     "check_finite_float32",
     "check_inputs_not_modified",
     "check_json_round_trip",
+    "check_learner_loads_alike",
+    "check_learner_trains",
     "check_log_prob_differentiable",
     "check_metrics_can_be_logged",
     "check_only_the_dynamics_change",
@@ -79,6 +83,7 @@ __all__ = [
     "check_reward_shape",
     "check_same_seed_same_output",
     "check_save_and_load_alike",
+    "check_task_collects",
     "check_termination_shape_and_type",
     "check_time_order",
     "check_training_loss_and_sample_agrees",

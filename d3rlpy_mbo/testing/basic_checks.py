@@ -6,7 +6,9 @@ from typing import Any, Optional
 
 from ..registry import discovery
 from ..registry.component import Component
-from .running import KINDS, conformance_check
+from ..registry.kinds import LEARNER, Provided, kind_of
+from ..registry.known_learners import known_learners
+from .running import EVERY_KIND, conformance_check
 from .subjects import Subject, default_constructed
 
 __all__ = [
@@ -16,15 +18,15 @@ __all__ = [
 ]
 
 
-@conformance_check(*KINDS)
+@conformance_check(*EVERY_KIND)
 def check_default_construction(subject: Subject) -> None:
     """Checks that its class can be made without arguments, and created from that."""
     component = default_constructed(type(subject.component))
     if subject.learned:
-        component.create()  # type: ignore[attr-defined]
+        component.create()  # type: ignore[union-attr]
 
 
-@conformance_check(*KINDS)
+@conformance_check(*EVERY_KIND)
 def check_json_round_trip(subject: Subject) -> None:
     """Checks that its JSON form gives an equal component back."""
     component = subject.component
@@ -53,7 +55,7 @@ def _annotated_fields(base: type[Any]) -> list[str]:
     return [k for k, v in annotations.items() if "ClassVar" not in str(v)]
 
 
-@conformance_check(*KINDS)
+@conformance_check(*EVERY_KIND)
 def check_unique_type_name(subject: Subject) -> None:
     """Checks that `get_type()` is a name that no other component of its kind has."""
     component = type(subject.component)
@@ -66,16 +68,19 @@ def check_unique_type_name(subject: Subject) -> None:
         # A subclass that inherits the name is to blame itself.
         if not issubclass(other, component) and _name(other) == name:
             raise subject.violation(
-                f"its name must be its own among every {component.kind}",
+                f"its name must be its own among every {kind_of(component)}",
                 f"{name!r}, which is {other.__module__}.{other.__qualname__}'s too",
                 "get_type() is inherited, or copied from another component",
             )
 
 
-def _rivals(component: type[Component]) -> Iterator[type[Component]]:
+def _rivals(component: type[Provided]) -> Iterator[type[Provided]]:
     """Yields what may be confused with it: registered, inherited, or from its package."""
+    kind = kind_of(component)
     for plugin in discovery.registry().plugins:
-        yield from (c for c in plugin.components if c.kind == component.kind)
+        yield from (c for c in plugin.components if kind_of(c) == kind)
+    if kind == LEARNER:
+        yield from known_learners().values()
     package = component.__module__.partition(".")[0]
     pending = list(Component.__subclasses__())
     while pending:
@@ -84,11 +89,11 @@ def _rivals(component: type[Component]) -> Iterator[type[Component]]:
         related = other in component.__mro__ or (
             other.__module__.partition(".")[0] == package
         )
-        if related and getattr(other, "kind", None) == component.kind:
+        if related and kind_of(other) == kind:
             yield other
 
 
-def _name(component: type[Component]) -> Optional[str]:
+def _name(component: type[Provided]) -> Optional[str]:
     try:
         return component.get_type()
     except Exception:  # an abstract base, or somebody else's mistake

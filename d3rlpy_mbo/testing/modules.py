@@ -4,18 +4,21 @@ import importlib
 import inspect
 from types import ModuleType
 
+from d3rlpy.base import LearnableConfig
+
 from ..registry.component import Component
 from ..registry.entry_points import (
     NothingProvidedError,
     component_name,
     provided_components,
 )
+from ..registry.kinds import Provided
 from ..support.errors import PluginError
 
 __all__ = ["module_components"]
 
 
-def module_components(name: str) -> list[type[Component]]:
+def module_components(name: str) -> list[type[Provided]]:
     """Imports a module and returns its components, each once.
 
     Args:
@@ -47,12 +50,12 @@ def module_components(name: str) -> list[type[Component]]:
     return list(dict.fromkeys(found))
 
 
-def _defined(module: ModuleType) -> list[type[Component]]:
+def _defined(module: ModuleType) -> list[type[Provided]]:
     return [
         value
         for value in vars(module).values()
         if inspect.isclass(value)
-        and issubclass(value, Component)
+        and issubclass(value, (Component, LearnableConfig))
         and f"{value.__module__}.".startswith(f"{module.__name__}.")
         and component_name(value) is not None
     ]

@@ -11,6 +11,7 @@ import d3rlpy
 import numpy as np
 import torch
 
+from ..registry.kinds import kind_of
 from ..support.errors import CompositionError, ConformanceError, suggest
 from .subject_kinds import subject_of
 from .subjects import Checkable, Subject, default_constructed
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pytest
 
 __all__ = [
+    "EVERY_KIND",
     "KINDS",
     "Check",
     "CheckResult",
@@ -40,23 +42,30 @@ KINDS = (
     "dynamics_updater",
     "imagination",
 )
+EVERY_KIND = (*KINDS, "task", "learner")
 
-_CHECKS: dict[str, tuple[Check, tuple[str, ...], bool]] = {}
+_CHECKS: dict[
+    str, tuple[Check, tuple[str, ...], bool, Optional[Callable[[Checkable], bool]]]
+] = {}
 
 
 def conformance_check(
-    *kinds: str, learned_only: bool = False
+    *kinds: str,
+    learned_only: bool = False,
+    where: Optional[Callable[[Checkable], bool]] = None,
 ) -> Callable[[Callable[[Subject], None]], Check]:
     """Makes a named check of a function of a subject.
 
     Args:
         kinds: It applies to.
         learned_only: Whether it needs a component with `create`.
+        where: Says of a component, or a class that can be default-constructed, whether
+            it applies; always by default.
     """
 
     def decorate(function: Callable[[Subject], None]) -> Check:
         def check(component: Checkable) -> None:
-            if getattr(component, "kind", None) not in kinds:
+            if kind_of(component) not in kinds:
                 raise CompositionError(
                     f"{function.__name__} is for {' and '.join(kinds)}, not for "
                     f"{component!r}."
@@ -77,7 +86,7 @@ def conformance_check(
 
         check.__name__ = check.__qualname__ = function.__name__
         check.__doc__, check.__module__ = function.__doc__, function.__module__
-        _CHECKS[function.__name__] = check, kinds, learned_only
+        _CHECKS[function.__name__] = check, kinds, learned_only, where
         return check
 
     return decorate
@@ -107,11 +116,12 @@ def checks_for(component: Checkable) -> list[Check]:
     Raises:
         CompositionError: It is no component.
     """
-    kind, learned = getattr(component, "kind", None), hasattr(component, "create")
-    if kind not in KINDS:
+    kind, learned = kind_of(component), hasattr(component, "create")
+    if kind not in EVERY_KIND:
         raise CompositionError(
             f"{component!r} is no component: expected an instance or a subclass of one of "
-            "the base classes, such as d3rlpy_mbo.Penalty or d3rlpy_mbo.DynamicsConfig."
+            "the base classes, such as d3rlpy_mbo.Penalty, d3rlpy_mbo.DynamicsConfig or "
+            "d3rlpy.base.LearnableConfig."
         )
     if inspect.isclass(component):
         try:
@@ -120,8 +130,10 @@ def checks_for(component: Checkable) -> list[Check]:
             return [_CHECKS["check_default_construction"][0]]
     return [
         check
-        for check, kinds, learned_only in _CHECKS.values()
-        if kind in kinds and (learned or not learned_only)
+        for check, kinds, learned_only, where in _CHECKS.values()
+        if kind in kinds
+        and (learned or not learned_only)
+        and (where is None or where(component))
     ]
 
 

@@ -5,16 +5,19 @@ import dataclasses
 import functools
 import inspect
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import d3rlpy
 import torch
 
+from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..components.dynamics.interface import Prediction
 from ..components.dynamics_updaters import DynamicsUpdaterConfig
 from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination, ImaginationConfig
+from ..registry.kinds import key_of
 from . import line_world as world
 from .subjects import (
     N_ROWS,
@@ -25,8 +28,9 @@ from .subjects import (
     shortened,
 )
 
-__all__ = ["subject_of"]
+__all__ = ["N_LEARNER_STEPS", "LearnerSubject", "subject_of"]
 
+N_LEARNER_STEPS = 5
 _N_MEMBERS = 4
 
 # Rules are written for one environment and read its columns; these sizes are tried.
@@ -187,6 +191,43 @@ class _Imagination(Subject):
         }
 
 
+class LearnerSubject(Subject):
+    """A learner: trained for a few steps on real and imagined rows, asked for actions.
+
+    Its last losses are `losses`.
+    """
+
+    component: Any  # a config of d3rlpy's kind
+    losses: Mapping[str, float]
+
+    def data(self) -> Any:
+        """Returns connected episodes."""
+        return world.line_dataset()
+
+    def build(self, data: Any) -> Any:
+        """Returns a new one that was trained."""
+        imagination = ImaginationConfig(
+            dynamics=world.line_dynamics(),
+            rollout_policy=UniformPolicyConfig(),
+            rollout_batch_size=100,
+        ).create()
+        imagination.fit(data)
+        learner = self.component.create()
+        buffer = ImaginedReplayBuffer(data, imagination, learner)
+        learner.build_with_dataset(data)
+        for _ in range(N_LEARNER_STEPS):
+            self.losses = learner.update(buffer.sample_transition_batch(64))
+        return learner
+
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        """Returns observations as d3rlpy's `predict` takes them."""
+        return (world.line_transitions(n_rows).observations.numpy(),)
+
+    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        """Returns its actions."""
+        return {"actions": torch.as_tensor(ready.predict(*inputs))}
+
+
 _SUBJECTS: dict[str, type[Subject]] = {
     "dynamics": _Dynamics,
     "rollout_policy": _RolloutPolicy,
@@ -195,6 +236,8 @@ _SUBJECTS: dict[str, type[Subject]] = {
     "penalty": _Penalty,
     "dynamics_updater": _DynamicsUpdater,
     "imagination": _Imagination,
+    "task": Subject,
+    "learner": LearnerSubject,
 }
 
 _latest: list[tuple[Checkable, Subject]] = []
@@ -218,6 +261,6 @@ def subject_of(given: Checkable) -> Subject:
         if isinstance(given, type)
         else copy.deepcopy(given)
     )
-    subject = _SUBJECTS[component.kind](component)
+    subject = _SUBJECTS[key_of(type(component))[0]](component)
     _latest[:] = [(given, subject)]
     return subject

@@ -12,6 +12,7 @@ from ..components.context import Context
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..data.transitions import Direction
 from ..registry.component import Component
+from ..registry.kinds import Provided
 from ..support.errors import ConformanceError
 from . import line_world as world
 
@@ -24,7 +25,7 @@ __all__ = [
     "shortened",
 ]
 
-Checkable = Union[Component, type[Component]]
+Checkable = Union[Provided, type[Provided]]
 
 N_ROWS = 31  # no other size in the checks is 31, so it tells which axis holds the rows
 
@@ -45,7 +46,9 @@ class Subject:
         component: Taken as it is.
     """
 
-    def __init__(self, component: Component):
+    component: Component
+
+    def __init__(self, component: Any):
         self.component = component
 
     @property
@@ -97,7 +100,7 @@ class Subject:
         )
 
 
-def default_constructed(component: type[Component]) -> Component:
+def default_constructed(component: type[Provided]) -> Provided:
     """Returns a component made without arguments.
 
     Raises:
@@ -114,7 +117,7 @@ def default_constructed(component: type[Component]) -> Component:
         ) from error
 
 
-def shortened(component: Component) -> Component:
+def shortened(component: Provided) -> Provided:
     """Returns a copy that is fitted in a few steps, see `check_component`."""
     component = copy.copy(component)
     for field in dataclasses.fields(component):

@@ -20,6 +20,7 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components import base as configs
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
 from d3rlpy_mbo.registry import hookspecs
+from d3rlpy_mbo.registry.kinds import LEARNER
 from pages import blocks, look_again, run_page
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +130,7 @@ def kinds() -> set[str]:
         pending += component.__subclasses__()
         if component.__module__.startswith("d3rlpy_mbo."):
             found.add(getattr(component, "kind", None))
-    return found - {None}
+    return {*found, LEARNER} - {None}
 
 
 def test_every_kind_has_a_page_with_its_contract_and_an_example():

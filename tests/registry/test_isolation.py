@@ -1,14 +1,11 @@
 """Plugins of strangers, broken in every way: blamed by name, harmless to the rest."""
 
-import contextlib
 import gc
 import importlib
 import os
-import re
 import shutil
 import subprocess
 import sys
-import textwrap
 import warnings
 from pathlib import Path
 
@@ -17,95 +14,18 @@ from click.testing import CliRunner
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.learners.names import learner_config, learner_configs
 from d3rlpy_mbo.registry import discovery, entry_points
 from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo_mopo import MOPOConfig
+from strangers import GOOD, HEAD, forget, hook, one_warning
 from toys import line_dataset, line_imagination
-
-HEAD = """
-import dataclasses
-import sys
-
-import d3rlpy_mbo as mbo
-
-def penalty(name):
-    @dataclasses.dataclass()
-    class Made(mbo.Penalty):
-        @staticmethod
-        def get_type():
-            return name
-
-        def __call__(self, prediction, learner=None):
-            return prediction.rewards.abs()
-
-    return Made
-"""
-
-
-def hook(body: str) -> str:
-    return "@mbo.hookimpl\ndef register_components():\n" + textwrap.indent(body, "    ")
-
-
-GOOD = "Good = penalty('good')\n" + hook("return [Good]")
-
-
-def forget() -> None:
-    """As in a new process."""
-    importlib.invalidate_caches()
-    for cached in (
-        discovery.registry,
-        discovery._distributions,
-        entry_points.plugins_of,
-        entry_points.installed_points,
-    ):
-        cached.cache_clear()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def classes_go_with_their_modules():
     yield
     gc.collect()
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Installs plugins as an installer would: a module and its metadata on the path."""
-    site = tmp_path / "site"
-    site.mkdir()
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.delenv("D3RLPY_MBO_DISABLE", raising=False)
-    known = set(sys.modules)
-
-    def install(name: str, code: str, requires: str = "") -> Path:
-        module = re.sub("[-.]", "_", name).lower()
-        (site / f"{module}.py").write_text(f"{HEAD}\n{code}\n")
-        info = site / f"{module}-1.2.dist-info"
-        info.mkdir()
-        needs = f"Requires-Dist: {requires}\n" if requires else ""
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n{needs}"
-        )
-        (info / "entry_points.txt").write_text(f"[d3rlpy_mbo]\nmain = {module}\n")
-        (info / "top_level.txt").write_text(module)
-        forget()
-        return site
-
-    yield install
-    for module in set(sys.modules) - known:
-        if str(site) in str(getattr(sys.modules[module], "__file__", "")):
-            del sys.modules[module]
-    forget()
-
-
-@contextlib.contextmanager
-def one_warning(*words: str):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    messages = [str(w.message) for w in caught if "lugin" in str(w.message)]
-    assert len(messages) == 1, messages
-    for word in words:
-        assert word in messages[0]
 
 
 BROKEN = {
@@ -145,6 +65,50 @@ BROKEN = {
     "misspells the hook": (
         "@mbo.hookimpl\ndef register_component():\n    return []",
         "unknown hook 'register_component'",
+    ),
+    "returns a d3rlpy algorithm": (hook("return [d3rlpy.algos.SAC]"), "expected sub"),
+    "returns an algorithm's object": (
+        hook("return [d3rlpy.algos.SACConfig().create()]"),
+        "expected subclasses",
+    ),
+    "returns a d3rlpy class of another kind": (
+        hook("return [d3rlpy.models.VectorEncoderFactory]"),
+        "expected subclasses",
+    ),
+    "returns an environment": (
+        "import gymnasium\n" + hook("return [gymnasium.Env]"),
+        "expected subclasses",
+    ),
+    "returns a task that is made already": (
+        hook("return [task('x')()]"),
+        "expected subclasses",
+    ),
+    "returns the base of tasks": (hook("return [mbo.Task]"), "Task has no name"),
+    "returns the base of learners": (
+        hook("return [LearnableConfig]"),
+        "LearnableConfig has no name",
+    ),
+    "provides a learner that cannot be created": (
+        "class L(LearnableConfig):\n    get_type = staticmethod(lambda: 'x')\n"
+        + hook("return [L]"),
+        "L has no create() of its own",
+    ),
+    "provides a learner that takes d3rlpy's name": (
+        hook("return [learner('sac')]"),
+        "Made is named 'sac', as is d3rlpy.algos.qlearning.sac.SACConfig",
+    ),
+    "provides a learner that inherits its name": (
+        "class L(d3rlpy.algos.DQNConfig):\n    pass\n" + hook("return [L]"),
+        "evil.L is named 'dqn', as is d3rlpy.algos.qlearning.dqn.DQNConfig",
+    ),
+    "registers with d3rlpy under d3rlpy's name": (
+        "d3rlpy.base.register_learnable(learner('sac'))\n"
+        + hook("return [penalty('x')]"),
+        "AssertionError: sac seems to be already registered",
+    ),
+    "claims its own learner's name": (
+        hook("return [learner('x'), learner('x')]"),
+        "two different learner components named 'x'",
     ),
     "takes arguments": (
         "@mbo.hookimpl\ndef register_components(registry):\n    return []",
@@ -233,6 +197,34 @@ def test_a_claimed_name_has_no_winner_and_nothing_else_suffers(install):
     assert shown.exit_code == 1
     assert "duplicate: penalty max_aleatoric" in shown.output
     assert "evil:main (1.2)" in shown.output
+
+
+BOTH = hook("return [learner('theirs'), task('theirs'), penalty('spare')]")
+
+
+def test_a_task_and_a_learner_of_one_name_are_no_conflict_and_have_no_winner_if_two_are(
+    install,
+):
+    install("good", BOTH)
+    assert mbo.get_component("task", "theirs").__module__ == "good"
+    assert learner_config("theirs").__module__ == "good"
+    install("evil", BOTH.replace("penalty('spare')", "penalty('more')"))
+    with one_warning("evil:main (1.2)", "good:main (1.2)", "learner 'theirs'"):
+        assert "theirs" not in learner_configs()
+    assert mbo.get_component("penalty", "spare").__module__ == "good"
+    assert mbo.get_component("penalty", "more").__module__ == "evil"
+    both = r"evil:main \(1.2\) and good:main \(1.2\)"
+    for look_up in (
+        lambda: mbo.get_component("task", "theirs"),
+        lambda: mbo.get_component("learner", "theirs"),
+        lambda: learner_config("theirs"),
+    ):
+        with pytest.raises(mbo.DuplicateComponentError, match=both):
+            look_up()
+    shown = CliRunner().invoke(main, ["plugins"])
+    assert shown.exit_code == 1
+    assert "duplicate: learner theirs is provided by evil:main" in shown.output
+    assert "duplicate: task theirs is provided by evil:main" in shown.output
 
 
 def test_settings_look_up_what_they_name_and_leave_the_rest_as_it_is(install):

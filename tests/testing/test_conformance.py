@@ -2,6 +2,7 @@
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.registry import discovery
+from d3rlpy_mbo.tasks.recipes import TASKS
 from d3rlpy_mbo.testing import parametrize_with_checks
 from d3rlpy_mbo_mopo import Disagreement, MaxAleatoric, MeanAleatoric, MOPOConfig
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
@@ -44,7 +45,7 @@ LEARNED = [
 ]
 
 
-@parametrize_with_checks([*STATELESS, *LEARNED])
+@parametrize_with_checks([*STATELESS, *LEARNED, *TASKS])
 def test_our_components_keep_their_contracts(component, check):
     check(component)
 
@@ -57,4 +58,4 @@ def test_every_component_that_we_register_is_checked():
         if plugin.distribution == "d3rlpy-mbo"
         for component in plugin.components
     }
-    assert ours == checked
+    assert ours == {*checked, *TASKS}

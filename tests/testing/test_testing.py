@@ -17,11 +17,14 @@ from broken_components import (
     SOUND,
     LinearPolicy,
     PenaltyWithoutDefault,
+    SoundLearner,
     SoundPenalty,
     SoundPolicy,
+    SoundTask,
     SoundTermination,
 )
 from d3rlpy_mbo import testing
+from d3rlpy_mbo.registry.known_learners import known_learners
 from d3rlpy_mbo.testing.placement import OtherDevice, is_left_behind
 from d3rlpy_mbo.testing.subject_kinds import subject_of
 
@@ -32,6 +35,9 @@ COMMON = {
     "check_batch_of_one", "check_default_construction", "check_device_kept",
     "check_finite_float32", "check_inputs_not_modified", "check_json_round_trip",
     "check_same_seed_same_output", "check_unique_type_name",
+}  # fmt: skip
+BASIC = {
+    "check_default_construction", "check_json_round_trip", "check_unique_type_name",
 }  # fmt: skip
 LEARNED = {"check_metrics_can_be_logged", "check_save_and_load_alike"}
 APPLIES = {
@@ -59,6 +65,9 @@ APPLIES = {
     mbo.ImaginationConfig: COMMON - {"check_inputs_not_modified"} | LEARNED | {
         "check_real_episodes_stay_real", "check_time_order", "check_trains_learners",
     },
+    SoundTask: BASIC | {"check_task_collects"},
+    mbo.get_component("task", "ant-angle"): BASIC,  # needs a dataset
+    SoundLearner: BASIC | {"check_learner_loads_alike", "check_learner_trains"},
 }  # fmt: skip
 
 
@@ -99,6 +108,12 @@ def test_every_check_has_a_broken_component():
 def test_a_kind_gets_all_its_checks(component):
     checks = {check.__name__ for check in testing.checks_for(component)}
     assert checks == APPLIES[component]
+
+
+def test_a_learner_that_was_checked_is_not_left_with_d3rlpy():
+    before = dict(known_learners())
+    testing.check_component(SoundLearner)
+    assert known_learners() == before
 
 
 def test_a_class_without_defaults_fails_that_check_and_needs_no_other():

@@ -1,0 +1,76 @@
+"""load_learner(): d3rlpy's loader, for the learners of plugins too."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any, NoReturn, Union
+
+import d3rlpy
+from d3rlpy.base import DeviceArg, LearnableBase
+
+from ..registry.discovery import refuse_unknown, registry
+from ..registry.known_learners import known_learners
+from ..support.errors import D3RLPyMBOError, LoadError
+
+__all__ = ["load_learner"]
+
+
+def load_learner(
+    path: Union[str, Path], device: DeviceArg = False
+) -> LearnableBase[Any, Any]:
+    """Loads what a learner's `save` wrote, one of a plugin's as one of d3rlpy's.
+
+    `d3rlpy.load_learnable` knows a plugin's learner only once its module is imported
+    and registered; here the plugins are asked first.
+
+    Args:
+        path: A ``.d3`` file.
+        device: As d3rlpy's `create`: False, True, a GPU's number or a torch name.
+
+    Returns:
+        The algorithm with its networks and optimizers.
+
+    Raises:
+        LoadError: There is no such file, it is none of d3rlpy's, nobody provides its
+            learner, or it cannot be rebuilt.
+    """
+    name = _saved_type(path)
+    try:
+        if registry().get("learner", name) is None and name not in known_learners():
+            refuse_unknown("learner", name, known_learners())
+    except D3RLPyMBOError as error:
+        raise LoadError(
+            f"{str(path)!r} holds a learner of the type {name!r}. {error} Install the "
+            "plugin that provides it, or import its module."
+        ) from error
+    try:
+        return d3rlpy.load_learnable(str(path), device)
+    except Exception as error:
+        raise LoadError(
+            f"The learner {name!r} in {str(path)!r} cannot be rebuilt here "
+            f"({type(error).__name__}: {error}). Was it saved by another version, or is "
+            f"the device {device!r} not there?"
+        ) from error
+
+
+class _Plain(pickle.Unpickler):
+    """Reads numbers, text and bytes: what d3rlpy writes, and nothing that could run."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it holds {module}.{name}")
+
+
+def _saved_type(path: Union[str, Path]) -> str:
+    """Returns the name of the learner in a file."""
+    try:
+        with open(path, "rb") as file:
+            content = _Plain(file).load()
+        name = json.loads(content["config"])["config"]["type"]
+    except FileNotFoundError as error:
+        raise LoadError(f"There is no file {str(path)!r} to load.") from error
+    except Exception as error:
+        raise LoadError(
+            f"{str(path)!r} is no saved learner, or it is damaged: expected a .d3 file "
+            f"written by a d3rlpy algorithm's save ({type(error).__name__}: {error})."
+        ) from error
+    return str(name)

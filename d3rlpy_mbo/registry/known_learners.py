@@ -1,0 +1,95 @@
+"""d3rlpy's own list of learners, by which it reads its files, and what we add to it.
+
+d3rlpy has no function to look into it, and `register_learnable` refuses any name that is
+in it, whoever brings it.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from d3rlpy.base import LearnableConfig, register_learnable
+from d3rlpy.serializable_config import CONFIG_STORAGE
+
+from ..support.errors import PluginError
+
+__all__ = [
+    "add_learner",
+    "is_of_d3rlpy",
+    "known_learners",
+    "refuse_taken_name",
+    "with_learner",
+]
+
+_added: dict[str, type[LearnableConfig]] = {}
+
+
+def known_learners() -> Mapping[str, type[LearnableConfig]]:
+    """Returns what d3rlpy can build by name: its own learners, and those added."""
+    return dict(_entries())
+
+
+def _entries() -> Iterator[tuple[str, type[LearnableConfig]]]:
+    for name, config in CONFIG_STORAGE[LearnableConfig].config_list.items():
+        assert issubclass(config, LearnableConfig)  # d3rlpy's types say less
+        yield name, config
+
+
+def is_of_d3rlpy(config: type[LearnableConfig]) -> bool:
+    """Returns whether d3rlpy itself defines a learner."""
+    return config.__module__.partition(".")[0] == "d3rlpy"
+
+
+def refuse_taken_name(config: type[LearnableConfig]) -> None:
+    """Refuses a learner whose name d3rlpy knows another by that is not a plugin's.
+
+    Raises:
+        PluginError: Names both.
+    """
+    name = config.get_type()
+    other = known_learners().get(name, config)
+    if other is not config and _added.get(name) is not other:
+        raise PluginError(
+            f"its learner {_path(config)} is named {name!r}, as is {_path(other)}, which "
+            "d3rlpy knows already. d3rlpy's files say names alone: its get_type() must "
+            "return another"
+        )
+
+
+def _path(config: type[LearnableConfig]) -> str:
+    return f"{config.__module__}.{config.__qualname__}"
+
+
+def add_learner(config: type[LearnableConfig]) -> None:
+    """Has d3rlpy know a plugin's learner, once, so that it reads its files.
+
+    A class that its module has registered already stays as it is; one that was added
+    under this name before, as by a module since imported anew, makes room.
+
+    Raises:
+        PluginError: See `refuse_taken_name`.
+    """
+    refuse_taken_name(config)
+    name, listed = config.get_type(), CONFIG_STORAGE[LearnableConfig].config_list
+    if listed.get(name) is not config:
+        listed.pop(name, None)
+        register_learnable(config)
+        _added[name] = config
+
+
+@contextlib.contextmanager
+def with_learner(config: type[LearnableConfig]) -> Iterator[None]:
+    """Has d3rlpy know a learner for a while, whether or not it is installed.
+
+    Raises:
+        PluginError: See `refuse_taken_name`.
+    """
+    listed = CONFIG_STORAGE[LearnableConfig].config_list
+    listed_before, added_before = dict(listed), dict(_added)
+    add_learner(config)
+    try:
+        yield
+    finally:
+        listed.clear()
+        listed.update(listed_before)
+        _added.clear()
+        _added.update(added_before)

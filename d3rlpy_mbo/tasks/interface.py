@@ -1,0 +1,80 @@
+"""The task contract: recipes of datasets, collected by name."""
+
+import dataclasses
+from abc import abstractmethod
+from typing import Any, ClassVar, Optional
+
+from ..registry.component import Component
+from ..support.errors import CompositionError
+
+__all__ = ["Task"]
+
+
+@dataclasses.dataclass()
+class Task(Component):
+    """Base of tasks: what ``d3rlpy-mbo collect`` makes.
+
+    A dataclass whose fields are the recipe's settings. A field without a sensible
+    default is None by default, and has to be set before `collect`; where leaving
+    something out is a choice, another value says so.
+    """
+
+    kind: ClassVar[str] = "task"
+
+    @property
+    def default_id(self) -> str:
+        """The Minari id, ``namespace/name-v0``, it is written under unless told another.
+
+        Asked only once every setting is set.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def collect(self, dataset_id: Optional[str] = None, *, force: bool = False) -> str:
+        """Makes a local Minari dataset, complete or not at all.
+
+        Simulators are optional: import them here, not above. Refuse what cannot work
+        before hours go into it.
+
+        Args:
+            dataset_id: Minari's ``namespace/name-v0``; `default_id` if None.
+            force: Replace an existing dataset.
+
+        Returns:
+            The dataset's id.
+
+        Raises:
+            CompositionError: Settings that are missing, see `check_set`.
+            DatasetError: The dataset exists, or something that the recipe needs is
+                missing.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def smallest_settings(cls) -> Optional[dict[str, Any]]:
+        """Returns settings with which `collect` takes seconds, for the conformance check.
+
+        Returns:
+            Values of fields; None if there are none such here, as where a simulator is
+            not installed: `collect` is then not tried.
+        """
+        return None
+
+    def unset(self) -> list[str]:
+        """Returns the fields that have to be set before `collect`."""
+        return [
+            f.name for f in dataclasses.fields(self) if getattr(self, f.name) is None
+        ]
+
+    def check_set(self) -> None:
+        """Refuses a task with settings that have to be set yet.
+
+        Raises:
+            CompositionError: Names them.
+        """
+        if self.unset():
+            names = " and ".join(self.unset())
+            raise CompositionError(
+                f"The task {self.get_type()} needs {names}, which is None. Set it with "
+                f"{type(self).__name__}({self.unset()[0]}=...), or with --set KEY=VALUE."
+            )

@@ -1,0 +1,96 @@
+"""Checks of tasks."""
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from ..data.minari import load_minari
+from ..support.errors import DatasetError
+from ..tasks.interface import Task
+from ..tasks.local_datasets import check_free
+from .running import conformance_check
+from .subjects import Checkable, Subject
+
+__all__ = ["check_task_collects"]
+
+_DATASET_ID = "conformance/checked-v0"
+_ROOT_VARIABLE = "MINARI_DATASETS_PATH"
+
+
+def _is_cheap(component: Checkable) -> bool:
+    """Whether a task says with which settings it can be collected here."""
+    task: Any = component
+    try:
+        return task.smallest_settings() is not None
+    except Exception:  # the check will show it
+        return True
+
+
+@conformance_check("task", where=_is_cheap)
+def check_task_collects(subject: Subject) -> None:
+    """Checks that it collects a dataset that loads, once, under the id it is told.
+
+    With its `smallest_settings`, in a folder of its own; left out if there are none.
+    """
+    assert isinstance(subject.component, Task)
+    smallest = subject.component.smallest_settings() or {}
+    task = dataclasses.replace(subject.component, **smallest)
+    if task.unset():
+        raise subject.violation(
+            "smallest_settings() must set every field that is None by default",
+            f"{task.unset()} not set",
+            "a field that was added later",
+        )
+    with _minari_root():
+        _check_default_id(subject, task)
+        found = task.collect(_DATASET_ID)
+        if found != _DATASET_ID:
+            raise subject.violation(
+                "collect must return the id that it was told to write",
+                repr(found),
+                "no return, or its own id where another was given",
+            )
+        try:
+            load_minari(_DATASET_ID)
+        except DatasetError as error:
+            raise subject.violation(
+                "load_minari must be able to load what collect wrote",
+                str(error),
+                "nothing written under that id, or episodes without T + 1 observations",
+            ) from error
+        with contextlib.suppress(DatasetError):
+            task.collect(_DATASET_ID)
+            raise subject.violation(
+                "collect must refuse an id that is taken, unless force is true",
+                "no DatasetError at the second time",
+                "force is not looked at",
+            )
+
+
+def _check_default_id(subject: Subject, task: Task) -> None:
+    try:
+        check_free(task.default_id, force=False)
+    except (DatasetError, NotImplementedError, TypeError) as error:
+        raise subject.violation(
+            "default_id must be a Minari id, such as 'mine/task-v0'",
+            f"{type(error).__name__}: {error}",
+            "no default_id of its own, or one without a version",
+        ) from error
+
+
+@contextlib.contextmanager
+def _minari_root() -> Iterator[None]:
+    """Has Minari read and write in a folder that goes away."""
+    before = os.environ.get(_ROOT_VARIABLE)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[_ROOT_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_ROOT_VARIABLE]
+            else:
+                os.environ[_ROOT_VARIABLE] = before
