@@ -199,8 +199,10 @@ def train(
     for evaluation in result["evaluations"]:
         score = evaluation["normalized_score"]
         shown = "no reference scores" if score is None else f"{score:.1f}"
+        value = evaluation["return"]
+        returned = "not finite" if value is None else f"{value:.2f}"
         click.echo(
-            f"step {evaluation['step']:>9,}  return {evaluation['return']:>10.2f}  "
+            f"step {evaluation['step']:>9,}  return {returned:>10}  "
             f"normalised score {shown}"
         )
     click.echo(f"Wrote {out / 'result.json'}.")

@@ -22,7 +22,7 @@ from ..imagination.imagination import Imagination
 from ..learners.reading import Learner
 from ..support.errors import CompositionError
 from .progress import LearnerProgress
-from .shares import batch_shares, split_batch
+from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource
 
 __all__ = ["ImaginedReplayBuffer"]
@@ -61,9 +61,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         real_ratio: Optional[float] = None,
         shares: Optional[Sequence[float]] = None,
     ):
-        imaginations = (
-            [imagination] if isinstance(imagination, Imagination) else list(imagination)
-        )
+        imaginations = imaginations_of(imagination)
         self._shares = batch_shares(imaginations, real_ratio, shares)
         self._progress = _progress(imaginations, learner)
         self._real = real = RealData.of(dataset)

@@ -1,16 +1,40 @@
 """How a batch is split between real and imagined rows."""
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from ..imagination.composition import validate_ratio
-from ..imagination.imagination import Imagination
+from ..imagination.imagination import Imagination, ImaginationConfig
 from ..support.errors import CompositionError
 
-__all__ = ["batch_shares", "split_batch"]
+__all__ = ["batch_shares", "imaginations_of", "split_batch"]
+
+
+def imaginations_of(
+    imagination: Union[Imagination, Sequence[Imagination]],
+) -> list[Imagination]:
+    """Returns one imagination, several or none as a list.
+
+    Raises:
+        CompositionError: Something else, such as a config.
+    """
+    several = isinstance(imagination, Sequence) and not isinstance(imagination, str)
+    given: list[Any] = list(imagination) if several else [imagination]  # type: ignore[arg-type]
+    for each in given:
+        if isinstance(each, ImaginationConfig):
+            name = type(each).__name__
+            raise CompositionError(
+                f"imagination is the config {name}(...), expected what it creates: "
+                f"{name}(...).create(device)."
+            )
+        if not isinstance(each, Imagination):
+            raise CompositionError(
+                f"imagination is {each!r}, expected an Imagination, several, or none: []."
+            )
+    return given
 
 
 def batch_shares(

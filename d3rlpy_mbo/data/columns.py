@@ -10,7 +10,7 @@ from d3rlpy.constants import ActionSpace
 from d3rlpy.dataset import BasicTransitionPicker, EpisodeBase, ReplayBufferBase
 
 from ..support.errors import DatasetError
-from .episodes import CompleteTransitionPicker
+from .episodes import CompleteEpisode, CompleteTransitionPicker
 from .packed_rows import PackedLayout
 
 __all__ = ["DatasetColumns", "read_columns"]
@@ -82,6 +82,11 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
 
 
 def _validate_kind(dataset: ReplayBufferBase) -> None:
+    if not isinstance(dataset, ReplayBufferBase):
+        raise DatasetError(
+            f"The dataset is {_kind_found(dataset)}, expected a d3rlpy ReplayBuffer: from "
+            "mbo.load_minari, d3rlpy.dataset.MDPDataset or create_infinite_replay_buffer."
+        )
     info = dataset.dataset_info
     shapes = info.observation_signature.shape
     if len(shapes) != 1:
@@ -95,9 +100,16 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
             "expected vectors of shape (D,). Flatten or encode them first."
         )
     if info.action_space != ActionSpace.CONTINUOUS:
+        whole = ""
+        if np.issubdtype(info.action_signature.dtype[0], np.floating):
+            whole = (
+                " They are floating-point numbers: if they are whole only by chance, "
+                "d3rlpy guessed wrong; build the dataset with "
+                "action_space=d3rlpy.ActionSpace.CONTINUOUS."
+            )
         raise DatasetError(
             "Discrete actions are not supported yet; expected continuous actions "
-            "of shape (A,)."
+            f"of shape (A,).{whole}"
         )
     picker = type(dataset.transition_picker)
     if picker not in (BasicTransitionPicker, CompleteTransitionPicker):
@@ -106,6 +118,27 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
             "not single steps of the stored observations. Expected "
             "BasicTransitionPicker; build the ReplayBuffer without a transition_picker."
         )
+    if picker is BasicTransitionPicker and any(
+        isinstance(episode, CompleteEpisode) for episode in dataset.episodes
+    ):
+        raise DatasetError(
+            "The episodes keep the observation after their last action, which d3rlpy's "
+            "BasicTransitionPicker does not expect. Build the buffer with "
+            "transition_picker=dataset.transition_picker, that of the dataset that they "
+            "are from."
+        )
+
+
+def _kind_found(dataset: Any) -> str:
+    """Returns what stands in the place of a dataset, and what to do with it."""
+    name = type(dataset).__name__
+    if isinstance(dataset, tuple):
+        return f"a {name} (mbo.load_minari returns the dataset and an environment)"
+    if isinstance(dataset, dict):
+        return f"a {name} of arrays"
+    if isinstance(dataset, Sequence):
+        return f"a {name} (of episodes?)"
+    return f"a {name}"
 
 
 def _kept_rows(
@@ -141,7 +174,23 @@ def _joined(
             f"The {name} of the dataset's episodes cannot be joined ({error}). Expected "
             "the same size in each episode."
         ) from error
+    if not np.isfinite(joined).all():
+        _validate_fits_float32(name, parts)
     return joined.reshape(len(joined), -1), counts
+
+
+def _validate_fits_float32(name: str, parts: Sequence[npt.NDArray[Any]]) -> None:
+    """Raises DatasetError for a finite value that float32 cannot hold."""
+    for episode, part in enumerate(parts):
+        values = np.asarray(part, dtype=np.float64)
+        beyond = np.isfinite(values) & (np.abs(values) > np.finfo(np.float32).max)
+        if beyond.any():
+            row, column = np.argwhere(beyond.reshape(len(values), -1))[0]
+            raise DatasetError(
+                f"The {name} hold {values.reshape(len(values), -1)[row, column]:g} in "
+                f"column {column} (episode {episode}, step {row}), which float32 cannot: "
+                "3.4e38 at most. Scale or repair that column."
+            )
 
 
 def _validate_lengths(

@@ -13,6 +13,7 @@ from ..support.errors import DatasetError
 from .action_sets import ActionSet
 from .columns import read_columns
 from .packed_rows import PackedLayout
+from .suspicions import warn_of_suspicions
 from .transitions import Direction, Transitions, transitions_of
 
 __all__ = ["RealData", "start_rows"]
@@ -52,12 +53,15 @@ class RealData:
         if isinstance(dataset, RealData):
             return dataset
         columns = read_columns(dataset)
+        transitions = transitions_of(columns)
+        starts = torch.from_numpy(columns.episode_starts)
+        warn_of_suspicions(transitions, starts)
         return cls(
             dataset,
             columns.packed,
             columns.layout,
-            transitions_of(columns),
-            torch.from_numpy(columns.episode_starts),
+            transitions,
+            starts,
         )
 
     def __len__(self) -> int:

@@ -34,7 +34,7 @@ from ..data.transitions import Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import component_field, number
-from ..support.devices import device_name, rollouts_together
+from ..support.devices import device_name, rollouts_together, validate_device
 from ..support.errors import LoadError, NotFittedError
 from .composition import (
     validate_direction,
@@ -146,6 +146,7 @@ class Imagination:
         device: DeviceArg = False,
         dynamics: Optional[Dynamics] = None,
     ):
+        validate_device(device)
         self.config = config
         self.device = device_name(device)
         self._dynamics_given = dynamics is not None
@@ -164,8 +165,8 @@ class Imagination:
         self._action_set: Optional[ActionSet] = None
         self._observation_size = 0
         self._n_rows = 0  # it was fitted on
-        # The learner for which the dynamics updater changed the model last.
-        self._changed_for: Optional[weakref.ref[Learner]] = None
+        self._changed = False  # by the dynamics updater, while ...
+        self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
         self._attach(None)
 
     def _new_updater(self) -> Optional[DynamicsUpdater]:
@@ -290,7 +291,7 @@ class Imagination:
         self._attach(action_set)
         if not self._dynamics_given:
             self.dynamics.fit(known)
-            self._changed_for = None
+            self._changed = False
         self.rollout_policy.fit(known)
         if self._learned_termination is not None:
             self._learned_termination.fit(known)
@@ -360,12 +361,16 @@ class Imagination:
         """
         assert self.dynamics_updater is not None
         self.dynamics_updater.apply(self.dynamics, transitions, learner)
-        self._changed_for = weakref.ref(learner)
+        self._changed, self._changed_for = True, weakref.ref(learner)
         return self.dynamics.measure_holdout(transitions)
 
     def changed_for_another(self, learner: Optional[Learner]) -> bool:
         """Returns whether the model was last changed while another learner trained."""
-        return self._changed_for is not None and self._changed_for() is not learner
+        known = self._changed_for() if self._changed_for is not None else None
+        return self._changed and (known is None or known is not learner)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_changed_for": None}  # no learner is here any more
 
     def rollouts(
         self,
@@ -497,9 +502,11 @@ def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagi
         A fitted imagination.
 
     Raises:
+        CompositionError: The device is not here.
         LoadError: No such file, no saved imagination, a damaged one, or one with a
             component that is not installed (its distribution and version are named).
     """
+    validate_device(device)
     config, state, saved_by = read_component(path, "imagination")
     assert isinstance(config, ImaginationConfig)
     imagination = config.create(device)

@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 from ..data.real_data import RealData
 from ..support.errors import CompositionError, DivergedError
 from .reading import Learner
+from .scalers import validate_scalers, warn_beyond_range
 
 __all__ = ["check_pretraining", "pretrain_policy"]
 
@@ -76,6 +77,8 @@ def pretrain_policy(
     """
     check_pretraining(learner, n_epochs)
     real = RealData.of(dataset)
+    validate_scalers(learner, real)
+    warn_beyond_range(learner, real)
     rows, episodes = real.transitions, cast(ReplayBuffer, real.dataset)
     if learner.impl is None:
         learner.build_with_dataset(episodes)

@@ -144,6 +144,7 @@ def predict_action(learner: Learner, observations: torch.Tensor) -> torch.Tensor
 @torch.no_grad()
 def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Tensor:
     impl, config = _impl(learner), learner.config
+    _validate_scalers_fitted(learner)
 
     def act(rows: torch.Tensor) -> torch.Tensor:
         x = _scaled_observations(config, rows.to(impl.device))
@@ -181,6 +182,7 @@ def q_value(
     """
     check_built(learner, observations.shape[1], actions.shape[1])
     impl, config = _impl(learner), learner.config
+    _validate_scalers_fitted(learner)
     critics = _critics(learner)
     impl.modules.set_eval()
     x = _scaled_observations(config, observations.to(impl.device))
@@ -192,6 +194,18 @@ def q_value(
         reverse = config.reward_scaler.reverse_transform
         values = reverse(values) - reverse(torch.zeros_like(values))
     return values.to(observations.device)
+
+
+def _validate_scalers_fitted(learner: Learner) -> None:
+    config: Any = learner.config
+    for name in ("observation_scaler", "action_scaler", "reward_scaler"):
+        scaler = getattr(config, name, None)
+        if scaler is not None and not scaler.built:
+            raise CompositionError(
+                f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, is not "
+                "fitted: building a learner does not fit its scalers. Start learner.fit, "
+                "or give the scaler its numbers."
+            )
 
 
 def _scaled_observations(config: Any, observations: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """What a run is worth: evaluations on the way, and final episodes for pairs."""
 
+import math
 import statistics
 from typing import Any, Optional
 
@@ -7,7 +8,7 @@ import gymnasium
 
 from ..metrics import normalized_score
 
-__all__ = ["FIRST_FINAL_SEED", "evaluation", "final_evaluation"]
+__all__ = ["FIRST_FINAL_SEED", "evaluation", "final_evaluation", "finite"]
 
 # Final episodes start from reset(seed=...) of this and the following seeds, so that all
 # runs on a task end with the same ones and can be compared in pairs.
@@ -16,13 +17,16 @@ FIRST_FINAL_SEED = 1_000_000
 
 def evaluation(
     step: int, metrics: dict[str, float], scores: Optional[tuple[float, float]]
-) -> dict[str, Optional[float]]:
+) -> dict[str, Any]:
+    """Returns one evaluation on the way, as ``result.json`` has it.
+
+    Args:
+        step: Gradient steps taken.
+        metrics: Of the epoch.
+        scores: Returns that score 0 and 100.
+    """
     value = metrics["environment"]
-    return {
-        "step": step,
-        "return": value,
-        "normalized_score": normalized_score(value, scores) if scores else None,
-    }
+    return {"step": step, **_judged(value, scores)}
 
 
 def final_evaluation(
@@ -31,14 +35,33 @@ def final_evaluation(
     n_trials: int,
     scores: Optional[tuple[float, float]],
 ) -> dict[str, Any]:
+    """Plays episodes from fixed starts; returns them as ``result.json`` has them."""
     returns = [
         _episode_return(learner, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
     ]
-    mean = statistics.mean(returns)
+    played = finite({str(i): value for i, value in enumerate(returns)})
     return {
-        "returns": returns,
-        "return": mean,
-        "normalized_score": normalized_score(mean, scores) if scores else None,
+        "returns": list(played.values()),
+        **_judged(statistics.fmean(returns), scores),
+    }
+
+
+def _judged(
+    value: float, scores: Optional[tuple[float, float]]
+) -> dict[str, Optional[float]]:
+    """Returns a mean return and its score; null where it, or the scale, is none."""
+    scaled = scores is not None and scores[0] != scores[1]
+    judged = {"return": value, "normalized_score": math.nan}
+    if scaled and scores is not None:
+        judged["normalized_score"] = normalized_score(value, scores)
+    return finite(judged)
+
+
+def finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:
+    """Returns numbers as JSON has them: null where one is NaN or infinite."""
+    return {
+        name: float(value) if math.isfinite(value) else None
+        for name, value in metrics.items()
     }
 
 

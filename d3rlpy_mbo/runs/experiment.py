@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import platform
 import shutil
 import sys
@@ -22,18 +21,24 @@ from ..imagination.imagination import Imagination, ImaginationConfig
 from ..learners.names import learner_config
 from ..learners.pretraining import check_pretraining, pretrain_policy
 from ..registry.discovery import get_component
+from ..registry.fields import Number
 from ..registry.json_form import encode
+from ..support.devices import validate_device
 from ..support.errors import CompositionError
 from ..support.files import atomic_write
 from ..support.version import installed_versions
-from .evaluation import evaluation, final_evaluation
-from .fit import build_for_critics, fit, validate_parts, validated_epochs
+from .evaluation import evaluation, final_evaluation, finite
+from .fit import fit
 from .settings import apply_settings
+from .validation import build_for_critics, validate_parts, validated_epochs
 
-__all__ = ["Experiment", "versions"]
+__all__ = ["UNFINISHED", "Experiment", "versions"]
 
 _PACKAGES = ("d3rlpy-mbo", "d3rlpy", "torch", "numpy", "gymnasium", "minari", "mujoco")
-_OURS = ("result.json", "imagination.mbo", "learner.d3", "logs")
+_OURS = ("logs", "imagination.mbo", "learner.d3", "result.json")  # in this order
+
+# Where a run lies until it is complete.
+UNFINISHED = "unfinished"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +117,8 @@ class Experiment:
     ) -> dict[str, Any]:
         """Trains, evaluates and writes ``result.json``, once it is complete.
 
-        Everything that can be refused is refused before anything is written.
+        Everything that can be refused is refused before anything is written. The run is
+        made in ``out/unfinished``: one that it replaces stays until it is complete.
 
         Args:
             out: Folder for the result, the learner, the imagination and d3rlpy's logs.
@@ -142,6 +148,9 @@ class Experiment:
             self.learner_config(),
             self.imagination_config(),
         )
+        validate_device(self.device)
+        Number(at_least=1, whole=True).validated("n_trials", self.n_trials)
+        Number(at_least=0, whole=True).validated("n_final_trials", self.n_final_trials)
         d3rlpy.seed(self.seed)
         learner: Any = learner_config.create(device=self.device)
         if self.n_pretraining_epochs:
@@ -152,10 +161,10 @@ class Experiment:
         dataset, env = load_minari(self.dataset)
         scores = reference_scores(self.dataset)
         real = RealData.of(dataset)
-        validate_parts(learner, real, imaginations)
+        validate_parts(learner, real, imaginations, env=env)
         build_for_critics(learner, real, imaginations)
 
-        _clear(out)
+        work = _begun(out)
         if self.n_pretraining_epochs:
             pretrain_policy(learner, real, n_epochs=self.n_pretraining_epochs)
         epochs = fit(
@@ -167,15 +176,15 @@ class Experiment:
             env=env,
             n_trials=self.n_trials,
             evaluators=evaluators,
-            logger_adapter=FileAdapterFactory(root_dir=str(out)),
+            logger_adapter=FileAdapterFactory(root_dir=str(work)),
             experiment_name="logs",
             with_timestamp=False,
             save_interval=self.n_steps,  # the last one is saved below
             show_progress=show_progress,
         )
-        learner.save(str(out / "learner.d3"))
+        learner.save(str(work / "learner.d3"))
         for imagination in imaginations:
-            imagination.save(out / "imagination.mbo")
+            imagination.save(work / "imagination.mbo")
         result = {
             "experiment": dataclasses.asdict(self),
             "evaluations": [
@@ -190,7 +199,7 @@ class Experiment:
             ),
             "reference_scores": scores,
             "d4rl_reference_scores": reference_scores(self.dataset, "d4rl_"),
-            "metrics": [_finite(metrics) for _, metrics in epochs],
+            "metrics": [finite(metrics) for _, metrics in epochs],
             "learner": {
                 "type": learner_config.get_type(),
                 "params": learner_config.serialize_to_dict(),
@@ -201,26 +210,32 @@ class Experiment:
             "command": sys.argv,
             **(record or {}),
         }
-        with atomic_write(out / "result.json") as file:
+        with atomic_write(work / "result.json") as file:
             file.write(json.dumps(result, indent=1, allow_nan=False).encode())
+        _finished(work, out)
         return result
 
 
-def _clear(out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for name in _OURS:  # nothing else that lies there is ours to remove
+def _begun(out: Path) -> Path:
+    """Returns the folder in which a run is made; one that lies beside it stays whole."""
+    work = out / UNFINISHED
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    return work
+
+
+def _finished(work: Path, out: Path) -> None:
+    """Puts a complete run in the place of the one before, its result last."""
+    (out / _OURS[-1]).unlink(missing_ok=True)
+    for name in _OURS:  # nothing else that lies there is ours to replace
         path = out / name
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()
-
-
-def _finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:
-    return {
-        name: float(value) if math.isfinite(value) else None
-        for name, value in metrics.items()
-    }
+        if (work / name).exists():
+            (work / name).replace(path)
+        else:
+            path.unlink(missing_ok=True)
+    work.rmdir()
 
 
 def versions() -> dict[str, str]:

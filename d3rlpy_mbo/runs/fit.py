@@ -7,20 +7,24 @@ import d3rlpy
 import gymnasium
 import numpy as np
 from d3rlpy.dataset import ReplayBufferBase
-from d3rlpy.logging import FileAdapterFactory, LoggerAdapter, LoggerAdapterFactory
+from d3rlpy.logging import FileAdapterFactory, LoggerAdapterFactory
 from d3rlpy.metrics import EnvironmentEvaluator, EvaluatorProtocol
 
-from .. import learners
 from ..buffer.replay_buffer import ImaginedReplayBuffer
-from ..buffer.shares import batch_shares
+from ..buffer.shares import imaginations_of
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners.reading import Learner
 from ..metrics import imagination_evaluators
-from ..registry.json_form import encode
-from ..support.errors import CompositionError
+from .logging import LoggerOfImaginations
+from .validation import (
+    build_for_critics,
+    validate_arguments,
+    validate_parts,
+    validated_epochs,
+)
 
-__all__ = ["build_for_critics", "fit", "validate_parts", "validated_epochs"]
+__all__ = ["fit"]
 
 
 def fit(
@@ -64,19 +68,25 @@ def fit(
         (epoch, metrics) for each epoch, as `learner.fit` returns it.
 
     Raises:
-        CompositionError: Steps that are no whole number of epochs, or parts that do
-            not fit; nothing is trained then.
+        CompositionError: Arguments of no use, steps that are no whole number of
+            epochs, or parts, data, environment and learner that do not fit each other;
+            nothing is fitted or written then.
         DatasetError, TerminationRequiredError: A dataset that does not fit; likewise.
     """
     n_steps_per_epoch = validated_epochs(n_steps, n_steps_per_epoch)
+    validate_arguments(
+        learner,
+        n_trials=n_trials,
+        evaluators=evaluators,
+        logger_adapter=logger_adapter,
+        fit_arguments=fit_arguments,
+    )
+    imaginations = imaginations_of(imagination)
+    real = RealData.of(dataset)
+    validate_parts(learner, real, imaginations, real_ratio, shares, env)
     # Drawn first, so that runs with the same seed are evaluated from the same starts
     # whatever they imagine.
     evaluation_seed = int(np.random.randint(2**31))
-    imaginations = (
-        [imagination] if isinstance(imagination, Imagination) else list(imagination)
-    )
-    real = RealData.of(dataset)
-    validate_parts(learner, real, imaginations, real_ratio, shares)
     build_for_critics(learner, real, imaginations)
     for each in imaginations:
         if not each.fitted:
@@ -91,94 +101,10 @@ def fit(
         n_steps=n_steps,
         n_steps_per_epoch=n_steps_per_epoch,
         evaluators={**every, **(evaluators or {})},
-        logger_adapter=_WithImaginations(
-            logger_adapter or FileAdapterFactory(), imaginations
+        logger_adapter=LoggerOfImaginations(
+            logger_adapter or FileAdapterFactory(),
+            imaginations,
+            own_folder=fit_arguments.get("with_timestamp", True),
         ),
         **fit_arguments,
     )
-
-
-def validate_parts(
-    learner: Learner,
-    real: RealData,
-    imaginations: Sequence[Imagination],
-    real_ratio: Optional[float] = None,
-    shares: Optional[Sequence[float]] = None,
-) -> None:
-    """Refuses what `fit` cannot train, before hours go into its models.
-
-    Args, Raises: as `fit`.
-    """
-    learners.check(learner)
-    batch_shares(imaginations, real_ratio, shares)
-    real.validate_for_learners()
-    for each in imaginations:
-        if each.fitted:
-            each.check_ready(real.transitions)
-        else:
-            each.check_fittable(real.transitions)
-        real.start_rows(each.dynamics.direction)
-    if learners.is_built(learner):
-        _validate_sizes(learner, real, critic=_needs_critic(imaginations))
-
-
-def build_for_critics(
-    learner: Learner, real: RealData, imaginations: Sequence[Imagination]
-) -> None:
-    """Builds a learner whose critic an imagination will ask: not all of them have one.
-
-    Raises:
-        CompositionError: It has no critic.
-    """
-    if _needs_critic(imaginations) and not learners.is_built(learner):
-        # Any buffer does: it is asked for a transition and an action size.
-        learner.build_with_dataset(real.dataset)  # type: ignore[arg-type]
-        _validate_sizes(learner, real, critic=True)
-
-
-def _needs_critic(imaginations: Sequence[Imagination]) -> bool:
-    updaters = [each.dynamics_updater for each in imaginations]
-    return any(each is not None and each.needs_critic for each in updaters)
-
-
-def _validate_sizes(learner: Learner, real: RealData, critic: bool) -> None:
-    sizes = real.transitions.observation_size, real.transitions.action_size
-    learners.check_built(learner, *sizes, critic=critic)
-
-
-def validated_epochs(n_steps: int, n_steps_per_epoch: int) -> int:
-    """Returns the steps of an epoch, at most n_steps.
-
-    Raises:
-        CompositionError: n_steps is no whole number of epochs.
-    """
-    n_steps_per_epoch = min(n_steps, n_steps_per_epoch)
-    if n_steps_per_epoch < 1 or n_steps % n_steps_per_epoch:
-        raise CompositionError(
-            f"n_steps is {n_steps}, which is no whole number of epochs of "
-            f"{n_steps_per_epoch} steps: d3rlpy would leave the rest out silently. "
-            "Change n_steps or n_steps_per_epoch."
-        )
-    return n_steps_per_epoch
-
-
-class _WithImaginations(LoggerAdapterFactory):
-    """Adds the imaginations' configs to the hyperparameters that d3rlpy writes."""
-
-    def __init__(
-        self, factory: LoggerAdapterFactory, imaginations: Sequence[Imagination]
-    ):
-        self._factory = factory
-        self._configs = [encode(each.config) for each in imaginations]
-
-    def create(
-        self, algo: Any, experiment_name: str, n_steps_per_epoch: int
-    ) -> LoggerAdapter:
-        adapter = self._factory.create(algo, experiment_name, n_steps_per_epoch)
-        write_params = adapter.write_params
-
-        def write_all(params: dict[str, Any]) -> None:
-            write_params({**params, "imaginations": self._configs})
-
-        adapter.write_params = write_all  # type: ignore[method-assign]
-        return adapter

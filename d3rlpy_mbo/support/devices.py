@@ -1,6 +1,9 @@
 """Devices: d3rlpy's argument as torch's name, and how much goes through at once."""
 
+import torch
 from d3rlpy.base import DeviceArg
+
+from .errors import CompositionError
 
 __all__ = [
     "ROWS_COMPARED",
@@ -9,6 +12,7 @@ __all__ = [
     "ROWS_OF_A_TERMINATION",
     "device_name",
     "rollouts_together",
+    "validate_device",
 ]
 
 
@@ -24,6 +28,25 @@ def device_name(device: DeviceArg) -> str:
     if device is True:
         return "cuda:0"
     return f"cuda:{device}" if isinstance(device, int) else device
+
+
+def validate_device(device: DeviceArg) -> None:
+    """Raises CompositionError unless the device is one that is here."""
+    name = device_name(device)
+    try:
+        place = torch.device(name)
+    except RuntimeError:
+        raise CompositionError(
+            f"device is {device!r}, which torch does not know. Expected 'cpu', "
+            "'cuda:0', ..., or a GPU's number."
+        ) from None
+    if place.type == "cuda":
+        n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (place.index or 0) >= n_gpus:
+            raise CompositionError(
+                f"The device {name!r} is not here: torch sees {n_gpus} GPUs. Choose "
+                "another device, 'cpu' for example."
+            )
 
 
 # Rollouts that go through the networks together. Ours: on a CPU so many columns stay

@@ -15,12 +15,13 @@ def atomic_write(path: Union[str, Path]) -> Iterator[BinaryIO]:
     """Opens a file for writing that replaces `path` only once it is complete.
 
     Args:
-        path: The file to write; its folder must exist.
+        path: The file to write; its folder is made if it is missing.
 
     Yields:
         A binary file beside it, removed again if the block raises.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
     )

@@ -1,0 +1,72 @@
+"""Data that was probably not meant so: noticed and said, before models learn it."""
+
+import warnings
+from collections.abc import Iterator
+
+import torch
+
+from .transitions import Transitions
+
+__all__ = ["warn_of_suspicions"]
+
+# Of the rows, or of the episodes looked at (ours).
+_MOST = 0.5
+_NEARLY_ALL = 0.8
+
+# Fewer episodes say nothing about all of them (ours).
+_ENOUGH = 10
+
+
+def warn_of_suspicions(transitions: Transitions, episode_starts: torch.Tensor) -> None:
+    """Warns of what looks like a mistake of whoever made the dataset.
+
+    Args:
+        transitions: All of the dataset's.
+        episode_starts: (episodes + 1,) see `RealData`.
+    """
+    for message in _suspicions(transitions, episode_starts):
+        warnings.warn(message, stacklevel=4)
+
+
+def _suspicions(transitions: Transitions, starts: torch.Tensor) -> Iterator[str]:
+    terminal = transitions.terminals[:, 0] > 0
+    share = float(terminal.float().mean())
+    if share > _MOST:
+        known = transitions.next_observation_known
+        usable = 1.0 if known is None else float(known.float().mean())
+        yield (
+            f"{share:.0%} of the dataset's rows are terminal, and models learn from "
+            f"{usable:.0%} of them. Are its terminals masks, 1 where the episode goes on?"
+        )
+    lengths = starts.diff()
+    ended = lengths[terminal[starts[1:] - 1]]
+    if len(ended) >= _ENOUGH and int(ended[0]) > 1 and bool((ended == ended[0]).all()):
+        yield (
+            f"All {len(ended)} episodes that end with a terminal have {int(ended[0])} "
+            "steps. If that is a time limit, they are truncated, not terminated: give "
+            "their ends as timeouts, or learners take the last states for worthless."
+        )
+    shifted = _shifted_share(transitions.observations, starts)
+    if shifted > _NEARLY_ALL:
+        yield (
+            "The largest jump of the observations lies one step later in each episode: "
+            "so does d3rlpy.datasets.get_minari (2.8.1) shift the episodes of a Minari "
+            "dataset, the k-th by k rows. Load it with mbo.load_minari."
+        )
+
+
+def _shifted_share(observations: torch.Tensor, starts: torch.Tensor) -> float:
+    """Returns the share of episodes whose largest jump is that of a shift by their number.
+
+    Minari keeps T + 1 observations for T actions; read without a gap, the k-th episode
+    begins with k rows of the one before it.
+    """
+    found = looked_at = 0
+    for k in range(1, min(len(starts) - 1, 50)):
+        rows = observations[int(starts[k]) : int(starts[k + 1])]
+        if len(rows) <= k + 1:
+            continue
+        jumps = torch.linalg.vector_norm(rows.diff(dim=0), dim=1)
+        looked_at += 1
+        found += int(jumps.argmax()) == k - 1
+    return found / looked_at if looked_at >= _ENOUGH else 0.0

@@ -1,0 +1,107 @@
+"""Loggers of a run: validated beforehand, told of the imaginations, never shared."""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from d3rlpy.logging import LoggerAdapter, LoggerAdapterFactory
+
+from ..imagination.imagination import Imagination
+from ..registry.json_form import encode
+from ..support.errors import CompositionError
+
+__all__ = ["LoggerOfImaginations", "validate_logger"]
+
+# What d3rlpy imports once training begins, by its factory's name.
+_PACKAGES = {
+    "TensorboardAdapterFactory": "tensorboardX",
+    "WanDBAdapterFactory": "wandb",
+}
+
+
+def validate_logger(logger_adapter: Any) -> None:
+    """Refuses what d3rlpy could not log with, before anything is trained.
+
+    Raises:
+        CompositionError: No factory, a class in the place of one, or its package is
+            missing.
+    """
+    if isinstance(logger_adapter, type):
+        name = logger_adapter.__name__
+        raise CompositionError(
+            f"logger_adapter is the class {name}, expected an instance: {name}(...)."
+        )
+    if not callable(getattr(logger_adapter, "create", None)):
+        raise CompositionError(
+            f"logger_adapter is {logger_adapter!r}, expected one of d3rlpy's factories "
+            "such as d3rlpy.logging.FileAdapterFactory()."
+        )
+    for factory in _factories(logger_adapter):
+        package = _PACKAGES.get(type(factory).__name__)
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise CompositionError(
+                f"logger_adapter is a {type(factory).__name__}, which needs the package "
+                f"{package!r}. Run: pip install {package}"
+            )
+
+
+def _factories(factory: Any) -> Iterator[Any]:
+    """Yields a factory and those that it combines."""
+    yield factory
+    for each in getattr(factory, "_adapter_factories", ()):
+        yield from _factories(each)
+
+
+class LoggerOfImaginations(LoggerAdapterFactory):
+    """Adds the imaginations' configs to the hyperparameters that d3rlpy writes.
+
+    Args:
+        factory: d3rlpy's.
+        imaginations: Whose configs are written.
+        own_folder: Whether the run needs a log folder of its own: d3rlpy's names hold
+            the second, and two runs that start within it would write into one.
+    """
+
+    def __init__(
+        self,
+        factory: LoggerAdapterFactory,
+        imaginations: Sequence[Imagination],
+        own_folder: bool,
+    ):
+        self._factory = factory
+        self._configs = [encode(each.config) for each in imaginations]
+        self._own_folder = own_folder
+
+    def create(
+        self, algo: Any, experiment_name: str, n_steps_per_epoch: int
+    ) -> LoggerAdapter:
+        """See d3rlpy's `LoggerAdapterFactory`."""
+        if self._own_folder:
+            experiment_name = self._claimed(experiment_name)
+        adapter = self._factory.create(algo, experiment_name, n_steps_per_epoch)
+        write_params = adapter.write_params
+
+        def write_all(params: dict[str, Any]) -> None:
+            write_params({**params, "imaginations": self._configs})
+
+        adapter.write_params = write_all  # type: ignore[method-assign]
+        return adapter
+
+    def _claimed(self, experiment_name: str) -> str:
+        """Returns a name whose folders nobody has, and makes them."""
+        roots = {
+            Path(each._root_dir)
+            for each in _factories(self._factory)
+            if hasattr(each, "_root_dir")
+        }
+        name, i = experiment_name, 1
+        while any((root / name).exists() for root in roots):
+            i += 1
+            name = f"{experiment_name}_{i}"
+        try:
+            for root in roots:
+                (root / name).mkdir(parents=True)
+        except FileExistsError:  # another process was faster
+            return self._claimed(experiment_name)
+        return name

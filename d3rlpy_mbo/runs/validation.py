@@ -1,0 +1,179 @@
+"""One validation of everything that a run is given, before hours go into its models."""
+
+import copy
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Optional
+
+import numpy as np
+import torch
+
+from .. import learners
+from ..buffer.shares import batch_shares
+from ..data.real_data import RealData
+from ..imagination.imagination import Imagination
+from ..learners import Learner
+from ..learners.scalers import validate_scalers, warn_beyond_range
+from ..registry.fields import Number
+from ..support.devices import validate_device
+from ..support.errors import CompositionError, D3RLPyMBOError, suggest
+from .environments import validate_environment
+from .logging import validate_logger
+
+__all__ = [
+    "build_for_critics",
+    "validate_arguments",
+    "validate_parts",
+    "validated_epochs",
+]
+
+_COUNT = Number(at_least=1, whole=True)
+
+# Arguments of d3rlpy's fit that ours sets itself.
+_OURS = (
+    "self",
+    "dataset",
+    "n_steps",
+    "n_steps_per_epoch",
+    "evaluators",
+    "logger_adapter",
+)
+
+
+def validated_epochs(n_steps: Any, n_steps_per_epoch: Any) -> int:
+    """Returns the steps of an epoch, at most n_steps.
+
+    Raises:
+        CompositionError: No whole numbers, or n_steps is no whole number of epochs.
+    """
+    n_steps = _COUNT.validated("n_steps", n_steps)
+    n_steps_per_epoch = _COUNT.validated("n_steps_per_epoch", n_steps_per_epoch)
+    n_steps_per_epoch = min(n_steps, n_steps_per_epoch)
+    if n_steps % n_steps_per_epoch:
+        raise CompositionError(
+            f"n_steps is {n_steps}, which is no whole number of epochs of "
+            f"{n_steps_per_epoch} steps: d3rlpy would leave the rest out silently. "
+            "Change n_steps or n_steps_per_epoch."
+        )
+    return int(n_steps_per_epoch)
+
+
+def validate_arguments(
+    learner: Any,
+    *,
+    n_trials: Any,
+    evaluators: Any,
+    logger_adapter: Any,
+    fit_arguments: dict[str, Any],
+) -> None:
+    """Refuses arguments of `fit` that need no data to be found wrong.
+
+    Raises:
+        CompositionError: By name.
+    """
+    learners.check(learner)
+    validate_device(learner._device)
+    _COUNT.validated("n_trials", n_trials)
+    if logger_adapter is not None:
+        validate_logger(logger_adapter)
+    if evaluators is not None and not isinstance(evaluators, dict):
+        raise CompositionError(
+            f"evaluators is {type(evaluators).__name__}, expected a dict of names and "
+            'evaluators: {"td_error": d3rlpy.metrics.TDErrorEvaluator()}.'
+        )
+    for name, evaluator in (evaluators or {}).items():
+        if not isinstance(name, str) or "/" in name or not callable(evaluator):
+            raise CompositionError(
+                f"evaluators holds {name!r}: {evaluator!r}, expected a name without "
+                '"/" and an evaluator: an instance, called with (algo, dataset).'
+            )
+    known = [n for n in inspect.signature(learner.fit).parameters if n not in _OURS]
+    for name in fit_arguments:
+        if name not in known:
+            raise CompositionError(
+                f"fit got an argument {name!r}, which neither mbo.fit nor "
+                f"{type(learner).__name__}.fit has. {suggest(name, known)}"
+            )
+
+
+def validate_parts(
+    learner: Learner,
+    real: RealData,
+    imaginations: Sequence[Imagination],
+    real_ratio: Optional[float] = None,
+    shares: Optional[Sequence[float]] = None,
+    env: Any = None,
+) -> None:
+    """Refuses what `fit` cannot train on this data.
+
+    Args, Raises: as `fit`.
+    """
+    learners.check(learner)
+    batch_shares(imaginations, real_ratio, shares)
+    real.validate_for_learners()
+    for each in imaginations:
+        if each.fitted:
+            each.check_ready(real.transitions)
+        else:
+            each.check_fittable(real.transitions)
+        real.start_rows(each.dynamics.direction)
+    if env is not None:
+        validate_environment(env, real)
+    validate_scalers(learner, real)
+    if learners.is_built(learner):
+        _validate_sizes(learner, real, critic=_needs_critic(imaginations))
+    else:
+        _validate_buildable(learner, real)
+    warn_beyond_range(learner, real)
+
+
+def build_for_critics(
+    learner: Learner, real: RealData, imaginations: Sequence[Imagination]
+) -> None:
+    """Builds a learner whose critic an imagination will ask: not all of them have one.
+
+    Raises:
+        CompositionError: It has no critic.
+    """
+    if _needs_critic(imaginations) and not learners.is_built(learner):
+        # Any buffer does: it is asked for a transition and an action size.
+        learner.build_with_dataset(real.dataset)  # type: ignore[arg-type]
+        _validate_sizes(learner, real, critic=True)
+
+
+def _needs_critic(imaginations: Sequence[Imagination]) -> bool:
+    updaters = [each.dynamics_updater for each in imaginations]
+    return any(each is not None and each.needs_critic for each in updaters)
+
+
+def _validate_sizes(learner: Learner, real: RealData, critic: bool) -> None:
+    sizes = real.transitions.observation_size, real.transitions.action_size
+    learners.check_built(learner, *sizes, critic=critic)
+
+
+def _validate_buildable(learner: Learner, real: RealData) -> None:
+    """Builds a copy: d3rlpy refuses some settings only then, after the models' hours."""
+    name = type(learner).__name__
+    with _generators_kept():
+        try:
+            trial = copy.deepcopy(learner.config).create(device=learner._device)
+            trial.build_with_dataset(real.dataset)
+        except D3RLPyMBOError:
+            raise
+        except Exception as error:
+            raise CompositionError(
+                f"{name} cannot be built on this dataset: {type(error).__name__}: {error}. "
+                "Its config is at fault, or does not fit the data."
+            ) from error
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """What is drawn inside leaves no trace in the random numbers that train."""
+    numpy_state = np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
