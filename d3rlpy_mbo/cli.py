@@ -1,4 +1,4 @@
-"""The command line: plugins, collect, train, check."""
+"""The command line: plugins, collect, train, check, study, report."""
 
 import os
 import sys
@@ -12,6 +12,7 @@ from .registry.component import Component
 from .registry.entry_points import DISABLE_VARIABLE
 from .runs.experiment import Experiment
 from .runs.settings import parse_settings
+from .study import commands as study_commands
 from .support.errors import D3RLPyMBOError, UnknownComponentError, suggest
 from .testing import checks_for, module_components, run_checks
 
@@ -32,6 +33,10 @@ class _Group(click.Group):
 @click.version_option(package_name="d3rlpy-mbo")
 def main() -> None:
     """Model-based offline reinforcement learning for d3rlpy."""
+
+
+main.add_command(study_commands.study)
+main.add_command(study_commands.report)
 
 
 @main.command()

@@ -3,11 +3,9 @@
 import contextlib
 import dataclasses
 import fcntl
-import functools
-import json
 import os
-import shlex
 import shutil
+import signal
 import threading
 import time
 import traceback
@@ -20,15 +18,28 @@ import d3rlpy
 import torch
 from minari.storage import get_dataset_path
 
-import d3rlpy_mbo as mbo
-
-from ..cli import main as command_line
+from ..components.terminations.interface import NoTermination
+from ..data.minari import load_minari
+from ..imagination.imagination import ImaginationConfig, load_imagination
 from ..registry.json_form import decode
 from ..runs.experiment import Experiment
-from ..support.files import atomic_write
+from ..support.errors import CompositionError
 from ..tasks import simulator  # noqa: F401  # settings find it by name
+from .collecting import Collection
 from .evaluators import evaluators
-from .settings import Model, folder_name
+from .names import folder_name
+from .results import differences, read_experiment
+from .settings import Model
+
+__all__ = [
+    "CollectDataset",
+    "FitModel",
+    "Job",
+    "RunExperiment",
+    "error_path",
+    "execute",
+    "worker_of",
+]
 
 _KILLED = (
     "The process was killed before this was complete: out of memory, or stopped from "
@@ -55,24 +66,26 @@ class Job(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class CollectDataset:
-    """Makes a local Minari dataset by ``d3rlpy-mbo collect``."""
+    """Makes a local Minari dataset."""
 
     dataset: str
-    command: str
+    collection: Collection
 
     @property
     def path(self) -> Path:
+        """Of its log; the dataset itself lies among Minari's."""
         return Path(folder_name(self.dataset)) / "dataset"
 
     def result(self, out: Path) -> Path:
+        """Returns where Minari looks for it."""
         return Path(get_dataset_path(self.dataset), "data")
 
     def check(self, out: Path) -> None:
-        pass  # whatever has that name is what the user means
+        """Does nothing: whatever has that name is what the user means."""
 
     def make(self, out: Path) -> None:
-        arguments = ["collect", *shlex.split(self.command), "--id", self.dataset]
-        command_line.main(arguments, standalone_mode=False)
+        """Collects it."""
+        self.collection.collect(self.dataset)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,20 +96,23 @@ class FitModel:
 
     @property
     def path(self) -> Path:
+        """The model's file."""
         return self.model.path
 
     def result(self, out: Path) -> Path:
+        """Returns its file."""
         return out / self.path
 
     def check(self, out: Path) -> None:
-        pass  # its name says how it was made
+        """Does nothing: the file's name says how it was made."""
 
     def make(self, out: Path) -> None:
-        dataset, _ = mbo.load_minari(self.model.dataset)
+        """Fits and saves it."""
+        dataset, _ = load_minari(self.model.dataset)
         dynamics: Any = decode("dynamics", self.model.dynamics)
         d3rlpy.seed(self.model.seed)
         # A model is fitted on single steps and ends nothing.
-        config = mbo.ImaginationConfig(dynamics, termination=mbo.NoTermination())
+        config = ImaginationConfig(dynamics, termination=NoTermination())
         imagination = config.create(device=self.model.device)
         imagination.fit(dataset)
         imagination.save(out / self.path)
@@ -120,36 +136,34 @@ class RunExperiment:
 
     @property
     def path(self) -> Path:
+        """The run's folder."""
         name = f"seed-{self.experiment.seed}"
         return Path(folder_name(self.experiment.dataset)) / self.method / name
 
     def result(self, out: Path) -> Path:
+        """Returns the last file that a run writes."""
         return out / self.path / "result.json"
 
     def check(self, out: Path) -> None:
+        """Refuses a result of other settings, or a damaged one.
+
+        Raises:
+            CompositionError: Names the file, and which settings differ.
+        """
         path = self.result(out)
-        found = Experiment(**json.loads(path.read_text())["experiment"])
-        # As JSON has it: lists for tuples.
-        ours, theirs = (
-            json.loads(json.dumps(dataclasses.asdict(each)))
-            for each in (self.experiment, found)
-        )
-        changed = [
-            f"{name} is {theirs[name]!r} there, {ours[name]!r} here"
-            for name in ours
-            if ours[name] != theirs[name]
-        ]
+        changed = differences(read_experiment(path), self.experiment)
         if changed:
-            raise mbo.CompositionError(
+            raise CompositionError(
                 f"{path} was made with other settings: {'; '.join(changed)}. Choose "
                 "another --out, or move it away."
             )
 
     def make(self, out: Path) -> None:
+        """Trains and evaluates."""
         dynamics, model = None, None
         if self.model is not None:
             path = out / self.model.path
-            dynamics = mbo.load_imagination(path, self.experiment.device).dynamics
+            dynamics = load_imagination(path, self.experiment.device).dynamics
             model = {"file": str(self.model.path), "seed": self.model.seed}
         self.experiment.run(
             out / self.path,
@@ -177,7 +191,7 @@ class RunExperiment:
             return 0
 
 
-def execute(job: Job, out: Path, study_process: Optional[int] = None) -> None:
+def execute(job: Job, out: Path) -> None:
     """Makes what is not there yet; an exception is written beside it, not raised.
 
     What it prints goes to a log file there.
@@ -185,10 +199,7 @@ def execute(job: Job, out: Path, study_process: Optional[int] = None) -> None:
     Args:
         job: What to make.
         out: The study's folder.
-        study_process: Id of the process that ordered it; where that is this one's
-            parent, this one ends with it.
     """
-    _end_with(study_process)
     torch.set_num_threads(1)  # networks this small gain nothing from more
     path = out / job.path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -219,17 +230,23 @@ def error_path(job: Job, out: Path) -> Path:
     return path.with_name(path.name + ".error.txt")
 
 
-@functools.cache
-def _end_with(parent: Optional[int]) -> None:
-    """Watches the parent: joblib's workers would outlive a kill of it, for ever."""
+def worker_of(study_process: int) -> None:
+    """Lets this process end with the study that started it, before its first job.
+
+    joblib's workers would outlive a kill of it, for ever. An interrupt from the keyboard
+    reaches every process; it is the study that answers, and ends its workers.
+
+    Args:
+        study_process: Its id; this process is a child of it, or has outlived it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == study_process:
             time.sleep(1)
         os._exit(1)
 
-    if os.getppid() == parent:
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -250,9 +267,3 @@ def _clear(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         temporary.unlink()
-
-
-def write_settings(path: Path, out: Path) -> None:
-    """Keeps the study's settings beside its results, for the report."""
-    with atomic_write(out / "study.toml") as file:
-        file.write(path.read_bytes())

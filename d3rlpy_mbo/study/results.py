@@ -6,10 +6,24 @@ import statistics
 from pathlib import Path
 from typing import Any, Optional
 
-from .. import D3RLPyMBOError
 from ..data.minari import reference_scores
 from ..metrics import normalized_score
-from .settings import Study, folder_name
+from ..runs.experiment import Experiment
+from ..support.errors import CompositionError, D3RLPyMBOError
+from .names import folder_name
+from .reading import require
+from .settings import Study
+
+__all__ = [
+    "Results",
+    "Row",
+    "Scores",
+    "Task",
+    "differences",
+    "normalized",
+    "read_experiment",
+    "read_results",
+]
 
 Scores = Optional[tuple[float, float]]
 
@@ -30,10 +44,12 @@ class Row:
 
     @property
     def steps(self) -> list[int]:
+        """Gradient steps before each evaluation."""
         return [evaluation["step"] for evaluation in self.content["evaluations"]]
 
     @property
     def returns(self) -> list[float]:
+        """Mean raw return of each evaluation."""
         return [evaluation["return"] for evaluation in self.content["evaluations"]]
 
     @property
@@ -67,12 +83,21 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """A study's folder."""
+    """A study's folder.
+
+    Args:
+        study: Its settings.
+        tasks: Its datasets with a finished run.
+        missing: Runs without a result, as paths.
+        errors: Why jobs failed, by the path of the file that says so.
+        damaged: Why results cannot be read.
+    """
 
     study: Study
     tasks: list[Task]
     missing: list[str]
     errors: dict[str, str]
+    damaged: list[str]
 
     @property
     def rows(self) -> list[Row]:
@@ -87,7 +112,9 @@ def read_results(out: Path) -> Results:
         CompositionError: The folder holds no study.toml, or one that is damaged.
     """
     study = Study.read(out / "study.toml")
-    tasks, missing = [], []
+    tasks: list[Task] = []
+    missing: list[str] = []
+    damaged: list[str] = []
     for dataset in study.datasets:
         methods: dict[str, list[Row]] = {}
         for method in study.methods:
@@ -95,11 +122,15 @@ def read_results(out: Path) -> Results:
             for seed in sorted(study.seeds):
                 run = Path(folder_name(dataset)) / method / f"seed-{seed}"
                 path = out / run / "result.json"
-                if path.exists():
-                    content = json.loads(path.read_text())
-                    methods[method].append(Row(seed, content, study.n_last))
-                else:
+                if not path.exists():
                     missing.append(str(run))
+                    continue
+                try:
+                    content = _read_scores(path)
+                except CompositionError as error:
+                    damaged.append(str(error))
+                else:
+                    methods[method].append(Row(seed, content, study.n_last))
         rows = [row for rows in methods.values() for row in rows]
         if rows:
             found = {k: v for k, v in methods.items() if v}
@@ -109,7 +140,109 @@ def read_results(out: Path) -> Results:
         str(path.relative_to(out)): path.read_text().strip().splitlines()[-1]
         for path in sorted(out.rglob("*.error.txt"))
     }
-    return Results(study, tasks, missing, errors)
+    return Results(study, tasks, missing, errors, damaged)
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Returns what a result.json is the result of.
+
+    Raises:
+        CompositionError: The file is damaged.
+    """
+    entries = _read(path).get("experiment")
+    try:
+        require(entries, dict[str, Any], "experiment")
+        return Experiment(**entries)  # type: ignore[arg-type]  # just required
+    except (CompositionError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def differences(theirs: Experiment, ours: Experiment) -> list[str]:
+    """Returns which settings of two runs differ, each with both values.
+
+    Args:
+        theirs: As it was run.
+        ours: As it would be run here.
+    """
+    before, now = (_flat(each) for each in (theirs, ours))
+    return [
+        f"{name} is {before.get(name, _UNSET)!r} there, {now.get(name, _UNSET)!r} here"
+        for name in {**now, **before}
+        if before.get(name, _UNSET) != now.get(name, _UNSET)
+    ]
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "not set"
+
+
+_UNSET = _Unset()
+
+
+def _flat(experiment: Experiment) -> dict[str, Any]:
+    # As JSON has it: lists for tuples.
+    fields = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    for name in ("learner_settings", "imagination_settings"):
+        settings = fields.pop(name)
+        fields |= {f"{name}.{path}": value for path, value in settings.items()}
+    return dict(fields)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        require(content, dict[str, Any], "all of it")
+    except (OSError, ValueError, CompositionError) as error:
+        raise _damaged(path, error) from error
+    return dict(content)
+
+
+def _read_scores(path: Path) -> dict[str, Any]:
+    """Returns a result with everything that a report reads.
+
+    Raises:
+        CompositionError: The file is damaged, or has no evaluation.
+    """
+    content = _read(path)
+    final = content.get("final_evaluation")
+    try:
+        for name, hint in _CONTENT.items():
+            require(content.get(name), hint, name)
+        require(final or {}, dict[str, Any], "final_evaluation")
+        for metrics in content["metrics"]:
+            known = {k: value for k, value in metrics.items() if value is not None}
+            require(known, dict[str, float], "metrics")
+        for evaluation in [*content["evaluations"], *([final] if final else [])]:
+            require(evaluation.get("return"), float, "a return")
+        for evaluation in content["evaluations"]:
+            require(evaluation.get("step"), int, "a step")
+        for name in ("reference_scores", "d4rl_reference_scores"):
+            scores = content.get(name)
+            require(scores or [0, 0], list[float], name)
+            if scores is not None and len(scores) != 2:
+                raise CompositionError(f"{name} is {scores}, expected two numbers.")
+    except CompositionError as error:
+        raise _damaged(path, error) from error
+    if not content["evaluations"]:
+        raise CompositionError(
+            f"{path} has no evaluation, so there is nothing to report: its dataset records "
+            "no environment."
+        )
+    return content
+
+
+_CONTENT = {
+    "evaluations": list[dict[str, Any]],
+    "metrics": list[dict[str, Any]],
+    "seconds": float,
+}
+
+
+def _damaged(path: Path, error: Exception) -> CompositionError:
+    return CompositionError(
+        f"{path} is damaged: {error} Move it away, and the study repeats its run."
+    )
 
 
 def _references(dataset: str, content: dict[str, Any]) -> tuple[Scores, Scores]:
