@@ -46,9 +46,9 @@ def study(
     _require("studies")
     if backend != "loky":
         _require(backend)
-    from .grid import run_file
-
     try:
+        from .grid import run_file
+
         failures = run_file(file, out, n_jobs, backend)
     except KeyboardInterrupt:
         click.echo(
