@@ -5,10 +5,9 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
-from toys import line_dataset, line_imagination, small_learner
-
 from d3rlpy_mbo.study.evaluators import ImaginedQ, InsideWalls, RealQ
 from d3rlpy_mbo.tasks.simulator import PointMazeSimulatorConfig
+from toys import line_dataset, line_imagination, small_learner
 
 
 class SumQ:
