@@ -25,7 +25,12 @@ SMOKE = BENCHMARKS / "settings" / "smoke.toml"
 sys.path.insert(0, str(BENCHMARKS))
 
 from d3rlpy_mbo.study import stages  # noqa: E402
-from d3rlpy_mbo.study.jobs import RunExperiment, error_path, execute  # noqa: E402
+from d3rlpy_mbo.study.jobs import (  # noqa: E402
+    RunExperiment,
+    error_path,
+    execute,
+    worker_of,
+)
 from d3rlpy_mbo.study.settings import Study  # noqa: E402
 
 N_RUNS = 8
@@ -275,22 +280,33 @@ def test_workers_have_one_thread_each_and_leave_the_studys_environment_alone(
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
-@pytest.mark.parametrize("alive", [True, False])
-def test_a_worker_whose_study_is_gone_ends_before_its_first_job(tmp_path, alive):
+@pytest.mark.parametrize("seconds", [0, 3])
+def test_a_worker_ends_with_its_study_even_one_that_was_killed_before(
+    monkeypatch, seconds
+):
     # A worker that is still importing when its study is killed finds another parent.
-    parent = os.getpid() if alive else 1_000_000_000
-    program = (
-        "import sys, time; from d3rlpy_mbo.study.jobs import worker_of; "
-        f"worker_of({parent}); time.sleep(1); sys.exit(7)"
-    )
-    done = subprocess.run([sys.executable, "-c", program])
-    assert done.returncode == (7 if alive else 1)
+    parents = iter([*[5] * seconds, 1])
+    slept, ended = [], threading.Event()
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(os, "_exit", lambda status: status == 1 and ended.set())
+    monkeypatch.setattr(time, "sleep", slept.append)
+    answers = signal.getsignal(signal.SIGINT)
+    try:
+        worker_of(5)
+        assert ended.wait(10)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, answers)
+    assert slept == [1] * seconds
 
 
 def test_an_interrupted_study_says_how_to_go_on_and_leaves_no_process(tmp_path):
     environment = {**os.environ, "MINARI_DATASETS_PATH": str(tmp_path / "minari")}
+    # A shell's background jobs, this test may be one, ignore the keyboard.
+    heard = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); " + PROGRAM
+    python, option, _, *arguments = command(tmp_path / "out")
     running = subprocess.Popen(
-        command(tmp_path / "out"),
+        [python, option, heard, *arguments],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
