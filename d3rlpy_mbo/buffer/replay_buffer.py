@@ -19,6 +19,7 @@ from d3rlpy.dataset import (
 
 from .. import learners
 from ..data.real_data import RealData
+from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
 from ..learners.reading import Learner
 from ..support.errors import CompositionError
@@ -165,7 +166,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
                 )
             chosen = [self._sources[imagination]]
         chosen = [source for source in chosen if len(source.ring)]
-        rows = np.empty((n_rows if chosen else 0, self._layout.width), dtype=np.float32)
+        rows = np.empty(
+            (n_rows if chosen else 0, self._real.layout.width), dtype=np.float32
+        )
         state = np.random.get_state()  # drawn as batches are, then put back
         try:
             for source, out in zip(
@@ -174,7 +177,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
                 source.sample(out)
         finally:
             np.random.set_state(state)
-        columns = self._layout.columns(rows)
+        columns = self._real.layout.columns(rows)
         return Transitions(**{k: torch.from_numpy(v) for k, v in columns.items()})
 
     def sample_transition(self) -> Transition:

@@ -21,7 +21,7 @@ from typing import Any, Optional
 from ..components.terminations.lookup import termination_for
 from ..data.minari import load_minari, reference_scores
 from ..registry.json_form import encode
-from ..runs.fit import check_epochs
+from ..runs.fit import validated_epochs
 from ..support.errors import D3RLPyMBOError, TerminationRequiredError
 from . import report
 from .folder import require_same_study, write_settings
@@ -72,7 +72,7 @@ def validate(study: Study, out: Path) -> None:
         D3RLPyMBOError: A learner, imagination, task, dataset or setting that is not
             there, steps that are no whole epochs, or results of another study.
     """
-    check_epochs(study.n_steps, study.n_steps_per_epoch)
+    validated_epochs(study.n_steps, study.n_steps_per_epoch)
     for collection in study.collect.values():
         collection.validate()
     jobs = [
