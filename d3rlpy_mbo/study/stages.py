@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import joblib
 from tqdm import tqdm
 
+from ..support.errors import CompositionError
 from .jobs import Job, error_path, execute, worker_of
 
 __all__ = ["backend", "run_stage"]
@@ -40,11 +41,32 @@ def backend(name: str) -> Iterator[None]:
 
             register_ray()
         elif name == "dask":
-            from dask.distributed import Client
-
-            stack.enter_context(Client())  # joblib takes the latest one
+            stack.enter_context(_dask_client())  # joblib takes the latest one
         stack.enter_context(joblib.parallel_config(backend=name, **options))
         yield
+
+
+def _dask_client() -> Any:
+    """Returns a client of the cluster that is configured, else of one of this machine.
+
+    Raises:
+        CompositionError: A worker of the cluster runs several jobs in one process, where
+            they would draw from the same random numbers.
+    """
+    import dask
+    from dask.distributed import Client
+
+    if dask.config.get("scheduler-address", None) is None:
+        return Client(threads_per_worker=1)
+    client = Client()
+    threads = {worker: n for worker, n in client.nthreads().items() if n > 1}
+    if threads:
+        client.close()
+        raise CompositionError(
+            f"Workers of the Dask cluster have several threads: {threads}. Start them "
+            "with --nthreads 1: the jobs of a study need a process each."
+        )
+    return client
 
 
 def run_stage(

@@ -161,13 +161,16 @@ def test_a_dataset_that_cannot_be_made_is_a_failure_by_name(tmp_path, monkeypatc
     monkeypatch.setattr(
         "minari.load_dataset", lambda *a, **k: (_ for _ in ()).throw(OSError("no"))
     )
-    text = SMOKE.read_text().replace("n_steps = 2_000", "n_steps = 0")
-    assert text != SMOKE.read_text()
-    (tmp_path / "study.toml").write_text(text)
-    arguments = ["study", str(tmp_path / "study.toml"), "--n-jobs", "1"]
+
+    def fail(*arguments, **options):
+        raise mbo.DatasetError("The disk is full.")
+
+    monkeypatch.setattr("d3rlpy_mbo.tasks.pointmaze_collection.collect_pointmaze", fail)
+    arguments = ["study", str(SMOKE), "--n-jobs", "1"]
     done = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "out")])
     assert done.exit_code == 1
     assert "smoke-umaze-sparse-v0/dataset: " in done.stderr
+    assert "The disk is full." in done.stderr
     assert "failed: smoke/umaze-sparse-v0: The dataset" in done.stderr
 
 
@@ -328,16 +331,17 @@ def test_an_interrupted_study_says_how_to_go_on_and_leaves_no_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_ray_runs_the_same_grid_with_the_same_numbers(smoke, tmp_path):
-    pytest.importorskip("ray")
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_a_cluster_runs_the_same_grid_with_the_same_numbers(smoke, tmp_path, backend):
+    pytest.importorskip(backend)
     out, *_ = smoke
     environment = {
         **os.environ,
         "MINARI_DATASETS_PATH": str(out.parent / "minari"),
         "RAY_AUTH_MODE": "disabled",
     }
-    ray = subprocess.run(command(tmp_path, "--backend", "ray"), env=environment)
-    assert ray.returncode == 0
+    arguments = command(tmp_path, "--backend", backend)
+    assert subprocess.run(arguments, env=environment).returncode == 0
     paths = [path.relative_to(out) for path in out.rglob("result.json")]
     assert len(paths) == N_RUNS
     for path in paths:

@@ -146,7 +146,7 @@ def test_a_damaged_result_is_named_before_anything_is_made(out, content):
         (
             'learner = "bcq"',
             'learner = "bqc"',
-            "There is no learner 'bqc'. Did you mean",
+            "'bqc'. Did you mean",
         ),
         ('imagination = "romi"', 'imagination = "romy"', "'romi'"),
         ("batch_size = 5", "bach_size = 5", "'batch_size'"),
