@@ -88,6 +88,10 @@ def report(context: click.Context, folders: tuple[Path, ...], out: Path) -> None
         text, damaged = tables(folders)
         click.echo(text, nl=False)
     else:
+        if not out.parent.is_dir():
+            raise click.ClickException(
+                f"There is no folder {str(out.parent)!r}. Make it."
+            )
         damaged = write(folders, out)
         click.echo(f"Wrote {out}.")
     for message in damaged:

@@ -22,7 +22,11 @@ from ..components.terminations.lookup import termination_for
 from ..data.minari import load_minari, reference_scores
 from ..registry.json_form import encode
 from ..runs.fit import validated_epochs
-from ..support.errors import D3RLPyMBOError, TerminationRequiredError
+from ..support.errors import (
+    CompositionError,
+    D3RLPyMBOError,
+    TerminationRequiredError,
+)
 from . import report
 from .folder import require_same_study, write_settings
 from .jobs import CollectDataset, FitModel, RunExperiment
@@ -52,8 +56,13 @@ def run_file(
     out = out.absolute()  # workers may stand elsewhere
     study = Study.read(settings)
     validate(study, out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_settings(settings, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_settings(settings, out)
+    except OSError as error:
+        raise CompositionError(
+            f"--out {str(out)!r} cannot be written: {error}."
+        ) from error
     with backend(backend_name):
         failures = run(study, out, n_jobs)
     if any(out.rglob("result.json")):

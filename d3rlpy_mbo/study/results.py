@@ -127,6 +127,7 @@ def read_results(out: Path) -> Results:
                     continue
                 try:
                     content = _read_scores(path)
+                    _require_evaluations(content, study, path)
                 except CompositionError as error:
                     damaged.append(str(error))
                 else:
@@ -202,7 +203,7 @@ def _read_scores(path: Path) -> dict[str, Any]:
     """Returns a result with everything that a report reads.
 
     Raises:
-        CompositionError: The file is damaged, or has no evaluation.
+        CompositionError: The file is damaged.
     """
     content = _read(path)
     final = content.get("final_evaluation")
@@ -224,12 +225,21 @@ def _read_scores(path: Path) -> dict[str, Any]:
                 raise CompositionError(f"{name} is {scores}, expected two numbers.")
     except CompositionError as error:
         raise _damaged(path, error) from error
-    if not content["evaluations"]:
+    return content
+
+
+def _require_evaluations(content: dict[str, Any], study: Study, path: Path) -> None:
+    expected = study.n_steps // min(study.n_steps_per_epoch, study.n_steps)
+    found = len(content["evaluations"])
+    if not found:
         raise CompositionError(
             f"{path} has no evaluation, so there is nothing to report: its dataset records "
             "no environment."
         )
-    return content
+    if found != expected:
+        raise CompositionError(
+            f"{path} has {found} evaluations, expected {expected}: it is another study's."
+        )
 
 
 _CONTENT = {

@@ -243,12 +243,14 @@ def test_several_studies_stand_one_below_the_other_and_are_never_averaged(
         (lambda text: text.replace('"seconds"', '"secs"'), "seconds is None"),
         (lambda text: text.replace("[0.0, 200.0]", "[1]"), "two numbers"),
         (lambda text: text.replace('{"return": 7.0}', '"x"'), "final_evaluation"),
+        (lambda text: re.sub(r'"step": 30, .*?\}', '"step": 30}', text), "a return"),
+        (lambda text: re.sub(r', \{"step": 30, .*?\}', "", text), "none"),
         (
             lambda text: re.sub(r'"evaluations": .*?\]', '"evaluations": []', text),
             "none",
         ),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_a_damaged_result_is_named_and_the_others_are_reported(folder, damage, why):
     written = folder({"bcq": [(10, 20), (30, 40)], "romi": [(50, 70)]}, 2)

@@ -220,3 +220,18 @@ def test_the_command_line_imports_nothing_of_the_studies_until_they_run():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, minari_root, monkeypatch):
+    monkeypatch.setattr("d3rlpy_mbo.study.grid.reference_scores", lambda dataset: None)
+    (tmp_path / "taken").write_text("mine")
+    file = write(tmp_path / "out", TEXT)
+    out = tmp_path / "taken" / "out"
+    done = CliRunner().invoke(main, ["study", str(file), "--out", str(out)])
+    assert done.exit_code == 1
+    assert f"--out {str(out)!r} cannot be written" in done.stderr
+    done = CliRunner().invoke(
+        main, ["report", "x", "--out", str(tmp_path / "a" / "b.md")]
+    )
+    assert done.exit_code == 1
+    assert "There is no folder" in done.stderr
