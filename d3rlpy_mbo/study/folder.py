@@ -8,7 +8,7 @@ from ..runs.experiment import Experiment
 from ..support.errors import CompositionError
 from ..support.files import atomic_write
 from .jobs import RunExperiment
-from .results import differences, read_experiment
+from .records import differences, read_experiment
 from .settings import Study
 
 __all__ = ["require_same_study", "write_settings"]

@@ -28,7 +28,7 @@ from ..tasks import simulator  # noqa: F401  # settings find it by name
 from .collecting import Collection
 from .evaluators import evaluators
 from .names import folder_name
-from .results import differences, read_experiment
+from .records import differences, read_experiment
 from .settings import Model
 
 __all__ = [

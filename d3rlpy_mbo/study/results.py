@@ -1,17 +1,15 @@
 """Reading a study's folder: its settings, its runs, the scores of the runs."""
 
 import dataclasses
-import json
 import statistics
 from pathlib import Path
 from typing import Any, Optional
 
 from ..data.minari import reference_scores
 from ..metrics import normalized_score
-from ..runs.experiment import Experiment
 from ..support.errors import CompositionError, D3RLPyMBOError
 from .names import folder_name
-from .reading import require
+from .records import read_scores
 from .settings import Study
 
 __all__ = [
@@ -19,9 +17,7 @@ __all__ = [
     "Row",
     "Scores",
     "Task",
-    "differences",
     "normalized",
-    "read_experiment",
     "read_results",
 ]
 
@@ -126,7 +122,7 @@ def read_results(out: Path) -> Results:
                     missing.append(str(run))
                     continue
                 try:
-                    content = _read_scores(path)
+                    content = read_scores(path)
                     _require_evaluations(content, study, path)
                 except CompositionError as error:
                     damaged.append(str(error))
@@ -144,90 +140,6 @@ def read_results(out: Path) -> Results:
     return Results(study, tasks, missing, errors, damaged)
 
 
-def read_experiment(path: Path) -> Experiment:
-    """Returns what a result.json is the result of.
-
-    Raises:
-        CompositionError: The file is damaged.
-    """
-    entries = _read(path).get("experiment")
-    try:
-        require(entries, dict[str, Any], "experiment")
-        return Experiment(**entries)  # type: ignore[arg-type]  # just required
-    except (CompositionError, TypeError) as error:
-        raise _damaged(path, error) from error
-
-
-def differences(theirs: Experiment, ours: Experiment) -> list[str]:
-    """Returns which settings of two runs differ, each with both values.
-
-    Args:
-        theirs: As it was run.
-        ours: As it would be run here.
-    """
-    before, now = (_flat(each) for each in (theirs, ours))
-    return [
-        f"{name} is {before.get(name, _UNSET)!r} there, {now.get(name, _UNSET)!r} here"
-        for name in {**now, **before}
-        if before.get(name, _UNSET) != now.get(name, _UNSET)
-    ]
-
-
-class _Unset:
-    def __repr__(self) -> str:
-        return "not set"
-
-
-_UNSET = _Unset()
-
-
-def _flat(experiment: Experiment) -> dict[str, Any]:
-    # As JSON has it: lists for tuples.
-    fields = json.loads(json.dumps(dataclasses.asdict(experiment)))
-    for name in ("learner_settings", "imagination_settings"):
-        settings = fields.pop(name)
-        fields |= {f"{name}.{path}": value for path, value in settings.items()}
-    return dict(fields)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-        require(content, dict[str, Any], "all of it")
-    except (OSError, ValueError, CompositionError) as error:
-        raise _damaged(path, error) from error
-    return dict(content)
-
-
-def _read_scores(path: Path) -> dict[str, Any]:
-    """Returns a result with everything that a report reads.
-
-    Raises:
-        CompositionError: The file is damaged.
-    """
-    content = _read(path)
-    final = content.get("final_evaluation")
-    try:
-        for name, hint in _CONTENT.items():
-            require(content.get(name), hint, name)
-        require(final or {}, dict[str, Any], "final_evaluation")
-        for metrics in content["metrics"]:
-            known = {k: value for k, value in metrics.items() if value is not None}
-            require(known, dict[str, float], "metrics")
-        for evaluation in [*content["evaluations"], *([final] if final else [])]:
-            require(evaluation.get("return"), float, "a return")
-        for evaluation in content["evaluations"]:
-            require(evaluation.get("step"), int, "a step")
-        for name in ("reference_scores", "d4rl_reference_scores"):
-            scores = content.get(name)
-            require(scores or [0, 0], list[float], name)
-            if scores is not None and len(scores) != 2:
-                raise CompositionError(f"{name} is {scores}, expected two numbers.")
-    except CompositionError as error:
-        raise _damaged(path, error) from error
-    return content
-
-
 def _require_evaluations(content: dict[str, Any], study: Study, path: Path) -> None:
     expected = study.n_steps // min(study.n_steps_per_epoch, study.n_steps)
     found = len(content["evaluations"])
@@ -240,19 +152,6 @@ def _require_evaluations(content: dict[str, Any], study: Study, path: Path) -> N
         raise CompositionError(
             f"{path} has {found} evaluations, expected {expected}: it is another study's."
         )
-
-
-_CONTENT = {
-    "evaluations": list[dict[str, Any]],
-    "metrics": list[dict[str, Any]],
-    "seconds": float,
-}
-
-
-def _damaged(path: Path, error: Exception) -> CompositionError:
-    return CompositionError(
-        f"{path} is damaged: {error} Move it away, and the study repeats its run."
-    )
 
 
 def _references(dataset: str, content: dict[str, Any]) -> tuple[Scores, Scores]:
