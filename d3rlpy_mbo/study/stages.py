@@ -12,7 +12,7 @@ import joblib
 from tqdm import tqdm
 
 from ..support.errors import CompositionError
-from .jobs import Job, error_path, execute, worker_of
+from .execution import Job, error_path, execute, worker_of
 
 __all__ = ["backend", "run_stage"]
 

@@ -25,12 +25,12 @@ SMOKE = BENCHMARKS / "settings" / "smoke.toml"
 sys.path.insert(0, str(BENCHMARKS))
 
 from d3rlpy_mbo.study import stages  # noqa: E402
-from d3rlpy_mbo.study.jobs import (  # noqa: E402
-    RunExperiment,
+from d3rlpy_mbo.study.execution import (  # noqa: E402
     error_path,
     execute,
     worker_of,
 )
+from d3rlpy_mbo.study.jobs import RunExperiment  # noqa: E402
 from d3rlpy_mbo.study.settings import Study  # noqa: E402
 
 N_RUNS = 8
