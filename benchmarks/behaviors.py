@@ -29,7 +29,8 @@ class Behavior:
 
     @property
     def returns(self) -> npt.NDArray[np.float64]:
-        return self.rewards.sum(axis=1)
+        totals: npt.NDArray[np.float64] = self.rewards.sum(axis=1)
+        return totals
 
     def discrepancy(self, transitions: mbo.Transitions) -> float:
         """Average trajectory discrepancy (definition 1), mean over the episodes."""
@@ -118,8 +119,10 @@ def imagined_paths(
     imagined = imagination.imagine(transitions, n_rollouts, learner)
     assert imagined.rollout_ids is not None
     _, lengths = torch.unique_consecutive(imagined.rollout_ids, return_counts=True)
-    befores = imagined.observations[:, :2].split(lengths.tolist())
-    afters = imagined.next_observations[:, :2].split(lengths.tolist())
+    befores, afters = (
+        torch.split(positions[:, :2], lengths.tolist())
+        for positions in (imagined.observations, imagined.next_observations)
+    )
     return [
         torch.cat([before, after[-1:]]).numpy()
         for before, after in zip(befores, afters, strict=True)

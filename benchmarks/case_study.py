@@ -2,11 +2,11 @@
 
     python benchmarks/case_study.py DIR
 
-DIR is a folder that study.py filled and that still holds its learners and models. For
-each of its mazes, DIR gets case-study-DATASET.json and .png: one-step errors of the models
-on their hold-out rows (Table 4), and of every run, over ten episodes from the same
-starts, the average trajectory discrepancy (Figure 3j) and the share of steps in the goal
-after first entering it.
+DIR is a folder that `d3rlpy-mbo study` filled and that still holds its learners and
+models. For each of its mazes, DIR gets case-study-DATASET.json and .png: one-step errors
+of the models on their hold-out rows (Table 4), and of every run, over ten episodes from
+the same starts, the average trajectory discrepancy (Figure 3j) and the share of steps in
+the goal after first entering it.
 """
 
 import argparse
@@ -21,9 +21,9 @@ import minari
 
 import d3rlpy_mbo as mbo
 from behaviors import Behavior, behavior, imagined_paths, load_learner, model_errors
-from d3rlpy_mbo.study.figures import CaseStudy, draw_case_study
+from case_study_picture import CaseStudy, draw_case_study
+from d3rlpy_mbo.study.names import folder_name
 from d3rlpy_mbo.study.results import Task, read_results
-from d3rlpy_mbo.study.settings import folder_name
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo.tasks import simulator  # noqa: F401  # settings find it by name
 

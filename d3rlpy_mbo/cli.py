@@ -1,4 +1,4 @@
-"""The command line: plugins, collect, train, check."""
+"""The command line: plugins, collect, train, check, study, report."""
 
 import dataclasses
 import os
@@ -13,6 +13,7 @@ from .registry.entry_points import DISABLE_VARIABLE
 from .registry.kinds import Provided, key_of
 from .runs.experiment import Experiment
 from .runs.settings import apply_settings, parse_fields, parse_settings
+from .study import commands as study_commands
 from .support.errors import D3RLPyMBOError
 from .tasks.interface import Task
 from .testing import checks_for, module_components, run_checks
@@ -34,6 +35,10 @@ class _Group(click.Group):
 @click.version_option(package_name="d3rlpy-mbo")
 def main() -> None:
     """Model-based offline reinforcement learning for d3rlpy."""
+
+
+main.add_command(study_commands.study)
+main.add_command(study_commands.report)
 
 
 @main.command()

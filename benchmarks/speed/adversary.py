@@ -10,6 +10,7 @@ from peer import OfflineRLKit
 from task import BATCH
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo_rambo import RAMBOConfig
 
 N_UPDATES = 100
@@ -34,14 +35,14 @@ def rows(dataset: Any, kit: Optional[OfflineRLKit]) -> Iterator[Row]:
 
 
 def _ours(dataset: Any, data: mbo.Transitions) -> Any:
-    config = RAMBOConfig()
-    config.dynamics.max_steps = 20
-    config.dynamics_updater.n_updates = N_UPDATES
-    rambo = config.create()
+    settings = {"dynamics.max_steps": 20, "dynamics_updater.n_updates": N_UPDATES}
+    rambo = apply_settings(RAMBOConfig(), settings).create()
     rambo.fit(dataset)
+    updater = rambo.dynamics_updater
+    assert updater is not None
     learner = d3rlpy.algos.SACConfig().create()
     learner.build_with_dataset(dataset)
-    return lambda: rambo.dynamics_updater.update(rambo.dynamics, data, learner)
+    return lambda: updater.update(rambo.dynamics, data, learner)
 
 
 def _theirs(kit: OfflineRLKit, data: mbo.Transitions) -> Any:

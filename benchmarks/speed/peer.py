@@ -46,7 +46,7 @@ class OfflineRLKit:
         import offlinerlkit.utils.scaler
 
         self.kit = offlinerlkit
-        trainer = sys.modules["offlinerlkit.policy_trainer.mb_policy_trainer"]
+        trainer: Any = sys.modules["offlinerlkit.policy_trainer.mb_policy_trainer"]
         trainer.tqdm = functools.partial(trainer.tqdm, disable=True)
 
     def dynamics(
@@ -124,7 +124,7 @@ def _stand_in_for_what_it_imports() -> None:
     """Its loggers, plots and simulators are not needed here, but it imports them."""
     import torch._dynamo  # looks for a real pandas when it is first imported
 
-    stubs = {
+    stubs: dict[str, dict[str, object]] = {
         "pandas": {},
         "torch.utils.tensorboard": {"SummaryWriter": object},
         "gym.envs.mujoco": {"mujoco_env": types.SimpleNamespace(MujocoEnv=object)},

@@ -63,7 +63,7 @@ def machine() -> dict[str, Any]:
 
 
 def line(row: Row) -> str:
-    result = row.as_dict()
+    result: dict[str, Any] = row.as_dict()
     name = f"{row.work}\n    against {row.against}"
     if row.ratio is None:
         return f"{name}\n    skipped: needs --offlinerl-kit PATH"

@@ -1,13 +1,15 @@
 """Batches: against d3rlpy's buffer, at ten million rows, and the memory of the rows."""
 
 import ctypes
+import dataclasses
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Optional
 
 import d3rlpy
-import numpy as np
-from measuring import Goal, Row, compare, timed
+import torch
+from measuring import Goal, Row, Timed, compare, timed
 from task import BATCH, random_rows, tiny_ensemble
 
 import d3rlpy_mbo as mbo
@@ -38,15 +40,17 @@ def rows() -> Iterator[Row]:
     yield _memory(dataset)
 
 
-def _batches(buffer: d3rlpy.dataset.ReplayBufferBase):
+def _batches(buffer: d3rlpy.dataset.ReplayBufferBase) -> Timed:
     return timed(lambda: buffer.sample_transition_batch(BATCH), BATCHES)
 
 
 def _mixed_buffer(
-    dataset: d3rlpy.dataset.ReplayBuffer, n_imagined: int
+    dataset: d3rlpy.dataset.ReplayBuffer,
+    n_imagined: int,
+    dynamics: Optional[mbo.DynamicsConfig] = None,
 ) -> mbo.ImaginedReplayBuffer:
     imagination = mbo.ImaginationConfig(
-        dynamics=tiny_ensemble(),
+        dynamics=dynamics or tiny_ensemble(),
         rollout_batch_size=n_imagined // 5,
         real_ratio=0.05,
     ).create()
@@ -57,16 +61,43 @@ def _mixed_buffer(
 def _filled_buffer(
     dataset: d3rlpy.dataset.ReplayBuffer, n_imagined: int
 ) -> mbo.ImaginedReplayBuffer:
-    """Fills the store with noise: ten million rows would take long to imagine."""
-    buffer = _mixed_buffer(dataset, n_imagined)
-    (source,) = buffer.sources
-    width = sum(each.stop - each.start for each in buffer._layout.slices.values())
-    noise = np.random.rand(100_000, width).astype(np.float32)
-    source.ring.begin_refresh()
-    for _ in range(n_imagined // len(noise)):
-        source.ring.append(noise)
-    source._refreshed = 0  # it imagines once, and did
+    """Imagines noise: a network would take long for ten million rows."""
+    buffer = _mixed_buffer(dataset, n_imagined, NoiseConfig())
+    buffer.sample_transition_batch(1)  # it imagines once, now
     return buffer
+
+
+@dataclasses.dataclass()
+class NoiseConfig(mbo.DynamicsConfig):
+    """Config of dynamics that forget everything."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "noise"
+
+    def create(self, device: Any = False) -> "Noise":
+        return Noise(self, device)
+
+
+class Noise(mbo.Dynamics):
+    """Leads anywhere, for any reward."""
+
+    fitted = True
+
+    def fit(self, transitions: mbo.Transitions) -> None:
+        pass
+
+    def predict(
+        self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
+    ) -> mbo.Prediction:
+        anywhere = torch.rand_like(observations)
+        return mbo.Prediction(observations, actions, anywhere, anywhere[:, :1])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
 
 
 def _memory(dataset: d3rlpy.dataset.ReplayBuffer) -> Row:
@@ -74,7 +105,12 @@ def _memory(dataset: d3rlpy.dataset.ReplayBuffer) -> Row:
     before = _resident_bytes()
     buffer.refresh()
     (source,) = buffer.sources
-    raw = source.ring.rows().nbytes
+    one = buffer.sample_imagined(1)
+    columns = (
+        *(one.observations, one.actions, one.rewards),
+        *(one.next_observations, one.next_actions, one.terminals),
+    )
+    raw = source.metrics["rows"] * sum(column.nbytes for column in columns)
     return Row(
         "resident memory of 1,000,000 imagined rows",
         "their raw float32 bytes",

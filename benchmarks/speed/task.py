@@ -23,8 +23,10 @@ def half_cheetah(n_episodes: int) -> d3rlpy.dataset.ReplayBuffer:
             following, reward, *_ = env.step(action)
             rows.append((observation, action, [reward]))
             observation = following
-        columns = (np.array(each, np.float32) for each in zip(*rows, strict=True))
-        episodes.append(d3rlpy.dataset.Episode(*columns, False))
+        observations, actions, rewards = (
+            np.array(each, np.float32) for each in zip(*rows, strict=True)
+        )
+        episodes.append(d3rlpy.dataset.Episode(observations, actions, rewards, False))
     return d3rlpy.dataset.create_infinite_replay_buffer(episodes)
 
 

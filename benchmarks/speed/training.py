@@ -16,7 +16,7 @@ from task import ACTION, BATCH, OBSERVATION
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components.dynamics import ensemble
 from d3rlpy_mbo.components.dynamics import training as ensemble_training
-from d3rlpy_mbo.components.dynamics.networks import GaussianNetworks
+from d3rlpy_mbo.components.dynamics.networks import GaussianNetworks, Standardizer
 
 N_ROWS, N_FRESH, N_EPOCHS, ROUNDS = 20_000, 5_000, 25, 3
 N_MODELS, HIDDEN = 7, [200] * 4
@@ -30,14 +30,17 @@ def rows(data: mbo.Transitions, kit: Optional[OfflineRLKit]) -> Iterator[Row]:
 
 def _step() -> Row:
     network = GaussianNetworks(N_MODELS, SIZES, (-10.0, 0.5))
-    optimizer = ensemble_training._optimizer(network, mbo.ProbabilisticEnsembleConfig())
+    config = mbo.ProbabilisticEnsembleConfig()
+    optimizer = ensemble_training._optimizer(
+        network, config.learning_rate, config.weight_decays
+    )
     x, y = torch.randn(100_000, SIZES[0]), torch.randn(100_000, SIZES[-1])
     drawn = torch.randint(len(x), (N_MODELS, BATCH))
 
     def step() -> None:
         loss = ensemble_training.ensemble_loss(network, x[drawn], y[drawn], 0.01)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's
         optimizer.step()
 
     return compare(
@@ -136,9 +139,7 @@ def _their_curve(
 
 
 def _our_curve(known: mbo.Transitions, fresh: mbo.Transitions, until: float) -> Curve:
-    inputs, targets = map(
-        ensemble.Standardizer.fit, ensemble._regression(known, "forward")
-    )
+    inputs, targets = map(Standardizer.fit, ensemble._regression(known, "forward"))
     curve = Curve(fresh, until)
     scaled = inputs.standardize(curve.inputs).expand(N_MODELS, -1, -1)
     followed = curve.after(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NoReturn, Optional, Union
 
 import numpy as np
+import torch
 from d3rlpy.dataset import (
     BufferProtocol,
     DatasetInfo,
@@ -18,6 +19,7 @@ from d3rlpy.dataset import (
 
 from .. import learners
 from ..data.real_data import RealData
+from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
 from ..learners.reading import Learner
 from ..support.errors import CompositionError
@@ -134,6 +136,47 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             intervals=np.ones((batch_size, 1), dtype=np.float32),
             transitions=_NO_TRANSITIONS,
         )
+
+    def sample_imagined(
+        self, n_rows: int, imagination: Optional[int] = None
+    ) -> Transitions:
+        """Draws imagined rows to look at, without a trace in what training draws.
+
+        Args:
+            n_rows: Rows, with replacement.
+            imagination: Index of one; by default the rows are split equally over all
+                that have imagined something, in their order.
+
+        Returns:
+            Transitions on the CPU in dataset units; none if nothing was imagined yet.
+
+        Raises:
+            CompositionError: There is no such imagination, or a number of rows below 0.
+        """
+        if n_rows < 0:
+            raise CompositionError(f"n_rows is {n_rows}, expected 0 or more.")
+        chosen = self._sources
+        if imagination is not None:
+            if not 0 <= imagination < len(self._sources):
+                raise CompositionError(
+                    f"There is no imagination {imagination}: the buffer has "
+                    f"{len(self._sources)}, counted from 0."
+                )
+            chosen = [self._sources[imagination]]
+        chosen = [source for source in chosen if len(source.ring)]
+        rows = np.empty(
+            (n_rows if chosen else 0, self._real.layout.width), dtype=np.float32
+        )
+        state = np.random.get_state()  # drawn as batches are, then put back
+        try:
+            for source, out in zip(
+                chosen, np.array_split(rows, max(len(chosen), 1)), strict=False
+            ):
+                source.sample(out)
+        finally:
+            np.random.set_state(state)
+        columns = self._real.layout.columns(rows)
+        return Transitions(**{k: torch.from_numpy(v) for k, v in columns.items()})
 
     def sample_transition(self) -> Transition:
         """Returns a real transition; d3rlpy reads its shapes."""

@@ -18,12 +18,12 @@ FIRST_FINAL_SEED = 1_000_000
 def evaluation(
     step: int, metrics: dict[str, float], scores: Optional[tuple[float, float]]
 ) -> dict[str, Any]:
-    """Returns one evaluation on the way, as ``result.json`` has it.
+    """Returns an evaluation as ``result.json`` has it.
 
     Args:
-        step: Gradient steps taken.
-        metrics: Of the epoch.
-        scores: Returns that score 0 and 100.
+        step: Gradient steps before it.
+        metrics: Of its epoch; ``"environment"`` is the mean return.
+        scores: Returns that score 0 and 100, if there are such.
     """
     value = metrics["environment"]
     return {"step": step, **_judged(value, scores)}
@@ -35,7 +35,14 @@ def final_evaluation(
     n_trials: int,
     scores: Optional[tuple[float, float]],
 ) -> dict[str, Any]:
-    """Plays episodes from fixed starts; returns them as ``result.json`` has them."""
+    """Plays episodes after training, and returns them as ``result.json`` has them.
+
+    Args:
+        learner: A d3rlpy algorithm.
+        env: To play in; its starts are the same for every run.
+        n_trials: Number of episodes.
+        scores: Returns that score 0 and 100, if there are such.
+    """
     returns = [
         _episode_return(learner, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
     ]

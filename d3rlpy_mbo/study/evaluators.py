@@ -4,11 +4,12 @@ from typing import Any
 
 import minari
 import numpy as np
+import torch
 from d3rlpy.metrics import EvaluatorProtocol
 
-import d3rlpy_mbo as mbo
+from ..data.transitions import Transitions
 
-from ..data.packed_rows import PackedLayout
+__all__ = ["ImaginedQ", "InsideWalls", "RealQ", "evaluators"]
 
 _N_ROWS = 2000
 
@@ -37,8 +38,14 @@ class RealQ:
         self._rows: Any = None
 
     def __call__(self, algo: Any, dataset: Any) -> float:
+        """Returns it; NaN where the learner has no Q.
+
+        Args:
+            algo: The learner.
+            dataset: The buffer it learns from.
+        """
         if self._rows is None:
-            rows = mbo.Transitions.from_dataset(dataset)
+            rows = Transitions.from_dataset(dataset)
             some = np.linspace(0, len(rows) - 1, _N_ROWS).astype(int)
             self._rows = rows.observations[some].numpy(), rows.actions[some].numpy()
         return _mean_q(algo, *self._rows)
@@ -48,10 +55,16 @@ class ImaginedQ:
     """Mean of the learner's Q at imagined rows; NaN where nothing is imagined."""
 
     def __call__(self, algo: Any, dataset: Any) -> float:
-        rows = imagined_columns(dataset)
-        if not rows:
+        """Returns it.
+
+        Args:
+            algo: The learner.
+            dataset: The buffer it learns from.
+        """
+        rows = _imagined_rows(dataset)
+        if not len(rows):
             return float("nan")
-        return _mean_q(algo, rows["observations"], rows["actions"])
+        return _mean_q(algo, rows.observations.numpy(), rows.actions.numpy())
 
 
 class InsideWalls:
@@ -65,33 +78,23 @@ class InsideWalls:
         self._walls = walls
 
     def __call__(self, algo: Any, dataset: Any) -> float:
-        rows = imagined_columns(dataset)
-        if not rows:
+        """Returns it; NaN where nothing is imagined.
+
+        Args:
+            algo: The learner.
+            dataset: The buffer it learns from.
+        """
+        rows = _imagined_rows(dataset)
+        if not len(rows):
             return float("nan")
-        observations = np.concatenate([rows["observations"], rows["next_observations"]])
+        observations = torch.cat([rows.observations, rows.next_observations]).numpy()
         offsets = np.abs(observations[:, None, :2] - self._walls)
         return float((offsets < 0.5).all(axis=2).any(axis=1).mean())
 
 
-def imagined_columns(buffer: mbo.ImaginedReplayBuffer) -> dict[str, Any]:
-    """Draws imagined rows, without a trace in the random numbers that train.
-
-    Returns:
-        Columns by name; empty if nothing has been imagined.
-    """
-    sources = [source for source in buffer.sources if len(source.ring)]
-    if not sources:
-        return {}
-    info = buffer.dataset_info
-    layout = PackedLayout(
-        info.observation_signature.shape[0][0], info.action_signature.shape[0][0]
-    )
-    rows = np.empty((len(sources), _N_ROWS, layout.width), dtype=np.float32)
-    state = np.random.get_state()
-    for source, out in zip(sources, rows, strict=True):
-        source.sample(out)
-    np.random.set_state(state)
-    return layout.columns(rows.reshape(-1, layout.width))
+def _imagined_rows(dataset: Any) -> Transitions:
+    rows: Transitions = dataset.sample_imagined(_N_ROWS)
+    return rows
 
 
 def _mean_q(algo: Any, observations: Any, actions: Any) -> float:

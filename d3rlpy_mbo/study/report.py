@@ -1,10 +1,8 @@
-"""Tables and learning curves of a study.
+"""Tables and learning curves of studies.
 
-    python benchmarks/report.py DIR [--out FILE.md]
-
-Without --out the tables are printed and nothing is drawn. The score of a run is the mean
-return of its last n_last evaluations, never the best. With fewer than five seeds there
-is a spread and no interval. From the study's settings:
+The score of a run is the mean return of its last n_last evaluations, never the best.
+With fewer than five seeds there is a spread and no interval. Several studies stand one
+below the other; nothing is averaged over them. From a study's settings:
 
     compare = [["romi", "bcq"]]         # differences, in pairs of the same seed
     differs = ["encoders of 256"]       # from the paper: printed as it stands
@@ -13,18 +11,18 @@ is a spread and no interval. From the study's settings:
     "pointmaze/umaze-sparse-v0" = 139.5 # a D4RL score
 """
 
-import argparse
 import statistics
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional
 
-import d3rlpy_mbo as mbo
-
+from ..support.files import atomic_write
 from .intervals import LEAST_SEEDS, interquartile_mean, mean
+from .names import folder_name
 from .results import Results, Row, Scores, Task, normalized, read_results
-from .settings import Study, folder_name
+from .settings import Study
+
+__all__ = ["tables", "write"]
 
 # What may explain the returns, from the last epoch's metrics, by name. One that begins
 # with an underscore follows the imagination's name.
@@ -41,43 +39,67 @@ _EVIDENCE = {
 }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--out", type=Path, metavar="FILE.md")
-    chosen = parser.parse_args()
-    try:
-        if chosen.out is None:
-            print("\n".join(_text(read_results(chosen.folder))))
-        else:
-            write(chosen.folder, chosen.out)
-    except mbo.D3RLPyMBOError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+def tables(folders: Sequence[Path]) -> tuple[str, list[str]]:
+    """Returns the tables of studies, and which of their results are damaged.
+
+    Args:
+        folders: Of the studies.
+
+    Raises:
+        CompositionError: A folder is no study's.
+    """
+    found = [(folder, read_results(folder)) for folder in folders]
+    return _sections(found, {}), [each for _, r in found for each in r.damaged]
 
 
-def write(folder: Path, path: Path) -> None:
-    """Writes the tables to a file and the curves beside it."""
+def write(folders: Sequence[Path], path: Path) -> list[str]:
+    """Writes the tables to a file and the curves beside it.
+
+    Args:
+        folders: Of the studies.
+        path: A Markdown file; its folder must exist.
+
+    Returns:
+        Which results are damaged.
+
+    Raises:
+        CompositionError: A folder is no study's.
+    """
     # Slow to import, and only needed here.
     from .figures import draw_curves
 
-    results = read_results(folder)
-    curves: dict[str, str] = {}
-    for task in results.tasks:
-        name = f"{path.stem}-{folder_name(task.dataset)}.png"
-        draw_curves(task, results.study.n_last, path.with_name(name))
-        curves[task.dataset] = name
-    path.write_text("\n".join(_text(results, curves)))
+    found = [(folder, read_results(folder)) for folder in folders]
+    curves: dict[tuple[Path, str], str] = {}
+    for number, (folder, results) in enumerate(found, start=1):
+        whose = f"-{number}" if len(found) > 1 else ""
+        for task in results.tasks:
+            name = f"{path.stem}{whose}-{folder_name(task.dataset)}.png"
+            with atomic_write(path.with_name(name)) as file:
+                draw_curves(task, results.study.n_last, file)
+            curves[folder, task.dataset] = name
+    with atomic_write(path) as file:
+        file.write(_sections(found, curves).encode())
+    return [each for _, results in found for each in results.damaged]
 
 
-def _text(results: Results, curves: Optional[dict[str, str]] = None) -> list[str]:
+def _sections(
+    found: Sequence[tuple[Path, Results]], curves: dict[tuple[Path, str], str]
+) -> str:
+    """Returns the text; a study alone needs no heading."""
+    lines: list[str] = []
+    for folder, results in found:
+        of_folder = {name: file for (f, name), file in curves.items() if f == folder}
+        lines += [f"# {folder}", ""] if len(found) > 1 else []
+        lines += _text(results, of_folder)
+    return "\n".join(lines)
+
+
+def _text(results: Results, curves: dict[str, str]) -> list[str]:
     study = results.study
+    n_runs = len(study.datasets) * len(study.methods) * len(study.seeds)
     hours = sum(row.content["seconds"] for row in results.rows) / 3600
     lines = [
-        f"{len(results.rows)} of {len(results.rows) + len(results.missing)} runs of "
+        f"{len(results.rows)} of {n_runs} runs of "
         f"{study.n_steps:,} gradient steps, {hours:.1f} process-hours. The score of a run "
         f"is the mean return of its last {study.n_last} evaluations, never the best "
         f"(episodes in each: {study.n_trials}); ± is the standard deviation over seeds.",
@@ -85,7 +107,7 @@ def _text(results: Results, curves: Optional[dict[str, str]] = None) -> list[str
     ]
     for task in results.tasks:
         lines += _section(task, study)
-        if curves:
+        if task.dataset in curves:
             lines += [
                 f"![Learning curves on {task.dataset}]({curves[task.dataset]})",
                 "",
@@ -95,6 +117,7 @@ def _text(results: Results, curves: Optional[dict[str, str]] = None) -> list[str
     lines += _sources(study)
     for name, error in results.errors.items():
         lines.append(f"- Failed: {name}: {error}")
+    lines += [f"- Damaged: {message}" for message in results.damaged]
     lines += [f"- Not run: {name}" for name in results.missing]
     return [*lines, ""]
 
@@ -171,7 +194,7 @@ def _evidence(task: Task) -> list[str]:
     columns: dict[str, dict[str, list[float]]] = {}
     for method, rows in task.methods.items():
         for row in rows:
-            for name, value in row.content["metrics"][-1].items():
+            for name, value in _last_metrics(row).items():
                 title = _EVIDENCE.get(name) or next(
                     (
                         t
@@ -188,6 +211,12 @@ def _evidence(task: Task) -> list[str]:
         for method in task.methods
     ]
     return [*_table(["at the end", *titles], table), ""] if titles else []
+
+
+def _last_metrics(row: Row) -> dict[str, Optional[float]]:
+    """Returns the numbers of the last epoch; without an epoch there are none."""
+    last: dict[str, Optional[float]] = (row.content["metrics"] or [{}])[-1]
+    return last
 
 
 def _aggregate(results: Results) -> list[str]:
@@ -243,7 +272,3 @@ def _mean(values: list[float]) -> str:
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(cells)} |" for cells in lines]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

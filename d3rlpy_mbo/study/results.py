@@ -1,15 +1,25 @@
 """Reading a study's folder: its settings, its runs, the scores of the runs."""
 
 import dataclasses
-import json
 import statistics
 from pathlib import Path
 from typing import Any, Optional
 
-from .. import D3RLPyMBOError
 from ..data.minari import reference_scores
 from ..metrics import normalized_score
-from .settings import Study, folder_name
+from ..support.errors import CompositionError, D3RLPyMBOError
+from .names import folder_name
+from .records import read_scores
+from .settings import Study
+
+__all__ = [
+    "Results",
+    "Row",
+    "Scores",
+    "Task",
+    "normalized",
+    "read_results",
+]
 
 Scores = Optional[tuple[float, float]]
 
@@ -30,10 +40,12 @@ class Row:
 
     @property
     def steps(self) -> list[int]:
+        """Gradient steps before each evaluation."""
         return [evaluation["step"] for evaluation in self.content["evaluations"]]
 
     @property
     def returns(self) -> list[float]:
+        """Mean raw return of each evaluation."""
         return [evaluation["return"] for evaluation in self.content["evaluations"]]
 
     @property
@@ -67,12 +79,21 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """A study's folder."""
+    """A study's folder.
+
+    Args:
+        study: Its settings.
+        tasks: Its datasets with a finished run.
+        missing: Runs without a result, as paths.
+        errors: Why jobs failed, by the path of the file that says so.
+        damaged: Why results cannot be read.
+    """
 
     study: Study
     tasks: list[Task]
     missing: list[str]
     errors: dict[str, str]
+    damaged: list[str]
 
     @property
     def rows(self) -> list[Row]:
@@ -87,7 +108,9 @@ def read_results(out: Path) -> Results:
         CompositionError: The folder holds no study.toml, or one that is damaged.
     """
     study = Study.read(out / "study.toml")
-    tasks, missing = [], []
+    tasks: list[Task] = []
+    missing: list[str] = []
+    damaged: list[str] = []
     for dataset in study.datasets:
         methods: dict[str, list[Row]] = {}
         for method in study.methods:
@@ -95,11 +118,16 @@ def read_results(out: Path) -> Results:
             for seed in sorted(study.seeds):
                 run = Path(folder_name(dataset)) / method / f"seed-{seed}"
                 path = out / run / "result.json"
-                if path.exists():
-                    content = json.loads(path.read_text())
-                    methods[method].append(Row(seed, content, study.n_last))
-                else:
+                if not path.exists():
                     missing.append(str(run))
+                    continue
+                try:
+                    content = read_scores(path)
+                    _require_evaluations(content, study, path)
+                except CompositionError as error:
+                    damaged.append(str(error))
+                else:
+                    methods[method].append(Row(seed, content, study.n_last))
         rows = [row for rows in methods.values() for row in rows]
         if rows:
             found = {k: v for k, v in methods.items() if v}
@@ -109,7 +137,21 @@ def read_results(out: Path) -> Results:
         str(path.relative_to(out)): path.read_text().strip().splitlines()[-1]
         for path in sorted(out.rglob("*.error.txt"))
     }
-    return Results(study, tasks, missing, errors)
+    return Results(study, tasks, missing, errors, damaged)
+
+
+def _require_evaluations(content: dict[str, Any], study: Study, path: Path) -> None:
+    expected = study.n_steps // min(study.n_steps_per_epoch, study.n_steps)
+    found = len(content["evaluations"])
+    if not found:
+        raise CompositionError(
+            f"{path} has no evaluation, so there is nothing to report: its dataset records "
+            "no environment."
+        )
+    if found != expected:
+        raise CompositionError(
+            f"{path} has {found} evaluations, expected {expected}: it is another study's."
+        )
 
 
 def _references(dataset: str, content: dict[str, Any]) -> tuple[Scores, Scores]:

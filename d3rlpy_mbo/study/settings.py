@@ -28,10 +28,12 @@
     [imagination_settings.romi."pointmaze/large-sparse-v0"]  # of one dataset alone
     real_ratio = 0.7
 
-    [collect]  # how to make a dataset that is not there: d3rlpy-mbo collect ...
-    "pointmaze/umaze-sparse-v0" = "pointmaze-umaze-sparse --steps 1000000"
+    [collect."pointmaze/umaze-sparse-v0"]  # how to make a dataset that is not there
+    task = "pointmaze-umaze-sparse"
+    n_steps = 1_000_000     # and other settings of the task
 
-Those for the report, compare, paper and differs, are described there.
+Those for the report, compare, paper and differs, are described there. Version 0.1 wrote
+what follows ``d3rlpy-mbo collect`` as one string; it is still read.
 """
 
 import dataclasses
@@ -40,12 +42,14 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
-import tomllib
-
-from .. import CompositionError
 from ..registry.json_form import encode
 from ..runs.experiment import Experiment
-from ..support.errors import suggest
+from .collecting import Collection
+from .names import folder_name
+from .reading import build, read_toml
+from .validation import validate
+
+__all__ = ["Method", "Model", "Study"]
 
 _MODEL_SEED = 0
 
@@ -81,7 +85,7 @@ class Study:
     imagination_settings: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=dict
     )
-    collect: dict[str, str] = dataclasses.field(default_factory=dict)
+    collect: dict[str, Collection] = dataclasses.field(default_factory=dict)
     compare: list[list[str]] = dataclasses.field(default_factory=list)
     paper: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     differs: list[str] = dataclasses.field(default_factory=list)
@@ -91,25 +95,21 @@ class Study:
         """Reads a file.
 
         Raises:
-            CompositionError: No such file, no TOML, or entries that are unknown or
-                missing.
+            CompositionError: No such file, no TOML, or entries that are unknown, missing,
+                mistyped or out of range, or names that would lead out of a folder.
         """
-        try:
-            entries = tomllib.loads(path.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise CompositionError(f"{path} cannot be read: {error}.") from error
-        methods = entries.get("methods", {})
-        entries["methods"] = {
-            name: _checked(Method, method, f"{path}, methods.{name}")
-            for name, method in methods.items()
-        }
-        study = _checked(cls, entries, str(path))
-        for first, second in study.compare:
-            for name in (first, second):
-                if name not in study.methods:
-                    raise CompositionError(
-                        f"{path} compares {name!r}. {suggest(name, study.methods)}"
-                    )
+        entries = read_toml(path)
+        for name, read in (
+            ("methods", lambda entry, where: build(Method, entry, where)),
+            ("collect", Collection.read),
+        ):
+            if isinstance(entries.get(name), dict):  # else refused with the other types
+                entries[name] = {
+                    key: read(entry, f"{path}, {name}.{key}")
+                    for key, entry in entries[name].items()
+                }
+        study = build(cls, entries, str(path))
+        validate(study, str(path))
         return study
 
     def experiment(
@@ -194,11 +194,6 @@ class Model:
         return Path(folder_name(self.dataset)) / name
 
 
-def folder_name(dataset: str) -> str:
-    """Returns the folder of a dataset in the study's."""
-    return dataset.replace("/", "-")
-
-
 def _merged(dataset: str, *tables: dict[str, Any]) -> dict[str, Any]:
     """Later tables win, and in each what is for the dataset alone."""
     merged: dict[str, Any] = {}
@@ -207,22 +202,3 @@ def _merged(dataset: str, *tables: dict[str, Any]) -> dict[str, Any]:
         merged.update({k: v for k, v in table.items() if "/" not in k})
         merged.update(table.get(dataset, {}))
     return {k: None if v == "none" else v for k, v in merged.items()}
-
-
-def _checked(kind: Any, entries: dict[str, Any], where: str) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for name in entries:
-        if name not in fields:
-            raise CompositionError(
-                f"{where} has an entry {name!r}. {suggest(name, fields)}"
-            )
-    missing = [
-        name
-        for name, field in fields.items()
-        if name not in entries
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise CompositionError(f"{where} lacks {', '.join(missing)}.")
-    return kind(**entries)

@@ -6,11 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
-import d3rlpy_mbo as mbo
+from ..components.dynamics.interface import Dynamics, DynamicsConfig, Prediction
+from ..data.transitions import Transitions
+from ..support.errors import CompositionError
+
+__all__ = ["PointMazeSimulator", "PointMazeSimulatorConfig"]
 
 
 @dataclasses.dataclass()
-class PointMazeSimulatorConfig(mbo.DynamicsConfig):
+class PointMazeSimulatorConfig(DynamicsConfig):
     """Config of the true dynamics, forward only.
 
     Args:
@@ -23,18 +27,24 @@ class PointMazeSimulatorConfig(mbo.DynamicsConfig):
 
     @staticmethod
     def get_type() -> str:
+        """Returns the name that settings choose it by."""
         return "pointmaze_simulator"
 
     def create(self, device: Any = False) -> "PointMazeSimulator":
+        """Returns the simulator.
+
+        Raises:
+            CompositionError: The direction is reverse.
+        """
         if self.direction != "forward":
-            raise mbo.CompositionError(
+            raise CompositionError(
                 "The simulator knows no way back: direction is 'reverse', expected "
                 "'forward'. Nearest: the reverse model of ProbabilisticEnsembleConfig."
             )
         return PointMazeSimulator(self, device)
 
 
-class PointMazeSimulator(mbo.Dynamics):
+class PointMazeSimulator(Dynamics):
     """One step of MuJoCo a row, and the reward of the state before it.
 
     The latter is D4RL's rule for its datasets, and that of ours.
@@ -50,19 +60,20 @@ class PointMazeSimulator(mbo.Dynamics):
         super().__init__(config, device)
         self._maze = PointMaze(config.layout, config.reward)
 
-    def fit(self, transitions: mbo.Transitions) -> None:
+    def fit(self, transitions: Transitions) -> None:
         """Nothing is learned."""
 
     def predict(
         self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
-    ) -> mbo.Prediction:
+    ) -> Prediction:
+        """Returns where the maze leads, each row by itself."""
         before = observations.cpu().numpy().astype(np.float64)
         after = np.empty_like(before)
         for row, action in enumerate(actions.cpu().numpy()):
             self._maze.set_state(before[row])
             after[row] = self._maze.step(action)[0]
         rewards = self._maze.compute_rewards(before)[:, None]
-        return mbo.Prediction(
+        return Prediction(
             observations,
             actions,
             torch.as_tensor(after).to(observations),
@@ -70,7 +81,8 @@ class PointMazeSimulator(mbo.Dynamics):
         )
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: nothing is learned."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+        """Does nothing."""

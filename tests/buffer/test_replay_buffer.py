@@ -101,6 +101,46 @@ def test_batches_hold_real_rows_and_imagined_rows_and_nothing_else(dataset):
     assert len(drawn & imagined) > 0.9 * len(imagined)
 
 
+def test_imagined_rows_can_be_looked_at_without_a_trace_in_what_is_drawn(dataset):
+    both = [line_imagination(d, dataset) for d in ("reverse", "forward")]
+    buffer = mbo.ImaginedReplayBuffer(dataset, both, real_ratio=0.5, shares=[1, 0])
+    assert len(buffer.sample_imagined(7)) == len(buffer.sample_imagined(7, 1)) == 0
+    buffer.refresh()  # the second has no share, so it imagines nothing
+    stored = set(rows_of_array(buffer.sources[0].ring.rows()))
+    np.random.seed(3)
+    expected = buffer.sample_transition_batch(50)
+    np.random.seed(3)
+    drawn = buffer.sample_imagined(4000)
+    assert rows_of(buffer.sample_transition_batch(50)) == rows_of(expected)
+    assert set(rows_of(drawn)) <= stored
+    assert len(set(rows_of(drawn))) > 0.95 * len(stored)
+    assert drawn.observations.device.type == "cpu"
+    assert len(buffer.sample_imagined(7, 1)) == 0
+
+
+def test_rows_to_look_at_are_split_equally_over_all_that_imagined(dataset):
+    both = [line_imagination(d, dataset) for d in ("reverse", "forward")]
+    buffer = mbo.ImaginedReplayBuffer(dataset, both, real_ratio=0.5)
+    buffer.refresh()
+    drawn = rows_of(buffer.sample_imagined(9))
+    for rows, source in zip((drawn[:5], drawn[5:]), buffer.sources, strict=True):
+        assert len(rows) in (4, 5)
+        assert set(rows) <= set(rows_of_array(source.ring.rows()))
+
+
+@pytest.mark.parametrize(("n_rows", "imagination"), [(-1, None), (3, 1), (3, -1)])
+def test_rows_of_an_imagination_that_is_not_there_are_refused(
+    dataset, n_rows, imagination
+):
+    buffer = mbo.ImaginedReplayBuffer(dataset, line_imagination("reverse", dataset))
+    with pytest.raises(mbo.CompositionError, match=str(imagination or n_rows)):
+        buffer.sample_imagined(n_rows, imagination)
+
+
+def rows_of_array(rows) -> list[tuple[float, ...]]:
+    return [tuple(row) for row in rows.tolist()]
+
+
 def test_no_imagination_is_the_real_data_alone(dataset):
     buffer = mbo.ImaginedReplayBuffer(dataset, [])
     drawn = set(rows_of(buffer.sample_transition_batch(5000)))

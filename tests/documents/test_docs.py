@@ -119,6 +119,9 @@ def forgotten(tmp_path: Path) -> Iterator[None]:
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     if "d3rlpy-mbo collect" in page.read_text():
         pytest.importorskip("gymnasium_robotics")
+    if page.stem == "studies":
+        for needed in ("gymnasium_robotics", "joblib", "matplotlib", "rliable"):
+            pytest.importorskip(needed)
     run_page(page, tmp_path, monkeypatch)
 
 

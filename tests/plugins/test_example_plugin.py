@@ -1,11 +1,7 @@
 """A stranger's package, from its installation to its removal."""
 
 import ast
-import os
 import shutil
-import subprocess
-import sys
-import venv
 import warnings
 from pathlib import Path
 
@@ -16,6 +12,7 @@ from gymnasium import spaces
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import d3rlpy_mbo as mbo
+from environments import LITTER, Environment, our_wheel
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests" / "example_plugin"
@@ -36,54 +33,14 @@ print(mbo.load_imagination("run/imagination.mbo").config.penalty)
 """
 
 
-class Environment:
-    """A virtual environment that sees what this one has, beside what it installs."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        venv.create(folder / "env", symlinks=True)
-        [site] = (folder / "env").glob("lib/python*/site-packages")
-        borrowed = [path for path in sys.path if Path(path).name == "site-packages"]
-        (site / "borrowed.pth").write_text("\n".join(borrowed))
-
-    def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-        return subprocess.run(
-            [str(self.folder / "env" / "bin" / name), *arguments],
-            cwd=self.folder,
-            env={**inherited, "MINARI_DATASETS_PATH": str(self.folder / "minari")},
-            capture_output=True,
-            text=True,
-        )
-
-    def pip(self, *arguments: str) -> None:
-        """Runs this environment's pip on that one, without an index."""
-        python = str(self.folder / "env" / "bin" / "python")
-        pip = [sys.executable, "-m", "pip", "--isolated", "--python", python]
-        done = subprocess.run(
-            [*pip, "--disable-pip-version-check", *arguments],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> Environment:
     """Ours and the example, built and installed."""
     folder = tmp_path_factory.mktemp("stranger")
-    ours, example = folder / "ours", folder / "example"
-    litter = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in ("d3rlpy_mbo", "plugins"):
-        shutil.copytree(ROOT / name, ours / name, ignore=litter)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, ours)
-    shutil.copytree(EXAMPLE, example, ignore=litter)
+    example = folder / "example"
+    shutil.copytree(EXAMPLE, example, ignore=LITTER)
     environment = Environment(folder)
-    environment.pip(
-        "install", "--no-index", "--no-deps", "--no-build-isolation",
-        "--ignore-installed", str(ours), str(example),
-    )  # fmt: skip
+    environment.install(our_wheel(folder), example)
     return environment
 
 

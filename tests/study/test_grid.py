@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.cli import main
 
 pytest.importorskip("gymnasium_robotics")
 pytest.importorskip("joblib")
@@ -22,16 +24,22 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMOKE = BENCHMARKS / "settings" / "smoke.toml"
 sys.path.insert(0, str(BENCHMARKS))
 
-from d3rlpy_mbo.study import grid as study  # noqa: E402
-from d3rlpy_mbo.study.jobs import RunExperiment, error_path, execute  # noqa: E402
+from d3rlpy_mbo.study import stages  # noqa: E402
+from d3rlpy_mbo.study.execution import (  # noqa: E402
+    error_path,
+    execute,
+    worker_of,
+)
+from d3rlpy_mbo.study.jobs import RunExperiment  # noqa: E402
+from d3rlpy_mbo.study.settings import Study  # noqa: E402
 
 N_RUNS = 8
+PROGRAM = "from d3rlpy_mbo.cli import main; main()"
 
 
 def command(out: Path, *arguments: str) -> list[str]:
-    script = "d3rlpy_mbo.study.grid"
-    options = ["--settings", str(SMOKE), "--out", str(out)]
-    return [sys.executable, "-m", script, *options, *arguments]
+    options = ["study", str(SMOKE), "--out", str(out)]
+    return [sys.executable, "-c", PROGRAM, *options, *arguments]
 
 
 def written(out: Path, pattern: str) -> dict[Path, int]:
@@ -123,7 +131,7 @@ def test_a_study_ends_with_its_report(smoke):
 
 
 def test_a_failed_run_is_named_and_does_not_stop_the_others(
-    smoke, tmp_path, monkeypatch, capsys
+    smoke, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(smoke[0].parent / "minari"))
     text = SMOKE.read_text().replace("seeds = [0, 1]", "seeds = [0]")
@@ -136,10 +144,11 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(
     )
     (tmp_path / "study.toml").write_text(text)
     out = tmp_path / "out"
-    arguments = ["--settings", str(tmp_path / "study.toml"), "--out", str(out)]
-    assert study.main([*arguments, "--n-jobs", "1"]) == 1
+    arguments = ["study", str(tmp_path / "study.toml"), "--out", str(out)]
+    done = CliRunner().invoke(main, [*arguments, "--n-jobs", "1"])
+    assert done.exit_code == 1
     failed = Path("smoke-umaze-sparse-v0/cal_ql/seed-0")
-    assert f"failed: {failed}: " in capsys.readouterr().err
+    assert f"failed: {failed}: " in done.stderr
     assert "returns-to-go" in (out / f"{failed}.error.txt").read_text()
     for method in ("bcq", "simulator"):
         path = out / "smoke-umaze-sparse-v0" / method / "seed-0" / "result.json"
@@ -147,20 +156,22 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(
     assert f"Failed: {failed}" in (out / "report.md").read_text()
 
 
-def test_a_dataset_that_is_nowhere_is_a_failure_by_name(tmp_path, monkeypatch, capsys):
+def test_a_dataset_that_cannot_be_made_is_a_failure_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     monkeypatch.setattr(
         "minari.load_dataset", lambda *a, **k: (_ for _ in ()).throw(OSError("no"))
     )
-    text = SMOKE.read_text().replace(
-        '"pointmaze-umaze-sparse --', '"pointmaze-umaze --'
-    )
-    (tmp_path / "study.toml").write_text(text)
-    arguments = ["--settings", str(tmp_path / "study.toml"), "--n-jobs", "1"]
-    assert study.main([*arguments, "--out", str(tmp_path / "out")]) == 1
-    errors = capsys.readouterr().err
-    assert "smoke-umaze-sparse-v0/dataset: " in errors
-    assert "failed: smoke/umaze-sparse-v0: The dataset" in errors
+
+    def fail(*arguments, **options):
+        raise mbo.DatasetError("The disk is full.")
+
+    monkeypatch.setattr("d3rlpy_mbo.tasks.pointmaze_collection.collect_pointmaze", fail)
+    arguments = ["study", str(SMOKE), "--n-jobs", "1"]
+    done = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert "smoke-umaze-sparse-v0/dataset: " in done.stderr
+    assert "The disk is full." in done.stderr
+    assert "failed: smoke/umaze-sparse-v0: The dataset" in done.stderr
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,13 +227,13 @@ def test_what_a_killed_process_left_is_removed_before_the_job_is_done_anew(tmp_p
 
 
 def test_what_a_killed_run_had_done_is_not_counted_as_progress(tmp_path):
-    settings = study.Study.read(SMOKE)
+    settings = Study.read(SMOKE)
     experiment = settings.experiment("smoke/umaze-sparse-v0", "bcq", 0, None)
     run = RunExperiment("bcq", experiment, None, [])
     log = tmp_path / run.path / "logs" / "environment.csv"
     log.parent.mkdir(parents=True)
     log.write_text("1,3,0.5\n2,6,0.7\n")
-    assert run.steps_done(tmp_path) == 0  # as study.py finds it when it starts again
+    assert run.steps_done(tmp_path) == 0  # as a study finds it that starts again
     error_path(run, tmp_path).touch()  # as execute marks a run that it has begun
     assert run.steps_done(tmp_path) == 6
 
@@ -230,8 +241,8 @@ def test_what_a_killed_run_had_done_is_not_counted_as_progress(tmp_path):
 @pytest.mark.slow
 def test_a_worker_that_dies_fails_its_own_job_and_the_others_go_on(tmp_path):
     jobs = [Die(), *(Touch(Path(f"there-{i}")) for i in range(3))]
-    with study._backend("loky"):
-        failures = study._stage("jobs", jobs, tmp_path, 2)
+    with stages.backend("loky"):
+        failures = stages.run_stage("jobs", jobs, tmp_path, 2)
     assert "killed" in (tmp_path / "die.error.txt").read_text()
     assert "die" in failures
     left = [job for job in jobs[1:] if str(job.path) not in failures]
@@ -249,17 +260,88 @@ class Die(Touch):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@dataclasses.dataclass(frozen=True)
+class Environment(Touch):
+    """A job that says with how many threads it would compute, and whose child it is."""
+
+    def make(self, out: Path) -> None:
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        said = [*(os.environ.get(name) for name in names), os.getppid()]
+        (out / self.path).write_text(json.dumps(said))
+
+
+def test_workers_have_one_thread_each_and_leave_the_studys_environment_alone(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    jobs = [Environment(Path(f"said-{i}")) for i in range(2)]
+    with stages.backend("loky"):
+        assert stages.run_stage("jobs", jobs, tmp_path, 2) == {}
+    for job in jobs:
+        said = json.loads(job.result(tmp_path).read_text())
+        assert said == ["1", "1", "1", os.getpid()]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+@pytest.mark.parametrize("seconds", [0, 3])
+def test_a_worker_ends_with_its_study_even_one_that_was_killed_before(
+    monkeypatch, seconds
+):
+    # A worker that is still importing when its study is killed finds another parent.
+    parents = iter([*[5] * seconds, 1])
+    slept, ended = [], threading.Event()
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(os, "_exit", lambda status: status == 1 and ended.set())
+    monkeypatch.setattr(time, "sleep", slept.append)
+    answers = signal.getsignal(signal.SIGINT)
+    try:
+        worker_of(5)
+        assert ended.wait(10)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, answers)
+    assert slept == [1] * seconds
+
+
+def test_an_interrupted_study_says_how_to_go_on_and_leaves_no_process(tmp_path):
+    environment = {**os.environ, "MINARI_DATASETS_PATH": str(tmp_path / "minari")}
+    # A shell's background jobs, this test may be one, ignore the keyboard.
+    heard = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); " + PROGRAM
+    python, option, _, *arguments = command(tmp_path / "out")
+    running = subprocess.Popen(
+        [python, option, heard, *arguments],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "out" / ".locks").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        _, said = running.communicate(timeout=120)
+        assert running.returncode == 130
+        assert "Interrupted. What was complete is kept" in said
+        assert "Traceback" not in said
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+
+
 @pytest.mark.slow
-def test_ray_runs_the_same_grid_with_the_same_numbers(smoke, tmp_path):
-    pytest.importorskip("ray")
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_a_cluster_runs_the_same_grid_with_the_same_numbers(smoke, tmp_path, backend):
+    pytest.importorskip(backend)
     out, *_ = smoke
     environment = {
         **os.environ,
         "MINARI_DATASETS_PATH": str(out.parent / "minari"),
         "RAY_AUTH_MODE": "disabled",
     }
-    ray = subprocess.run(command(tmp_path, "--backend", "ray"), env=environment)
-    assert ray.returncode == 0
+    arguments = command(tmp_path, "--backend", backend)
+    assert subprocess.run(arguments, env=environment).returncode == 0
     paths = [path.relative_to(out) for path in out.rglob("result.json")]
     assert len(paths) == N_RUNS
     for path in paths:

@@ -1,6 +1,7 @@
 import json
+import re
+import shutil
 import statistics
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,13 @@ import pytest
 pytest.importorskip("joblib")
 pytest.importorskip("matplotlib")
 
+from click.testing import CliRunner
+
+from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.study import report
+from d3rlpy_mbo.study.intervals import interquartile_mean, mean
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-from d3rlpy_mbo.study import report  # noqa: E402
-from d3rlpy_mbo.study.intervals import interquartile_mean, mean  # noqa: E402
-
 STUDY = """
 datasets = ["maze/a-v0"]
 seeds = [{seeds}]
@@ -76,13 +78,17 @@ def folder(tmp_path):
     return write
 
 
-def rows(folder: Path, capsys, monkeypatch) -> dict[str, dict[str, str]]:
+def reported(*arguments: object):
+    return CliRunner().invoke(main, ["report", *map(str, arguments)])
+
+
+def rows(folder: Path) -> dict[str, dict[str, str]]:
     """The cells of every table by first cell and column."""
-    monkeypatch.setattr(sys, "argv", ["report.py", str(folder)])
-    assert report.main() == 0
+    done = reported(folder)
+    assert done.exit_code == 0, done.output
     found: dict[str, dict[str, str]] = {}
     head: list[str] = []
-    for line in capsys.readouterr().out.splitlines():
+    for line in done.stdout.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not line.startswith("|"):
             head = []
@@ -93,11 +99,9 @@ def rows(folder: Path, capsys, monkeypatch) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_the_score_is_the_mean_of_the_last_evaluations_never_the_best(
-    folder, capsys, monkeypatch
-):
+def test_the_score_is_the_mean_of_the_last_evaluations_never_the_best(folder):
     written = folder({"bcq": [(10, 20), (30, 40)], "romi": [(50, 70)]}, 2)
-    table = rows(written, capsys, monkeypatch)
+    table = rows(written)
     assert table["bcq"]["return"] == f"25.0 ± {statistics.stdev([15, 35]):.1f}"
     assert table["bcq"]["per seed"] == "15.0, 35.0"
     assert table["bcq"]["last evaluation"].startswith("30.0 ")
@@ -106,12 +110,10 @@ def test_the_score_is_the_mean_of_the_last_evaluations_never_the_best(
     assert table["romi"]["return"] == "60.0"
 
 
-def test_raw_returns_stand_beside_both_normalisations_and_the_papers_number(
-    folder, capsys, monkeypatch
-):
+def test_raw_returns_stand_beside_both_normalisations_and_the_papers_number(folder):
     values = [206.38, 226.38]
     written = folder({"bcq": [(v, v) for v in values], "romi": [(216.38, 216.38)]})
-    table = rows(written, capsys, monkeypatch)
+    table = rows(written)
     assert table["romi"]["return"] == "216.4"
     assert table["romi"]["score"] == "108.2"
     assert table["romi"]["D4RL score"] == table["romi"]["paper's D4RL score"] == "139.5"
@@ -121,7 +123,7 @@ def test_raw_returns_stand_beside_both_normalisations_and_the_papers_number(
 
 
 def test_results_written_before_d4rls_scores_were_recorded_ask_the_dataset(
-    folder, capsys, monkeypatch
+    folder, monkeypatch
 ):
     asked = []
 
@@ -135,39 +137,35 @@ def test_results_written_before_d4rls_scores_were_recorded_ask_the_dataset(
     content = json.loads(path.read_text())
     del content["d4rl_reference_scores"], content["final_evaluation"]
     path.write_text(json.dumps(content))
-    table = rows(written, capsys, monkeypatch)
+    table = rows(written)
     assert table["bcq"]["D4RL score"] == "139.5"
     assert table["bcq"]["final episodes"] == "-"
     assert asked == [("maze/a-v0", "d4rl_")]
 
 
-def test_differences_are_of_pairs_of_one_seed(folder, capsys, monkeypatch):
+def test_differences_are_of_pairs_of_one_seed(folder):
     written = folder({"bcq": [(1, 1), (100, 100)], "romi": [(2, 2), (103, 103)]})
-    difference = rows(written, capsys, monkeypatch)["romi - bcq"]
+    difference = rows(written)["romi - bcq"]
     assert difference["per seed"] == "+1.0, +3.0"
     assert difference["mean"] == "2.0 ± 1.4"
 
 
-def test_fewer_than_five_seeds_have_a_spread_and_no_interval(
-    folder, capsys, monkeypatch
-):
+def test_fewer_than_five_seeds_have_a_spread_and_no_interval(folder):
     four = [(float(i), float(i)) for i in range(4)]
     written = folder({"bcq": four, "romi": four})
-    table = rows(written, capsys, monkeypatch)
+    table = rows(written)
     assert "interquartile mean [95 %]" not in table["bcq"]
     assert table["romi - bcq"]["mean [95 %]"] == "-"
     assert "±" in table["bcq"]["return"]
 
 
-def test_five_seeds_have_the_interquartile_mean_and_intervals(
-    folder, capsys, monkeypatch
-):
+def test_five_seeds_have_the_interquartile_mean_and_intervals(folder):
     pytest.importorskip("rliable")
     values = [1.0, 2.0, 3.0, 4.0, 100.0]
     written = folder(
         {"bcq": [(0.0, 0.0)] * 5, "romi": [(value, value) for value in values]}
     )
-    table = rows(written, capsys, monkeypatch)
+    table = rows(written)
     # Of five, one at each end is left out.
     assert table["romi"]["interquartile mean [95 %]"].startswith("3.0 [")
     assert table["romi - bcq"]["mean [95 %]"].startswith("22.0 [")
@@ -183,15 +181,13 @@ def test_intervals_are_the_same_each_time_and_hold_the_estimate():
     assert mean([[7.0]] * 5) == (7.0, 7.0, 7.0)
 
 
-def test_what_explains_the_returns_and_what_is_missing_is_said(
-    folder, capsys, monkeypatch
-):
+def test_what_explains_the_returns_and_what_is_missing_is_said(folder):
     written = folder({"bcq": [(1, 1)], "romi": [(2, 2)]}, n_seeds=2)
     (written / "maze-a-v0/romi/seed-1.error.txt").write_text("Traceback\nBoom: no\n")
-    table = rows(written, capsys, monkeypatch)
+    table = rows(written)
     assert table["romi"]["Q, real rows"] == "3"
     assert table["romi"]["clipped"] == "0.5"
-    report.write(written, written / "tables.md")
+    report.write([written], written / "tables.md")
     text = (written / "tables.md").read_text()
     for line in (
         "2 of 4 runs of 30 gradient steps, 1.0 process-hours",
@@ -205,14 +201,76 @@ def test_what_explains_the_returns_and_what_is_missing_is_said(
     assert (written / "tables-maze-a-v0.png").read_bytes()[1:4] == b"PNG"
 
 
-def test_a_folder_that_is_no_studys_is_refused(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path)])
-    assert report.main() == 1
-    assert "study.toml" in capsys.readouterr().err
+def test_a_folder_that_is_no_studys_is_refused(tmp_path):
+    done = reported(tmp_path)
+    assert done.exit_code == 1
+    assert "study.toml" in done.stderr
+    assert "Traceback" not in done.output
 
 
-def test_mopos_committed_results_give_the_table_of_their_readme(capsys, monkeypatch):
-    table = rows(BENCHMARKS / "results/mopo-hopper-replay", capsys, monkeypatch)
+def test_several_studies_stand_one_below_the_other_and_are_never_averaged(
+    folder, tmp_path
+):
+    first = folder({"bcq": [(10, 10)], "romi": [(20, 20)]})
+    second = tmp_path / "second"
+    shutil.copytree(first, second)
+    path = second / "maze-a-v0/bcq/seed-0/result.json"
+    path.write_text(path.read_text().replace("10", "90"))
+    done = reported(first, second, "--out", tmp_path / "both.md")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "both.md").read_text()
+    assert text.index(f"# {first}\n") < text.index(f"# {second}\n")
+    for value in ("10.0", "90.0"):
+        assert (
+            f"| bcq | 1 | {value} | 45.0 |".replace("45.0", f"{float(value) / 2:.1f}")
+            in text
+        )
+    assert "| 50.0 |" not in text
+    for number in (1, 2):
+        picture = f"both-{number}-maze-a-v0.png"
+        assert f"({picture})" in text
+        assert (tmp_path / picture).read_bytes()[1:4] == b"PNG"
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda text: text[: len(text) // 2], "damaged"),
+        (lambda text: "[1, 2]", "a table"),
+        (lambda text: text.replace('"return": 30', '"return": "30"'), "a number"),
+        (lambda text: text.replace('"metrics": [', '"metrics": [3, '), "a table"),
+        (lambda text: text.replace('"seconds"', '"secs"'), "seconds is None"),
+        (lambda text: text.replace("[0.0, 200.0]", "[1]"), "two numbers"),
+        (lambda text: text.replace('{"return": 7.0}', '"x"'), "final_evaluation"),
+        (lambda text: re.sub(r'"step": 30, .*?\}', '"step": 30}', text), "a return"),
+        (lambda text: re.sub(r', \{"step": 30, .*?\}', "", text), "none"),
+        (
+            lambda text: re.sub(r'"evaluations": .*?\]', '"evaluations": []', text),
+            "none",
+        ),
+    ],
+    ids=range(10),
+)
+def test_a_damaged_result_is_named_and_the_others_are_reported(folder, damage, why):
+    written = folder({"bcq": [(10, 20), (30, 40)], "romi": [(50, 70)]}, 2)
+    path = written / "maze-a-v0/bcq/seed-1/result.json"
+    path.write_text(damage(path.read_text()))
+    done = reported(written)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)
+    assert str(path) in done.stderr
+    if why != "none":
+        assert "is damaged" in done.stderr
+        assert why in done.stderr
+    assert f"- Damaged: {path}" in done.stdout
+    assert "| bcq | 1 | 15.0 |" in done.stdout
+    assert "- Not run: maze-a-v0/romi/seed-1" in done.stdout
+    assert "- Not run: maze-a-v0/bcq/seed-1" not in done.stdout
+
+
+def test_mopos_committed_results_give_the_table_of_their_readme():
+    table = rows(BENCHMARKS / "results/mopo-hopper-replay")
     returns = {
         "bc": "264 ± 51",
         "sac": "335 ± 30",

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,14 +8,19 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.registry.json_form import encode
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+OF_0_1 = Path(__file__).parents[1] / "version_0_1" / "study" / "study.toml"
 
 pytest.importorskip("joblib")
 
 from d3rlpy_mbo.study.jobs import RunExperiment  # noqa: E402
 from d3rlpy_mbo.study.settings import Study  # noqa: E402
 
-STUDIES = [BENCHMARKS / "settings/smoke.toml", *sorted(BENCHMARKS.glob("studies/*"))]
+STUDIES = [
+    BENCHMARKS / "settings/smoke.toml",
+    *sorted(BENCHMARKS.glob("studies/*")),
+    *sorted(BENCHMARKS.glob("results/*/study.toml")),
+    OF_0_1,
+]
 
 TEXT = """
 datasets = ["maze/a-v0", "maze/b-v0"]
@@ -77,7 +81,9 @@ def read(tmp_path):
     return read
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", STUDIES, ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
 def test_every_study_is_made_of_fields_with_values_of_their_type(path):
     study = Study.read(path)
     for dataset in study.datasets:
@@ -85,6 +91,8 @@ def test_every_study_is_made_of_fields_with_values_of_their_type(path):
             experiment = study.experiment(dataset, method, study.seeds[0])
             experiment.learner_config()
             study.model(experiment)
+    for collection in study.collect.values():
+        collection.validate()
 
 
 def test_a_method_overrides_the_learner_and_a_dataset_overrides_both(read):
@@ -134,6 +142,108 @@ def test_rows_share_a_model_if_and_only_if_it_would_be_the_same(read):
     table = "[imagination_settings.romi]\n"
     larger = TEXT.replace(table, table + '"dynamics.n_models" = 9\n')
     assert path("romi") != path("romi", text=larger)
+
+
+BAD = [
+    (
+        "[methods.bcq]",
+        "[methods.bcq]\nimaginaton = 'romi'",
+        "methods.bcq.*'imagination'",
+    ),
+    ("n_last = 2", "n_last = 2\n[colect]", "'collect'"),
+    ("n_last = 2", "n_last = 2\n[learner_settings]\nbc = 3", "learner_settings"),
+    ('"maze/b-v0"]\nreal', '"maze/c-v0"]\nreal', "methods.romi.*'maze/c-v0'.*maze/"),
+    ('"maze/b-v0"]\nroll', '"maze/c-v0"]\nroll', "imagination_settings.romi.*maze/c"),
+    ("n_steps = 10", 'n_steps = "x"', "n_steps is 'x', expected a whole number"),
+    ("n_steps = 10", "n_steps = 1e1", "n_steps is 10.0, expected a whole number"),
+    ("n_steps = 10", "n_steps = true", "n_steps is True, expected a whole number"),
+    ("n_steps = 10", "n_steps = 0", "n_steps is 0, expected 1 or more"),
+    ("seeds = [3, 4]", "seeds = 3", "seeds is 3, expected a list"),
+    ("seeds = [3, 4]", "seeds = [3, 4.5]", "seeds.*4.5, expected a whole number"),
+    ("seeds = [3, 4]", "seeds = [-1]", "seeds holds -1"),
+    ("seeds = [3, 4]", "seeds = [3, 3]", "seeds holds something twice"),
+    ("seeds = [3, 4]", "seeds = []", "seeds is empty"),
+    ('datasets = ["maze/a-v0", "maze/b-v0"]', "datasets = 'maze/a-v0'", "datasets is"),
+    ("n_last = 2", "n_last = 2\nmodel_per_seed = 1", "expected true or false"),
+    ('learner = "sac"', "learner = 1", "methods.mbpo, learner is 1, expected a string"),
+    ("batch_size = 5", "batch_size = {", "cannot be read"),
+    ("n_last = 2", 'n_last = 2\ncompare = [["romi"]]', "pairs of methods"),
+    ("n_last = 2", "n_last = 2\n[paper.rom]", "'rom'.*'romi'"),
+    ("n_last = 2", 'n_last = 2\n[paper.romi]\n"maze/a-v1" = 1', "'maze/a-v0'"),
+    ("n_last = 2", 'n_last = 2\n[paper.romi]\n"maze/a-v0" = "1"', "a number"),
+    ("[methods.bcq]", '[methods."../../escape"]', "folder"),
+    ("[methods.bcq]", '[methods."/tmp/escape"]', "folder"),
+    ("[methods.bcq]", '[methods.".."]', "folder"),
+    ("[methods.bcq]", '[methods."a\\\\b"]', "folder"),
+    ("[methods.bcq]", "[methods.dataset]", "cannot be called 'dataset'"),
+    ('"maze/a-v0", ', '"maze/../../a-v0", ', "'..' in the dataset"),
+    ('"maze/a-v0", ', '"/maze/a-v0", ', "'' in the dataset"),
+    ('"maze/a-v0", ', '"maze-b/v0", "maze/b-v0", ', "twice"),
+    ('"maze/a-v0", ', '"maze-b-v0", ', "share the folder 'maze-b-v0'"),
+    (
+        "n_last = 2",
+        "n_last = 2\n[collect]\n'../a-v0' = 'replay'",
+        "'..' in the dataset",
+    ),
+    ("n_last = 2", "n_last = 2\n[collect]\n'maze/a-v0' = 3", "expected a table"),
+    ("n_last = 2", "n_last = 2\n[collect.'maze/a-v0']\nn_steps = 3", "lacks task"),
+    ("n_last = 2", "n_last = 2\n[collect]\n'maze/a-v0' = 'x --stebs 3'", "--steps"),
+    ("n_last = 2", "n_last = 2\n[collect]\n'maze/a-v0' = 'x --steps x'", "integer"),
+    ("n_last = 2", "n_last = 2\n[collect]\n'maze/a-v0' = 'x \"'", "quotation"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), BAD, ids=[new for _, new, _ in BAD])
+def test_a_file_that_is_no_studys_is_refused_by_name(read, tmp_path, old, new, message):
+    assert old in TEXT
+    with pytest.raises(mbo.CompositionError, match=message) as caught:
+        read(TEXT.replace(old, new, 1))
+    assert str(tmp_path / "study.toml") in str(caught.value)
+
+
+def test_a_file_without_methods_or_that_is_no_text_is_refused(read, tmp_path):
+    with pytest.raises(mbo.CompositionError, match="lacks methods"):
+        read(TEXT[: TEXT.index("[methods.bcq]")])
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(mbo.CompositionError, match=r"binary\.toml cannot be read"):
+        Study.read(tmp_path / "binary.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(read, tmp_path):
+    expected = read()
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    assert Study.read(tmp_path / "marked.toml") == expected
+
+
+def test_what_0_1_wrote_as_a_command_is_the_same_task_as_an_object(read):
+    line = '[collect]\n"maze/a-v0" = "pointmaze-umaze-sparse --steps 2000 --seed=3"\n'
+    table = (
+        '[collect."maze/a-v0"]\ntask = "pointmaze-umaze-sparse"\n'
+        "n_steps = 2_000\nseed = 3\n"
+    )
+    assert read(TEXT + line).collect == read(TEXT + table).collect
+    line = '"maze/a-v0" = "replay --env \'Hopper-v5\' --steps 9 --device cpu --force"\n'
+    collection = read(TEXT + "[collect]\n" + line).collect["maze/a-v0"]
+    expected = {"environment": "Hopper-v5", "n_steps": 9, "device": "cpu"}
+    assert (collection.task, collection.settings) == ("replay", expected)
+    line = '"maze/a-v0" = "ant-angle --from maze/b-v0"\n'
+    collection = read(TEXT + "[collect]\n" + line).collect["maze/a-v0"]
+    assert collection.settings == {"source": "maze/b-v0"}
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ('task = "pointmaze-umaze-spars"', "'pointmaze-umaze-sparse'"),
+        ('task = "replay"\nn_stebs = 3', "'n_steps'"),
+        ('task = "replay"\nn_steps = "3"', "n_steps.*'3'"),
+        ('task = "ant-angle"\nn_steps = 3', "source"),
+    ],
+)
+def test_a_task_or_a_setting_of_it_that_is_not_there_is_refused(read, task, message):
+    study = read(TEXT + f'[collect."maze/a-v0"]\n{task}\n')
+    with pytest.raises(mbo.D3RLPyMBOError, match=message):
+        study.collect["maze/a-v0"].validate()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""Doing a job: whole or not at all, and by one process."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+__all__ = ["Job", "error_path", "execute", "worker_of"]
+
+_KILLED = (
+    "The process was killed before this was complete: out of memory, or stopped from "
+    "outside. Start the study again to repeat it."
+)
+
+
+class Job(Protocol):
+    """Something to make in the study's folder."""
+
+    @property
+    def path(self) -> Path:
+        """Folder or file, relative to the study's folder."""
+
+    def result(self, out: Path) -> Path:
+        """What is there once it is made, and whole."""
+
+    def check(self, out: Path) -> None:
+        """Raises CompositionError if what is there is not what is wanted."""
+
+    def make(self, out: Path) -> None:
+        """Makes it."""
+
+
+def execute(job: Job, out: Path) -> None:
+    """Makes what is not there yet; an exception is written beside it, not raised.
+
+    What it prints goes to a log file there.
+
+    Args:
+        job: What to make.
+        out: The study's folder.
+    """
+    torch.set_num_threads(1)  # networks this small gain nothing from more
+    path = out / job.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(out / ".locks" / "--".join(job.path.parts)):
+        try:
+            if job.result(out).exists():
+                job.check(out)
+                return
+            # Until it is complete: a process that is killed cannot say so itself.
+            error_path(job, out).write_text(_KILLED)
+            _clear(path)
+            with (
+                path.with_name(path.name + ".log").open("w", buffering=1) as log,
+                contextlib.redirect_stdout(log),
+                contextlib.redirect_stderr(log),
+                warnings.catch_warnings(),
+            ):
+                warnings.simplefilter("once")
+                job.make(out)
+            error_path(job, out).unlink(missing_ok=True)
+        except Exception:
+            error_path(job, out).write_text(traceback.format_exc())
+
+
+def error_path(job: Job, out: Path) -> Path:
+    """Returns where a job's failure is written."""
+    path = out / job.path
+    return path.with_name(path.name + ".error.txt")
+
+
+def worker_of(study_process: int) -> None:
+    """Lets this process end with the study that started it, before its first job.
+
+    joblib's workers would outlive a kill of it, for ever. An interrupt from the keyboard
+    reaches every process; it is the study that answers, and ends its workers.
+
+    Args:
+        study_process: Its id; this process is a child of it, or has outlived it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == study_process:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Waits until no other process holds the path.
+
+    The system lets go of it when a process ends, however it ends; a file that is
+    simply there would outlive a kill.
+    """
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _clear(path: Path) -> None:
+    """Removes what a killed process left: half a run, temporary files."""
+    shutil.rmtree(path, ignore_errors=True)
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+        temporary.unlink()

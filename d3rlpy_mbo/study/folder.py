@@ -1,0 +1,87 @@
+"""A study's folder: what lies there already must be of this study."""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..runs.experiment import Experiment
+from ..support.errors import CompositionError
+from ..support.files import atomic_write
+from .jobs import RunExperiment
+from .records import differences, read_experiment
+from .settings import Study
+
+__all__ = ["require_same_study", "write_settings"]
+
+_FILE = "study.toml"
+
+
+def require_same_study(study: Study, out: Path, jobs: Iterable[RunExperiment]) -> None:
+    """Refuses a folder with results of another study, before anything is made.
+
+    More datasets, methods or seeds than before are no other study, nor are fewer.
+
+    Args:
+        study: Whose runs are to be made.
+        out: The folder; it need not exist.
+        jobs: Its runs, without terminations that only their datasets tell.
+
+    Raises:
+        CompositionError: Names the settings that differ, or a damaged result.
+    """
+    if any(out.glob("*/*/seed-*/result.json")) or any(out.glob("*/model-*.mbo")):
+        path = out / _FILE
+        changed = _changes(Study.read(path), study) if path.exists() else []
+        if changed:
+            raise CompositionError(
+                f"{out} holds results of another study: {'; '.join(changed)}. Choose "
+                "another --out, or move it away."
+            )
+    for job in jobs:
+        path = job.result(out)
+        if not path.exists():
+            continue
+        found = _comparable(read_experiment(path), job.experiment)
+        changed = differences(found, job.experiment)
+        if changed:
+            raise CompositionError(
+                f"{path} was made with other settings: {'; '.join(changed)}. Choose "
+                "another --out, or move it away."
+            )
+
+
+def _changes(before: Study, study: Study) -> list[str]:
+    """Returns which settings of runs that both studies have differ."""
+    methods = [name for name in study.methods if name in before.methods]
+    datasets = [name for name in study.datasets if name in before.datasets]
+    if not methods:
+        return [f"methods are {[*before.methods]} there, {[*study.methods]} here"]
+    if not datasets:
+        return [f"datasets are {before.datasets} there, {study.datasets} here"]
+    found: dict[str, list[str]] = {}
+    for method in methods:
+        for dataset in datasets:
+            theirs, ours = (s.experiment(dataset, method, 0) for s in (before, study))
+            for difference in differences(theirs, ours):
+                whose = found.setdefault(difference, [])
+                whose += [method] if method not in whose else []
+    if before.model_per_seed != study.model_per_seed:
+        there, here = before.model_per_seed, study.model_per_seed
+        found[f"model_per_seed is {there} there, {here} here"] = methods
+    return [f"{what} ({', '.join(whose)})" for what, whose in found.items()]
+
+
+def _comparable(found: Experiment, ours: Experiment) -> Experiment:
+    """Returns a recorded run without the termination that its environment told."""
+    if "termination" in ours.imagination_settings:
+        return found
+    settings = {
+        k: v for k, v in found.imagination_settings.items() if k != "termination"
+    }
+    return dataclasses.replace(found, imagination_settings=settings)
+
+
+def write_settings(path: Path, out: Path) -> None:
+    """Keeps the study's settings beside its results, for the report."""
+    with atomic_write(out / _FILE) as file:
+        file.write(path.read_bytes())

@@ -1,0 +1,108 @@
+"""Reading result.json: a damaged one is named."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from ..runs.experiment import Experiment
+from ..support.errors import CompositionError
+from .reading import require
+
+__all__ = ["differences", "read_experiment", "read_scores"]
+
+_CONTENT = {
+    "evaluations": list[dict[str, Any]],
+    "metrics": list[dict[str, Any]],
+    "seconds": float,
+}
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Returns what a result.json is the result of.
+
+    Raises:
+        CompositionError: The file is damaged.
+    """
+    entries = _read(path).get("experiment")
+    try:
+        require(entries, dict[str, Any], "experiment")
+        return Experiment(**entries)  # type: ignore[arg-type]  # just required
+    except (CompositionError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def differences(theirs: Experiment, ours: Experiment) -> list[str]:
+    """Returns which settings of two runs differ, each with both values.
+
+    Args:
+        theirs: As it was run.
+        ours: As it would be run here.
+    """
+    before, now = (_flat(each) for each in (theirs, ours))
+    return [
+        f"{name} is {before.get(name, _UNSET)!r} there, {now.get(name, _UNSET)!r} here"
+        for name in {**now, **before}
+        if before.get(name, _UNSET) != now.get(name, _UNSET)
+    ]
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "not set"
+
+
+_UNSET = _Unset()
+
+
+def _flat(experiment: Experiment) -> dict[str, Any]:
+    # As JSON has it: lists for tuples.
+    fields = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    for name in ("learner_settings", "imagination_settings"):
+        settings = fields.pop(name)
+        fields |= {f"{name}.{path}": value for path, value in settings.items()}
+    return dict(fields)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        require(content, dict[str, Any], "all of it")
+    except (OSError, ValueError, CompositionError) as error:
+        raise _damaged(path, error) from error
+    return dict(content)
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """Returns a result with everything that a report reads.
+
+    Raises:
+        CompositionError: The file is damaged.
+    """
+    content = _read(path)
+    final = content.get("final_evaluation")
+    try:
+        for name, hint in _CONTENT.items():
+            require(content.get(name), hint, name)
+        require(final or {}, dict[str, Any], "final_evaluation")
+        for metrics in content["metrics"]:
+            known = {k: value for k, value in metrics.items() if value is not None}
+            require(known, dict[str, float], "metrics")
+        for evaluation in [*content["evaluations"], *([final] if final else [])]:
+            require(evaluation.get("return"), float, "a return")
+        for evaluation in content["evaluations"]:
+            require(evaluation.get("step"), int, "a step")
+        for name in ("reference_scores", "d4rl_reference_scores"):
+            scores = content.get(name)
+            require(scores or [0, 0], list[float], name)
+            if scores is not None and len(scores) != 2:
+                raise CompositionError(f"{name} is {scores}, expected two numbers.")
+    except CompositionError as error:
+        raise _damaged(path, error) from error
+    return content
+
+
+def _damaged(path: Path, error: Exception) -> CompositionError:
+    return CompositionError(
+        f"{path} is damaged: {error} Move it away, and the study repeats its run."
+    )
