@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 
-from ..support.errors import CompositionError, UnknownComponentError, suggest
+from ..registry.discovery import get_component
+from ..runs.settings import apply_settings
+from ..support.errors import CompositionError
+from ..tasks.interface import Task
 from .reading import require
 
 __all__ = ["Collection"]
@@ -42,7 +45,7 @@ class Collection:
         require(entry, dict[str, Any], where)
         settings = dict(entry)
         if "task" not in settings:
-            raise CompositionError(f"{where} lacks task. {suggest('', _tasks())}")
+            raise CompositionError(f"{where} lacks task: the name of what makes it.")
         task = settings.pop("task")
         require(task, str, f"{where}, task")
         return cls(task, settings)
@@ -52,57 +55,23 @@ class Collection:
 
         Raises:
             UnknownComponentError: There is no such task, or it has no such setting.
-            CompositionError: A setting of the wrong type.
+            CompositionError: A setting of the wrong type, out of range, or missing.
         """
-        known = _known_settings(self.task)
-        for name, value in self.settings.items():
-            if name not in known:
-                raise UnknownComponentError(
-                    f"The task {self.task!r} has no setting {name!r}. "
-                    f"{suggest(name, known)}"
-                )
-            require(value, known[name], f"{self.task}, {name}")
+        self._configured().check_set()
 
     def collect(self, dataset_id: str) -> None:
         """Makes the dataset.
 
         Raises:
+            CompositionError: See `validate`.
             DatasetError: It cannot be made.
         """
-        # Simulators are optional extras.
-        from ..tasks.pointmaze_collection import POINTMAZE_TASKS, collect_pointmaze
-        from ..tasks.relabel import relabel
-        from ..tasks.replay import collect_replay
+        self._configured().collect(dataset_id)
 
-        settings = {"dataset_id": dataset_id, **self.settings}
-        if self.task == "replay":
-            collect_replay(**settings)
-        elif self.task in POINTMAZE_TASKS:
-            collect_pointmaze(self.task, **settings)
-        else:
-            relabel(self.task, **settings)
-
-
-def _tasks() -> dict[str, dict[str, type]]:
-    """Returns the settings of each task, and their types."""
-    from ..tasks.pointmaze_collection import POINTMAZE_TASKS
-    from ..tasks.relabel import RELABELLED_TASKS
-
-    maze: dict[str, type] = {"n_steps": int, "seed": int, "n_reference_episodes": int}
-    return {
-        "replay": {"environment": str, "n_steps": int, "seed": int, "device": str},
-        **{name: maze for name in POINTMAZE_TASKS},
-        **{name: {"source": str} for name in RELABELLED_TASKS},
-    }
-
-
-def _known_settings(task: str) -> dict[str, type]:
-    tasks = _tasks()
-    if task not in tasks:
-        raise UnknownComponentError(
-            f"There is no task {task!r}. {suggest(task, tasks)}"
-        )
-    return tasks[task]
+    def _configured(self) -> Task:
+        found: Any = get_component("task", self.task)
+        configured: Task = apply_settings(found(), self.settings)
+        return configured
 
 
 # What `collect` took in version 0.1. Force did nothing: what is there is not made.
