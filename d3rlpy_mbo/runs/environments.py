@@ -13,15 +13,15 @@ __all__ = ["validate_environment"]
 
 
 def validate_environment(env: Any, real: RealData) -> None:
-    """Refuses an environment that does not fit the data, or whose episodes never end.
+    """Refuses an environment that does not fit the data; warns of one without a limit.
 
     Args:
         env: To evaluate in.
         real: The learner trains on.
 
     Raises:
-        CompositionError: No Gymnasium environment, other observations or actions than
-            the data's, or no step limit where nothing terminates.
+        CompositionError: No Gymnasium environment, or other observations or actions
+            than the data's.
     """
     if isinstance(env, gymnasium.vector.VectorEnv):
         raise CompositionError(
@@ -48,20 +48,21 @@ def validate_environment(env: Any, real: RealData) -> None:
                 f"The environment's {name} are {space}, but the dataset's have size "
                 f"{size}, shape ({size},). Pass the environment that the data is from."
             )
-    _validate_limit(env, terminates=bool(rows.terminals.any()))
+    _warn_without_limit(env, terminates=bool(rows.terminals.any()))
 
 
-def _validate_limit(env: gymnasium.Env[Any, Any], terminates: bool) -> None:
+def _warn_without_limit(env: gymnasium.Env[Any, Any], terminates: bool) -> None:
+    """A warning: an environment may well count its steps by itself and not say so."""
     if _has_limit(env):
         return
-    message = (
-        "The environment has no step limit: an evaluation ends only if an episode "
-        "terminates. Wrap it in gymnasium.wrappers.TimeLimit(env, max_episode_steps), or "
-        "register it with max_episode_steps."
+    does = "some do" if terminates else "none does"
+    warnings.warn(
+        "The environment declares no step limit (max_episode_steps): an evaluation ends "
+        f"only if every episode ends by itself, and in this dataset {does}. Wrap it in "
+        "gymnasium.wrappers.TimeLimit(env, max_episode_steps), or give it an attribute "
+        "max_episode_steps if it counts its steps.",
+        stacklevel=5,
     )
-    if not terminates:
-        raise CompositionError(f"{message} In this dataset no episode does.")
-    warnings.warn(message, stacklevel=4)
 
 
 def _has_limit(env: gymnasium.Env[Any, Any]) -> bool:
@@ -72,5 +73,4 @@ def _has_limit(env: gymnasium.Env[Any, Any]) -> bool:
         if isinstance(layer, gymnasium.wrappers.TimeLimit):
             return True
         layer = layer.env
-    # Ours, and others that count their own steps, say so.
     return getattr(layer, "max_episode_steps", None) is not None

@@ -21,7 +21,7 @@ from typing import Any, Optional
 from ..components.terminations.lookup import termination_for
 from ..data.minari import load_minari, reference_scores
 from ..registry.json_form import encode
-from ..runs.fit import validated_epochs
+from ..runs.validation import validated_epochs
 from ..support.errors import (
     CompositionError,
     D3RLPyMBOError,

@@ -11,7 +11,7 @@ from ..components.terminations.interface import NoTermination
 from ..data.minari import load_minari
 from ..imagination.imagination import ImaginationConfig, load_imagination
 from ..registry.json_form import decode
-from ..runs.experiment import Experiment
+from ..runs.experiment import UNFINISHED, Experiment
 from ..support.errors import CompositionError
 from ..tasks import simulator  # noqa: F401  # settings find it by name
 from .collecting import Collection
@@ -149,7 +149,9 @@ class RunExperiment:
         if not error_path(self, out).exists():  # not begun, or killed: to be repeated
             return 0
         try:
-            log = (out / self.path / "logs" / "environment.csv").read_text()
+            log = (
+                out / self.path / UNFINISHED / "logs" / "environment.csv"
+            ).read_text()
             return int(log.splitlines()[-1].split(",")[1])
         except (OSError, IndexError, ValueError):  # no log yet, or a line half written
             return 0

@@ -1,6 +1,7 @@
 """Reading a study's folder: its settings, its runs, the scores of the runs."""
 
 import dataclasses
+import math
 import statistics
 from pathlib import Path
 from typing import Any, Optional
@@ -45,8 +46,9 @@ class Row:
 
     @property
     def returns(self) -> list[float]:
-        """Mean raw return of each evaluation."""
-        return [evaluation["return"] for evaluation in self.content["evaluations"]]
+        """Mean raw return of each evaluation, NaN where it was not finite."""
+        returns = [each["return"] for each in self.content["evaluations"]]
+        return [math.nan if value is None else value for value in returns]
 
     @property
     def score(self) -> float:
@@ -57,7 +59,9 @@ class Row:
     def final_return(self) -> Optional[float]:
         """Mean raw return of the episodes after training, None if there are none."""
         final = self.content.get("final_evaluation")
-        return None if final is None else float(final["return"])
+        if final is None:
+            return None
+        return math.nan if final["return"] is None else float(final["return"])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ class Line(gymnasium.Env):
 
     observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
     action_space = spaces.Box(-1, 1, (1,), np.float32)
+    max_episode_steps = 3
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -118,7 +119,7 @@ def test_several_imaginations_and_none_are_accepted():
 @pytest.mark.parametrize(("n_steps", "per_epoch"), [(5, 2), (0, 1), (4, 0)])
 def test_steps_that_d3rlpy_would_leave_out_silently_are_refused(n_steps, per_epoch):
     learner = small_learner("td3_plus_bc")
-    with pytest.raises(mbo.CompositionError, match="whole number of epochs"):
+    with pytest.raises(mbo.CompositionError, match="whole number"):
         mbo.fit(
             learner, line_dataset(), [], n_steps, n_steps_per_epoch=per_epoch, **QUIET
         )

@@ -230,7 +230,7 @@ def test_what_a_killed_run_had_done_is_not_counted_as_progress(tmp_path):
     settings = Study.read(SMOKE)
     experiment = settings.experiment("smoke/umaze-sparse-v0", "bcq", 0, None)
     run = RunExperiment("bcq", experiment, None, [])
-    log = tmp_path / run.path / "logs" / "environment.csv"
+    log = tmp_path / run.path / "unfinished" / "logs" / "environment.csv"
     log.parent.mkdir(parents=True)
     log.write_text("1,3,0.5\n2,6,0.7\n")
     assert run.steps_done(tmp_path) == 0  # as a study finds it that starts again

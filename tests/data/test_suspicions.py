@@ -1,0 +1,102 @@
+"""Data that was probably not meant so is noticed before models learn it."""
+
+import warnings
+
+import d3rlpy
+import numpy as np
+import pytest
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.testing import line_world as world
+from toys import line_dataset, line_episodes, line_imagination
+
+
+def episodes(lengths, terminated):
+    return [line_episodes(1, length, terminated)[0] for length in lengths]
+
+
+def buffer(some):
+    return d3rlpy.dataset.create_infinite_replay_buffer(some)
+
+
+def test_masks_given_as_terminals_are_noticed_by_the_share_of_terminal_rows():
+    single = buffer(episodes([1] * 30, True))
+    with pytest.warns(UserWarning, match="100% of the dataset's rows are terminal.*0%"):
+        mbo.RealData.of(single)
+
+
+def test_time_limits_given_as_terminals_are_noticed_by_their_length():
+    with pytest.warns(UserWarning, match="All 12 episodes .* have 7 steps"):
+        mbo.RealData.of(buffer(episodes([7] * 12, True)))
+
+
+def test_a_dataset_read_without_gaps_between_minaris_episodes_is_noticed():
+    shifted = []
+    observations, actions = [], []
+    for _ in range(20):
+        moves = np.random.uniform(-0.1, 0.1, (30, 2)).astype(np.float32)
+        first = np.random.uniform(-5, 5, (1, 2)).astype(np.float32)
+        observations.append(np.cumsum(np.vstack([first, moves]), axis=0))  # T + 1
+        actions.append(moves)
+    joined = np.concatenate(observations)
+    for k in range(20):  # as d3rlpy.datasets.get_minari cuts them
+        cut = joined[30 * k : 30 * (k + 1)]
+        rewards = np.zeros((30, 1), np.float32)
+        shifted.append(d3rlpy.dataset.Episode(cut, actions[k], rewards, False))
+    with pytest.warns(UserWarning, match="get_minari.*mbo.load_minari"):
+        mbo.RealData.of(buffer(shifted))
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_noticed_in_healthy_data():
+    mbo.RealData.of(line_dataset())
+    mbo.RealData.of(buffer(episodes(range(5, 25), True)))
+    mbo.RealData.of(world.complete_dataset(world.line_transitions(40)))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (
+            [],
+            r"The dataset is a list \(of episodes\?\), expected a d3rlpy ReplayBuffer",
+        ),
+        ({"observations": []}, "The dataset is a dict of arrays"),
+        ((1, None), "a tuple .mbo.load_minari returns the dataset and an environment"),
+        (world.line_transitions(3), "The dataset is a Transitions"),
+        (None, "The dataset is a NoneType"),
+    ],
+)
+def test_what_is_no_dataset_is_refused_by_what_it_is(dataset, message):
+    with pytest.raises(mbo.DatasetError, match=message):
+        line_imagination("reverse").fit(dataset)
+
+
+def test_a_value_beyond_float32_is_refused_by_value_column_and_step():
+    episode = line_episodes(1, 8, size=2)[0]
+    observations = episode.observations.astype(np.float64)
+    observations[5, 1] = 1e300
+    wide = d3rlpy.dataset.Episode(observations, episode.actions, episode.rewards, False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(
+            mbo.DatasetError,
+            match=r"1e\+300 in column 1 \(episode 0, step 5\).*float32",
+        ):
+            mbo.RealData.of(buffer([wide]))
+
+
+def test_whole_numbers_that_d3rlpy_takes_for_choices_are_refused_by_the_way_out():
+    episode = line_episodes(1, 8)[0]
+    episode.actions[:] = np.round(episode.actions)
+    with pytest.raises(mbo.DatasetError, match="action_space=d3rlpy.ActionSpace.CONT"):
+        mbo.RealData.of(buffer([episode]))
+
+
+def test_episodes_of_load_minari_need_their_own_picker():
+    dataset = world.complete_dataset(world.line_transitions(10))
+    part = buffer(dataset.episodes[:5])
+    with pytest.raises(
+        mbo.DatasetError, match="transition_picker=dataset.transition_pi"
+    ):
+        mbo.RealData.of(part)

@@ -1,0 +1,292 @@
+"""Nothing is known and said only after the fit."""
+
+import contextlib
+import warnings
+from typing import Any
+
+import d3rlpy
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo_rambo import RAMBOConfig
+from toys import (
+    QUIET,
+    line_dataset,
+    line_episodes,
+    line_imagination,
+    small_ensemble,
+    small_learner,
+)
+
+SCALERS = d3rlpy.preprocessing
+
+
+class Line(gymnasium.Env):
+    """s' = s + a, never ending."""
+
+    def __init__(self, observation_size: int = 1, action_size: int = 1):
+        self.observation_space = spaces.Box(-np.inf, np.inf, (observation_size,))
+        self.action_space = spaces.Box(-1.0, 1.0, (action_size,))
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.state = np.zeros(self.observation_space.shape, np.float32)
+        return self.state, {}
+
+    def step(self, action: Any) -> Any:
+        self.state = self.state + action
+        return self.state, 0.0, False, False, {}
+
+
+def limited(env: Any) -> Any:
+    return gymnasium.wrappers.TimeLimit(env, 5)
+
+
+def refused(message: str, learner: Any = None, dataset: Any = None, **arguments: Any):
+    """Fits; expects an error and an imagination that was not fitted."""
+    imagination = arguments.pop("imagination", line_imagination("reverse"))
+    arguments = {"n_steps": 4, **QUIET, **arguments}
+    with pytest.raises(mbo.D3RLPyMBOError, match=message):
+        mbo.fit(
+            small_learner("td3_plus_bc") if learner is None else learner,
+            line_dataset() if dataset is None else dataset,
+            imagination,
+            **arguments,
+        )
+    if isinstance(imagination, mbo.Imagination):
+        assert not imagination.fitted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_steps": 1e2}, r"n_steps is 100.0, expected a whole number, at least 1"),
+        ({"n_steps": 0}, "n_steps is 0"),
+        ({"n_steps": True}, "n_steps is True"),
+        ({"n_steps_per_epoch": 2.0}, "n_steps_per_epoch is 2.0"),
+        ({"n_steps": 5, "n_steps_per_epoch": 2}, "no whole number of epochs"),
+        ({"n_trials": 0}, "n_trials is 0, expected a whole number, at least 1"),
+        (
+            {"n_epochs": 1},
+            "argument 'n_epochs', which neither mbo.fit nor TD3PlusBC.fit",
+        ),
+        ({"save_intervall": 1}, "Did you mean 'save_interval'"),
+        ({"evaluators": [len]}, "evaluators is list, expected a dict"),
+        ({"evaluators": {"a/b": len}}, "a/b"),
+        (
+            {"evaluators": {"td": d3rlpy.metrics.TDErrorEvaluator()}, "n_trials": "1"},
+            "n_trials is '1'",
+        ),
+        (
+            {"logger_adapter": d3rlpy.logging.NoopAdapterFactory},
+            r"is the class NoopAdapterFactory, expected an instance",
+        ),
+        ({"logger_adapter": "tensorboard"}, "expected one of d3rlpy's factories"),
+        ({"imagination": "romi"}, "imagination is 'romi', expected an Imagination"),
+        (
+            {"imagination": RAMBOConfig()},
+            r"the config RAMBOConfig\(...\), expected .*create\(device\)",
+        ),
+        ({"real_ratio": 2.0}, "real_ratio is 2.0, expected a number, at least 0 and"),
+    ],
+)
+def test_an_argument_of_no_use_is_refused_before_anything_is_fitted(arguments, message):
+    refused(message, **arguments)
+
+
+@pytest.mark.parametrize("package", ["tensorboardX", "wandb"])
+def test_a_logger_whose_package_is_missing_is_refused_by_name(package, monkeypatch):
+    factories = {
+        "tensorboardX": d3rlpy.logging.TensorboardAdapterFactory("logs"),
+        "wandb": d3rlpy.logging.WanDBAdapterFactory(),
+    }
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    combined = d3rlpy.logging.CombineAdapterFactory([factories[package]])
+    refused(f"needs the package '{package}'", logger_adapter=combined)
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (
+            limited(Line(observation_size=4)),
+            r"observations are Box.*dataset's have size 1",
+        ),
+        (limited(Line(action_size=2)), r"actions are Box.*dataset's have size 1"),
+        (gymnasium.vector.SyncVectorEnv([Line]), "vector environment"),
+        ("Line-v0", "env is str, expected a gymnasium.Env"),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_refused(env, message):
+    refused(message, env=env)
+
+
+def test_an_environment_of_goals_is_refused_by_the_wrapper_that_helps():
+    env = Line()
+    env.observation_space = spaces.Dict(observation=env.observation_space)
+    refused("GoalConcatWrapper", env=limited(env))
+
+
+@pytest.mark.parametrize(("terminated", "does"), [(True, "some do"), (False, "none")])
+def test_an_environment_without_a_limit_is_a_warning(terminated, does):
+    class Ending(Line):
+        def step(self, action: Any) -> Any:
+            return self.state, 1.0, True, False, {}
+
+    dataset = line_dataset(n_episodes=4, terminated=terminated)
+    learner = small_learner("td3_plus_bc")
+    with pytest.warns(UserWarning, match=f"declares no step limit.*{does}.*TimeLimit"):
+        mbo.fit(learner, dataset, [], n_steps=2, env=Ending(), **QUIET)
+    limits = [limited(Ending()), Ending()]
+    limits[1].max_episode_steps = 1
+    for env in limits:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            mbo.fit(learner, dataset, [], n_steps=2, env=env, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("column", "scaler", "message"),
+    [
+        (
+            "observations",
+            {"observation_scaler": SCALERS.MinMaxObservationScaler()},
+            r"observation_scaler of TD3PlusBC.*columns \[1\] of the observations",
+        ),
+        (
+            "actions",
+            {"action_scaler": SCALERS.MinMaxActionScaler()},
+            r"action_scaler of TD3PlusBC.*columns \[1\] of the actions",
+        ),
+        (
+            "rewards",
+            {"reward_scaler": SCALERS.MinMaxRewardScaler()},
+            r"reward_scaler of TD3PlusBC.*columns \[0\] of the rewards",
+        ),
+        (
+            "observations",
+            {"observation_scaler": SCALERS.StandardObservationScaler(eps=0.0)},
+            r"observation_scaler .*StandardObservationScaler, divides by zero",
+        ),
+    ],
+)
+def test_a_scaler_that_divides_by_zero_is_refused_by_column(column, scaler, message):
+    episodes = line_episodes(4, 10, size=2)
+    for episode in episodes:
+        getattr(episode, column)[:, -1] = 0.25
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(episodes)
+    refused(message, learner=small_learner("td3_plus_bc", **scaler), dataset=dataset)
+
+
+def test_actions_beyond_the_learners_range_are_a_warning_that_names_the_scaler():
+    episodes = line_episodes(4, 10)
+    for episode in episodes:
+        episode.actions[:] = 50 + 40 * episode.actions
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(episodes)
+    with pytest.warns(
+        UserWarning, match=r"outside \[-1, 1\] in columns \[0\].*action_sc"
+    ):
+        mbo.fit(small_learner("td3_plus_bc"), dataset, [], n_steps=2, **QUIET)
+    with pytest.warns(UserWarning, match="action_scaler"):
+        mbo.pretrain_policy(small_learner("td3_plus_bc"), dataset, n_epochs=1)
+    scaled = small_learner("td3_plus_bc", action_scaler=SCALERS.MinMaxActionScaler())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mbo.fit(scaled, dataset, [], n_steps=2, **QUIET)
+
+
+def test_a_learner_that_cannot_be_built_is_refused_before_models_are_fitted():
+    config = d3rlpy.algos.SACConfig(
+        actor_encoder_factory=d3rlpy.models.VectorEncoderFactory(["many"])
+    )
+    refused("SAC cannot be built on this dataset", learner=config.create())
+
+
+def test_a_validated_fit_draws_what_it_drew_before():
+    """The trial build leaves no trace in the random numbers."""
+    dataset = line_dataset()
+    learners = [small_learner("td3_plus_bc") for _ in range(2)]
+    learners[0].build_with_dataset(dataset)  # no trial for this one
+    state = {
+        name: value.clone()
+        for name, value in learners[0].impl.modules.policy.state_dict().items()
+    }
+    d3rlpy.seed(1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    with contextlib.suppress(mbo.CompositionError):
+        mbo.fit(learners[1], dataset, [], n_steps=2, env=Line(4), **QUIET)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()
+    assert learners[1].impl is None
+    assert state
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", 99])
+def test_a_device_that_is_not_here_is_refused_by_name(device, tmp_path):
+    with pytest.raises(mbo.CompositionError, match="99|gpu"):
+        mbo.ImaginationConfig().create(device)
+    line_imagination("reverse", line_dataset()).save(tmp_path / "x.mbo")
+    with pytest.raises(mbo.CompositionError, match="99|gpu"):
+        mbo.load_imagination(tmp_path / "x.mbo", device)
+    learner = d3rlpy.algos.SACConfig().create(device)
+    refused("99|gpu", learner=learner)
+
+
+def test_a_learner_whose_scalers_are_not_fitted_is_refused_by_scaler():
+    dataset = line_dataset()
+    learner = small_learner(
+        "sac", observation_scaler=SCALERS.StandardObservationScaler()
+    )
+    learner.build_with_dataset(dataset)
+    imagination = line_imagination(
+        "forward", dataset, rollout_policy=mbo.LearnerPolicyConfig()
+    )
+    with pytest.raises(mbo.CompositionError, match="observation_scaler of SAC.*fitted"):
+        imagination.imagine(dataset, 5, learner=learner)
+
+
+def test_an_imagination_is_pickled_after_its_model_was_changed():
+    import pickle
+
+    dataset = line_dataset()
+    imagination = RAMBOConfig(
+        dynamics=small_ensemble(), rollout_batch_size=20, rollout_length=2
+    )
+    imagination.dynamics_updater = type(imagination.dynamics_updater)(
+        update_interval=2, n_updates=1, batch_size=8
+    )
+    made = imagination.create()
+    learner = small_learner("sac")
+    mbo.fit(learner, dataset, made, n_steps=4, **QUIET)
+    copied = pickle.loads(pickle.dumps(made))
+    assert len(copied.imagine(dataset, 5, learner=learner)) > 0
+    assert copied.changed_for_another(learner)
+    assert not made.changed_for_another(learner)
+
+
+def test_a_folder_that_is_missing_is_made_by_save(tmp_path):
+    path = tmp_path / "models" / "new" / "x.mbo"
+    line_imagination("reverse", line_dataset()).save(path)
+    assert mbo.load_imagination(path).fitted
+
+
+def test_two_runs_that_start_within_a_second_have_folders_of_their_own(tmp_path):
+    dataset = line_dataset()
+    factory = d3rlpy.logging.FileAdapterFactory(str(tmp_path))
+    for _ in range(3):
+        mbo.fit(
+            small_learner("td3_plus_bc"),
+            dataset,
+            [],
+            n_steps=2,
+            logger_adapter=factory,
+            show_progress=False,
+        )
+    folders = sorted(tmp_path.iterdir())
+    assert len(folders) == 3
+    for folder in folders:
+        assert len((folder / "critic_loss.csv").read_text().split()) == 1
