@@ -1,12 +1,20 @@
-# `make test` and `make demo` each set up .venv on first use.
+# Each verb sets up .venv on first use.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test demo check docs clean
+.PHONY: test fast coverage demo check format docs clean
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# The tests that need no training: under a minute.
+fast: $(VENV)/installed
+	$(BIN)/python -m pytest -m 'not slow and not training'
+
+# The whole suite, and the lines that it never ran.
+coverage: $(VENV)/installed
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py
@@ -17,6 +25,10 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 # The documentation as a site in site/; a warning is an error.
 docs: $(VENV)/installed

@@ -24,14 +24,17 @@ from typing import Any
 import d3rlpy_mbo as mbo  # isort: split
 
 import d3rlpy
+import gymnasium
 import minari
 import numpy as np
 import structlog
 import torch
+from d3rlpy.dataset import ReplayBuffer
 
+from d3rlpy_mbo.tasks.pointmaze import PointMaze
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 from d3rlpy_mbo_romi import ROMIConfig
-from demo_picture import draw, wall_shares
+from demo_picture import DIRECTIONS, Direction, draw, wall_shares
 
 TASK = "pointmaze-umaze-sparse"
 DATASET = "pointmaze/umaze-sparse-v0"
@@ -116,18 +119,18 @@ def run(settings: Settings, parallel_map: Callable[..., Iterable[Any]]) -> list[
         n_reference_episodes=settings.n_reference_episodes,
     )
     say("Fitting a reverse and a forward model side by side (about a minute).")
-    list(parallel_map(functools.partial(fit_model, settings), ("reverse", "forward")))
+    list(parallel_map(functools.partial(fit_model, settings), DIRECTIONS))
     say(f"Training {METHODS[0]} and {METHODS[1]} side by side (about five minutes).")
     results = list(parallel_map(functools.partial(train, settings), METHODS))
 
     evaluations = [result["evaluations"] for result in results]
     lines = table(settings, evaluations)
-    dataset, env = mbo.load_minari(DATASET)
+    dataset, _, maze = load_walk()
     lengths = settings.rollout_length, settings.drawn_rollout_length
     transitions = mbo.Transitions.from_dataset(dataset)
-    shares = wall_shares(settings.folder, transitions, env.unwrapped, lengths)
+    shares = wall_shares(settings.folder, transitions, maze, lengths)
     paths = [result["paths"] for result in results]
-    draw(settings.folder, dataset, env.unwrapped, lengths, paths, lines, shares)
+    draw(settings.folder, dataset, maze, lengths, paths, lines, shares)
     print("", *lines, "", *explanation(settings, shares), "", sep="\n")
     summary = {
         "settings": {**dataclasses.asdict(settings), "folder": str(settings.folder)},
@@ -141,7 +144,15 @@ def run(settings: Settings, parallel_map: Callable[..., Iterable[Any]]) -> list[
     return lines
 
 
-def fit_model(settings: Settings, direction: str) -> None:
+def load_walk() -> tuple[ReplayBuffer, gymnasium.Env[Any, Any], PointMaze]:
+    """Returns the dataset, its environment, and the maze inside of that."""
+    dataset, env = mbo.load_minari(DATASET)
+    assert env is not None
+    assert isinstance(env.unwrapped, PointMaze)
+    return dataset, env, env.unwrapped
+
+
+def fit_model(settings: Settings, direction: Direction) -> None:
     """Fits ROMI's imagination, or its forward twin, and saves it."""
     d3rlpy.seed(settings.seed)
     dataset, _ = mbo.load_minari(DATASET)
@@ -169,7 +180,7 @@ def fit_model(settings: Settings, direction: str) -> None:
 
 def train(settings: Settings, method: str) -> dict[str, Any]:
     """Trains BCQ, with ROMI if the method says so; evaluates it and drives paths."""
-    dataset, env = mbo.load_minari(DATASET)
+    dataset, env, maze = load_walk()
     reverse = mbo.load_imagination(settings.folder / "reverse.mbo")
     # Last, so that both methods begin with the same networks and evaluation starts.
     d3rlpy.seed(settings.seed)
@@ -201,7 +212,7 @@ def train(settings: Settings, method: str) -> dict[str, Any]:
     )
     evaluations = [float(metrics["environment"]) for _, metrics in epochs]
     # At rest, two, six and four cells from the goal.
-    starts = [(*center, 0.0, 0.0) for center in env.unwrapped.free_cells[2::2]]
+    starts = [(*center, 0.0, 0.0) for center in maze.free_cells[2::2]]
     return {
         "evaluations": evaluations,
         "paths": [drive(learner, env, np.array(start)) for start in starts],
@@ -244,8 +255,9 @@ def table(settings: Settings, evaluations: list[list[float]]) -> list[str]:
     lines = [f"{'':12}{'raw return':>16}{'score':>8}{'D4RL score':>12}"]
     for method, every in zip(METHODS, evaluations, strict=True):
         final = every[-settings.n_final_epochs :]
-        ours, d4rl = (mbo.metrics.normalized_score(np.mean(final), s) for s in scales)
-        spread = f"{np.mean(final):.1f} ± {np.std(final):.1f}"
+        mean = float(np.mean(final))
+        ours, d4rl = (mbo.metrics.normalized_score(mean, scale) for scale in scales)
+        spread = f"{mean:.1f} ± {np.std(final):.1f}"
         lines.append(f"{method:12}{spread:>16}{ours:8.1f}{d4rl:12.1f}")
     return lines
 

@@ -1,7 +1,7 @@
 """The demo's picture, in the spirit of figure 3 of Wang et al. 2021."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import d3rlpy
 import numpy as np
@@ -12,6 +12,9 @@ from d3rlpy_mbo.tasks.pointmaze import PointMaze
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, RED, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
+
+Direction = Literal["reverse", "forward"]
+DIRECTIONS: tuple[Direction, ...] = ("reverse", "forward")
 
 
 def imagine(
@@ -26,7 +29,8 @@ def imagine(
 def inside_walls(maze: PointMaze, states: torch.Tensor) -> np.ndarray:
     """Returns (B,) whether the positions of states (B, 4) lie in a wall."""
     positions = states[:, :2].numpy()
-    return (np.abs(positions[:, None] - maze.walls).max(axis=2) < 0.5).any(axis=1)
+    distances = np.abs(positions[:, None] - maze.walls).max(axis=2)
+    return np.asarray((distances < 0.5).any(axis=1))
 
 
 def wall_shares(
@@ -36,7 +40,7 @@ def wall_shares(
     lengths: tuple[int, int],
 ) -> dict[str, list[float]]:
     """Returns shares of imagined states in walls, by direction, for each length."""
-    shares: dict[str, list[float]] = {"reverse": [], "forward": []}
+    shares: dict[str, list[float]] = {direction: [] for direction in DIRECTIONS}
     for length in lengths:
         for direction, of_direction in shares.items():
             rows = imagine(folder, direction, transitions, 5_000, length)
@@ -93,10 +97,11 @@ def draw(
     axes.set_title("Data: walks between random cells\nthat never stay at the goal")
     axes.set_xlabel(f"{min(40, dataset.size())} of {dataset.size()} episodes")
 
-    for axes, direction, title in (
-        (panels[0, 1], "reverse", "lead to real states:\npaths come out of walls"),
-        (panels[0, 2], "forward", "leave real states:\npaths run into walls"),
-    ):
+    titles = (
+        "lead to real states:\npaths come out of walls",
+        "leave real states:\npaths run into walls",
+    )
+    for axes, direction, title in zip(panels[0, 1:], DIRECTIONS, titles, strict=True):
         draw_rollouts(axes, maze, imagine(folder, direction, starts, 60, length))
         real = starts.given_observations(direction)[:, :2].numpy()
         axes.plot(*real.T, "o", color="black", ms=8, zorder=9, label="real state")
@@ -158,6 +163,7 @@ def draw_rollouts(axes: Any, maze: PointMaze, imagined: mbo.Transitions) -> None
         (in_wall, RED, "imagined step inside a wall"),
     ):
         axes.plot(*steps[chosen].reshape(-1, 2).T, color=color, lw=0.9, label=label)
+    assert imagined.rollout_ids is not None  # as `imagine` returns them
     ids = imagined.rollout_ids.numpy()
     firsts = np.flatnonzero(np.diff(ids, prepend=-1))
     for middle in (firsts + np.append(firsts[1:], len(ids))) // 2:
