@@ -63,6 +63,7 @@ def train(invoke, out, *arguments, learner="td3_plus_bc", dataset=None):
     )
 
 
+@pytest.mark.training
 def test_train_writes_everything_needed_to_run_it_again(invoke, tmp_path):
     result = train(invoke, tmp_path / "run", *ROMI, "--seed", 3)
     assert result.exit_code == 0, result.output
@@ -82,6 +83,7 @@ def test_train_writes_everything_needed_to_run_it_again(invoke, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.training
 def test_train_with_the_same_seed_gives_the_same_result_evaluation_included(
     invoke, tmp_path
 ):
@@ -96,6 +98,7 @@ def test_train_with_the_same_seed_gives_the_same_result_evaluation_included(
     assert written[0] == written[1]
 
 
+@pytest.mark.training
 def test_imagination_none_is_the_algorithm_alone(invoke, tmp_path):
     result = train(invoke, tmp_path / "run", "--imagination", "none", learner="iql")
     assert result.exit_code == 0, result.output
@@ -104,6 +107,7 @@ def test_imagination_none_is_the_algorithm_alone(invoke, tmp_path):
     assert not (tmp_path / "run" / "imagination.mbo").exists()
 
 
+@pytest.mark.training
 def test_a_taken_output_folder_is_kept_without_force_and_replaced_with_it(
     invoke, tmp_path
 ):

@@ -38,6 +38,7 @@ def count_refreshes(buffer: mbo.ImaginedReplayBuffer, source: int = 0) -> list[i
     return steps
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_continuous_learner_trains_unbuilt_through_plain_fit(name, dataset):
     imagination = line_imagination("reverse", dataset, rollout_batch_size=50)
@@ -68,6 +69,7 @@ def test_transformers_are_refused_because_imagined_rows_are_no_trajectories(data
         mbo.ImaginedReplayBuffer(dataset, [], learner=transformer)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("ratio", [0.0, 0.05, 0.3, 0.9, 1.0])
 @pytest.mark.parametrize("batch_size", [10, 100, 256])
 def test_the_mix_is_exact_in_expectation(ratio, batch_size):

@@ -168,6 +168,7 @@ def test_an_interval_must_be_a_number_of_steps():
         CountingUpdaterConfig(update_interval=0)
 
 
+@pytest.mark.training
 def test_an_updater_goes_on_with_the_data_the_model_was_fitted_on(dataset, tmp_path):
     imagination = line_imagination(
         "forward", dataset, dynamics_updater=CountingUpdaterConfig()

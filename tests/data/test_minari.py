@@ -75,6 +75,7 @@ def reference_rows(episodes: Sequence[EpisodeBuffer], kind: str) -> list[tuple]:
     return rows
 
 
+@pytest.mark.training
 @settings(
     max_examples=25,
     deadline=None,

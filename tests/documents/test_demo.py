@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import demo  # noqa: E402
 import demo_picture  # noqa: E402
 
+pytestmark = pytest.mark.training
+
 TINY = demo.Settings(
     n_rows=3_000,
     n_reference_episodes=1,

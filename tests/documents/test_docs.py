@@ -114,6 +114,7 @@ def forgotten(tmp_path: Path) -> Iterator[None]:
             del sys.modules[name]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("page", CODE, ids=lambda p: str(p.relative_to(DOCS)))
 @pytest.mark.usefixtures("forgotten", "small")
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):

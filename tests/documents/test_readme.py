@@ -13,6 +13,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 EXAMPLE, PLUGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.training
 def test_the_30_second_example_trains(minari_root, tmp_path, monkeypatch):
     pytest.importorskip("gymnasium_robotics")
     from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze

@@ -109,6 +109,7 @@ def test_a_learner_policy_with_reverse_dynamics_is_refused_before_any_training()
         config.create()
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "policy",
     [mbo.UniformPolicyConfig(), mbo.BehaviorCloningPolicyConfig(n_steps=5)],
@@ -146,6 +147,7 @@ def test_a_file_records_the_distribution_and_version_of_every_component(
     assert all("version" in part for part in content["components"])
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("distribution", "words"),
     [
@@ -287,6 +289,7 @@ def test_a_model_that_was_fitted_on_other_data_is_refused_before_anything_is_fit
     imagination.fit(line_dataset(n_episodes=30))
 
 
+@pytest.mark.training
 def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):
     imagination = learned()
     imagination.fit(dataset)
@@ -359,6 +362,7 @@ def ending_dataset() -> d3rlpy.dataset.ReplayBuffer:
     )
 
 
+@pytest.mark.training
 def test_a_learned_termination_is_fitted_saved_loaded_and_ends_rollouts(tmp_path):
     dataset = ending_dataset()
     imagination = line_imagination(

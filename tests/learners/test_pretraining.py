@@ -30,6 +30,7 @@ def pretrain(learner, dataset, **settings):
     return mbo.pretrain_policy(learner, dataset, **settings)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", CAN)
 def test_the_policy_takes_the_datas_actions(name):
     learner = small_learner(name)
@@ -43,6 +44,7 @@ def test_the_policy_takes_the_datas_actions(name):
     np.testing.assert_allclose(actions[:, 0], [-0.5, 0.5], atol=0.1)
 
 
+@pytest.mark.training
 def test_the_deviation_is_the_datas_and_does_not_collapse():
     learner = small_learner("sac")
     pretrain(learner, acting_dataset(spread=0.1), n_epochs=60)
@@ -77,6 +79,7 @@ def test_nothing_but_the_policy_and_its_target_changes(name):
             assert torch.equal(policy, target)
 
 
+@pytest.mark.training
 def test_scalers_are_fitted_as_training_would():
     learner = small_learner(
         "sac",

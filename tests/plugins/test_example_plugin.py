@@ -14,6 +14,8 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 import d3rlpy_mbo as mbo
 from environments import LITTER, Environment, our_wheel
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests" / "example_plugin"
 TRAIN = """

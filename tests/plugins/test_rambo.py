@@ -237,6 +237,7 @@ def test_members_that_imagine_nothing_stay_as_they_were_fitted():
             assert torch.equal(values, after[name]) == unchanged, name
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", WITH_CRITIC)
 def test_an_update_works_with_every_critic_and_changes_nothing_of_the_learner(name):
     transitions, learner = line_transitions(500), built(name)
@@ -274,6 +275,7 @@ def test_terminations_see_raw_states_however_the_learner_scales_them():
     assert all(float(states.abs().max()) < 20 for states in seen)
 
 
+@pytest.mark.training
 def test_the_adversary_lowers_the_value_where_there_is_no_data_and_only_there(
     monkeypatch,
 ):
@@ -346,6 +348,7 @@ def test_too_many_such_steps_are_a_diverged_error_that_keeps_the_last_good_model
     assert equal(weights(dynamics), before)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("learner", "words"),
     [
@@ -435,6 +438,7 @@ def test_it_composes_with_reverse_dynamics_and_a_policy_that_supports_them():
     assert not equal(weights(imagination.dynamics), before)
 
 
+@pytest.mark.training
 def test_a_saved_run_goes_on_as_it_would_have(tmp_path):
     dataset = line_dataset()
     imagination, learner = rambo(dataset), built("sac")
@@ -453,6 +457,7 @@ def test_a_saved_run_goes_on_as_it_would_have(tmp_path):
     assert equal(weights(imagination.dynamics), weights(loaded.dynamics))
 
 
+@pytest.mark.training
 def test_fitted_again_a_loaded_run_starts_anew_with_other_sizes_too(tmp_path):
     dataset, wider = line_dataset(), line_dataset(size=2)
     imagination, learner = rambo(dataset), built("sac")
@@ -475,6 +480,7 @@ def test_a_model_that_is_given_must_come_from_the_data_that_an_updater_goes_on_w
         fitted.config.create(dynamics=fitted.dynamics).fit(other)
 
 
+@pytest.mark.training
 def test_a_second_learner_is_told_that_the_model_is_no_longer_the_fitted_one():
     dataset = line_dataset()
     imagination, first = rambo(dataset), small_learner("sac")

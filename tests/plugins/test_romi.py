@@ -31,6 +31,7 @@ def test_direction_survives_json():
     assert ROMIConfig.deserialize(config.serialize()) == config
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "policy",
     [
@@ -74,6 +75,7 @@ def conditioned(n_rows: int = 3000) -> mbo.Transitions:
     )
 
 
+@pytest.mark.training
 def test_the_cvae_stays_in_the_datasets_range_and_proposes_diverse_actions():
     policy = CVAEPolicyConfig(hidden_units=64, n_steps=1500).create()
     policy.direction = "reverse"
@@ -97,6 +99,7 @@ def test_the_cvae_samples_from_latents_clipped_at_half(monkeypatch):
     assert (float(seen[0].min()), float(seen[0].max())) == (-0.5, 0.5)
 
 
+@pytest.mark.training
 def test_the_cvae_is_conditioned_on_the_state_that_is_reached():
     transitions = conditioned()
     same = mbo.Transitions.from_arrays(

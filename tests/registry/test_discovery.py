@@ -123,6 +123,7 @@ def test_a_failed_plugin_becomes_the_error_when_its_component_is_asked_for(
         mbo.get_component("penalty", "from_the_bad_one")
 
 
+@pytest.mark.training
 def test_importing_the_package_looks_for_no_plugins():
     code = (
         "import d3rlpy_mbo, d3rlpy_mbo_romi\n"

@@ -132,6 +132,7 @@ def is_blamed(name: str, reason: str) -> None:
     assert "  penalty good" in shown.output
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(("code", "reason"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_plugin_is_one_warning_and_everything_else_keeps_working(
     install, code, reason
@@ -305,6 +306,7 @@ def save_with(penalty: str, path: Path) -> None:
     forget()
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("rival_imported", [False, True])
 def test_a_file_loads_the_distribution_it_was_saved_with_and_no_other(
     install, tmp_path, rival_imported
@@ -325,6 +327,7 @@ def test_a_file_loads_the_distribution_it_was_saved_with_and_no_other(
         mbo.get_component("penalty", "good")
 
 
+@pytest.mark.training
 def test_nobody_stands_in_for_a_distribution_that_is_gone_or_broken(install, tmp_path):
     site = install("gone", hook("return [penalty('theirs')]"))
     save_with("theirs", tmp_path / "x.mbo")
@@ -344,6 +347,7 @@ def test_nobody_stands_in_for_a_distribution_that_is_gone_or_broken(install, tmp
         mbo.load_imagination(tmp_path / "x.mbo")
 
 
+@pytest.mark.training
 def test_a_component_that_moved_to_another_distribution_is_found_there(
     install, tmp_path
 ):
@@ -403,6 +407,7 @@ mbo.get_component("rollout_policy", "uniform")
 """
 
 
+@pytest.mark.training
 def test_what_is_imported_runs_saves_and_loads_without_importing_a_plugin_it_does_not_use(
     install, tmp_path
 ):

@@ -11,6 +11,8 @@ from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.tasks.pointmaze import PointMaze
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 
+pytestmark = pytest.mark.training
+
 DATASET = "pointmaze/umaze-dense-v0"
 
 

@@ -64,6 +64,7 @@ def test_a_position_is_in_a_wall_within_half_a_cell_of_its_centre():
     assert InsideWalls(walls)(None, buffer) == pytest.approx(0.25)
 
 
+@pytest.mark.training
 def test_the_simulator_as_a_model_says_what_the_task_does():
     pytest.importorskip("gymnasium_robotics")
     from d3rlpy_mbo.tasks.pointmaze import PointMaze

@@ -33,6 +33,8 @@ from d3rlpy_mbo.study.execution import (  # noqa: E402
 from d3rlpy_mbo.study.jobs import RunExperiment  # noqa: E402
 from d3rlpy_mbo.study.settings import Study  # noqa: E402
 
+pytestmark = pytest.mark.training
+
 N_RUNS = 8
 PROGRAM = "from d3rlpy_mbo.cli import main; main()"
 

@@ -159,6 +159,7 @@ def test_fewer_than_five_seeds_have_a_spread_and_no_interval(folder):
     assert "±" in table["bcq"]["return"]
 
 
+@pytest.mark.training
 def test_five_seeds_have_the_interquartile_mean_and_intervals(folder):
     pytest.importorskip("rliable")
     values = [1.0, 2.0, 3.0, 4.0, 100.0]
@@ -171,6 +172,7 @@ def test_five_seeds_have_the_interquartile_mean_and_intervals(folder):
     assert table["romi - bcq"]["mean [95 %]"].startswith("22.0 [")
 
 
+@pytest.mark.training
 def test_intervals_are_the_same_each_time_and_hold_the_estimate():
     pytest.importorskip("rliable")
     scores = [[2**0.5 * i**1.5] for i in range(9)]

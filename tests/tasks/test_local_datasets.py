@@ -144,6 +144,7 @@ t.write(value=1.0)
 """
 
 
+@pytest.mark.training
 def test_killed_writing_leaves_no_dataset(root):
     script = KILLED.format(tests=os.path.dirname(__file__))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -19,6 +19,8 @@ from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 
 pytest.importorskip("gymnasium_robotics")
 
+pytestmark = pytest.mark.training
+
 LAYOUTS = ["umaze", "medium", "large"]
 
 

@@ -222,6 +222,7 @@ def test_the_recovered_environment_gives_the_datasets_rewards(task):
             np.testing.assert_allclose(rewards, episode.rewards, atol=1e-6)
 
 
+@pytest.mark.training
 def test_the_environment_is_recovered_in_a_new_process():
     collect("Ant-v5", n_steps=10, ctrl_cost_weight=0.1)
     dataset = relabelled("ant-angle")

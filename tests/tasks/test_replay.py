@@ -19,6 +19,8 @@ from d3rlpy_mbo.tasks import replay_store
 from d3rlpy_mbo.tasks.replay import collect_replay
 from d3rlpy_mbo.tasks.replay_store import Replay
 
+pytestmark = pytest.mark.training
+
 NAMES = ("observations", "actions", "rewards", "terminations", "truncations")
 SMALL = VectorEncoderFactory([8])
 FAST = SACConfig(

@@ -71,6 +71,7 @@ APPLIES = {
 }  # fmt: skip
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("component", SOUND, ids=lambda component: component.get_type())
 def test_a_sound_component_passes_every_check(component):
     testing.check_component(component)
@@ -81,6 +82,7 @@ broken = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.training
 @broken
 def test_a_broken_component_fails_the_check_for_its_mistake_and_no_other(
     check, component
@@ -89,6 +91,7 @@ def test_a_broken_component_fails_the_check_for_its_mistake_and_no_other(
     assert [result.check for result in results if result.error] == [check]
 
 
+@pytest.mark.training
 @broken
 def test_a_message_states_violation_value_and_likely_cause(check, component):
     with pytest.raises(testing.ConformanceError) as caught:
@@ -181,6 +184,7 @@ def test_a_changed_instance_is_checked_anew():
         testing.check_penalty_non_negative(penalty)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("size", [1, 11, 17])
 def test_a_rule_is_asked_with_the_sizes_it_reads(size):
     @dataclasses.dataclass()
@@ -195,6 +199,7 @@ def test_a_rule_is_asked_with_the_sizes_it_reads(size):
     assert subject_of(termination).sizes == (size, 1)
 
 
+@pytest.mark.training
 def test_a_rule_that_never_works_fails_with_its_own_error():
     @dataclasses.dataclass()
     class Broken(SoundTermination):
@@ -264,6 +269,7 @@ def test_broken(component, check):
 """
 
 
+@pytest.mark.training
 def test_a_strangers_tests_pass_fail_and_are_excused(tmp_path):
     (tmp_path / "test_strangers.py").write_text(STRANGERS_TEST)
     here = Path(__file__).parents[1]
@@ -279,6 +285,7 @@ def test_a_strangers_tests_pass_fail_and_are_excused(tmp_path):
     assert "test_broken[PenaltyWithAMemory-check_pure]" in result.stdout
 
 
+@pytest.mark.training
 def test_the_checks_need_pytest_for_parametrize_alone():
     code = (
         "import sys; sys.modules['pytest'] = None\n"

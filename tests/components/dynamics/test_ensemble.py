@@ -29,6 +29,7 @@ def fitted(direction="forward", transitions=None, **settings):
     return model
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_it_learns_s_plus_a_within_one_percent_of_the_datas_scale(direction):
     transitions = line_transitions(4000)
@@ -150,6 +151,7 @@ def test_each_member_is_left_at_its_best_epoch():
     torch.testing.assert_close((mean - y[holdout]).square().mean(dim=(1, 2)), errors)
 
 
+@pytest.mark.training
 def test_early_stopping_ends_training_without_a_step_limit():
     model = fitted(max_steps=None, patience=1, transitions=line_transitions(400))
     assert model.metrics["model_steps"] < 1000
@@ -170,6 +172,7 @@ def test_loss_is_the_sum_over_members_of_mean_nll_plus_the_bounds_width():
     torch.testing.assert_close(ensemble_loss(network, x, y, 0.01), expected)
 
 
+@pytest.mark.training
 def test_with_over_a_hundred_columns_the_bounds_still_leave_room_for_the_truth():
     observations, actions = torch.randn(2000, 120), torch.rand(2000, 1)
     outcomes = observations + actions + 0.01 * torch.randn(2000, 120)
@@ -253,6 +256,7 @@ def test_each_row_is_asked_of_one_elite_only_and_of_all_elites_alike():
     assert rows.shape == (2, 5, 2)  # 9 rows dealt to 2 elites, one row of padding
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("n_rows", [1, 2, 9, 10])
 def test_dealing_rows_to_elites_gives_every_row_its_own_answer(n_rows):
     model = fitted()
@@ -519,6 +523,7 @@ def test_every_elite_gets_its_own_share_of_a_training_batch():
         dynamics.training_loss(transitions[:31])
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("n_elites", [2, 3])  # of three
 def test_loss_sample_and_likelihood_at_once_are_those_of_one_after_the_other(

@@ -32,6 +32,7 @@ def test_uniform_actions_fill_the_datasets_range_and_stay_in_it():
     assert low < high
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 def test_cloned_actions_follow_the_state_of_the_direction(direction):
     policy = mbo.BehaviorCloningPolicyConfig(n_steps=600, learning_rate=1e-3).create()
@@ -46,6 +47,7 @@ def test_cloned_actions_follow_the_state_of_the_direction(direction):
         assert error > 0.5  # s says nothing about these actions
 
 
+@pytest.mark.training
 def test_behavior_cloning_keeps_the_spread_of_the_data():
     # d3rlpy's own BC lets the standard deviation collapse to 0.009.
     transitions = line_transitions(4000)

@@ -54,6 +54,7 @@ def precision_and_recall(termination, transitions):
     return hits / float(predicted.sum()), hits / float(true.sum())
 
 
+@pytest.mark.training
 def test_ends_one_in_200_rows_are_found_in_new_data_and_few_are_invented():
     termination = LearnedTerminationConfig(n_steps=1000).create()
     termination.fit(line(40_000, ratio=200))
@@ -62,6 +63,7 @@ def test_ends_one_in_200_rows_are_found_in_new_data_and_few_are_invented():
     assert precision > 0.8
 
 
+@pytest.mark.training
 def test_ends_are_found_as_reverse_rollouts_ask_whatever_the_action_that_leaves_them():
     termination = LearnedTerminationConfig(n_steps=1000).create()
     termination.direction = "reverse"
@@ -75,6 +77,7 @@ def test_ends_are_found_as_reverse_rollouts_ask_whatever_the_action_that_leaves_
     assert termination.metrics["termination_recall"] > 0.8
 
 
+@pytest.mark.training
 def test_an_end_may_depend_on_the_action_and_on_s():
     def rows():
         transitions = line_transitions(5000)
@@ -103,6 +106,7 @@ def test_metrics_count_held_out_terminals_and_are_fit_for_a_log():
     assert all(map(math.isfinite, termination.metrics.values()))
 
 
+@pytest.mark.training
 def test_metrics_are_of_rows_that_were_not_trained_on():
     # Nothing explains these ends, so whoever finds them has seen them before.
     transitions = line_transitions(400, size=4)
@@ -152,6 +156,7 @@ def test_saved_and_loaded_it_answers_the_same_and_unfitted_it_refuses():
     assert torch.equal(predictions(copy, rows), predictions(termination, rows))
 
 
+@pytest.mark.training
 def test_the_same_seed_gives_the_same_classifier():
     rows, states = line(2000), []
     for _ in range(2):

@@ -92,6 +92,7 @@ def tip_height(rows):
     return 0.6 * rows[:, 3] + 0.6 * (rows[:, 3] * rows[:, 4] - rows[:, 1] * rows[:, 2])
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("env_id", ENDING)
 def test_terminations_agree_with_the_real_environment_at_every_random_step(env_id):
     rows, terminations = random_steps(env_id, 4000)
@@ -106,6 +107,7 @@ def test_terminations_agree_with_the_real_environment_at_every_random_step(env_i
     np.testing.assert_array_equal(predicted, terminations)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("env_id", ENDLESS)
 def test_endless_environments_never_end_in_thousands_of_random_steps(env_id):
     rows, terminations = random_steps(env_id, 2000)

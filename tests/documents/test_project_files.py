@@ -1,0 +1,84 @@
+"""What project files say of one another: pictures, pages, versions and promises."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PAGES = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+WORKFLOW = (ROOT / ".github/workflows/tests.yml").read_text()
+
+
+def verbs() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text()
+    return set(re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split())
+
+
+def test_the_picture_of_the_wings_is_the_one_that_the_import_contract_holds():
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    picture = page.split("```text\n")[1].split("```")[0]
+    shown = [re.split(r" {3,}", line.strip()) for line in picture.splitlines()]
+    wings = {path.stem for path in (ROOT / "d3rlpy_mbo").iterdir()}
+    drawn = [set(row) & wings for row in shown if set(row) & wings]
+    [layers] = [
+        contract["layers"]
+        for contract in PROJECT["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    ]
+    assert drawn == [
+        {wing.strip().removeprefix("d3rlpy_mbo.") for wing in layer.split("|")}
+        for layer in layers
+    ]
+    folders = {p.name for p in (ROOT / "d3rlpy_mbo").iterdir() if p.is_dir()}
+    assert folders - {"__pycache__"} <= set().union(*drawn)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_to_files_that_exist(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_rooms_that_the_architecture_names_exist():
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    for wing, rooms in re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.MULTILINE):
+        for room in re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", rooms)):
+            found = [*(ROOT / "d3rlpy_mbo" / wing).rglob(f"{room}*")]
+            assert found or room in ("interface",), f"{wing}: {room}"
+
+
+def test_verbs_that_are_named_exist():
+    named = set()
+    for page in [*PAGES, ROOT / ".github/workflows/tests.yml"]:
+        named |= set(
+            re.findall(r"\bmake ([a-z]+)\b(?=`|$|\s+#|\s*\n)", page.read_text())
+        )
+    assert {"fast", "test", "check", "format", "coverage", "docs", "demo"} <= named
+    assert named <= verbs()
+
+
+def test_every_python_that_is_promised_is_tested_with_the_newest_dependencies():
+    stated = [c for c in PROJECT["project"]["classifiers"] if ":: 3." in c]
+    promised = [c.rsplit(" ", 1)[1] for c in stated]
+    newest = WORKFLOW.split("\n  newest:")[1]
+    tested = re.findall(r'"(3\.\d+)"', re.search(r"python: \[(.+)\]", newest)[1])
+    assert promised == tested
+    assert PROJECT["project"]["requires-python"] == f">={promised[0]}"
+
+
+def test_the_version_is_one_everywhere():
+    version = PROJECT["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## (\d\S+)", changes, re.MULTILINE)
+    assert released[0] == version
