@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Optional, TypeVar
 
 import d3rlpy
 import gymnasium
@@ -50,7 +50,7 @@ def breaks(check: str, **arguments: Any) -> Callable[[T], T]:
 
 
 class LinearModel(mbo.Dynamics):
-    weights: torch.nn.Parameter | None = None
+    weights: Optional[torch.nn.Parameter] = None
     noise = 0.0
 
     @property
@@ -226,7 +226,7 @@ class ForgottenNoise(SoundDynamics):
 
 
 class LinearPolicy(mbo.RolloutPolicy):
-    weights: torch.Tensor | None = None
+    weights: Optional[torch.Tensor] = None
 
     @property
     def fitted(self):

@@ -14,6 +14,7 @@ import shlex
 import sys
 import types
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from click.testing import CliRunner
@@ -35,7 +36,7 @@ class Block:
     """A fenced block: `line` is its first line of code in the page, from 1."""
 
     language: str
-    title: str | None
+    title: Optional[str]
     code: str
     line: int
 

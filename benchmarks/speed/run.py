@@ -16,7 +16,7 @@ import platform
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import adversary
 import d3rlpy
@@ -37,7 +37,7 @@ import d3rlpy_mbo as mbo
 PARTS = ["training", "rollouts", "adversary", "learning", "sampling"]
 
 
-def rows(kit: OfflineRLKit | None, parts: list[str]) -> Iterator[Row]:
+def rows(kit: Optional[OfflineRLKit], parts: list[str]) -> Iterator[Row]:
     dataset = half_cheetah(30)
     data = mbo.Transitions.from_dataset(dataset).for_models()
     for part in parts:

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import minari
 from gymnasium.envs.registration import EnvSpec
@@ -58,8 +58,8 @@ def write_local_dataset(
     episodes: Sequence[EpisodeBuffer],
     *,
     env: EnvSpec,
-    eval_env: EnvSpec | None = None,
-    metadata: Mapping[str, Any] | None = None,
+    eval_env: Optional[EnvSpec] = None,
+    metadata: Optional[Mapping[str, Any]] = None,
     force: bool = False,
 ) -> Path:
     """Writes a dataset under Minari's local root, in one piece.

@@ -9,7 +9,7 @@ ball starts at 1.2, the walls at 1.0); ours lie at the centres.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import farama_notifications
 import gymnasium
@@ -80,7 +80,7 @@ class PointMaze(gymnasium.Env[npt.NDArray[np.float64], npt.NDArray[np.float32]])
         self,
         layout: str = "umaze",
         reward: str = "sparse",
-        render_mode: str | None = None,
+        render_mode: Optional[str] = None,
     ):
         _check_names(layout, reward)
         self.render_mode = render_mode
@@ -104,7 +104,7 @@ class PointMaze(gymnasium.Env[npt.NDArray[np.float64], npt.NDArray[np.float32]])
         self._simulator.update_target_site_pos()
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: Optional[int] = None, options: Optional[dict[str, Any]] = None
     ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
         """Starts near the centre of a random free cell, at a small velocity.
 
@@ -219,7 +219,7 @@ def _check_names(layout: str, reward: str) -> None:
             )
 
 
-def _make_simulator(map_name: str, render_mode: str | None) -> Any:
+def _make_simulator(map_name: str, render_mode: Optional[str]) -> Any:
     try:
         # What it would print at import is about other environments.
         farama_notifications.notifications.pop("gymnasium_robotics", None)

@@ -1,5 +1,6 @@
 """Collects PointMaze datasets by D4RL's maze2d recipe, with their reference scores."""
 
+from typing import Optional
 import numpy as np
 import numpy.typing as npt
 from minari.data_collector.episode_buffer import EpisodeBuffer
@@ -43,7 +44,7 @@ def collect_pointmaze(
     *,
     n_steps: int = 1_000_000,
     seed: int = 0,
-    dataset_id: str | None = None,
+    dataset_id: Optional[str] = None,
     force: bool = False,
     n_reference_episodes: int = 1000,
 ) -> str:

@@ -1,7 +1,7 @@
 """MOPO's out-of-distribution tasks: a replay with the rewards of another task."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 import gymnasium
 import minari
@@ -88,8 +88,8 @@ class RelabelledEnvironment(
     def __init__(
         self,
         task: str,
-        settings: dict[str, Any] | None = None,
-        render_mode: str | None = None,
+        settings: Optional[dict[str, Any]] = None,
+        render_mode: Optional[str] = None,
     ):
         _check_task(task)
         self.render_mode = render_mode
@@ -102,7 +102,7 @@ class RelabelledEnvironment(
         self.action_space = self._original.action_space
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: Optional[int] = None, options: Optional[dict[str, Any]] = None
     ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
         """Starts an episode as the original environment does.
 
@@ -150,7 +150,7 @@ class RelabelledEnvironment(
 
 
 def relabel(
-    task: str, source: str, *, dataset_id: str | None = None, force: bool = False
+    task: str, source: str, *, dataset_id: Optional[str] = None, force: bool = False
 ) -> str:
     """Makes a local Minari dataset of another task from one that is there.
 
@@ -244,7 +244,7 @@ def _open_local(source: str) -> minari.MinariDataset:
     return minari.load_dataset(source)
 
 
-def _check_environment(task: str, source: str, spec: EnvSpec | None) -> EnvSpec:
+def _check_environment(task: str, source: str, spec: Optional[EnvSpec]) -> EnvSpec:
     expected = _TASKS[task].environment
     if spec is None:
         raise DatasetError(

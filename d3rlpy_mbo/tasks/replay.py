@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import gymnasium
 import numpy as np
@@ -44,9 +44,9 @@ def collect_replay(
     *,
     n_steps: int,
     seed: int = 0,
-    dataset_id: str | None = None,
+    dataset_id: Optional[str] = None,
     force: bool = False,
-    learner: SACConfig | None = None,
+    learner: Optional[SACConfig] = None,
     n_random_steps: int = 1_000,
     checkpoint_interval: int = 10_000,
     device: DeviceArg = False,
@@ -299,7 +299,7 @@ class _Collection:
             self.replay.n_episodes,
         )
 
-    def resume(self, saved: tuple[Arrays, list[Arrays]] | None) -> None:
+    def resume(self, saved: Optional[tuple[Arrays, list[Arrays]]]) -> None:
         """Goes back to what was saved last, if anything was."""
         if saved is None:
             return

@@ -5,7 +5,7 @@ import shutil
 import zipfile
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -171,7 +171,7 @@ class Checkpoint:
         self._folder = Path(get_dataset_path()) / f".d3rlpy-mbo-replay-{name}"
         self._part_starts: list[int] = []
 
-    def read(self, force: bool) -> tuple[Arrays, list[Arrays]] | None:
+    def read(self, force: bool) -> Optional[tuple[Arrays, list[Arrays]]]:
         """Returns what was written, and makes the folder.
 
         Args:

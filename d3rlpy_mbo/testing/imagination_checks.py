@@ -95,9 +95,7 @@ def _check_slope(subject: Subject, imagined: Transitions) -> None:
 def check_real_episodes_stay_real(subject: Subject) -> None:
     """Checks that fitting and sampling change nothing in the dataset's episodes."""
     learner = world.line_learner()
-    buffer = ImaginedReplayBuffer(
-        subject.fitted_on, _for_one_learner(subject), learner
-    )
+    buffer = ImaginedReplayBuffer(subject.fitted_on, _for_one_learner(subject), learner)
     buffer.sample_transition_batch(64)
     untouched = subject.data()
     counts = len(untouched.episodes), len(buffer.episodes)

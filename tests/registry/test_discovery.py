@@ -4,6 +4,7 @@ import subprocess
 import sys
 import types
 from importlib.metadata import EntryPoint
+from typing import Optional
 
 import pytest
 
@@ -25,7 +26,7 @@ def twin() -> type[mbo.Penalty]:
     return Twin
 
 
-def module(name: str, provides=(), error: BaseException | None = None, hook=None):
+def module(name: str, provides=(), error: Optional[BaseException] = None, hook=None):
     """A plugin's module, importable under its name."""
 
     def register_components():

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import pytest
@@ -24,12 +24,12 @@ class Every(mbo.Penalty):
 
     share: float = mbo.number(0.5, at_least=0, less_than=1)
     steps: int = mbo.number(10, at_least=1, whole=True)
-    limit: int | None = mbo.number(None, at_least=1, whole=True)
+    limit: Optional[int] = mbo.number(None, at_least=1, whole=True)
     units: list[int] = mbo.number_list([8], at_least=1, whole=True)
     bounds: tuple[float, float] = mbo.interval(0.0, 1.0)
     range: tuple[float, float] = mbo.interval(-math.inf, 1.0, infinite=True)
     word: str = mbo.choice("mean", ["mean", "max"])
-    inner: mbo.Termination | None = mbo.component_field("termination")
+    inner: Optional[mbo.Termination] = mbo.component_field("termination")
 
     @staticmethod
     def get_type() -> str:

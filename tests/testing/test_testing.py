@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_a_default_constructed_component_learns_for_a_few_steps_only():
     @dataclasses.dataclass()
     class Long(SoundPolicy):
         n_steps: int = 500_000
-        max_steps: int | None = None
+        max_steps: Optional[int] = None
 
     long = subject_of(Long).component
     assert (long.n_steps, long.max_steps) == (50, 50)
