@@ -1,6 +1,7 @@
 """Collects PointMaze datasets by D4RL's maze2d recipe, with their reference scores."""
 
 from typing import Optional
+
 import numpy as np
 import numpy.typing as npt
 from minari.data_collector.episode_buffer import EpisodeBuffer
