@@ -39,6 +39,17 @@ def test_the_picture_of_the_wings_is_the_one_that_the_import_contract_holds():
     assert folders - {"__pycache__"} <= set().union(*drawn)
 
 
+def test_tests_mirror_the_wings_and_no_two_files_share_a_name():
+    tests = ROOT / "tests"
+    beside = {"benchmarks", "documents", "example_plugin", "plugins", "version_0_1"}
+    folders = {p.name for p in tests.iterdir() if p.is_dir()} - {"__pycache__"}
+    wings = {p.name for p in (ROOT / "d3rlpy_mbo").iterdir() if p.is_dir()}
+    assert folders - beside <= wings
+    ours = [p for p in tests.rglob("test_*.py") if "example_plugin" not in p.parts]
+    names = [path.name for path in ours]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_rooms_that_the_architecture_names_exist():
     page = (ROOT / "ARCHITECTURE.md").read_text()
     for wing, rooms in re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.MULTILINE):

@@ -1,0 +1,25 @@
+"""Every error is ours, and an unknown name meets the nearest known one."""
+
+import inspect
+
+import pytest
+
+from d3rlpy_mbo.support import errors
+
+
+def test_every_error_is_a_d3rlpymboerror():
+    raised = [getattr(errors, name) for name in errors.__all__ if name != "suggest"]
+    assert all(issubclass(error, errors.D3RLPyMBOError) for error in raised)
+    assert all(inspect.getdoc(error) for error in raised)
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "said"),
+    [
+        ("moppo", ["romi", "mopo"], "Did you mean 'mopo'?"),
+        ("zzz", ["romi", "mopo"], "Known: mopo, romi."),
+        ("zzz", [], "Known: none."),
+    ],
+)
+def test_an_unknown_name_meets_the_nearest_or_all(name, known, said):
+    assert errors.suggest(name, known) == said
