@@ -34,7 +34,7 @@ from d3rlpy.dataset import ReplayBuffer
 from d3rlpy_mbo.tasks.pointmaze import PointMaze
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 from d3rlpy_mbo_romi import ROMIConfig
-from demo_picture import DIRECTIONS, Direction, draw, wall_shares
+from demo_picture import DIRECTIONS, draw, wall_shares
 
 TASK = "pointmaze-umaze-sparse"
 DATASET = "pointmaze/umaze-sparse-v0"
@@ -152,7 +152,7 @@ def load_walk() -> tuple[ReplayBuffer, gymnasium.Env[Any, Any], PointMaze]:
     return dataset, env, env.unwrapped
 
 
-def fit_model(settings: Settings, direction: Direction) -> None:
+def fit_model(settings: Settings, direction: mbo.Direction) -> None:
     """Fits ROMI's imagination, or its forward twin, and saves it."""
     d3rlpy.seed(settings.seed)
     dataset, _ = mbo.load_minari(DATASET)

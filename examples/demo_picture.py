@@ -1,7 +1,7 @@
 """The demo's picture, in the spirit of figure 3 of Wang et al. 2021."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import d3rlpy
 import numpy as np
@@ -13,8 +13,7 @@ from d3rlpy_mbo.tasks.pointmaze import PointMaze
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, RED, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
 
-Direction = Literal["reverse", "forward"]
-DIRECTIONS: tuple[Direction, ...] = ("reverse", "forward")
+DIRECTIONS: tuple[mbo.Direction, ...] = ("reverse", "forward")
 
 
 def imagine(

@@ -88,7 +88,7 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
         if len(self.weight_decays) != len(self.hidden_units) + 1:
             raise CompositionError(
                 f"weight_decays has {len(self.weight_decays)} entries, expected one for "
-                f"each of the {len(self.hidden_units) + 1} layers."
+                f"each of the {len(self.hidden_units) + 1} layers that hidden_units makes."
             )
 
     @staticmethod
