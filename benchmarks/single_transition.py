@@ -21,6 +21,7 @@ import argparse
 import dataclasses
 import json
 import statistics
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -29,7 +30,6 @@ import d3rlpy
 import joblib
 import matplotlib
 import numpy as np
-import tomllib
 import torch
 
 import d3rlpy_mbo as mbo

@@ -12,6 +12,7 @@ import importlib
 import re
 import shlex
 import sys
+import tomllib
 import types
 from pathlib import Path
 from typing import Optional
@@ -21,11 +22,6 @@ from click.testing import CliRunner
 from packaging.requirements import Requirement
 
 from d3rlpy_mbo.cli import main
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _FENCE = re.compile(r"^```(.*)\n((?s:.*?))^```$", re.MULTILINE)
 _INFO = re.compile(r'(python|toml|sh|text)(?: title="([\w.-]+)")?')

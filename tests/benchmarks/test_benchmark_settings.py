@@ -1,4 +1,4 @@
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -6,11 +6,6 @@ import pytest
 from d3rlpy_mbo import get_component
 from d3rlpy_mbo.learners.names import learner_configs
 from d3rlpy_mbo.runs.settings import apply_settings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "settings"
 PAPERS = [FOLDER / f"{name}.toml" for name in ("mopo", "rambo", "romi")]
