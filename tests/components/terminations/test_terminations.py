@@ -5,7 +5,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.wrappers import (
     FlattenObservation,
     FrameStackObservation,
@@ -276,6 +275,8 @@ def test_a_refusal_names_the_environment_and_the_terminations_there_are(unknown)
 
 
 def test_an_environment_derived_from_a_known_one_is_not_taken_for_it():
+    from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+
     class Jumper(HopperEnv):
         """Might end by another rule."""
 
