@@ -1,4 +1,5 @@
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import d3rlpy
@@ -11,6 +12,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from strangers import install  # noqa: F401  # a fixture
 
 collect_ignore = ["example_plugin"]  # its tests run where it is installed
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what needs a simulator in a file that stays as version 0.1 left it."""
+    if find_spec("gymnasium_robotics") is None:
+        for item in items:
+            if item.name.startswith("test_a_local_dataset_loads_with_the_environment"):
+                item.add_marker(pytest.mark.skip(reason="needs the extra mujoco"))
 
 
 @pytest.fixture(autouse=True)
