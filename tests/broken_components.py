@@ -659,7 +659,7 @@ class IdWithoutVersion(SoundTask):
 
 @breaks("check_task_collects")
 class NeedsMore(SoundTask):
-    environment: str | None = mbo.text(None)
+    environment: Optional[str] = mbo.text(None)
 
 
 # Learners: TD3+BC under another name.

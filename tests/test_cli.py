@@ -246,6 +246,7 @@ def test_collect_refuses_options_of_another_task(invoke):
         assert f"{option} is for {task}" in result.output
 
 
+@pytest.mark.training
 def test_collect_sets_any_field_of_a_task_and_its_options_are_short_for_that(invoke):
     small = ["--set", "n_steps=320", "--set", "n_reference_episodes=1"]
     names = ["mine/set-v0", "mine/mixed-v0"]
@@ -265,6 +266,7 @@ STRANGERS = "Learner, Task = learner('theirs'), task('their-walk')\n" + hook(
 )
 
 
+@pytest.mark.training
 def test_a_plugins_task_is_collected_and_its_learner_trains_and_loads(
     invoke, tmp_path, install
 ):

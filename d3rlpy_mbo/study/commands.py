@@ -1,7 +1,6 @@
 """The verbs study and report; what they need is imported when they run."""
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import click
@@ -9,8 +8,7 @@ import click
 __all__ = ["report", "study"]
 
 _EXTRAS = {
-    "studies": ["joblib", "matplotlib", "pandas", "rliable"]
-    + (["tomli"] if sys.version_info < (3, 11) else []),
+    "studies": ["joblib", "matplotlib", "pandas", "rliable"],
     "ray": ["ray"],
     "dask": ["dask", "distributed"],
 }

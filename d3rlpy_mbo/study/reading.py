@@ -1,15 +1,10 @@
 """Reading a study's TOML file: what is no study's is refused by name."""
 
 import dataclasses
-import sys
+import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 from ..support.errors import CompositionError, suggest
 

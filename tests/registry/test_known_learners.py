@@ -147,6 +147,7 @@ print(loaded.predict(line_dataset().episodes[0].observations)[:, 0].tolist())
 """
 
 
+@pytest.mark.training
 def test_a_saved_learner_of_a_plugin_loads_in_a_new_process(install, tmp_path):
     site = install("good", THEIRS)
     d3rlpy.seed(0)

@@ -210,6 +210,7 @@ def test_a_missing_extra_is_named_with_what_installs_it(
     assert f"pip install 'd3rlpy-mbo[{extra}]'" in done.stderr
 
 
+@pytest.mark.training
 def test_the_command_line_imports_nothing_of_the_studies_until_they_run():
     program = (
         "import sys, d3rlpy_mbo.cli; "

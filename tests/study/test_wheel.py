@@ -11,6 +11,8 @@ pytest.importorskip("gymnasium_robotics")
 pytest.importorskip("joblib")
 pytest.importorskip("matplotlib")
 
+pytestmark = pytest.mark.training
+
 SMOKE = Path(__file__).parents[2] / "benchmarks" / "settings" / "smoke.toml"
 IMPORTED = (
     "import d3rlpy_mbo, d3rlpy_mbo.study.grid as grid; "

@@ -133,6 +133,7 @@ def test_a_task_writes_its_default_id(minari_root):
     assert small.collect(force=True) == small.default_id
 
 
+@pytest.mark.training
 def test_looking_a_task_up_imports_no_simulator():
     code = (
         "import sys\n"
