@@ -366,6 +366,7 @@ def test_an_imagination_that_is_not_fitted_or_fitted_on_other_shapes_is_refused(
         mbo.ImaginedReplayBuffer(dataset, other)
 
 
+@pytest.mark.filterwarnings("ignore:All 20 episodes that end")  # of the toys
 def test_a_dataset_that_terminates_needs_a_termination():
     ending = line_dataset(terminated=True)
     with pytest.raises(mbo.TerminationRequiredError, match="never"):

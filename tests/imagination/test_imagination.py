@@ -380,6 +380,7 @@ def test_a_learned_termination_is_fitted_saved_loaded_and_ends_rollouts(tmp_path
     assert (imagined.rollout_ids[:-1][ends] != imagined.rollout_ids[1:][ends]).all()
 
 
+@pytest.mark.filterwarnings("ignore:All 20 episodes that end")  # of the toys
 def test_a_learned_termination_refuses_zero_filled_terminals_before_any_fit():
     imagination = line_imagination(
         "forward", termination=mbo.LearnedTerminationConfig(n_steps=10)

@@ -61,6 +61,7 @@ def test_what_cannot_be_mixed_is_refused_before_anything_is_fitted(settings, wor
     assert imagination.dynamics.n_rows_fitted is None
 
 
+@pytest.mark.filterwarnings("ignore:All 20 episodes that end")  # of the toys
 def test_data_that_ends_is_refused_before_any_of_several_is_fitted():
     imaginations = [
         line_imagination("forward", termination=mbo.NoTermination()),
