@@ -89,8 +89,9 @@ def read_scores(path: Path) -> dict[str, Any]:
             known = {k: value for k, value in metrics.items() if value is not None}
             require(known, dict[str, float], "metrics")
         for evaluation in [*content["evaluations"], *([final] if final else [])]:
-            if evaluation["return"] is not None:  # it was not finite
-                require(evaluation["return"], float, "a return")
+            value = evaluation.get("return", "missing")
+            if value is not None:  # it was not finite
+                require(value, float, "a return")
         for evaluation in content["evaluations"]:
             require(evaluation.get("step"), int, "a step")
         for name in ("reference_scores", "d4rl_reference_scores"):
@@ -98,7 +99,7 @@ def read_scores(path: Path) -> dict[str, Any]:
             require(scores or [0, 0], list[float], name)
             if scores is not None and len(scores) != 2:
                 raise CompositionError(f"{name} is {scores}, expected two numbers.")
-    except (CompositionError, KeyError) as error:
+    except CompositionError as error:
         raise _damaged(path, error) from error
     return content
 
