@@ -31,7 +31,8 @@ CODE = [page for page in PAGES if any(b.language != "text" for b in blocks(page)
 
 def pendulum() -> tuple[d3rlpy.dataset.ReplayBuffer, gymnasium.Env[Any, Any]]:
     """Random episodes of an environment that needs no simulator."""
-    env = gymnasium.make("Pendulum-v1", max_episode_steps=50)
+    env: gymnasium.Env[Any, Any] = gymnasium.make("Pendulum-v1", max_episode_steps=50)
+    env = gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
     env.action_space.seed(0)
     episodes = []
     for seed in range(8):
