@@ -78,6 +78,17 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         self._sources = [ImaginedSource(each, real, learner) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
 
+    def __repr__(self) -> str:
+        shares = ", ".join(
+            f"{share:.0%} {each.config.get_type()}"
+            for share, each in zip(self._shares[1:], self.imaginations, strict=True)
+        )
+        return (
+            f"<ImaginedReplayBuffer of {self.size()} real episodes, "
+            f"{len(self._learner_rows)} rows for learners: {self._shares[0]:.0%} real"
+            f"{', ' if shares else ''}{shares}>"
+        )
+
     @property
     def imaginations(self) -> list[Imagination]:
         """What imagines, in the order given."""
@@ -268,8 +279,10 @@ def _progress(
 
 def _read_only(name: str) -> CompositionError:
     return CompositionError(
-        f"ImaginedReplayBuffer.{name}: the real data is read-only here. Use algo.fit, "
-        "not fit_online; append to the dataset before building the buffer."
+        f"ImaginedReplayBuffer.{name}: the real data is read-only here, so fit_online "
+        "cannot append to it. Train online on a buffer of its own: "
+        "d3rlpy.dataset.create_fifo_replay_buffer(limit, episodes=buffer.episodes, "
+        "env=env, transition_picker=buffer.transition_picker)."
     )
 
 

@@ -44,6 +44,9 @@ class ActionRange(ActionSet):
     def __init__(self, low: torch.Tensor, high: torch.Tensor):
         self.low, self.high = low, high
 
+    def __repr__(self) -> str:
+        return f"ActionRange(low={self.low.tolist()}, high={self.high.tolist()})"
+
     @property
     def size(self) -> int:
         """See `ActionSet.size`."""

@@ -64,6 +64,14 @@ class RealData:
             starts,
         )
 
+    def __repr__(self) -> str:
+        rows = self.transitions
+        return (
+            f"<RealData: {len(self)} rows of {len(self.episode_starts) - 1} episodes, "
+            f"observations of size {rows.observation_size}, actions of size "
+            f"{rows.action_size}, {int(rows.terminals.sum())} terminals>"
+        )
+
     def __len__(self) -> int:
         return len(self.transitions)
 

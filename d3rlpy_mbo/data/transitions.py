@@ -50,6 +50,14 @@ class Transitions:
     next_action_known: Optional[torch.Tensor] = None
     rollout_ids: Optional[torch.Tensor] = None
 
+    def __repr__(self) -> str:
+        kind = "imagined" if self.rollout_ids is not None else "real"
+        return (
+            f"<Transitions: {len(self)} {kind} rows, observations of size "
+            f"{self.observation_size}, actions of size {self.action_size}, "
+            f"{int(self.terminals.sum())} terminals, on {self.observations.device}>"
+        )
+
     @classmethod
     def from_dataset(cls, dataset: ReplayBufferBase) -> "Transitions":
         """Reads every transition of a d3rlpy dataset, in its order.

@@ -43,6 +43,7 @@ from .composition import (
 )
 from .readiness import (
     validate_divergence,
+    validate_magnitudes,
     validate_model_rows,
     validate_same_data,
     validate_sizes,
@@ -187,6 +188,14 @@ class Imagination:
         for part in self._learned().values():
             part.attach(context)
 
+    def __repr__(self) -> str:
+        config, policy = self.config, self.config.rollout_policy.get_type()
+        state = f"fitted on {self._n_rows} rows" if self.fitted else "not fitted"
+        return (
+            f"<Imagination {config.get_type()!r}: {self.dynamics.direction}, rollouts of "
+            f"{config.rollout_length} with {policy}, {state}, on {self.device}>"
+        )
+
     @property
     def fitted(self) -> bool:
         """Whether it can imagine: fitted, or loaded."""
@@ -303,12 +312,13 @@ class Imagination:
         """Refuses real transitions that it cannot be fitted on.
 
         Raises:
-            DatasetError: Models would have nothing to learn from.
+            DatasetError: Models would have nothing to learn from, or values too large.
             TerminationRequiredError: They terminate and no termination is given.
             CompositionError: The dynamics that were given were fitted on other shapes,
                 or on other data and there is a dynamics updater.
         """
         validate_model_rows(transitions)
+        validate_magnitudes(transitions)
         if self._learned_termination is not None:
             self._learned_termination.check_transitions(transitions)
         fitted_on = self.dynamics.fitted_on if self._dynamics_given else None

@@ -3,6 +3,8 @@
 import warnings
 from typing import Optional
 
+import torch
+
 from ..data.transitions import Transitions
 from ..registry import discovery
 from ..registry.component import Component
@@ -15,6 +17,7 @@ from ..support.errors import (
 
 __all__ = [
     "validate_divergence",
+    "validate_magnitudes",
     "validate_model_rows",
     "validate_same_data",
     "validate_sizes",
@@ -24,6 +27,9 @@ __all__ = [
 
 # Seconds that rollouts may take before the user is told (ours).
 _SLOW = 60
+
+# Of the order of the square root of float32's largest number.
+_LARGEST = 1e18
 
 # More dropped rows than this are no accident any more (ours).
 _MAX_DROPPED = 0.1
@@ -88,6 +94,22 @@ def validate_model_rows(transitions: Transitions) -> None:
             "No transition of the dataset has a known next observation, so models "
             "have nothing to learn from. Load the data with mbo.load_minari."
         )
+
+
+def validate_magnitudes(transitions: Transitions) -> None:
+    """Raises DatasetError for values whose squares float32 cannot hold.
+
+    Deviations, penalties and losses are made of squares.
+    """
+    for name in ("observations", "actions", "rewards", "next_observations"):
+        largest = getattr(transitions, name).abs().amax(dim=0)
+        columns = torch.nonzero(largest > _LARGEST)[:, 0].tolist()
+        if columns:
+            raise DatasetError(
+                f"The {name} reach {float(largest[columns[0]]):.1e} in columns {columns}, "
+                f"beyond {_LARGEST:.0e}, from where on a model's float32 squares are "
+                "infinite. Scale those columns."
+            )
 
 
 def _n_for_models(transitions: Transitions) -> int:

@@ -28,7 +28,9 @@ OURS = {"cql", "sac", "td3_plus_bc", "bcq", "iql", "cal_ql"}
 def test_d3rlpys_continuous_learners_are_listed_and_the_plugins_with_them(install):
     forget()
     without = learner_configs()
-    theirs = [each for each in without.values() if each.__module__.startswith("d3rlpy.")]
+    theirs = [
+        each for each in without.values() if each.__module__.startswith("d3rlpy.")
+    ]
     assert len(theirs) == 16
     assert without.keys() >= OURS
     assert not without.keys() & {"dqn", "random_policy", "decision_transformer", "fqe"}

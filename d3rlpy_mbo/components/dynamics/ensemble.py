@@ -304,6 +304,7 @@ class ProbabilisticEnsemble(Dynamics):
         reward's, near 1 if nothing of a rare reward was learned.
         """
         self.check_fitted()
+        self._validate_fitted_on(transitions)
         rows = transitions[self._holdout_indices].to(self.device)
         x, y = self._standardized(rows)
         errors = holdout_errors(self._elites, x, y).mean(dim=0)
@@ -311,6 +312,22 @@ class ProbabilisticEnsemble(Dynamics):
             "model_holdout_error": float(errors.mean()),
             "model_reward_error": float(errors[-1]),
         }
+
+    def _validate_fitted_on(self, transitions: Transitions) -> None:
+        """Refuses other rows than those of `fit`: hold-out indices would mean nothing."""
+        same = len(transitions) == self._n_rows
+        if same:
+            inputs, _ = _regression(transitions, self.direction)
+            mean, std = self._inputs.mean, self._inputs.std
+            found = inputs.double().mean(dim=0).to(mean)
+            # Rounding leaves 1e-6 of either; other data differs by far more.
+            same = bool(((found - mean).abs() <= 1e-3 * std + 1e-4 * mean.abs()).all())
+        if not same:
+            raise CompositionError(
+                f"The ensemble was fitted on {self._n_rows} transitions and got "
+                f"{len(transitions)} others. Give those that were given to fit, in the "
+                "same order: the rows held out are known by their place."
+            )
 
     def log_prob(self, transitions: Transitions) -> torch.Tensor:
         """See `Dynamics.log_prob`: of the equal mixture of the elites.
