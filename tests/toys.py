@@ -10,6 +10,12 @@ import torch
 
 import d3rlpy_mbo as mbo
 
+# d3rlpy's continuous Q-learners, but for Cal-QL.
+LEARNERS = [
+    "bc", "td3", "ddpg", "sac", "bcq", "bear", "crr", "cql", "awac", "plas",
+    "plas_with_perturbation", "td3_plus_bc", "iql", "rebrac", "prdc",
+]  # fmt: skip
+
 
 def line_episodes(
     n_episodes: int, length: int, terminated: bool = False, size: int = 1

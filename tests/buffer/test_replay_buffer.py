@@ -10,6 +10,7 @@ from d3rlpy_mbo.buffer.progress import LearnerProgress
 from d3rlpy_mbo.buffer.shares import split_batch
 from d3rlpy_mbo.data.episodes import CompleteEpisode
 from toys import (
+    LEARNERS,
     QUIET,
     ConstantPenalty,
     line_dataset,
@@ -17,11 +18,6 @@ from toys import (
     rows_of,
     small_learner,
 )
-
-LEARNERS = [
-    "bc", "td3", "ddpg", "sac", "bcq", "bear", "crr", "cql", "awac", "plas",
-    "plas_with_perturbation", "td3_plus_bc", "iql", "rebrac", "prdc",
-]  # fmt: skip
 
 
 @pytest.fixture

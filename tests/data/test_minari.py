@@ -81,6 +81,7 @@ def reference_rows(episodes: Sequence[EpisodeBuffer], kind: str) -> list[tuple]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+@pytest.mark.filterwarnings("ignore::UserWarning")  # so short is suspicious
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=5),
     st.integers(0, 10**9),

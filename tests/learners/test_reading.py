@@ -2,11 +2,10 @@ import d3rlpy
 import numpy as np
 import pytest
 import torch
-from test_replay_buffer import LEARNERS
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo import learners
-from toys import line_dataset, small_learner
+from toys import LEARNERS, line_dataset, small_learner
 
 
 def built(name: str):
