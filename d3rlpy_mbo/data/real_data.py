@@ -76,12 +76,17 @@ class RealData:
         return len(self.transitions)
 
     @functools.cached_property
-    def for_models(self) -> Transitions:
-        """The rows whose next observation is known; one object, however often asked."""
+    def model_rows(self) -> torch.Tensor:
+        """Indices of the rows whose next observation is known: what models learn from."""
         known = self.transitions.next_observation_known
-        if known is None or bool(known.all()):
+        return torch.arange(len(self)) if known is None else torch.nonzero(known)[:, 0]
+
+    @functools.cached_property
+    def for_models(self) -> Transitions:
+        """The `model_rows`; one object, however often asked, and no copy if they are all."""
+        if len(self.model_rows) == len(self):
             return dataclasses.replace(self.transitions, next_observation_known=None)
-        return self.transitions.for_models()
+        return self.transitions[self.model_rows]
 
     @functools.cached_property
     def learner_rows(self) -> npt.NDArray[np.int64]:

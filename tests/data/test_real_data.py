@@ -82,7 +82,7 @@ def test_row_sets_and_offsets_of_episodes_worked_out_by_hand():
     )
     assert real.episode_starts.tolist() == [0, 3, 5, 8]
     assert real.learner_rows.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert len(real.for_models) == 6
+    assert real.model_rows.tolist() == [0, 1, 3, 4, 5, 6]
     assert real.for_models is real.for_models
     torch.testing.assert_close(
         real.for_models.observations,
