@@ -12,6 +12,7 @@ from d3rlpy.interface import QLearningAlgoProtocol
 from d3rlpy.metrics import EvaluatorProtocol
 
 from .buffer.replay_buffer import ImaginedReplayBuffer
+from .buffer.source import ImaginedSource
 from .components.dynamics.interface import Dynamics
 from .data.transitions import Transitions
 from .support.devices import ROWS_COMPARED
@@ -115,8 +116,8 @@ def imagination_evaluators(
         CompositionError: A component reports a number whose name contains "/".
     """
     evaluators: dict[str, EvaluatorProtocol] = {
-        "real_reward_mean": _Reading(lambda: buffer.real_reward_mean),
-        "imagined_share": _Reading(lambda: buffer.imagined_share),
+        name: _Reading(functools.partial(getattr, buffer, name))
+        for name in ("real_reward_mean", "imagined_share")
     }
     types = [each.config.get_type() for each in buffer.imaginations]
     for i, source in enumerate(buffer.sources):
@@ -128,11 +129,13 @@ def imagination_evaluators(
                     'makes a file of each name: it must not contain "/".'
                 )
             evaluators[f"{prefix}_{name}"] = _Reading(
-                functools.partial(
-                    lambda source, name: source.metrics[name], source, name
-                )
+                functools.partial(_metric, source, name)
             )
     return evaluators
+
+
+def _metric(source: ImaginedSource, name: str) -> float:
+    return source.metrics[name]
 
 
 class _Reading:

@@ -59,9 +59,12 @@ def batch_shares(
             )
         real_ratio = imaginations[0].config.real_ratio
     validate_ratio(real_ratio)
-    weights = (
-        np.ones(len(imaginations)) if shares is None else np.asarray(shares, float)
-    )
+    try:
+        weights = (
+            np.ones(len(imaginations)) if shares is None else np.array(shares, float)
+        )
+    except (TypeError, ValueError):  # no numbers: refused below
+        weights = np.zeros(0)
     if weights.shape != (len(imaginations),) or not (
         np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0
     ):

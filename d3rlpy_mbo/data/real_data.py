@@ -83,7 +83,7 @@ class RealData:
 
     @functools.cached_property
     def for_models(self) -> Transitions:
-        """The `model_rows`; one object, however often asked, and no copy if they are all."""
+        """The `model_rows`: one object, however often asked; no copy if they are all."""
         if len(self.model_rows) == len(self):
             return dataclasses.replace(self.transitions, next_observation_known=None)
         return self.transitions[self.model_rows]

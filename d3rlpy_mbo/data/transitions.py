@@ -99,6 +99,13 @@ class Transitions:
         Raises:
             DatasetError: Shapes that do not fit, NaN or infinite values.
         """
+        flags = np.asarray(terminals)
+        if not np.isin(flags, (0, 1)).all():
+            strange = np.unique(flags[~np.isin(flags, (0, 1))])[:3].tolist()
+            raise DatasetError(
+                f"terminals hold {strange}, expected 1 where the environment ended the "
+                "episode and 0 elsewhere."
+            )
         observations, actions = _float32(observations), _float32(actions)
         n_rows = len(observations) if observations.ndim else 0
         known = np.full(n_rows, next_actions is not None)

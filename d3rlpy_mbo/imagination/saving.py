@@ -50,6 +50,8 @@ def read_component(
     Raises:
         LoadError: See `load_imagination`.
     """
+    if Path(path).is_dir():
+        raise LoadError(f"{str(path)!r} is a folder, expected a file written by save.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

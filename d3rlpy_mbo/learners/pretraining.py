@@ -25,6 +25,7 @@ from d3rlpy.torch_utility import hard_sync
 from tqdm.auto import tqdm
 
 from ..data.real_data import RealData
+from ..registry.fields import Number
 from ..support.errors import CompositionError, DivergedError
 from .reading import Learner
 from .scalers import validate_scalers, warn_beyond_range
@@ -76,6 +77,8 @@ def pretrain_policy(
         DivergedError: Its actions became non-finite; the policy is then what it was.
     """
     check_pretraining(learner, n_epochs)
+    Number(more_than=0).validated("learning_rate", learning_rate)
+    Number(at_least=1, whole=True).validated("batch_size", batch_size)
     real = RealData.of(dataset)
     validate_scalers(learner, real)
     warn_beyond_range(learner, real)
@@ -109,8 +112,7 @@ def check_pretraining(learner: Learner, n_epochs: int) -> None:
             "through a generative model, or is cloned from the data anyway. Those that "
             f"can: {names}."
         )
-    if n_epochs < 1:
-        raise CompositionError(f"n_epochs is {n_epochs}, expected at least 1.")
+    Number(at_least=1, whole=True).validated("n_epochs", n_epochs)
 
 
 def _scaled(

@@ -4,6 +4,7 @@ from typing import Any, TypeAlias, cast
 
 import torch
 from d3rlpy.algos import CalQLConfig, QLearningAlgoBase
+from d3rlpy.base import LearnableConfig
 from d3rlpy.constants import ActionSpace
 
 from ..support.devices import ROWS_OF_A_LEARNER
@@ -33,6 +34,11 @@ def check(learner: Any) -> None:
             algorithm at all.
     """
     name = type(learner).__name__
+    if isinstance(learner, LearnableConfig):
+        raise CompositionError(
+            f"learner is the config {name}(...), expected what it creates: "
+            f"{name}(...).create(device)."
+        )
     if not isinstance(learner, QLearningAlgoBase):
         raise CompositionError(
             f"{name} cannot train on imagined transitions: expected one of d3rlpy's "

@@ -31,7 +31,16 @@ def validate_scalers(learner: Learner, real: RealData) -> None:
         scaler = getattr(learner.config, name, None)
         if scaler is None:
             continue
-        width = _width(scaler, getattr(real.transitions, columns))
+        if getattr(scaler, "multiplier", 1) == 0:
+            raise CompositionError(
+                f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, has a "
+                "multiplier of 0: all rewards become 0, and no value can be read back."
+            )
+        width: Optional[torch.Tensor]
+        if scaler.get_type() == "return":
+            columns, width = "returns of episodes", _returns_width(scaler, real)
+        else:
+            width = _width(scaler, getattr(real.transitions, columns))
         if width is None:
             continue
         constant = torch.nonzero(width == 0)[:, 0].tolist()
@@ -39,8 +48,8 @@ def validate_scalers(learner: Learner, real: RealData) -> None:
             raise CompositionError(
                 f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, divides "
                 f"by zero: columns {constant} of the {columns} never change. Leave those "
-                "columns out of the data, or give the scaler bounds that differ "
-                "(minimum, maximum), or use a Standard scaler, which has an eps."
+                "columns out of the data, or give the scaler bounds that differ, or use a "
+                "Standard scaler, which has an eps."
             )
 
 
@@ -63,6 +72,18 @@ def _width(scaler: Any, values: torch.Tensor) -> Optional[torch.Tensor]:
             else torch.as_tensor(given).flatten()
         )
     return None
+
+
+def _returns_width(scaler: Any, real: RealData) -> torch.Tensor:
+    """Returns (1,) the greatest minus the least return of an episode."""
+    if scaler.built:
+        return torch.tensor([scaler.return_max - scaler.return_min])
+    rewards = real.transitions.rewards[:, 0].double()
+    sums = torch.cat([torch.zeros(1), rewards.cumsum(0)])[real.episode_starts].diff()
+    # What rounding leaves of equal returns is no difference.
+    width = sums.max() - sums.min()
+    rounding = 1e-9 * rewards.abs().sum()
+    return torch.where(width > rounding, width, 0.0)[None]
 
 
 def warn_beyond_range(learner: Learner, real: RealData) -> None:

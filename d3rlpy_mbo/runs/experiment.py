@@ -149,6 +149,7 @@ class Experiment:
             self.imagination_config(),
         )
         validate_device(self.device)
+        Number(at_least=0, at_most=2**32 - 1, whole=True).validated("seed", self.seed)
         Number(at_least=1, whole=True).validated("n_trials", self.n_trials)
         Number(at_least=0, whole=True).validated("n_final_trials", self.n_final_trials)
         d3rlpy.seed(self.seed)
@@ -220,7 +221,13 @@ def _begun(out: Path) -> Path:
     """Returns the folder in which a run is made; one that lies beside it stays whole."""
     work = out / UNFINISHED
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    try:
+        work.mkdir(parents=True)
+    except OSError as error:
+        raise CompositionError(
+            f"The output folder {str(out)!r} cannot be made: {error.strerror}. Choose "
+            "another --out."
+        ) from error
     return work
 
 

@@ -83,11 +83,15 @@ def validate_arguments(
             'evaluators: {"td_error": d3rlpy.metrics.TDErrorEvaluator()}.'
         )
     for name, evaluator in (evaluators or {}).items():
-        if not isinstance(name, str) or "/" in name or not callable(evaluator):
+        usable = callable(evaluator) and not isinstance(evaluator, type)
+        if not isinstance(name, str) or "/" in name or not usable:
             raise CompositionError(
                 f"evaluators holds {name!r}: {evaluator!r}, expected a name without "
                 '"/" and an evaluator: an instance, called with (algo, dataset).'
             )
+    for name in ("save_interval", "logging_steps"):
+        if name in fit_arguments:
+            _COUNT.validated(name, fit_arguments[name])
     known = [n for n in inspect.signature(learner.fit).parameters if n not in _OURS]
     for name in fit_arguments:
         if name not in known:

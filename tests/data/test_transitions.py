@@ -145,3 +145,10 @@ def test_an_empty_dataset_is_refused():
     dataset = line_dataset(1, 1)  # one truncated row has no next observation
     with pytest.raises(mbo.DatasetError, match="no transitions"):
         mbo.Transitions.from_dataset(dataset)
+
+
+@pytest.mark.parametrize("strange", [2.0, -1.0, 0.5])
+def test_flags_other_than_0_and_1_are_refused(strange):
+    rows = np.zeros((2, 2)), np.zeros((2, 1)), np.zeros(2), np.zeros((2, 2))
+    with pytest.raises(mbo.DatasetError, match=rf"terminals hold \[{strange}\]"):
+        mbo.Transitions.from_arrays(*rows, np.array([0, strange]))

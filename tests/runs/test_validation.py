@@ -85,6 +85,13 @@ def refused(message: str, learner: Any = None, dataset: Any = None, **arguments:
             {"logger_adapter": d3rlpy.logging.NoopAdapterFactory},
             r"is the class NoopAdapterFactory, expected an instance",
         ),
+        ({"save_interval": 0}, "save_interval is 0, expected a whole number"),
+        ({"evaluators": {"td": d3rlpy.metrics.TDErrorEvaluator}}, "an instance"),
+        (
+            {"learner": d3rlpy.algos.SACConfig()},
+            r"learner is the config SACConfig\(...\)",
+        ),
+        ({"shares": ["much"]}, "shares is \\['much'\\], expected 1 numbers"),
         ({"logger_adapter": "tensorboard"}, "expected one of d3rlpy's factories"),
         ({"imagination": "romi"}, "imagination is 'romi', expected an Imagination"),
         (
@@ -171,6 +178,16 @@ def test_an_environment_without_a_limit_is_a_warning(terminated, does):
             "observations",
             {"observation_scaler": SCALERS.StandardObservationScaler(eps=0.0)},
             r"observation_scaler .*StandardObservationScaler, divides by zero",
+        ),
+        (
+            "rewards",
+            {"reward_scaler": SCALERS.ReturnBasedRewardScaler()},
+            r"ReturnBasedRewardScaler, divides by zero.*of the returns of episodes",
+        ),
+        (
+            "rewards",
+            {"reward_scaler": SCALERS.MultiplyRewardScaler(0.0)},
+            r"MultiplyRewardScaler, has a multiplier of 0",
         ),
     ],
 )
@@ -272,6 +289,41 @@ def test_a_folder_that_is_missing_is_made_by_save(tmp_path):
     path = tmp_path / "models" / "new" / "x.mbo"
     line_imagination("reverse", line_dataset()).save(path)
     assert mbo.load_imagination(path).fitted
+
+
+@pytest.mark.parametrize("name", ["", "taken/x.mbo"])
+def test_a_path_that_cannot_be_written_is_refused_by_its_name(name, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    imagination = line_imagination("reverse", line_dataset())
+    with pytest.raises(mbo.CompositionError, match="folder") as refusal:
+        imagination.save(tmp_path / name)
+    assert ".tmp" not in str(refusal.value)
+    with pytest.raises(mbo.LoadError, match="is a folder, expected a file"):
+        mbo.load_imagination(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_epochs": 1.5}, "n_epochs is 1.5"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_pretraining_is_refused_by_argument(arguments, message):
+    learner = small_learner("td3_plus_bc")
+    with pytest.raises(mbo.CompositionError, match=message):
+        mbo.pretrain_policy(learner, line_dataset(), **arguments)
+    assert learner.impl is None
+
+
+def test_evaluators_are_pickled():
+    import pickle
+
+    dataset = line_dataset()
+    imagination = line_imagination("reverse", dataset, rollout_batch_size=10)
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
+    pickle.dumps(mbo.imagination_evaluators(buffer))
 
 
 def test_two_runs_that_start_within_a_second_have_folders_of_their_own(tmp_path):
