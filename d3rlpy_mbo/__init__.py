@@ -30,6 +30,8 @@ from .components.terminations.interface import NoTermination, Termination
 from .components.terminations.learned import LearnedTerminationConfig
 from .components.terminations.lookup import termination_for
 from .data.action_sets import ActionRange, ActionSet
+from .data.arrays import dataset_from_arrays
+from .data.hdf5 import load_hdf5
 from .data.minari import load_minari
 from .data.real_data import RealData
 from .data.transitions import Direction, Transitions
@@ -120,12 +122,14 @@ __all__ = [
     "__version__",
     "choice",
     "component_field",
+    "dataset_from_arrays",
     "fit",
     "get_component",
     "hookimpl",
     "imagination_evaluators",
     "interval",
     "learners",
+    "load_hdf5",
     "load_imagination",
     "load_learner",
     "load_minari",

@@ -177,6 +177,11 @@ def _has_field(task: type[Task], name: str) -> bool:
 )
 @click.option("--seed", default=0, show_default=True, type=int)
 @click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--trust-environment",
+    is_flag=True,
+    help="Import and call what the dataset names as its environment.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: runs/...")
 @click.option("--force", is_flag=True, help="Replace the run in the output folder.")
 def train(
@@ -186,7 +191,7 @@ def train(
     settings: tuple[str, ...],
     out: Optional[Path],
     force: bool,
-    **numbers: Any,
+    **fields: Any,
 ) -> None:
     """Train LEARNER on a dataset with or without an imagination."""
     parsed = parse_settings(settings)
@@ -196,7 +201,7 @@ def train(
         imagination,
         learner_settings=parsed["learner"],
         imagination_settings=parsed["imagination"],
-        **numbers,
+        **fields,
     )
     name = f"{learner}-{imagination}-seed{experiment.seed}"
     out = out or Path("runs") / dataset.replace("/", "-") / name

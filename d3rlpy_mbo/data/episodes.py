@@ -5,11 +5,24 @@ lost, zero-filled at terminals and dropped at time-outs. Dynamics need it.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from d3rlpy.dataset import Episode, EpisodeBase, Transition, TransitionPickerProtocol
+from d3rlpy.constants import ActionSpace
+from d3rlpy.dataset import (
+    Episode,
+    EpisodeBase,
+    InfiniteBuffer,
+    ReplayBuffer,
+    Signature,
+    Transition,
+    TransitionPickerProtocol,
+)
 
-__all__ = ["CompleteEpisode", "CompleteTransitionPicker"]
+from ..support.errors import DatasetError
+
+__all__ = ["CompleteEpisode", "CompleteTransitionPicker", "dataset_of_episodes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +36,9 @@ class CompleteEpisode(Episode):
         terminated: Whether the environment ended the episode (not a time-out).
     """
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "actions", np.asarray(self.actions).view(_Actions))
+
     @property
     def transition_count(self) -> int:
         """T: every action has a true next observation."""
@@ -33,18 +49,22 @@ class CompleteTransitionPicker(TransitionPickerProtocol):
     """Picks transitions with true next observations from `CompleteEpisode`.
 
     The last row of an episode has no next action: it is zero there, as d3rlpy's
-    own picker leaves it at terminals.
+    own picker leaves it at terminals. Of d3rlpy's own episodes, whose last outcome is
+    not known, the next observation of a terminal is zero too.
     """
 
     def __call__(self, episode: EpisodeBase, index: int) -> Transition:
         """Returns the transition of row `index`, 0 to T - 1."""
         is_last = index == episode.size() - 1
-        action = episode.actions[index]
+        observation, action = episode.observations[index], episode.actions[index]
+        known = index + 1 < len(episode.observations)
         return Transition(
-            observation=episode.observations[index],
+            observation=observation,
             action=action,
             reward=episode.rewards[index],
-            next_observation=episode.observations[index + 1],
+            next_observation=episode.observations[index + 1]
+            if known
+            else np.zeros_like(observation),
             next_action=np.zeros_like(action)
             if is_last
             else episode.actions[index + 1],
@@ -52,3 +72,50 @@ class CompleteTransitionPicker(TransitionPickerProtocol):
             interval=1,
             rewards_to_go=episode.rewards[index:],
         )
+
+
+class _PickerError(DatasetError, IndexError):
+    """An IndexError still, so that whatever iterates stops where it should."""
+
+
+class _Actions(np.ndarray):
+    """An array that says why there is no action after its last.
+
+    d3rlpy's own pickers read the row after the last one of an episode that was cut by a
+    time limit. They are what a ReplayBuffer gets when nobody names another.
+    """
+
+    __array_priority__ = -1.0  # joined arrays are ordinary ones
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return np.asarray(self)[key]
+        except IndexError as error:
+            if not isinstance(key, (int, np.integer)) or key != len(self):
+                raise
+            raise _PickerError(
+                f"{error}: an episode of load_minari, dataset_from_arrays or load_hdf5 has "
+                "no action after its last, where d3rlpy's transition pickers look for one. "
+                "A ReplayBuffer made from such episodes needs "
+                "transition_picker=dataset.transition_picker."
+            ) from error
+
+
+def dataset_of_episodes(episodes: Sequence[EpisodeBase]) -> ReplayBuffer:
+    """Returns a d3rlpy dataset that knows every outcome that its episodes know.
+
+    Args:
+        episodes: At least one; `CompleteEpisode`, or d3rlpy's own where the outcome of
+            the last action is not known.
+    """
+    first = episodes[0]
+    return ReplayBuffer(
+        InfiniteBuffer(),
+        transition_picker=CompleteTransitionPicker(),
+        episodes=episodes,
+        observation_signature=first.observation_signature,
+        action_signature=first.action_signature,
+        reward_signature=Signature([np.dtype(np.float32)], [(1,)]),
+        action_space=ActionSpace.CONTINUOUS,
+        action_size=first.actions.shape[1],
+    )

@@ -1,27 +1,26 @@
 """Minari datasets as d3rlpy's, every episode aligned, every last observation kept."""
 
-import warnings
-from collections.abc import Mapping
-from typing import Any, Optional
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional, Union
 
 import gymnasium
 import minari
 import numpy as np
 import numpy.typing as npt
-from d3rlpy.constants import ActionSpace
-from d3rlpy.dataset import InfiniteBuffer, ReplayBuffer, Signature
-from d3rlpy.envs import GoalConcatWrapper
+from d3rlpy.dataset import ReplayBuffer
 from gymnasium import spaces
-from minari.storage import get_dataset_path
 
-from ..support.errors import DatasetError, suggest
-from .episodes import CompleteEpisode, CompleteTransitionPicker
+from ..support.errors import DatasetError
+from .environments import evaluation_environment
+from .episodes import CompleteEpisode, dataset_of_episodes
+from .minari_files import open_minari, reference_scores
+from .values import float32_values, zero_or_one
 
 __all__ = ["load_minari", "reference_scores"]
 
 
 def load_minari(
-    dataset_id: str,
+    dataset_id: Union[str, minari.MinariDataset], trust_environment: bool = False
 ) -> tuple[ReplayBuffer, Optional[gymnasium.Env[Any, Any]]]:
     """Loads a Minari dataset for d3rlpy, with its evaluation environment.
 
@@ -30,83 +29,50 @@ def load_minari(
     that models learn from all T transitions. Goal-conditioned observations become
     one vector: observation, then desired goal.
 
+    The environment is made if its id is registered with Gymnasium, by what is registered
+    there, or if it is one of d3rlpy-mbo's. What only the dataset names is not run.
+
     Args:
         dataset_id: Such as ``"mujoco/hopper/medium-v0"``. Downloaded if it is not
-            local; a local dataset never touches the network.
+            local; a local dataset never touches the network. Or a `MinariDataset`:
+            filtered, split, combined.
+        trust_environment: Import and call whatever the dataset names as its environment,
+            as Minari does. For datasets whose author you know.
 
     Returns:
         The dataset, and the environment to evaluate in. The latter is None, with a
-        warning, if the dataset records none or its package is not installed.
+        warning, if the dataset records none, its package is not installed, or it is
+        not trusted. Splits of the dataset need its `transition_picker`.
 
     Raises:
-        DatasetError: No such dataset, or one that d3rlpy-mbo cannot use.
+        DatasetError: No such dataset, a damaged one, or one that d3rlpy-mbo cannot use.
     """
-    source = _open(dataset_id)
-    observation_space, action_space = source.observation_space, source.action_space
-    _check_spaces(dataset_id, observation_space, action_space)
+    if isinstance(dataset_id, str):
+        source = open_minari(dataset_id, trust_environment)
+    elif isinstance(dataset_id, minari.MinariDataset):
+        source = dataset_id
+    else:
+        raise DatasetError(
+            f"load_minari was given a {type(dataset_id).__name__}, expected the id of a "
+            "Minari dataset or a MinariDataset. For arrays use mbo.dataset_from_arrays, "
+            "for D4RL's files mbo.load_hdf5."
+        )
+    sizes = _sizes(source.id, source.observation_space, source.action_space)
     episodes = [
-        _episode(dataset_id, episode)
-        for episode in source.iterate_episodes()
-        if len(episode.actions)
+        _episode(f"episode {episode.id} of {source.id!r}", episode, *sizes)
+        for episode in _stored(source)
+        if np.shape(episode.actions)[:1] != (0,)
     ]
     if not episodes:
-        raise DatasetError(f"The dataset {dataset_id!r} holds no transitions.")
-    first = episodes[0]
-    dataset = ReplayBuffer(
-        InfiniteBuffer(),
-        transition_picker=CompleteTransitionPicker(),
-        episodes=episodes,
-        observation_signature=first.observation_signature,
-        action_signature=first.action_signature,
-        reward_signature=Signature([np.dtype(np.float32)], [(1,)]),
-        action_space=ActionSpace.CONTINUOUS,
-        action_size=first.actions.shape[1],
-    )
-    return dataset, _environment(source)
+        raise DatasetError(f"The dataset {source.id!r} holds no transitions.")
+    environment = evaluation_environment(source, trust_environment, stacklevel=2)
+    return dataset_of_episodes(episodes), environment
 
 
-def reference_scores(
-    dataset_id: str, prefix: str = ""
-) -> Optional[tuple[float, float]]:
-    """Returns the returns that score 0 and 100, None where the dataset has none.
-
-    Args:
-        dataset_id: Id of a Minari dataset.
-        prefix: ``"d4rl_"`` for D4RL's where the dataset keeps them beside its own.
-    """
-    metadata = _open(dataset_id).storage.metadata
-    low = metadata.get(f"{prefix}ref_min_score")
-    high = metadata.get(f"{prefix}ref_max_score")
-    return None if low is None or high is None else (float(low), float(high))
-
-
-def _open(dataset_id: str) -> minari.MinariDataset:
-    root, path = get_dataset_path(), get_dataset_path(dataset_id)
-    # Minari asks its server first unless the dataset is known to be here.
-    local = (path / "data").exists()
-    try:
-        return minari.load_dataset(dataset_id, download=not local)
-    except Exception as error:
-        why = f"({type(error).__name__}: {error})"
-        if local:
-            raise DatasetError(
-                f"The dataset {dataset_id!r} in {str(root)!r} cannot be read {why}. It is "
-                "damaged, or was written by another version of Minari. Move it away, and "
-                "download or collect it again."
-            ) from error
-        known = [
-            data.parent.relative_to(root).as_posix() for data in root.rglob("data")
-        ]
-        raise DatasetError(
-            f"The dataset {dataset_id!r} is not in {str(root)!r} and could not be "
-            f"downloaded {why}. Locally: {suggest(dataset_id, known)} Mazes and replays "
-            "are not downloaded, `d3rlpy-mbo collect` makes them."
-        ) from error
-
-
-def _check_spaces(
+def _sizes(
     dataset_id: str, observation_space: spaces.Space[Any], action_space: Any
-) -> None:
+) -> tuple[int, int]:
+    """Returns D and A."""
     if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
         raise DatasetError(
             f"The actions of {dataset_id!r} are {action_space}; expected a Box of shape "
@@ -121,52 +87,87 @@ def _check_spaces(
                 "'desired_goal', or a single Box."
             )
         parts = [observation_space["observation"], observation_space["desired_goal"]]
+    size = 0
     for part in parts:
         if not isinstance(part, spaces.Box) or len(part.shape) != 1:
             raise DatasetError(
                 f"The observations of {dataset_id!r} are {part}; expected vectors, a Box "
                 "of shape (D,). Images, tuples and nested goals are not supported."
             )
+        size += part.shape[0]
+    return size, action_space.shape[0]
 
 
-def _episode(dataset_id: str, episode: minari.EpisodeData) -> CompleteEpisode:
-    observations, n_actions = _vectors(episode.observations), len(episode.actions)
-    if len(observations) != n_actions + 1:
+def _stored(source: minari.MinariDataset) -> Iterator[minari.EpisodeData]:
+    try:
+        yield from source.iterate_episodes()
+    except Exception as error:  # the storage's: what a reader raises, it raises itself
         raise DatasetError(
-            f"Episode {episode.id} of {dataset_id!r} has {len(observations)} observations "
-            f"for {n_actions} actions; expected one more, the last one's outcome."
+            f"An episode of {source.id!r} cannot be read ({type(error).__name__}: "
+            f"{error}). The dataset is damaged: move it away, and download or collect it "
+            "again."
+        ) from error
+
+
+def _episode(
+    whose: str, episode: minari.EpisodeData, observation_size: int, action_size: int
+) -> CompleteEpisode:
+    actions = float32_values(episode.actions, "actions", whose)
+    n_steps = len(actions) if actions.ndim else 0
+    _validate("actions", whose, actions, (n_steps, action_size))
+    observations = _vectors(episode.observations, whose)
+    if observations.shape[0] != n_steps + 1:
+        raise DatasetError(
+            f"{_title(whose)} has {len(observations)} observations "
+            f"for {n_steps} actions; expected one more, the last one's outcome."
         )
-    if np.any(episode.terminations[:-1]):
+    _validate("observations", whose, observations, (n_steps + 1, observation_size))
+    rewards = float32_values(episode.rewards, "rewards", whose)
+    if rewards.shape != (n_steps, 1):
+        _validate("rewards", whose, rewards, (n_steps,))
+    terminations = zero_or_one(episode.terminations, "terminations", whose)
+    _validate("terminations", whose, terminations, (n_steps,))
+    truncations = zero_or_one(episode.truncations, "truncations", whose)
+    _validate("truncations", whose, truncations, (n_steps,))
+    if np.any(terminations[:-1]):
         raise DatasetError(
-            f"Episode {episode.id} of {dataset_id!r} goes on after a termination at step "
-            f"{int(np.argmax(episode.terminations))}. Split it there."
+            f"{_title(whose)} goes on after a termination at step "
+            f"{int(np.argmax(terminations))}. Split it there."
         )
     return CompleteEpisode(
         observations=observations,
-        actions=np.asarray(episode.actions, dtype=np.float32),
-        rewards=np.asarray(episode.rewards, dtype=np.float32).reshape(-1, 1),
-        terminated=bool(episode.terminations[-1]),
+        actions=actions,
+        rewards=rewards.reshape(-1, 1),
+        terminated=bool(terminations[-1]),
     )
 
 
-def _vectors(observations: Any) -> npt.NDArray[np.float32]:
-    if isinstance(observations, Mapping):
-        parts = [observations["observation"], observations["desired_goal"]]
-        observations = np.concatenate(parts, axis=1)
-    return np.asarray(observations, dtype=np.float32)
+def _title(whose: str) -> str:
+    return whose[:1].upper() + whose[1:]
 
 
-def _environment(source: minari.MinariDataset) -> Optional[gymnasium.Env[Any, Any]]:
-    try:
-        environment: gymnasium.Env[Any, Any] = source.recover_environment(eval_env=True)
-    except Exception as error:
-        warnings.warn(
-            f"The evaluation environment of {source.id!r} is not available "
-            f"({type(error).__name__}: {error}), so None is returned for it. Robotics and "
-            "MuJoCo tasks need: pip install 'd3rlpy-mbo[mujoco]'.",
-            stacklevel=3,
+def _validate(
+    name: str, whose: str, found: npt.NDArray[Any], expected: tuple[int, ...]
+) -> None:
+    if found.shape != expected:
+        raise DatasetError(
+            f"{name} of {whose} has shape {found.shape}, expected {expected}. The dataset "
+            "is damaged, or its spaces are not those of its data."
         )
-        return None
-    if isinstance(environment.observation_space, spaces.Dict):
-        environment = GoalConcatWrapper(environment)
-    return environment
+
+
+def _vectors(observations: Any, whose: str) -> npt.NDArray[np.float32]:
+    if not isinstance(observations, Mapping):
+        return np.atleast_1d(float32_values(observations, "observations", whose))
+    parts = [
+        float32_values(observations[name], f"observations[{name!r}]", whose)
+        for name in ("observation", "desired_goal")
+        if name in observations
+    ]
+    try:
+        return np.concatenate(parts, axis=1)
+    except ValueError as error:
+        raise DatasetError(
+            f"The observations of {whose} do not fit together ({error}). Expected "
+            "'observation' and 'desired_goal', as many rows of each."
+        ) from error

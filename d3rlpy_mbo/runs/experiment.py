@@ -60,6 +60,7 @@ class Experiment:
         n_pretraining_epochs: Epochs of `pretrain_policy` before training.
         learner_settings: Fields of the learner's config by dotted path.
         imagination_settings: Fields of the imagination's config likewise.
+        trust_environment: As `load_minari` has it.
     """
 
     dataset: str
@@ -74,6 +75,7 @@ class Experiment:
     n_pretraining_epochs: int = 0
     learner_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     imagination_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    trust_environment: bool = False
 
     def learner_config(self) -> LearnableConfig:
         """Returns the learner's config with its settings.
@@ -159,7 +161,7 @@ class Experiment:
         imaginations: list[Imagination] = []
         if imagination_config is not None:
             imaginations.append(imagination_config.create(self.device, dynamics))
-        dataset, env = load_minari(self.dataset)
+        dataset, env = load_minari(self.dataset, self.trust_environment)
         scores = reference_scores(self.dataset)
         real = RealData.of(dataset)
         validate_parts(learner, real, imaginations, env=env)

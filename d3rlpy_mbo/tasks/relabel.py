@@ -13,6 +13,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from ..components.known_rewards import AntAngleReward, HalfCheetahJumpReward
 from ..components.rewards import RewardFunction
+from ..data.minari_files import open_minari
 from ..support.errors import DatasetError, UnknownComponentError, suggest
 from .local_datasets import check_free, write_local_dataset
 
@@ -241,7 +242,7 @@ def _open_local(source: str) -> minari.MinariDataset:
             "Collect one with `d3rlpy-mbo collect replay`, or fetch one with "
             "`minari download`."
         )
-    return minari.load_dataset(source)
+    return open_minari(source)
 
 
 def _check_environment(task: str, source: str, spec: Optional[EnvSpec]) -> EnvSpec:

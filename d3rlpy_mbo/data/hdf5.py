@@ -1,0 +1,117 @@
+"""D4RL's HDF5 files as d3rlpy datasets."""
+
+import os
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import h5py
+import numpy as np
+from d3rlpy.dataset import ReplayBuffer
+
+from ..support.errors import DatasetError
+from .arrays import dataset_of_rows
+from .rows import Rows
+
+__all__ = ["load_hdf5"]
+
+_NEEDED = ("observations", "actions", "rewards", "terminals")
+_OPTIONAL = ("next_observations", "timeouts")
+
+
+def load_hdf5(
+    path: Union[str, "os.PathLike[str]"], max_episode_steps: Optional[int] = None
+) -> ReplayBuffer:
+    """Loads an HDF5 file with D4RL's layout, v0 to v2, for d3rlpy.
+
+    Reads ``observations``, ``actions``, ``rewards``, ``terminals``, and
+    ``next_observations`` and ``timeouts`` where the file has them; ``infos`` and
+    ``metadata`` are not read. What each row means is `dataset_from_arrays`'s business: a
+    terminal row's outcome is kept where the file has it, and never taken from the
+    following row, which begins another episode. One warning says what was assumed.
+
+    Args:
+        path: Of the file.
+        max_episode_steps: The environment's time limit, for files without ``timeouts``:
+            an episode is cut after so many rows, as D4RL's own loaders do it. 1000 in
+            Gym-MuJoCo.
+
+    Raises:
+        DatasetError: No such file, a damaged one, another layout, or see
+            `dataset_from_arrays`.
+    """
+    whose = repr(str(path))
+    columns = _read(Path(path), whose)
+    notes = []
+    if max_episode_steps is not None and (
+        isinstance(max_episode_steps, bool)
+        or not isinstance(max_episode_steps, (int, np.integer))
+        or max_episode_steps < 1
+    ):
+        raise DatasetError(
+            f"max_episode_steps is {max_episode_steps!r}, expected a whole number of at "
+            "least 1."
+        )
+    rows = Rows.of(columns, whose)
+    if "timeouts" not in columns:
+        if max_episode_steps is not None:
+            columns["timeouts"] = _time_limits(rows.terminals, int(max_episode_steps))
+            rows = Rows.of(columns, whose)
+            notes.append(
+                "there are no timeouts: taken to be where an episode has "
+                f"{max_episode_steps} rows."
+            )
+        elif "next_observations" in columns:
+            notes.append(
+                "there are no timeouts: episodes end at terminals, and where a next "
+                "observation is not the following row's observation."
+            )
+        else:
+            notes.append(
+                "there are no timeouts: episodes are taken to end at terminals alone. If "
+                "the environment has a time limit, models would learn its resets as "
+                "transitions: pass max_episode_steps (Gym-MuJoCo: 1000)."
+            )
+    return dataset_of_rows(rows, whose, notes)
+
+
+def _read(path: Path, whose: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise DatasetError(
+            f"There is no file {whose} (from {os.getcwd()!r}). For a Minari id use "
+            "mbo.load_minari."
+        )
+    try:
+        with h5py.File(path, "r") as file:
+            missing = [name for name in _NEEDED if name not in file]
+            if missing:
+                raise DatasetError(
+                    f"{whose} has no {', '.join(missing)}; it has "
+                    f"{', '.join(sorted(file)) or 'nothing'}. Expected D4RL's layout. "
+                    f"{_advice(file)}"
+                )
+            return {
+                name: file[name][()]
+                for name in (*_NEEDED, *_OPTIONAL)
+                if name in file and isinstance(file[name], h5py.Dataset)
+            }
+    except (OSError, RuntimeError, KeyError) as error:
+        raise DatasetError(
+            f"{whose} cannot be read ({error}). It is no HDF5 file, or is damaged: an "
+            "interrupted download? Get it again."
+        ) from error
+
+
+def _advice(file: Any) -> str:
+    if any(name.startswith("episode_") for name in file):
+        return "This is Minari's: use mbo.load_minari with the dataset's id."
+    if "observations_0" in file:
+        return "This is a ReplayBuffer's dump: use d3rlpy's ReplayBuffer.load."
+    return "Read the arrays yourself and hand them to mbo.dataset_from_arrays."
+
+
+def _time_limits(terminals: Any, limit: int) -> Any:
+    """(N,) bool: the rows that are the `limit`-th of their episode."""
+    rows = np.arange(len(terminals))
+    starts = np.where(np.append(True, terminals[:-1]), rows, 0)
+    steps = rows - np.maximum.accumulate(starts)
+    return (steps + 1) % limit == 0

@@ -1,0 +1,106 @@
+"""Opening Minari's datasets: local before remote, no code of theirs, errors by name."""
+
+import math
+from pathlib import Path
+from typing import Any, Optional
+
+import minari
+from minari.dataset.minari_storage import MinariStorage
+from minari.storage import get_dataset_path, hosting
+
+from ..support.errors import DatasetError, suggest
+
+__all__ = ["open_minari", "reference_scores"]
+
+_SPACES = {"action_space", "observation_space"}
+
+
+def open_minari(
+    dataset_id: str, trust_environment: bool = False
+) -> minari.MinariDataset:
+    """Opens a dataset, downloaded if it is not local.
+
+    Args:
+        dataset_id: Such as ``"mujoco/hopper/medium-v0"``.
+        trust_environment: Whether Minari may make an environment that the dataset
+            names to find out its spaces, where the dataset does not say them.
+
+    Raises:
+        DatasetError: No such dataset, or a damaged one.
+    """
+    metadata = _metadata(dataset_id)
+    if not trust_environment and not set(metadata) >= _SPACES:
+        raise DatasetError(
+            f"The metadata of {dataset_id!r} have no {' and '.join(sorted(_SPACES))}, and "
+            "Minari would make the environment that they name to find out. If you know who "
+            "made the dataset, pass trust_environment=True (--trust-environment)."
+        )
+    try:
+        return minari.MinariDataset(Path(get_dataset_path(dataset_id)) / "data")
+    except Exception as error:
+        raise _damaged(dataset_id, error) from error
+
+
+def reference_scores(
+    dataset_id: str, prefix: str = ""
+) -> Optional[tuple[float, float]]:
+    """Returns the returns that score 0 and 100, None where the dataset has none.
+
+    Args:
+        dataset_id: Id of a Minari dataset.
+        prefix: ``"d4rl_"`` for D4RL's where the dataset keeps them beside its own.
+
+    Raises:
+        DatasetError: No such dataset, a damaged one, or scores that are no numbers.
+    """
+    metadata = _metadata(dataset_id)
+    names = (f"{prefix}ref_min_score", f"{prefix}ref_max_score")
+    low, high = (metadata.get(name) for name in names)
+    if low is None or high is None:
+        return None
+    for name, value in zip(names, (low, high), strict=True):
+        if not _is_finite_number(value):
+            raise DatasetError(
+                f"{name} of {dataset_id!r} is {value!r}, expected a finite number. Correct "
+                "or remove it in the dataset's metadata.json."
+            )
+    return float(low), float(high)
+
+
+def _metadata(dataset_id: str) -> dict[str, Any]:
+    """Returns what the dataset says of itself, after downloading it if it is not here."""
+    root, path = Path(get_dataset_path()), Path(get_dataset_path(dataset_id))
+    # Minari asks its server first unless the dataset is known to be here.
+    if not (path / "data").exists():
+        try:
+            hosting.download_dataset(dataset_id)
+        except Exception as error:
+            known = [
+                data.parent.relative_to(root).as_posix() for data in root.rglob("data")
+            ]
+            raise DatasetError(
+                f"The dataset {dataset_id!r} is not in {str(root)!r} and could not be "
+                f"downloaded ({type(error).__name__}: {error}). Locally: "
+                f"{suggest(dataset_id, known)} Mazes and replays are not downloaded, "
+                "`d3rlpy-mbo collect` makes them."
+            ) from error
+    try:
+        return dict(MinariStorage.read_raw_metadata(path / "data"))
+    except Exception as error:
+        raise _damaged(dataset_id, error) from error
+
+
+def _damaged(dataset_id: str, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"The dataset {dataset_id!r} in {str(get_dataset_path())!r} cannot be read "
+        f"({type(error).__name__}: {error}). It is damaged, or was written by another "
+        "version of Minari. Move it away, and download or collect it again."
+    )
+
+
+def _is_finite_number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )

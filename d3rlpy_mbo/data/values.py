@@ -1,0 +1,110 @@
+"""Numbers and flags that a user gives: what float32 cannot hold is refused by name."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..support.errors import DatasetError
+
+__all__ = ["float32_values", "numbers", "zero_or_one"]
+
+# Ours: a thousandth of a column's deviation is below what models tell apart.
+_LOST_SHARE = 1e-3
+
+
+def numbers(values: Any, name: str, whose: str) -> npt.NDArray[Any]:
+    """Returns values as an array of real numbers or booleans.
+
+    Args:
+        values: Anything that NumPy reads.
+        name: Of the column, for messages.
+        whose: Of what dataset, for messages.
+
+    Raises:
+        DatasetError: Ragged rows, objects, strings, dictionaries, complex numbers.
+    """
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DatasetError(
+            f"{name} of {whose} is no array ({error}). Expected rows of equal length."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        kind = f"complex ({array.dtype})" if array.dtype.kind == "c" else array.dtype
+        raise DatasetError(
+            f"{name} of {whose} is of dtype {kind}, expected real numbers. Convert it, or "
+            "concatenate the parts of a dictionary into one vector."
+        )
+    return array
+
+
+def float32_values(values: Any, name: str, whose: str) -> npt.NDArray[np.float32]:
+    """Returns values as float32, whatever their shape.
+
+    Warns where rounding to float32 loses what tells a column's values apart.
+
+    Args:
+        values: Numbers, rows first.
+        name: Of the column, for messages.
+        whose: Of what dataset, for messages.
+
+    Raises:
+        DatasetError: No numbers, NaN, infinite, or too large for float32; names the row.
+    """
+    array = numbers(values, name, whose)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        converted = np.asarray(array, dtype=np.float32)
+    bad = ~np.isfinite(converted)
+    if bad.any():
+        where = np.argwhere(bad)[0]
+        found = array[tuple(where)]
+        fault = "too large for float32" if np.isfinite(found) else "NaN or infinite"
+        column = f", column {where[1]}" if len(where) > 1 else ""
+        row = f"row {where[0]}{column}" if len(where) else "the only value"
+        raise DatasetError(
+            f"{name} of {whose} has {int(bad.sum())} values that cannot be used, the first "
+            f"at {row}: {found!r} is {fault}. Remove or repair those rows."
+        )
+    _warn_of_loss(array, converted, name, whose)
+    return converted
+
+
+def _warn_of_loss(
+    array: npt.NDArray[Any], converted: npt.NDArray[np.float32], name: str, whose: str
+) -> None:
+    if array.dtype.itemsize <= 4 or len(array) < 2:
+        return
+    exact = array.reshape(len(array), -1).astype(np.float64)
+    lost = np.abs(exact - converted.reshape(exact.shape)).max(axis=0)
+    spread = exact.std(axis=0)
+    # Below float64's own rounding a column is constant.
+    varies = spread > 1e-14 * np.abs(exact).max(axis=0)
+    wrong = np.flatnonzero(varies & (lost > _LOST_SHARE * spread))
+    if len(wrong):
+        first = wrong[0]
+        warnings.warn(
+            f"{name} of {whose}: float32 loses up to {lost[first]:.3g} in column {first}, "
+            f"whose values differ by {spread[first]:.3g} (standard deviation). Subtract "
+            f"its mean, {exact[:, first].mean():.6g}, before.",
+            stacklevel=5,
+        )
+
+
+def zero_or_one(values: Any, name: str, whose: str) -> npt.NDArray[np.bool_]:
+    """Returns flags as booleans of the same shape.
+
+    Raises:
+        DatasetError: Anything else than False and True, 0 and 1; names the row.
+    """
+    array = numbers(values, name, whose)
+    wrong = ~((array == 0) | (array == 1))
+    if wrong.any():
+        where = np.argwhere(wrong)[0]
+        raise DatasetError(
+            f"{name} of {whose} has {int(wrong.sum())} values other than 0 and 1, the "
+            f"first at row {where[0] if len(where) else 0}: {array[tuple(where)]!r}. Expected 1 "
+            "where an episode ended, else 0."
+        )
+    return array.astype(bool)
