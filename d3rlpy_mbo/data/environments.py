@@ -119,7 +119,10 @@ def trusted_spec(spec: EnvSpec) -> tuple[Optional[EnvSpec], str]:
     return trusted, ""
 
 
-_HOW = "If you know who made the dataset, pass trust_environment=True (--trust-environment)."
+_HOW = (
+    "If you know who made the dataset, pass trust_environment=True "
+    "(--trust-environment)."
+)
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -82,18 +82,19 @@ def _read(path: Path, whose: str) -> dict[str, Any]:
         )
     try:
         with h5py.File(path, "r") as file:
-            missing = [name for name in _NEEDED if name not in file]
+            found = {
+                name: file[name]
+                for name in (*_NEEDED, *_OPTIONAL)
+                if isinstance(file.get(name), h5py.Dataset)
+            }
+            missing = [name for name in _NEEDED if name not in found]
             if missing:
                 raise DatasetError(
                     f"{whose} has no {', '.join(missing)}; it has "
                     f"{', '.join(sorted(file)) or 'nothing'}. Expected D4RL's layout. "
                     f"{_advice(file)}"
                 )
-            return {
-                name: file[name][()]
-                for name in (*_NEEDED, *_OPTIONAL)
-                if name in file and isinstance(file[name], h5py.Dataset)
-            }
+            return {name: dataset[()] for name, dataset in found.items()}
     except (OSError, RuntimeError, KeyError) as error:
         raise DatasetError(
             f"{whose} cannot be read ({error}). It is no HDF5 file, or is damaged: an "

@@ -65,7 +65,7 @@ def float32_values(values: Any, name: str, whose: str) -> npt.NDArray[np.float32
         row = f"row {where[0]}{column}" if len(where) else "the only value"
         raise DatasetError(
             f"{name} of {whose} has {int(bad.sum())} values that cannot be used, the first "
-            f"at {row}: {found!r} is {fault}. Remove or repair those rows."
+            f"at {row}: {found} is {fault}. Remove or repair those rows."
         )
     _warn_of_loss(array, converted, name, whose)
     return converted
@@ -104,7 +104,7 @@ def zero_or_one(values: Any, name: str, whose: str) -> npt.NDArray[np.bool_]:
         where = np.argwhere(wrong)[0]
         raise DatasetError(
             f"{name} of {whose} has {int(wrong.sum())} values other than 0 and 1, the "
-            f"first at row {where[0] if len(where) else 0}: {array[tuple(where)]!r}. Expected 1 "
-            "where an episode ended, else 0."
+            f"first at row {where[0] if len(where) else 0}: {array[tuple(where)]}. "
+            "Expected 1 where an episode ended, else 0."
         )
     return array.astype(bool)

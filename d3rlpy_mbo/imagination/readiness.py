@@ -92,7 +92,8 @@ def validate_model_rows(transitions: Transitions) -> None:
     if not _n_for_models(transitions):
         raise DatasetError(
             "No transition of the dataset has a known next observation, so models "
-            "have nothing to learn from. Load the data with mbo.load_minari."
+            "have nothing to learn from. Build the dataset with mbo.dataset_from_arrays, "
+            "mbo.load_hdf5 or mbo.load_minari, which keep what the data know."
         )
 
 

@@ -114,16 +114,19 @@ class LearnedTermination(LearnedComponent):
             raise DatasetError(
                 f"{n_unknown} of the {n_terminals} terminal rows have no true next "
                 "observation: d3rlpy fills them with zeros, and a learned termination "
-                "would learn to recognise zeros. Load the data with mbo.load_minari, "
-                "which keeps them, or pass the rule itself as termination."
+                "would learn to recognise zeros. Build the dataset from the arrays with "
+                "mbo.dataset_from_arrays (D4RL's files: mbo.load_hdf5, Minari: "
+                "mbo.load_minari), which keep where they led, or pass the rule itself as "
+                "termination."
             )
         if n_terminals < _MIN_ROWS:
             raise DatasetError(
                 f"{n_terminals} of the {len(terminal)} rows are terminal, and a learned "
                 f"termination needs at least {_MIN_ROWS}. If the task only times out, pass "
                 "termination=NoTermination(). If it does end, its terminal rows were lost, "
-                "perhaps because d3rlpy fills their next observations with zeros: load "
-                "the data with mbo.load_minari, or collect more."
+                "perhaps because d3rlpy fills their next observations with zeros: build "
+                "the dataset with mbo.dataset_from_arrays or mbo.load_minari, or collect "
+                "more."
             )
         if len(terminal) - n_terminals < _MIN_ROWS:
             raise DatasetError(

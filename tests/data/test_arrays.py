@@ -1,0 +1,305 @@
+"""Own arrays: every true next observation is kept, everything assumed is said."""
+
+import warnings
+from typing import Any
+
+import d3rlpy
+import numpy as np
+import pytest
+import torch
+
+import d3rlpy_mbo as mbo
+from own_data import by_episode, walk
+
+
+def silent(**columns: Any) -> mbo.Transitions:
+    """Fails on any warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return mbo.Transitions.from_dataset(mbo.dataset_from_arrays(**columns))
+
+
+def warned(*words: str, **columns: Any) -> mbo.Transitions:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = mbo.dataset_from_arrays(**columns)
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == 1, messages
+    assert caught[0].filename == __file__
+    for word in words:
+        assert word in messages[0]
+    return mbo.Transitions.from_dataset(dataset)
+
+
+def refused(words: str, **changed: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(mbo.DatasetError, match=words):
+            mbo.dataset_from_arrays(**{**walk(), **changed})
+
+
+def same_rows(transitions: mbo.Transitions, columns: dict[str, Any]) -> None:
+    for name in ("observations", "actions", "next_observations"):
+        assert np.array_equal(getattr(transitions, name).numpy(), columns[name])
+    assert transitions.rewards[:, 0].tolist() == columns["rewards"].tolist()
+    assert transitions.terminals[:, 0].tolist() == columns["terminals"].tolist()
+    assert bool(transitions.next_observation_known.all())
+
+
+def test_every_row_of_d4rls_columns_keeps_its_true_next_observation():
+    same_rows(silent(**walk()), walk())
+
+
+def test_episodes_of_one_more_observation_are_the_same_rows():
+    same_rows(silent(**by_episode(walk())), walk())
+
+
+def test_episodes_with_next_observations_are_the_same_rows():
+    columns = walk()
+    ends = np.flatnonzero(columns["terminals"] + columns["timeouts"]) + 1
+    split = {name: np.split(column, ends[:-1]) for name, column in columns.items()}
+    same_rows(silent(**split), columns)
+
+
+def test_episodes_may_be_one_array_and_say_once_how_they_ended():
+    columns = walk((3, 3), terminal=(1,))
+    parts = by_episode(columns)
+    del parts["timeouts"]
+    parts = {name: np.stack(part) for name, part in parts.items()}
+    same_rows(silent(**{**parts, "terminals": [False, True]}), columns)
+
+
+def test_rewards_and_flags_may_be_columns_lists_integers_and_float64():
+    columns = walk()
+    changed = {
+        "observations": columns["observations"].astype(np.float64),
+        "next_observations": columns["next_observations"].tolist(),
+        "rewards": columns["rewards"][:, None].astype(int),
+        "terminals": columns["terminals"].astype(bool)[:, None],
+        "timeouts": columns["timeouts"].astype(np.int8),
+    }
+    same_rows(silent(**{**columns, **changed}), columns)
+
+
+def test_learners_draw_all_but_the_last_rows_of_what_was_cut():
+    columns = walk()
+    rows = silent(**columns).for_learners()
+    cut = np.flatnonzero(columns["timeouts"])
+    expected = np.delete(columns["observations"], cut, axis=0)
+    assert np.array_equal(rows.observations.numpy(), expected)
+    assert rows.next_actions[0, 0] == columns["actions"][1, 0]
+
+
+def test_rows_that_do_not_chain_are_cuts_and_counted():
+    columns = walk()
+    del columns["timeouts"]
+    columns["terminals"] = np.zeros(9)
+    rows = warned("2 of 9 rows", "the first is row 2", **columns)
+    same_rows(rows, columns)
+    assert rows.next_action_known.nonzero()[:, 0].tolist() == [0, 1, 3, 4, 5, 7]
+
+
+def test_next_observations_rounded_to_float32_still_chain():
+    columns = walk()
+    columns["next_observations"] = np.nextafter(
+        columns["next_observations"], np.float32(1e9)
+    )
+    silent(**columns)
+
+
+def test_shuffled_rows_are_episodes_of_one_step():
+    columns, order = walk(), np.random.default_rng(1).permutation(9)
+    shuffled = {name: column[order] for name, column in columns.items()}
+    rows = warned("lead to another observation", **shuffled)
+    same_rows(rows, shuffled)
+
+
+def test_the_next_episodes_first_state_is_never_a_terminals_outcome():
+    # D4RL's qlearning_dataset.
+    columns = walk()
+    columns["next_observations"][:-1] = columns["observations"][1:]
+    del columns["timeouts"]
+    columns = {name: np.delete(column, 6, axis=0) for name, column in columns.items()}
+    rows = warned("1 of 2 terminal rows", "not where the action led", **columns)
+    known = rows.next_observation_known
+    assert (~known).nonzero()[:, 0].tolist() == [2]
+    assert rows.terminals[:, 0].nonzero()[:, 0].tolist() == [2, 7]
+    # The last row's outcome is there, and row 5 leads to the row that was left out.
+    assert rows.next_observations[7].tolist() == [202, 20]
+    assert rows.next_observations[5].tolist() == [103, 30]
+    assert len(rows.for_learners()) == 7
+
+
+def test_d3rlpys_zeros_are_never_a_terminals_outcome():
+    columns = walk()
+    columns["observations"] += 1
+    columns["next_observations"] += 1
+    columns["next_observations"][columns["terminals"] == 1] = 0
+    rows = warned("2 of 2 terminal rows is zero", **columns)
+    assert (~rows.next_observation_known).nonzero()[:, 0].tolist() == [2, 8]
+
+
+def test_a_reset_after_a_timeout_is_not_where_the_action_led():
+    columns = walk(terminal=())
+    columns["next_observations"][:-1] = columns["observations"][1:]
+    rows = warned("2 of 3 timeout rows", "are left out", **columns)
+    assert rows.observations[:, 0].tolist() == [0, 1, 100, 101, 102, 200, 201]
+    assert rows.next_observations[:, 0].tolist() == [1, 2, 101, 102, 103, 201, 202]
+
+
+def test_a_walk_that_goes_on_through_its_timeouts_keeps_its_rows():
+    # D4RL's maze2d.
+    columns = walk((9,), terminal=())
+    columns["timeouts"][[2, 6]] = 1
+    rows = silent(**columns)
+    same_rows(rows, columns)
+    assert (~rows.next_action_known).nonzero()[:, 0].tolist() == [2, 6, 8]
+
+
+def test_without_next_observations_the_last_outcomes_are_unknown_and_that_is_said():
+    columns = walk()
+    del columns["next_observations"]
+    rows = warned("2 terminal rows", "1 last rows", **columns)
+    assert rows.observations[:, 0].tolist() == [0, 1, 2, 100, 101, 102, 200, 201]
+    assert (~rows.next_observation_known).nonzero()[:, 0].tolist() == [2, 7]
+    assert not rows.next_observations[~rows.next_observation_known].any()
+    assert len(rows.for_models()) == 6
+
+
+def test_a_learned_termination_fits_what_has_terminals_and_no_known_rule():
+    columns = walk((5,) * 12, terminal=tuple(range(12)))
+    learned = mbo.LearnedTerminationConfig().create()
+    learned.check_transitions(silent(**columns))
+    del columns["next_observations"]
+    rows = warned("12 terminal rows", **columns)
+    with pytest.raises(mbo.DatasetError, match="dataset_from_arrays"):
+        learned.check_transitions(rows)
+
+
+def test_d3rlpys_own_training_scalers_and_dump_serve_it(tmp_path):
+    columns = walk()
+    del columns["next_observations"]
+    for given in (walk(), columns):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = mbo.dataset_from_arrays(**given)
+        algo = d3rlpy.algos.TD3PlusBCConfig(
+            batch_size=8,
+            observation_scaler=d3rlpy.preprocessing.StandardObservationScaler(),
+        ).create()
+        algo.fit(
+            dataset,
+            2,
+            1,
+            show_progress=False,
+            logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
+            evaluators={"td": d3rlpy.metrics.TDErrorEvaluator()},
+        )
+        with open(tmp_path / "dump.h5", "w+b") as file:
+            dataset.dump(file)
+
+
+def test_masks_given_as_terminals_are_refused_where_the_episodes_go_on():
+    columns = walk()
+    refused(
+        "terminals .* 7 of 9 rows, and 6 .* 1 - terminals",
+        terminals=1 - columns["terminals"],
+        timeouts=None,
+    )
+
+
+def test_many_terminals_are_said_and_may_be_right():
+    # Episodes of one step each: bandits.
+    columns = walk((1,) * 5, terminal=tuple(range(5)))
+    same_rows(warned("100% of the rows are terminal", **columns), columns)
+
+
+@pytest.mark.parametrize("name", ["terminals", "timeouts"])
+def test_flags_other_than_0_and_1_are_refused_by_row(name):
+    flags = walk()[name]
+    flags[4] = 2
+    refused(f"{name} .*1 values other than 0 and 1.*row 4: .*2", **{name: flags})
+    flags[4] = np.nan
+    refused(f"{name} .*row 4: .*nan", **{name: flags})
+
+
+@pytest.mark.parametrize(
+    "name", ["observations", "actions", "rewards", "next_observations"]
+)
+def test_values_that_are_no_finite_numbers_are_refused_by_name_and_row(name):
+    bad = walk()[name].astype(np.float64)
+    bad[4] = np.nan
+    refused(f"{name} .*row 4.*nan is NaN", **{name: bad})
+    bad[4] = 1e300
+    refused(f"{name} .*row 4.*1e.300.* too large for float32", **{name: bad})
+    refused(f"{name} .*complex", **{name: walk()[name] + 1j})
+    refused(f"{name} .*object", **{name: walk()[name].astype(object)})
+    refused(f"{name} .*<U", **{name: walk()[name].astype(str)})
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"observations": np.arange(9.0)}, r"\(9,\), expected \(rows, size\).*reshape"),
+        ({"observations": np.zeros((9, 4, 4, 3))}, "observations .*Images"),
+        ({"observations": {"pixels": np.zeros((9, 2))}}, "dictionary.*pixels"),
+        ({"observations": np.zeros((0, 2))}, "hold no rows"),
+        ({"observations": [[1.0, 2.0], [3.0]]}, "observations .* no array"),
+        ({"actions": np.zeros((8, 1))}, r"actions .*\(8, 1\), expected \(9, 1\)"),
+        ({"actions": np.zeros(9, dtype=int)}, "Discrete actions"),
+        ({"rewards": np.zeros((9, 2))}, r"rewards .*\(9, 2\), expected \(9,\) or"),
+        ({"rewards": np.zeros(1000)}, r"rewards .*\(1000,\), expected \(9,\) or"),
+        ({"next_observations": np.zeros((9, 3))}, r"next_observations .*\(9, 2\)"),
+        ({"terminals": np.zeros(8)}, r"terminals .*\(8,\), expected \(9,\) or"),
+        ({"timeouts": True}, r"timeouts .*\(\), expected \(9,\) or"),
+    ],
+)
+def test_shapes_and_lengths_that_do_not_fit_are_refused_by_name(changed, words):
+    refused(words, **changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("rewards", lambda e: e[:2], "3 of them, so rewards needs .* found 2"),
+        ("rewards", lambda e: [e[0], e[1][:2], e[2]], "rewards of episode 1 .* 2 rows"),
+        ("actions", lambda e: [e[0], e[1][:0], e[2]], "actions of episode 1 .*no rows"),
+        ("actions", lambda e: [e[0], e[1], e[2][:1]], "episode 2 .*3 rows beside 1"),
+        ("terminals", lambda e: [e[0], 1 - e[1], e[2]], "episode 1 .*step 0.*Split"),
+        ("terminals", lambda e: [e[0], e[1][:2], e[2]], r"episode 1 .*\(2,\) beside 4"),
+        ("observations", lambda e: [e[0], e[1][:-1], e[2]], "fit together"),
+    ],
+)
+def test_episodes_that_do_not_fit_are_refused_by_their_number(name, change, words):
+    parts = by_episode(walk())
+    with pytest.raises(mbo.DatasetError, match=words):
+        mbo.dataset_from_arrays(**{**parts, name: change(parts[name])})
+
+
+def test_nothing_that_says_where_episodes_end_is_refused():
+    refused("where episodes end", next_observations=None, terminals=None, timeouts=None)
+
+
+def test_one_step_episodes_without_outcomes_hold_nothing():
+    columns = walk((1, 1), terminal=())
+    with pytest.raises(mbo.DatasetError, match="No row"), pytest.warns(UserWarning):
+        mbo.dataset_from_arrays(**{**columns, "next_observations": None})
+
+
+def test_a_change_that_float32_loses_is_said_by_column():
+    columns = walk()
+    large = columns["observations"] * 1e-3 + np.array([0, 1e6])
+    after = columns["next_observations"] * 1e-3 + np.array([0, 1e6])
+    with pytest.warns(UserWarning, match="float32 loses .* column 1"):
+        mbo.dataset_from_arrays(
+            **{**columns, "observations": large, "next_observations": after}
+        )
+
+
+def test_a_users_arrays_are_copied_where_they_are_changed_and_never_changed():
+    columns = walk()
+    before = {name: column.copy() for name, column in columns.items()}
+    dataset = mbo.dataset_from_arrays(**columns)
+    columns["observations"] += 1
+    rows = mbo.Transitions.from_dataset(dataset)
+    assert torch.equal(rows.observations, torch.from_numpy(before["observations"]))

@@ -1,0 +1,147 @@
+"""D4RL's own files, with or without time-outs and next observations."""
+
+import pickle
+import warnings
+from typing import Any
+
+import d3rlpy
+import h5py
+import numpy as np
+import pytest
+
+import d3rlpy_mbo as mbo
+from own_data import walk
+
+
+def write(path, columns: dict[str, Any]) -> str:
+    with h5py.File(path, "w") as file:
+        for name, column in columns.items():
+            file[name] = column
+        file["infos/qpos"] = np.zeros((9, 3))
+        file["metadata/algorithm"] = "SAC"
+    return str(path)
+
+
+def load(path: str, *words: str, **arguments: Any) -> mbo.Transitions:
+    """Warns once, of these words; of nothing without any."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = mbo.load_hdf5(path, **arguments)
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == bool(words), messages
+    for word in words:
+        assert path in messages[0] and word in messages[0]
+    assert all(warning.filename == __file__ for warning in caught)
+    return mbo.Transitions.from_dataset(dataset)
+
+
+def test_a_v2_file_is_read_whole_and_nothing_is_assumed(tmp_path):
+    rows = load(write(tmp_path / "v2.hdf5", walk()))
+    assert np.array_equal(rows.next_observations.numpy(), walk()["next_observations"])
+    assert rows.terminals[:, 0].tolist() == walk()["terminals"].tolist()
+    assert bool(rows.next_observation_known.all())
+
+
+def test_a_v1_file_says_that_last_outcomes_are_unknown(tmp_path):
+    columns = walk()
+    del columns["next_observations"]
+    rows = load(write(tmp_path / "v1.hdf5", columns), "2 terminal rows", "1 last rows")
+    # A terminal row never leads to the following episode's first state.
+    assert (~rows.next_observation_known).nonzero()[:, 0].tolist() == [2, 7]
+
+
+def test_a_v0_file_ends_at_terminals_and_says_so(tmp_path):
+    columns = walk(terminal=(0, 1, 2))
+    del columns["next_observations"], columns["timeouts"]
+    path = write(tmp_path / "v0.hdf5", columns)
+    rows = load(path, "no timeouts", "max_episode_steps", "3 terminal rows")
+    assert rows.terminals[:, 0].nonzero()[:, 0].tolist() == [2, 6, 8]
+
+
+def test_a_time_limit_cuts_a_v0_file_as_d4rl_does(tmp_path):
+    columns = walk((3, 2, 3, 1), terminal=(1, 3))
+    del columns["next_observations"], columns["timeouts"]
+    path = write(tmp_path / "v0.hdf5", columns)
+    rows = load(path, "3 rows", max_episode_steps=3)
+    # The last rows of the two episodes of three are gone.
+    assert rows.observations[:, 0].tolist() == [0, 1, 100, 101, 200, 201, 300]
+
+
+def test_a_file_without_timeouts_ends_where_next_observations_do_not_chain(tmp_path):
+    columns = walk()
+    del columns["timeouts"]
+    path = write(tmp_path / "v.hdf5", columns)
+    rows = load(path, "no timeouts", "1 of 9 rows", "the first is row 6")
+    assert np.array_equal(rows.next_observations.numpy(), columns["next_observations"])
+
+
+def test_a_file_that_marks_no_end_at_all_is_refused(tmp_path):
+    columns = walk(terminal=())
+    del columns["next_observations"], columns["timeouts"]
+    with pytest.raises(mbo.DatasetError, match="where episodes end"):
+        mbo.load_hdf5(write(tmp_path / "v0.hdf5", columns))
+
+
+def test_faults_name_the_file_the_column_and_the_row(tmp_path):
+    columns = walk()
+    columns["rewards"][4] = np.nan
+    path = write(tmp_path / "bad.hdf5", columns)
+    with pytest.raises(mbo.DatasetError, match=r"rewards of '.*bad.hdf5'.*row 4"):
+        mbo.load_hdf5(path)
+    columns["rewards"] = np.zeros(1000)
+    path = write(tmp_path / "bad.hdf5", columns)
+    with pytest.raises(mbo.DatasetError, match=r"rewards .*\(1000,\), expected \(9,\)"):
+        mbo.load_hdf5(path)
+    del columns["rewards"]
+    path = write(tmp_path / "bad.hdf5", columns)
+    with pytest.raises(
+        mbo.DatasetError, match=r"no rewards; it has actions, .*Expected"
+    ):
+        mbo.load_hdf5(path)
+
+
+def test_other_layouts_name_what_reads_them(tmp_path):
+    with h5py.File(tmp_path / "minari.hdf5", "w") as file:
+        file.create_group("episode_0")
+    with pytest.raises(mbo.DatasetError, match=r"mbo\.load_minari"):
+        mbo.load_hdf5(tmp_path / "minari.hdf5")
+    with open(tmp_path / "dump.h5", "w+b") as dump:
+        mbo.dataset_from_arrays(**walk()).dump(dump)
+    with pytest.raises(mbo.DatasetError, match=r"ReplayBuffer\.load"):
+        mbo.load_hdf5(tmp_path / "dump.h5")
+    with h5py.File(tmp_path / "robomimic.hdf5", "w") as file:
+        file["data/demo_0/actions"] = np.zeros((3, 2))
+    with pytest.raises(mbo.DatasetError, match="it has data.*dataset_from_arrays"):
+        mbo.load_hdf5(tmp_path / "robomimic.hdf5")
+
+
+def test_missing_torn_and_other_files_are_called_so(tmp_path):
+    with pytest.raises(mbo.DatasetError, match="There is no file"):
+        mbo.load_hdf5(tmp_path / "nothing.hdf5")
+    (tmp_path / "other.hdf5").write_bytes(pickle.dumps(walk()))
+    with pytest.raises(mbo.DatasetError, match="no HDF5 file, or is damaged"):
+        mbo.load_hdf5(tmp_path / "other.hdf5")
+    whole = tmp_path / "whole.hdf5"
+    write(whole, walk())
+    (tmp_path / "torn.hdf5").write_bytes(whole.read_bytes()[:2000])
+    with pytest.raises(mbo.DatasetError, match="damaged"):
+        mbo.load_hdf5(tmp_path / "torn.hdf5")
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "1000"])
+def test_a_time_limit_is_a_whole_number(tmp_path, limit):
+    path = write(tmp_path / "v2.hdf5", walk())
+    with pytest.raises(mbo.DatasetError, match="max_episode_steps"):
+        mbo.load_hdf5(path, max_episode_steps=limit)
+
+
+def test_it_trains(tmp_path):
+    dataset = mbo.load_hdf5(write(tmp_path / "v2.hdf5", walk()))
+    assert isinstance(dataset, d3rlpy.dataset.ReplayBuffer)
+    d3rlpy.algos.TD3PlusBCConfig(batch_size=4).create().fit(
+        mbo.ImaginedReplayBuffer(dataset, []),
+        1,
+        1,
+        show_progress=False,
+        logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
+    )

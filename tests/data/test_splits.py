@@ -1,0 +1,159 @@
+"""Parts of datasets: Minari's own, and d3rlpy's functions on complete episodes."""
+
+import pickle
+import warnings
+from typing import Any
+
+import d3rlpy
+import minari
+import numpy as np
+import pytest
+from d3rlpy.dataset import (
+    FIFOBuffer,
+    InfiniteBuffer,
+    MixedReplayBuffer,
+    ReplayBuffer,
+    create_fifo_replay_buffer,
+    create_infinite_replay_buffer,
+)
+from minari import combine_datasets, split_dataset
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
+from own_data import episode_buffers, walk, write_minari
+
+
+def load(dataset: Any) -> ReplayBuffer:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # these datasets record no environment
+        return mbo.load_minari(dataset)[0]
+
+
+def firsts(dataset: ReplayBuffer) -> list[float]:
+    """The first column of s tells rows apart."""
+    rows = mbo.Transitions.from_dataset(dataset)
+    difference = rows.next_observations - rows.observations
+    assert np.array_equal(difference.numpy(), np.tile([1, 10], (len(rows), 1)))
+    return rows.observations[:, 0].tolist()
+
+
+def train(dataset: ReplayBuffer) -> None:
+    d3rlpy.algos.TD3PlusBCConfig(
+        batch_size=64,
+        observation_scaler=d3rlpy.preprocessing.StandardObservationScaler(),
+    ).create().fit(
+        dataset,
+        2,
+        1,
+        show_progress=False,
+        logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
+        evaluators={"td": d3rlpy.metrics.TDErrorEvaluator()},
+    )
+
+
+def test_a_minari_dataset_is_as_good_as_its_id(minari_root):
+    dataset = write_minari("parts/one-v0")
+    assert firsts(load(dataset)) == firsts(load("parts/one-v0"))
+
+
+def test_filtered_and_split_minari_datasets_are_their_own_episodes(minari_root):
+    dataset = write_minari("parts/one-v0")
+    short = dataset.filter_episodes(lambda episode: len(episode) < 4)
+    assert firsts(load(short)) == [0, 1, 2, 200, 201]
+    one, two = split_dataset(dataset, [1, 2], seed=3)
+    assert sorted(firsts(load(one)) + firsts(load(two))) == firsts(load(dataset))
+    with pytest.raises(mbo.DatasetError, match="'parts/one-v0' holds no transitions"):
+        load(dataset.filter_episodes(lambda episode: False))
+
+
+def test_combined_minari_datasets_are_all_episodes_one_after_the_other(minari_root):
+    one = write_minari("parts/one-v0")
+    two = write_minari("parts/two-v0", episode_buffers((2,), ()))
+    both = combine_datasets([one, two], "both-v0")
+    assert firsts(load(both)) == firsts(load("both-v0"))
+    assert firsts(load(both)) == firsts(load(one)) + [0, 1]
+
+
+@pytest.mark.parametrize("given", [None, 3, np.zeros((3, 2)), {"observations": 1}])
+def test_what_is_no_minari_dataset_names_the_door_that_is_its_own(given):
+    with pytest.raises(mbo.DatasetError, match=r"dataset_from_arrays.*load_hdf5"):
+        mbo.load_minari(given)
+
+
+def test_a_split_with_the_datasets_picker_trains_everywhere(minari_root):
+    dataset = load(write_minari("parts/one-v0"))
+    picker = dataset.transition_picker
+    parts = [
+        create_infinite_replay_buffer(dataset.episodes[:2], picker),
+        create_fifo_replay_buffer(100, dataset.episodes[:2], picker),
+        ReplayBuffer(InfiniteBuffer(), picker, episodes=dataset.episodes[:2]),
+        ReplayBuffer(FIFOBuffer(7), picker, episodes=dataset.episodes[:2]),
+    ]
+    for part in parts:
+        assert firsts(part) == [0, 1, 2, 100, 101, 102, 103]
+        train(part)
+        train(mbo.ImaginedReplayBuffer(part, []))
+
+
+def test_a_mixed_buffer_of_two_parts_trains_and_is_read_whole():
+    dataset = mbo.dataset_from_arrays(**walk())
+    one, two = (
+        create_infinite_replay_buffer(part, dataset.transition_picker)
+        for part in (dataset.episodes[:1], dataset.episodes[1:])
+    )
+    mixed = MixedReplayBuffer(one, two, secondary_mix_ratio=0.5)
+    assert firsts(mixed) == firsts(dataset)
+    assert mixed.sample_transition_batch(64).rewards.shape == (64, 1)
+    train(mbo.ImaginedReplayBuffer(mixed, []))  # d3rlpy's own fit takes no mixed ones
+
+
+@pytest.mark.parametrize("terminal", [(), (0, 1, 2)])
+def test_a_split_with_d3rlpys_picker_works_or_names_the_one_it_needs(terminal):
+    dataset = mbo.dataset_from_arrays(**walk(terminal=terminal))
+    part = create_infinite_replay_buffer(dataset.episodes)
+    if terminal:  # there d3rlpy asks for no next action
+        train(part)
+        return
+    with pytest.raises(mbo.DatasetError, match=r"dataset\.transition_picker"):
+        train(part)
+    with pytest.raises(IndexError, match=r"transition_picker=dataset\."):
+        part.transition_picker(part.episodes[0], 2)
+
+
+def test_actions_of_a_complete_episode_are_an_array_as_any_other():
+    episode = CompleteEpisode(
+        np.zeros((4, 2), np.float32),
+        np.arange(3, dtype=np.float32)[:, None],
+        np.zeros((3, 1), np.float32),
+        False,
+    )
+    actions = pickle.loads(pickle.dumps(episode)).actions
+    assert [action.item() for action in actions] == [0, 1, 2]
+    assert type(actions[-1]) is np.ndarray
+    assert type(np.concatenate([actions, actions])) is np.ndarray
+    with pytest.raises(IndexError) as caught:
+        actions[4]
+    assert not isinstance(caught.value, mbo.DatasetError)
+
+
+def test_a_dump_comes_back_with_every_last_outcome(tmp_path):
+    dataset = mbo.dataset_from_arrays(**walk())
+    with open(tmp_path / "dump.h5", "w+b") as file:
+        dataset.dump(file)
+    with open(tmp_path / "dump.h5", "rb") as file:
+        loaded = ReplayBuffer.load(
+            file,
+            InfiniteBuffer(),
+            episode_cls=CompleteEpisode,
+            transition_picker=CompleteTransitionPicker(),
+        )
+    assert firsts(loaded) == firsts(dataset)
+
+
+def test_a_minari_dataset_that_minari_opened_is_not_asked_for_its_id(
+    minari_root, monkeypatch
+):
+    write_minari("parts/one-v0")
+    dataset = minari.load_dataset("parts/one-v0")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(minari_root / "elsewhere"))
+    assert load(dataset).transition_count == 9
