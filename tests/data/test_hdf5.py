@@ -30,7 +30,8 @@ def load(path: str, *words: str, **arguments: Any) -> mbo.Transitions:
     messages = [str(warning.message) for warning in caught]
     assert len(messages) == bool(words), messages
     for word in words:
-        assert path in messages[0] and word in messages[0]
+        assert path in messages[0]
+        assert word in messages[0]
     assert all(warning.filename == __file__ for warning in caught)
     return mbo.Transitions.from_dataset(dataset)
 
