@@ -80,8 +80,9 @@ def dataset_of_rows(rows: Rows, whose: str, notes: Sequence[str] = ()) -> Replay
         DatasetError: See `dataset_from_arrays`.
     """
     ends, known, more = known_outcomes(rows, whose)
-    if notes or more:
-        warnings.warn(f"{whose}: {' '.join([*notes, *more])}", stacklevel=3)
+    said = [*notes, *more, *rows.lost]
+    if said:
+        warnings.warn(f"{whose}: {' '.join(said)}", stacklevel=3)
     episodes = _episodes(rows, ends, known)
     if not any(episode.transition_count for episode in episodes):
         raise DatasetError(
@@ -113,6 +114,8 @@ def _episodes(
     if rows.next_observations is not None:
         observations[(ends + 1 + shifts)[known]] = rows.next_observations[ends[known]]
 
+    actions, rewards = rows.actions.copy(), rows.rewards.copy()  # the user's own
+
     episodes: list[EpisodeBase] = []
     for start, end, shift, complete in zip(
         starts, ends + 1, shifts, known, strict=True
@@ -121,8 +124,8 @@ def _episodes(
         episodes.append(
             kind(
                 observations[start + shift : end + shift + complete],
-                rows.actions[start:end],
-                rows.rewards[start:end],
+                actions[start:end],
+                rewards[start:end],
                 bool(rows.terminals[end - 1]),
             )
         )

@@ -1,5 +1,6 @@
 """Minari datasets as d3rlpy's, every episode aligned, every last observation kept."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
 
@@ -14,7 +15,7 @@ from ..support.errors import DatasetError
 from .environments import evaluation_environment
 from .episodes import CompleteEpisode, dataset_of_episodes
 from .minari_files import open_minari, reference_scores
-from .values import float32_values, zero_or_one
+from .values import float32_values, lost_by_float32, zero_or_one
 
 __all__ = ["load_minari", "reference_scores"]
 
@@ -58,11 +59,16 @@ def load_minari(
             "for D4RL's files mbo.load_hdf5."
         )
     sizes = _sizes(source.id, source.observation_space, source.action_space)
-    episodes = [
-        _episode(f"episode {episode.id} of {source.id!r}", episode, *sizes)
-        for episode in _stored(source)
-        if np.shape(episode.actions)[:1] != (0,)
-    ]
+    episodes: list[CompleteEpisode] = []
+    lost: list[str] = []
+    for episode in _stored(source):
+        if np.shape(episode.actions)[:1] == (0,):
+            continue
+        whose = f"episode {episode.id} of {source.id!r}"
+        episodes.append(_episode(whose, episode, *sizes))
+        lost = lost or _lost(whose, episode)
+    if lost:
+        warnings.warn(lost[0], stacklevel=2)
     if not episodes:
         raise DatasetError(f"The dataset {source.id!r} holds no transitions.")
     environment = evaluation_environment(source, trust_environment, stacklevel=2)
@@ -140,6 +146,18 @@ def _episode(
         rewards=rewards.reshape(-1, 1),
         terminated=bool(terminations[-1]),
     )
+
+
+def _lost(whose: str, episode: minari.EpisodeData) -> list[str]:
+    observations = episode.observations
+    if not isinstance(observations, Mapping):
+        observations = {"": observations}
+    named = [("observations", part) for part in observations.values()]
+    return [
+        note
+        for name, column in [*named, ("rewards", episode.rewards)]
+        for note in lost_by_float32(column, name, whose)
+    ]
 
 
 def _title(whose: str) -> str:

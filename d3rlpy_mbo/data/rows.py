@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..support.errors import DatasetError
-from .values import float32_values, numbers, zero_or_one
+from .values import float32_values, lost_by_float32, numbers, zero_or_one
 
 __all__ = ["Rows"]
 
@@ -25,6 +25,7 @@ class Rows:
         terminals: (N,) bool.
         timeouts: (N,) bool: ends of episodes that are not terminal.
         marked: Whether anything says where episodes end.
+        lost: What float32 loses of the values, as sentences.
     """
 
     observations: npt.NDArray[np.float32]
@@ -34,6 +35,7 @@ class Rows:
     terminals: npt.NDArray[np.bool_]
     timeouts: npt.NDArray[np.bool_]
     marked: bool
+    lost: list[str]
 
     @classmethod
     def of(cls, columns: Mapping[str, Any], whose: str) -> "Rows":
@@ -47,6 +49,9 @@ class Rows:
             DatasetError: Values, shapes or lengths that do not fit.
         """
         given = {name: value for name, value in columns.items() if value is not None}
+        missing = [name for name in _NUMBERS if name not in given]
+        if missing:
+            raise DatasetError(f"{', '.join(missing)} of {whose} are None.")
         by_episode = _is_by_episode(given["observations"], whose)
         if by_episode:
             given = _joined(given, whose)
@@ -74,6 +79,11 @@ class Rows:
             terminals,
             timeouts & ~terminals,
             by_episode or bool(terminals.any() or timeouts.any()),
+            [
+                note
+                for name in read
+                for note in lost_by_float32(given[name], name, whose)
+            ],
         )
 
 
@@ -88,14 +98,14 @@ def _is_by_episode(observations: Any, whose: str) -> bool:
             f"{sorted(observations)}, expected vectors. Concatenate the parts that the "
             "learner shall see along their last axis."
         )
-    rows = (
-        observations
-        if isinstance(observations, (list, tuple))
-        else np.asarray(observations)
-    )
-    if not np.ndim(rows[:1]) or not len(rows):
+    if isinstance(observations, (list, tuple)):
+        first: Any = observations[:1]
+    else:
+        rows = numbers(observations, "observations", whose)
+        first = rows[:1] if rows.ndim else rows
+    if not np.size(numbers(first, "observations", whose)):
         raise DatasetError(f"observations of {whose} hold no rows.")
-    return np.ndim(rows[0]) == 2
+    return np.ndim(first) == 3
 
 
 def _validate_shapes(columns: Mapping[str, npt.NDArray[Any]], whose: str) -> None:
@@ -169,7 +179,8 @@ def _episode(given: Mapping[str, Any], index: int, whose: str) -> dict[str, Any]
         columns["next_observations"] = observations[1:]
     for name, column in columns.items():
         if len(column) != n_steps:
-            more = " or one more" if name == "observations" else ""
+            alone = name == "observations" and "next_observations" not in columns
+            more = " or one more" if alone else ""
             raise DatasetError(
                 f"{name} of {whose} has {len(column)} rows beside {n_steps} actions, "
                 f"expected as many{more}."

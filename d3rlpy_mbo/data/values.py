@@ -1,6 +1,5 @@
 """Numbers and flags that a user gives: what float32 cannot hold is refused by name."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,12 @@ import numpy.typing as npt
 
 from ..support.errors import DatasetError
 
-__all__ = ["float32_values", "numbers", "zero_or_one"]
+__all__ = ["float32_values", "lost_by_float32", "numbers", "zero_or_one"]
 
 # Ours: a thousandth of a column's deviation is below what models tell apart.
 _LOST_SHARE = 1e-3
+# Ours: beside smaller offsets what float32 loses is noise of resting bodies.
+_LARGE = 1e3
 
 
 def numbers(values: Any, name: str, whose: str) -> npt.NDArray[Any]:
@@ -43,8 +44,6 @@ def numbers(values: Any, name: str, whose: str) -> npt.NDArray[Any]:
 def float32_values(values: Any, name: str, whose: str) -> npt.NDArray[np.float32]:
     """Returns values as float32, whatever their shape.
 
-    Warns where rounding to float32 loses what tells a column's values apart.
-
     Args:
         values: Numbers, rows first.
         name: Of the column, for messages.
@@ -67,29 +66,38 @@ def float32_values(values: Any, name: str, whose: str) -> npt.NDArray[np.float32
             f"{name} of {whose} has {int(bad.sum())} values that cannot be used, the first "
             f"at {row}: {found} is {fault}. Remove or repair those rows."
         )
-    _warn_of_loss(array, converted, name, whose)
     return converted
 
 
-def _warn_of_loss(
-    array: npt.NDArray[Any], converted: npt.NDArray[np.float32], name: str, whose: str
-) -> None:
-    if array.dtype.itemsize <= 4 or len(array) < 2:
-        return
+def lost_by_float32(values: Any, name: str, whose: str) -> list[str]:
+    """Says where rounding to float32 loses what tells a column's values apart.
+
+    Args:
+        values: Finite numbers, rows first.
+        name: Of the column, for messages.
+        whose: Of what dataset, for messages.
+
+    Returns:
+        One sentence, or none.
+    """
+    array = np.asarray(values)
+    if array.dtype.itemsize <= 4 or not len(array):
+        return []
     exact = array.reshape(len(array), -1).astype(np.float64)
-    lost = np.abs(exact - converted.reshape(exact.shape)).max(axis=0)
+    lost = np.abs(exact - exact.astype(np.float32)).max(axis=0)
     spread = exact.std(axis=0)
-    # Below float64's own rounding a column is constant.
-    varies = spread > 1e-14 * np.abs(exact).max(axis=0)
-    wrong = np.flatnonzero(varies & (lost > _LOST_SHARE * spread))
-    if len(wrong):
-        first = wrong[0]
-        warnings.warn(
-            f"{name} of {whose}: float32 loses up to {lost[first]:.3g} in column {first}, "
-            f"whose values differ by {spread[first]:.3g} (standard deviation). Subtract "
-            f"its mean, {exact[:, first].mean():.6g}, before.",
-            stacklevel=5,
-        )
+    large = np.abs(exact).max(axis=0)
+    # float64's own rounding leaves a constant column this deviation.
+    varies = spread > 1e-14 * large
+    wrong = np.flatnonzero(varies & (large > _LARGE) & (lost > _LOST_SHARE * spread))
+    if not len(wrong):
+        return []
+    first = wrong[0]
+    return [
+        f"float32 loses up to {lost[first]:.3g} in column {first} of {name} of {whose}, "
+        f"whose values differ by {spread[first]:.3g} (standard deviation): subtract its "
+        f"mean, {exact[:, first].mean():.6g}, before."
+    ]
 
 
 def zero_or_one(values: Any, name: str, whose: str) -> npt.NDArray[np.bool_]:
