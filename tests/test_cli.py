@@ -83,6 +83,21 @@ def test_train_writes_everything_needed_to_run_it_again(invoke, tmp_path):
     }  # fmt: skip
 
 
+def test_train_hands_on_whether_the_environment_is_trusted(
+    invoke, tmp_path, monkeypatch
+):
+    found = []
+
+    def load(dataset, trust_environment):
+        found.append(trust_environment)
+        raise mbo.DatasetError("asked")
+
+    monkeypatch.setattr("d3rlpy_mbo.runs.experiment.load_minari", load)
+    train(invoke, tmp_path / "a", *ROMI)
+    train(invoke, tmp_path / "b", *ROMI, "--trust-environment")
+    assert found == [False, True]
+
+
 @pytest.mark.training
 def test_train_with_the_same_seed_gives_the_same_result_evaluation_included(
     invoke, tmp_path

@@ -86,6 +86,9 @@ def trusted_spec(spec: EnvSpec) -> tuple[Optional[EnvSpec], str]:
 
     Args:
         spec: As the dataset has it; not changed.
+
+    Raises:
+        ImportError: It is of gymnasium-robotics, which is not installed.
     """
     point = spec.entry_point
     if ":" in spec.id:
@@ -137,14 +140,11 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _register_robotics(spec: EnvSpec) -> None:
-    """Imports the package that most of Minari's D4RL datasets come from, if it is here."""
+    """Imports the package that most of Minari's D4RL datasets come from."""
     if str(spec.entry_point).split(".")[0] == "gymnasium_robotics":
-        try:
-            # What it would print at import is about other environments.
-            farama_notifications.notifications.pop("gymnasium_robotics", None)
-            import gymnasium_robotics  # noqa: F401
-        except (ImportError, gymnasium.error.DependencyNotInstalled):
-            return
+        # What it would print at import is about other environments.
+        farama_notifications.notifications.pop("gymnasium_robotics", None)
+        import gymnasium_robotics  # noqa: F401
 
 
 def _advice(error: Exception) -> str:

@@ -11,6 +11,7 @@ from d3rlpy.dataset import ReplayBuffer
 from ..support.errors import DatasetError
 from .arrays import dataset_of_rows
 from .rows import Rows
+from .values import zero_or_one
 
 __all__ = ["load_hdf5"]
 
@@ -51,11 +52,10 @@ def load_hdf5(
             f"max_episode_steps is {max_episode_steps!r}, expected a whole number of at "
             "least 1."
         )
-    rows = Rows.of(columns, whose)
     if "timeouts" not in columns:
         if max_episode_steps is not None:
-            columns["timeouts"] = _time_limits(rows.terminals, int(max_episode_steps))
-            rows = Rows.of(columns, whose)
+            terminals = zero_or_one(columns["terminals"], "terminals", whose).ravel()
+            columns["timeouts"] = _time_limits(terminals, int(max_episode_steps))
             notes.append(
                 "there are no timeouts: taken to be where an episode has "
                 f"{max_episode_steps} rows."
@@ -71,7 +71,7 @@ def load_hdf5(
                 "the environment has a time limit, models would learn its resets as "
                 "transitions: pass max_episode_steps (Gym-MuJoCo: 1000)."
             )
-    return dataset_of_rows(rows, whose, notes)
+    return dataset_of_rows(Rows.of(columns, whose), whose, notes)
 
 
 def _read(path: Path, whose: str) -> dict[str, Any]:

@@ -88,7 +88,9 @@ def _untrue_outcomes(
     """(N,) where next_observations does not say where the action led, and sentences."""
     assert rows.next_observations is not None
     terminals, timeouts, notes = rows.terminals, rows.timeouts, []
-    chained = terminals & follows
+    # Where an observation repeats itself, that it is the following one says nothing.
+    moves = np.append(np.diff(rows.observations, axis=0).any(axis=1), False)
+    chained = terminals & follows & moves
     if chained.mean() > 0.5:
         raise DatasetError(
             f"terminals of {whose} is 1 in {int(terminals.sum())} of {len(terminals)} "

@@ -64,7 +64,8 @@ class Transitions:
 
         Args:
             dataset: Vector observations, continuous actions and either d3rlpy's
-                `BasicTransitionPicker` or what `load_minari` returns.
+                `BasicTransitionPicker` or what `load_minari`, `dataset_from_arrays` and
+                `load_hdf5` return.
 
         Returns:
             Transitions on the CPU. Rows whose next observation d3rlpy zero-fills

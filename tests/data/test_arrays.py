@@ -211,6 +211,8 @@ def test_many_terminals_are_said_and_may_be_right():
     # Episodes of one step each: bandits.
     columns = walk((1,) * 5, terminal=tuple(range(5)))
     same_rows(warned("100% of the rows are terminal", **columns), columns)
+    columns["observations"][:] = columns["next_observations"][:] = 7
+    same_rows(warned("100% of the rows are terminal", **columns), columns)
 
 
 @pytest.mark.parametrize("name", ["terminals", "timeouts"])

@@ -176,6 +176,17 @@ def test_minaris_robotics_datasets_find_their_environment_by_themselves(minari_r
         gymnasium.registry.update(known)
 
 
+def test_a_missing_robotics_package_is_named_and_so_is_what_installs_it(
+    minari_root, monkeypatch
+):
+    write_minari("strange/one-v0")
+    point = "gymnasium_robotics.envs.maze.point_maze:PointMazeEnv"
+    set_spec(minari_root, "env_spec", spec(point, id="PointMaze_None-v3"))
+    monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)  # importing it fails
+    with pytest.warns(match=r"gymnasium_robotics.*pip install 'd3rlpy-mbo\[mujoco\]'"):
+        assert mbo.load_minari("strange/one-v0")[1] is None
+
+
 def test_spaces_that_only_an_environment_would_tell_are_not_asked_for(minari_root, ran):
     write_minari("strange/one-v0")
     set_spec(minari_root, "env_spec", spec())
