@@ -77,6 +77,9 @@ STRANGE = {
     ),
     "nearly ours": spec("d3rlpy_mbo.tasks.pointmaze:gymnasium.make"),
     "also ours": spec("d3rlpy_mbo.tasks.pointmaze:pointmaze_spec"),
+    "ours under an id that imports": spec(
+        "d3rlpy_mbo.tasks.pointmaze:PointMaze", id="strangers_code:Registered-v0"
+    ),
     "ours, wrapped": spec(
         "d3rlpy_mbo.tasks.pointmaze:PointMaze",
         additional_wrappers=wrapped("strangers_code:make"),
