@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import d3rlpy
-import minari
 
 import d3rlpy_mbo as mbo
 from behaviors import Behavior, behavior, imagined_paths, load_learner, model_errors
 from case_study_picture import CaseStudy, draw_case_study
+from d3rlpy_mbo.data.environments import evaluation_environment
+from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.study.names import folder_name
 from d3rlpy_mbo.study.results import Task, read_results
 from d3rlpy_mbo.support.files import atomic_write
@@ -48,11 +49,9 @@ def main() -> int:
 
 
 def _write(folder: Path, task: Task) -> None:
-    recorded = minari.load_dataset(task.dataset)
-    envs: list[Any] = [
-        recorded.recover_environment(eval_env=True) for _ in range(_EPISODES)
-    ]
-    maze = envs[0].unwrapped
+    recorded = open_minari(task.dataset)
+    envs: list[Any] = [evaluation_environment(recorded) for _ in range(_EPISODES)]
+    maze: Any = getattr(envs[0], "unwrapped", None)
     if not hasattr(maze, "walls"):
         raise mbo.CompositionError(
             f"{task.dataset} is no maze. Choose the folder of a study on PointMaze."

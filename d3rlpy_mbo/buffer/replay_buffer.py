@@ -297,7 +297,8 @@ def _no_trajectories() -> CompositionError:
 def _needs_dataset(name: str) -> CompositionError:
     return CompositionError(
         f"ImaginedReplayBuffer.{name}: make the dataset with d3rlpy's ReplayBuffer or "
-        "mbo.load_minari, then ImaginedReplayBuffer(dataset, imagination)."
+        "mbo.load_minari or mbo.dataset_from_arrays, then ImaginedReplayBuffer(dataset, "
+        "imagination)."
     )
 
 

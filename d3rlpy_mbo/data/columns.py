@@ -85,7 +85,7 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
     if not isinstance(dataset, ReplayBufferBase):
         raise DatasetError(
             f"The dataset is {_kind_found(dataset)}, expected a d3rlpy ReplayBuffer: from "
-            "mbo.load_minari, d3rlpy.dataset.MDPDataset or create_infinite_replay_buffer."
+            "mbo.load_minari, mbo.load_hdf5 or mbo.dataset_from_arrays."
         )
     info = dataset.dataset_info
     shapes = info.observation_signature.shape
@@ -135,9 +135,9 @@ def _kind_found(dataset: Any) -> str:
     if isinstance(dataset, tuple):
         return f"a {name} (mbo.load_minari returns the dataset and an environment)"
     if isinstance(dataset, dict):
-        return f"a {name} of arrays"
+        return f"a {name} of arrays (mbo.dataset_from_arrays makes a dataset of them)"
     if isinstance(dataset, Sequence):
-        return f"a {name} (of episodes?)"
+        return f"a {name} (d3rlpy.dataset.create_infinite_replay_buffer takes episodes)"
     return f"a {name}"
 
 

@@ -101,8 +101,8 @@ class RealData:
         if not len(self.learner_rows):
             raise DatasetError(
                 "No transition of the dataset has a known next action or is terminal, so "
-                "learners have nothing to train on. Give next_actions, or load the data "
-                "with mbo.load_minari."
+                "learners have nothing to train on. Load the data with mbo.load_minari, "
+                "mbo.load_hdf5 or mbo.dataset_from_arrays."
             )
 
     @functools.cached_property
@@ -141,6 +141,6 @@ def start_rows(direction: Direction, transitions: Transitions) -> torch.Tensor:
         raise DatasetError(
             "No transition of the dataset has both a known next observation and a known "
             "next action, so no reverse rollout has a real state to lead to. Load the "
-            "data with mbo.load_minari."
+            "data with mbo.load_minari, mbo.load_hdf5 or mbo.dataset_from_arrays."
         )
     return rows

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-import minari
 import numpy as np
 import torch
 from d3rlpy.metrics import EvaluatorProtocol
 
+from ..data.environments import evaluation_environment
+from ..data.minari_files import open_minari
 from ..data.transitions import Transitions
 
 __all__ = ["ImaginedQ", "InsideWalls", "RealQ", "evaluators"]
@@ -20,8 +21,8 @@ def evaluators(dataset_id: str) -> dict[str, EvaluatorProtocol]:
     Args:
         dataset_id: Of the dataset trained on.
     """
-    env: Any = minari.load_dataset(dataset_id).recover_environment(eval_env=True)
-    walls = getattr(env.unwrapped, "walls", None)
+    env: Any = evaluation_environment(open_minari(dataset_id))
+    walls = getattr(getattr(env, "unwrapped", None), "walls", None)
     found: dict[str, EvaluatorProtocol] = {
         "q_real_mean": RealQ(),
         "q_imagined_mean": ImaginedQ(),

@@ -59,7 +59,7 @@ def test_nothing_is_noticed_in_healthy_data():
     [
         (
             [],
-            r"The dataset is a list \(of episodes\?\), expected a d3rlpy ReplayBuffer",
+            r"The dataset is a list \(d3rlpy.*episodes\), expected a d3rlpy ReplayBuffer",
         ),
         ({"observations": []}, "The dataset is a dict of arrays"),
         ((1, None), "a tuple .mbo.load_minari returns the dataset and an environment"),
