@@ -15,6 +15,7 @@ from .buffer.replay_buffer import ImaginedReplayBuffer
 from .buffer.source import ImaginedSource
 from .components.dynamics.interface import Dynamics
 from .data.transitions import Transitions
+from .imagination.prefixes import log_prefixes, validate_name
 from .support.devices import ROWS_COMPARED
 from .support.errors import CompositionError
 
@@ -119,15 +120,10 @@ def imagination_evaluators(
         name: _Reading(functools.partial(getattr, buffer, name))
         for name in ("real_reward_mean", "imagined_share")
     }
-    types = [each.config.get_type() for each in buffer.imaginations]
-    for i, source in enumerate(buffer.sources):
-        prefix = types[i] if types.count(types[i]) == 1 else f"{types[i]}_{i}"
+    prefixes = log_prefixes(buffer.imaginations)
+    for prefix, source in zip(prefixes, buffer.sources, strict=True):
         for name in source.metrics:
-            if "/" in name:
-                raise CompositionError(
-                    f"A component of {types[i]!r} reports {name!r}, but d3rlpy's logger "
-                    'makes a file of each name: it must not contain "/".'
-                )
+            validate_name(source.imagination, name)
             evaluators[f"{prefix}_{name}"] = _Reading(
                 functools.partial(_metric, source, name)
             )

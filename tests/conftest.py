@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def quiet() -> None:
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(30)  # warnings
     )
+
+
+@pytest.fixture
+def talkative(quiet: None) -> Iterator[None]:
+    """For tests of what is logged."""
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))  # info
+    yield
+    structlog.configure(wrapper_class=before)
 
 
 @pytest.fixture

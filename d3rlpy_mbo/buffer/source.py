@@ -4,6 +4,7 @@ import functools
 import math
 import operator
 import warnings
+from collections.abc import Iterator
 from typing import Optional
 
 import numpy as np
@@ -14,9 +15,11 @@ from .. import learners
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..imagination.readiness import validate_divergence
-from ..imagination.rollout import RolloutCounts
+from ..imagination.rollout import Rollout, RolloutCounts
 from ..learners.reading import Learner
 from ..support.errors import DivergedError
+from ..support.progress import Progress
+from .fill import Fill
 from .ring import Ring
 
 __all__ = ["ImaginedSource"]
@@ -29,6 +32,9 @@ class ImaginedSource:
         imagination: Fitted.
         real: What it starts from.
         learner: For components that ask it.
+
+    Raises:
+        CompositionError: See `Fill.validate`.
     """
 
     def __init__(
@@ -39,12 +45,10 @@ class ImaginedSource:
     ):
         config = imagination.config
         self.imagination = imagination
+        self.fill = Fill(config, real)
+        self.fill.validate()
         self.ring = Ring(
-            config.retained_refreshes
-            * config.rollout_length
-            * config.rollout_batch_size,
-            real.layout.width,
-            config.retained_refreshes,
+            self.fill.capacity, real.layout.width, config.retained_refreshes
         )
         self._real = real
         self._learner = learner
@@ -96,9 +100,7 @@ class ImaginedSource:
         counts: list[RolloutCounts] = []
         rewards: list[torch.Tensor] = []
         penalties: list[torch.Tensor] = []
-        for imagined in self.imagination.rollouts(
-            self._real, config.rollout_batch_size, self._learner
-        ):
+        for imagined in self._rollouts():
             self.ring.append(self._real.layout.pack(imagined.transitions))
             counts.append(imagined.counts)
             rewards.append(imagined.transitions.rewards)
@@ -107,7 +109,7 @@ class ImaginedSource:
         validate_divergence(total.dropped_share)
         if not len(self.ring):
             raise DivergedError(
-                f"None of {config.rollout_batch_size} rollouts has a row left: the "
+                f"None of {self.fill.n_rollouts} rollouts has a row left: the "
                 "termination ends every one at once. Is it this environment's?"
             )
         self._refreshed = step
@@ -120,6 +122,23 @@ class ImaginedSource:
             subtracted = torch.cat(penalties).cpu().numpy()
             self._report["penalty_mean"] = float(subtracted.mean())
             self._report["penalty_p95"] = float(np.percentile(subtracted, 95))
+
+    def _rollouts(self) -> Iterator[Rollout]:
+        """Yields the rollouts of a refresh; of the first one shows how far it is.
+
+        The later ones take as long, and would flicker beside the learner's own bar.
+        """
+        n_rollouts = self.fill.n_rollouts
+        rollouts = self.imagination.rollouts(self._real, n_rollouts, self._learner)
+        if self._refreshed is not None:
+            yield from rollouts
+            return
+        with Progress("Imagining", total=n_rollouts, unit="rollouts") as progress:
+            progress.say(self.fill.description)
+            for imagined in rollouts:
+                yield imagined
+                rows = len(imagined.transitions)
+                progress.advance(int(imagined.counts.rollouts), rows)
 
     def _update_dynamics(self, step: int) -> None:
         updater = self.imagination.dynamics_updater

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
-from tqdm.auto import trange
 
 from ..registry.component import Component
 from ..support.devices import device_name
 from ..support.errors import DivergedError, NotFittedError
+from ..support.progress import Progress
+from .history import FitRecord
 
 if TYPE_CHECKING:
     from .context import Context
 
 __all__ = ["LearnedComponent"]
+
+# Losses that a fit by gradient keeps (ours: a curve, and no wait for a GPU each step).
+_N_KEPT = 100
 
 
 class LearnedComponent(ABC):
@@ -36,6 +40,8 @@ class LearnedComponent(ABC):
         self.config = config
         self.device = device_name(device)
         self.metrics: dict[str, float] = {}  # numbers for d3rlpy's logs, no "/"
+        # What the last fit measured on its way; not saved. `mbo.fit` logs it.
+        self.history: list[FitRecord] = []
 
     def attach(self, context: "Context") -> None:
         """Takes note of the imagination that it belongs to.
@@ -89,7 +95,9 @@ class LearnedComponent(ABC):
         batch_size: int,
         description: str,
     ) -> float:
-        """Takes gradient steps on random batches, with a progress bar on a terminal.
+        """Takes gradient steps on random batches and shows how far it is.
+
+        The mean loss of each hundredth of the steps is kept in `history`.
 
         Args:
             optimizer: Holds the parameters.
@@ -108,14 +116,27 @@ class LearnedComponent(ABC):
         columns = tuple(column.to(self.device) for column in columns)
         n_tail = max(1, n_steps // 10)
         tail = torch.zeros((), device=self.device)
-        for step in trange(n_steps, desc=description, unit=" steps", disable=None):
-            rows = torch.randint(len(columns[0]), (batch_size,), device=self.device)
-            value = loss(*(column[rows] for column in columns))
-            optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if step >= n_steps - n_tail:
-                tail += value.detach()
+        recent, n_recent = torch.zeros((), device=self.device), 0
+        n_kept, history = min(n_steps, _N_KEPT), list[FitRecord]()
+        with Progress(description, total=n_steps) as progress:
+            for step in range(n_steps):
+                rows = torch.randint(len(columns[0]), (batch_size,), device=self.device)
+                value = loss(*(column[rows] for column in columns))
+                optimizer.zero_grad()
+                value.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                if step >= n_steps - n_tail:
+                    tail += value.detach()
+                recent += value.detach()
+                n_recent += 1
+                n_done = (step + 1) * n_kept // n_steps
+                if n_done > len(history):
+                    average = float(recent) / n_recent
+                    history.append(FitRecord(n_done, step + 1, "loss", average))
+                    progress.note(loss=average)
+                    recent, n_recent = torch.zeros_like(recent), 0
+                progress.advance(rows=batch_size)
+        self.history = history
         mean = float(tail) / n_tail
         if not math.isfinite(mean):
             raise DivergedError(

@@ -19,6 +19,7 @@ from ..components.context import Context
 from ..components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
 from ..components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
+from ..components.history import FitRecord
 from ..components.penalties import Penalty
 from ..components.rewards import RewardFunction
 from ..components.rollout_policies.interface import RolloutPolicy, RolloutPolicyConfig
@@ -278,9 +279,19 @@ class Imagination:
         }
         return {name: part for name, part in parts.items() if part is not None}
 
+    @property
+    def fit_history(self) -> dict[str, list[FitRecord]]:
+        """What the components' fits measured on their way, by the components' fields.
+
+        Empty where nothing was fitted in this process: files do not hold it.
+        """
+        parts = self._learned().items()
+        return {name: list(part.history) for name, part in parts if part.history}
+
     def fit(self, dataset: Union[ReplayBufferBase, RealData]) -> None:
         """Fits dynamics, rollout policy and a learned termination on real transitions.
 
+        Shows how far it is, and keeps `fit_history`.
         Dynamics that were given at creation stay as they are; a dynamics updater forgets
         what it did before.
 

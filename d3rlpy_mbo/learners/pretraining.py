@@ -22,11 +22,11 @@ from d3rlpy.models.torch.policies import (
     build_squashed_gaussian_distribution,
 )
 from d3rlpy.torch_utility import hard_sync
-from tqdm.auto import tqdm
 
 from ..data.real_data import RealData
 from ..registry.fields import Number
 from ..support.errors import CompositionError, DivergedError
+from ..support.progress import Progress
 from .reading import Learner
 from .scalers import validate_scalers, warn_beyond_range
 
@@ -140,10 +140,8 @@ def _fit(
 ) -> float:
     """Returns the mean loss of the last epoch; raises DivergedError."""
     n_batches, mean = len(x) // batch_size, math.nan
-    with tqdm(
-        total=n_epochs * n_batches, desc="Pretraining", unit=" steps", disable=None
-    ) as progress:
-        for _ in range(n_epochs):
+    with Progress("Pretraining", total=n_epochs * n_batches) as progress:
+        for epoch in range(1, n_epochs + 1):
             order, total = torch.randperm(len(x), device=x.device), 0.0
             for batch in order[: n_batches * batch_size].view(n_batches, batch_size):
                 loss = _loss(learner, x[batch], a[batch])
@@ -151,8 +149,9 @@ def _fit(
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 total += float(loss.detach())
-                progress.update()
+                progress.advance(rows=batch_size)
             mean = total / n_batches
+            progress.note(epoch=epoch, loss=mean)
     return mean
 
 

@@ -26,6 +26,7 @@ from ..registry.json_form import encode
 from ..support.devices import validate_device
 from ..support.errors import CompositionError
 from ..support.files import atomic_write
+from ..support.progress import progress_shown
 from ..support.version import installed_versions
 from .evaluation import evaluation, final_evaluation, finite
 from .fit import fit
@@ -129,7 +130,7 @@ class Experiment:
                 own.
             evaluators: More numbers after each epoch, into ``"metrics"``.
             record: More entries of the result, for example where the model came from.
-            show_progress: Whether d3rlpy shows its progress bars.
+            show_progress: Whether d3rlpy and the models' fits show their progress.
 
         Returns:
             The content of ``result.json``.
@@ -169,7 +170,8 @@ class Experiment:
 
         work = _begun(out)
         if self.n_pretraining_epochs:
-            pretrain_policy(learner, real, n_epochs=self.n_pretraining_epochs)
+            with progress_shown(show_progress):
+                pretrain_policy(learner, real, n_epochs=self.n_pretraining_epochs)
         epochs = fit(
             learner,
             real,

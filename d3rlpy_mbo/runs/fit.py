@@ -16,6 +16,7 @@ from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners.reading import Learner
 from ..metrics import imagination_evaluators
+from ..support.progress import progress_shown
 from .logging import LoggerOfImaginations
 from .validation import (
     build_for_critics,
@@ -46,9 +47,9 @@ def fit(
 
     Fits imaginations that are not fitted, builds the buffer, calls `learner.fit` with
     evaluators for the environment and the imaginations, and writes the imaginations'
-    configs beside the learner's. `d3rlpy.seed(n)` before it decides everything, the
-    evaluation episodes included, if the imaginations are new: a dynamics updater leaves
-    a fitted one changed.
+    configs and what their fits measured beside the learner's. `d3rlpy.seed(n)` before
+    it decides everything, the evaluation episodes included, if the imaginations are
+    new: a dynamics updater leaves a fitted one changed.
 
     Args:
         learner: Any continuous d3rlpy Q-learning algorithm.
@@ -62,7 +63,8 @@ def fit(
         shares: See `ImaginedReplayBuffer`.
         evaluators: More of them.
         logger_adapter: d3rlpy's, by default files under ``d3rlpy_logs``.
-        **fit_arguments: Handed on to `learner.fit`.
+        **fit_arguments: Handed on to `learner.fit`; ``show_progress=False`` keeps the
+            imaginations' fits quiet too.
 
     Returns:
         (epoch, metrics) for each epoch, as `learner.fit` returns it.
@@ -88,23 +90,24 @@ def fit(
     # whatever they imagine.
     evaluation_seed = int(np.random.randint(2**31))
     build_for_critics(learner, real, imaginations)
-    for each in imaginations:
-        if not each.fitted:
-            each.fit(real)
-    buffer = ImaginedReplayBuffer(real, imaginations, learner, real_ratio, shares)
-    every: dict[str, EvaluatorProtocol] = {**imagination_evaluators(buffer)}
-    if env is not None:
-        d3rlpy.envs.seed_env(env, evaluation_seed)
-        every["environment"] = EnvironmentEvaluator(env, n_trials=n_trials)
-    return learner.fit(
-        buffer,
-        n_steps=n_steps,
-        n_steps_per_epoch=n_steps_per_epoch,
-        evaluators={**every, **(evaluators or {})},
-        logger_adapter=LoggerOfImaginations(
-            logger_adapter or FileAdapterFactory(),
-            imaginations,
-            own_folder=fit_arguments.get("with_timestamp", True),
-        ),
-        **fit_arguments,
-    )
+    with progress_shown(fit_arguments.get("show_progress", True)):
+        for each in imaginations:
+            if not each.fitted:
+                each.fit(real)
+        buffer = ImaginedReplayBuffer(real, imaginations, learner, real_ratio, shares)
+        every: dict[str, EvaluatorProtocol] = {**imagination_evaluators(buffer)}
+        if env is not None:
+            d3rlpy.envs.seed_env(env, evaluation_seed)
+            every["environment"] = EnvironmentEvaluator(env, n_trials=n_trials)
+        return learner.fit(
+            buffer,
+            n_steps=n_steps,
+            n_steps_per_epoch=n_steps_per_epoch,
+            evaluators={**every, **(evaluators or {})},
+            logger_adapter=LoggerOfImaginations(
+                logger_adapter or FileAdapterFactory(),
+                imaginations,
+                own_folder=fit_arguments.get("with_timestamp", True),
+            ),
+            **fit_arguments,
+        )

@@ -1,13 +1,16 @@
 """Loggers of a run: validated beforehand, told of the imaginations, never shared."""
 
 import importlib.util
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from d3rlpy.logging import LoggerAdapter, LoggerAdapterFactory
 
+from ..components.history import FitRecord
 from ..imagination.imagination import Imagination
+from ..imagination.prefixes import log_prefixes, validate_name
 from ..registry.json_form import encode
 from ..support.errors import CompositionError
 
@@ -54,11 +57,16 @@ def _factories(factory: Any) -> Iterator[Any]:
 
 
 class LoggerOfImaginations(LoggerAdapterFactory):
-    """Adds the imaginations' configs to the hyperparameters that d3rlpy writes.
+    """Adds what d3rlpy cannot know: the imaginations' configs, and how their fits went.
+
+    The configs are written among the hyperparameters. What the fits measured follows at
+    once, before anything of the training, as metrics of names of their own:
+    ``romi_fit_dynamics_holdout_error`` beside the training's
+    ``romi_model_holdout_error``. Epoch and step are the fit's.
 
     Args:
         factory: d3rlpy's.
-        imaginations: Whose configs are written.
+        imaginations: Whose configs and fits are written.
         own_folder: Whether the run needs a log folder of its own: d3rlpy's names hold
             the second, and two runs that start within it would write into one.
     """
@@ -71,6 +79,7 @@ class LoggerOfImaginations(LoggerAdapterFactory):
     ):
         self._factory = factory
         self._configs = [encode(each.config) for each in imaginations]
+        self._records = _records(imaginations)
         self._own_folder = own_folder
 
     def create(
@@ -84,6 +93,8 @@ class LoggerOfImaginations(LoggerAdapterFactory):
 
         def write_all(params: dict[str, Any]) -> None:
             write_params({**params, "imaginations": self._configs})
+            for leaf in _leaves(adapter):
+                _write(leaf, self._records)
 
         adapter.write_params = write_all  # type: ignore[method-assign]
         return adapter
@@ -105,3 +116,44 @@ class LoggerOfImaginations(LoggerAdapterFactory):
         except FileExistsError:  # another process was faster
             return self._claimed(experiment_name)
         return name
+
+
+def _records(imaginations: Sequence[Imagination]) -> list[FitRecord]:
+    """Returns what the fits measured, by the names that it has in logs."""
+    records = []
+    prefixes = log_prefixes(imaginations)
+    for prefix, imagination in zip(prefixes, imaginations, strict=True):
+        for part, history in imagination.fit_history.items():
+            for record in history:
+                name = f"{prefix}_fit_{part}_{record.name}"
+                validate_name(imagination, name)
+                records.append(record._replace(name=name))
+    return records
+
+
+def _leaves(adapter: Any) -> Iterator[Any]:
+    """Yields an adapter, or those that it combines."""
+    combined = getattr(adapter, "_adapters", None)
+    if combined is None:
+        yield adapter
+    for each in combined or ():
+        yield from _leaves(each)
+
+
+def _write(adapter: Any, records: Sequence[FitRecord]) -> None:
+    """Writes records, those of one epoch together, as d3rlpy does; two go another way.
+
+    Weights & Biases drops whatever comes at a step below its last: a fit of 500,000
+    steps would cost it the training. All of a fit comes before the training's first
+    step, so there it stands at step 0, where the last of each name is kept. TensorBoard
+    makes a file of hyperparameters after each epoch; those are the training's.
+    """
+    kind = type(adapter).__name__
+    by_epoch = itertools.groupby(records, lambda record: (record.epoch, record.step))
+    for (epoch, step), some in by_epoch:
+        step = 0 if kind == "WanDBAdapter" else step
+        adapter.before_write_metric(epoch, step)
+        for record in some:
+            adapter.write_metric(epoch, step, record.name, record.value)
+        if kind != "TensorboardAdapter":
+            adapter.after_write_metric(epoch, step)

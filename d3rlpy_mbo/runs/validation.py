@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .. import learners
+from ..buffer.fill import Fill
 from ..buffer.shares import batch_shares
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
@@ -122,6 +123,7 @@ def validate_parts(
         else:
             each.check_fittable(real.transitions)
         real.start_rows(each.dynamics.direction)
+        Fill(each.config, real).validate()
     if env is not None:
         validate_environment(env, real)
     validate_scalers(learner, real)

@@ -17,10 +17,10 @@ from d3rlpy.algos import SACConfig
 from d3rlpy.base import DeviceArg
 from d3rlpy.preprocessing import MinMaxActionScaler
 from gymnasium import spaces
-from tqdm.auto import tqdm
 
 from ..support.devices import device_name
 from ..support.errors import DatasetError
+from ..support.progress import Progress
 from ..support.version import installed_versions
 from .local_datasets import check_free, write_local_dataset
 from .replay_store import Arrays, Checkpoint, Replay
@@ -240,20 +240,18 @@ class _Collection:
 
     def run(self, n_random_steps: int, checkpoint: Checkpoint, interval: int) -> None:
         """Plays until the replay holds all steps."""
-        with tqdm(
-            desc=f"SAC on {self._env.spec.id}",
-            unit=" steps",
+        with Progress(
+            f"SAC on {self._env.spec.id}",
             initial=self.replay.size,
             total=self._n_steps,
-            disable=None,
         ) as progress:
             while self.replay.size < self._n_steps:
                 episode_return = self._play(n_random_steps, progress)
-                progress.set_postfix({"return": f"{episode_return:.1f}"})
+                progress.note(episode_return=episode_return)
                 if self.replay.size // interval > self._saved_size // interval:
                     self._save(checkpoint)
 
-    def _play(self, n_random_steps: int, progress: Any) -> float:
+    def _play(self, n_random_steps: int, progress: Progress) -> float:
         seed = int(self._rng.integers(2**31))
         observation, _ = self._env.reset(seed=seed)
         self.replay.begin_episode(seed, observation)
@@ -267,7 +265,7 @@ class _Collection:
                 self._learner.update(self.replay.sample(size, self._rng))
             episode_return += float(reward)
             ended = terminated or truncated
-            progress.update()
+            progress.advance()
         return episode_return
 
     def _act(self, observation: npt.NDArray[Any], uniform: bool) -> npt.NDArray[Any]:

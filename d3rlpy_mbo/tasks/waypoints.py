@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
+
+from ..support.progress import tracked
 
 if TYPE_CHECKING:
     from .pointmaze import PointMaze
@@ -111,7 +112,7 @@ def walk(
     observations[0], _ = env.reset(seed=_draw_seed(rng))
     controller = WaypointController(env.free_cells, rng)
     steps_left = 0
-    for step in tqdm(range(n_steps), desc="walk", disable=None):
+    for step in tracked(range(n_steps), "Walking", n_steps, "steps"):
         observation = observations[step].tolist()
         if steps_left == 0:
             controller.set_target(observation, int(rng.integers(len(env.free_cells))))
@@ -142,7 +143,8 @@ def mean_return(
     """
     controller = WaypointController(env.free_cells, rng)
     total = 0.0
-    for _ in tqdm(range(n_episodes), desc=f"{policy} policy", disable=None):
+    description = f"Reference policy: {policy}"
+    for _ in tracked(range(n_episodes), description, n_episodes, "episodes"):
         observation, _ = env.reset(seed=_draw_seed(rng))
         controller.set_target(observation.tolist(), env.goal_cell)
         for _ in range(max_steps):

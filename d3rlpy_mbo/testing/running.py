@@ -13,6 +13,7 @@ import torch
 
 from ..registry.kinds import kind_of
 from ..support.errors import CompositionError, ConformanceError, suggest
+from ..support.progress import progress_shown
 from .subject_kinds import subject_of
 from .subjects import Checkable, Subject, default_constructed
 
@@ -70,7 +71,7 @@ def conformance_check(
                     f"{function.__name__} is for {' and '.join(kinds)}, not for "
                     f"{component!r}."
                 )
-            with _global_seed_kept():
+            with _global_seed_kept(), progress_shown(False):
                 try:
                     d3rlpy.seed(0)
                     function(subject_of(component))

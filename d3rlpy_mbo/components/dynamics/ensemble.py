@@ -17,6 +17,7 @@ from torch import nn
 from ...data.transitions import Direction, Transitions
 from ...registry.fields import interval, number, number_list
 from ...support.errors import CompositionError, DatasetError
+from ..history import FitRecord
 from .interface import Dynamics, DynamicsConfig, Prediction
 from .networks import GaussianNetworks, Standardizer, mixture_log_prob
 from .training import (
@@ -135,7 +136,7 @@ class ProbabilisticEnsemble(Dynamics):
         return self._n_rows, n_targets - 1, n_inputs - (n_targets - 1)
 
     def fit(self, transitions: Transitions) -> None:
-        """See `Dynamics.fit`. Shows a progress bar on a terminal."""
+        """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
         n_holdout = self._holdout_size(len(transitions))
         inputs, targets = _regression(transitions, self.direction)
         rows = torch.randperm(len(transitions))
@@ -146,7 +147,7 @@ class ProbabilisticEnsemble(Dynamics):
         y = standardizers[1].standardize(targets).to(self.device)
         members = self._build(self.config.n_models, x.shape[1], y.shape[1])
         members.to(self.device)
-        config = self.config
+        config, history = self.config, list[FitRecord]()
         errors, n_steps = train_ensemble(
             members,
             x,
@@ -159,6 +160,7 @@ class ProbabilisticEnsemble(Dynamics):
             bounds_weight=config.bounds_weight,
             patience=config.patience,
             max_steps=config.max_steps,
+            history=history,
         )
 
         # Taken over only now: an interrupted fit leaves the model as it was.
@@ -170,6 +172,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._holdout_indices = holdout
         self._n_rows = len(transitions)
         self._fitted = True
+        self.history = history
         self.metrics = {
             **self.holdout_errors(transitions),
             "model_steps": float(n_steps),

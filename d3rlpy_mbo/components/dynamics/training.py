@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 import torch
-from tqdm.auto import tqdm
 
 from ...support.errors import DivergedError
+from ...support.progress import Progress
+from ..history import FitRecord
 from .networks import GaussianNetworks
 
 __all__ = [
@@ -87,6 +88,7 @@ def train_ensemble(
     bounds_weight: float,
     patience: int,
     max_steps: Optional[int],
+    history: Optional[list[FitRecord]] = None,
 ) -> tuple[torch.Tensor, int]:
     """Trains all members; leaves each at its best epoch.
 
@@ -102,6 +104,7 @@ def train_ensemble(
         bounds_weight: See `bounds_loss`.
         patience: Epochs without a better one, at most.
         max_steps: Gradient steps at most; None for no limit.
+        history: Gets each epoch's mean hold-out error and training loss, of all members.
 
     Returns:
         (E,) hold-out errors on the CPU: squared, mean over standardised columns; and
@@ -112,30 +115,57 @@ def train_ensemble(
     # Every member trains on its own bootstrap sample.
     samples = training[torch.randint(len(training), (len(network), len(training)))]
     samples = samples.to(x.device)
-    best = _Best(network, holdout_errors(network, x_holdout, y_holdout).mean(dim=1))
+    history = [] if history is None else history
+    errors = holdout_errors(network, x_holdout, y_holdout).mean(dim=1)
+    history.append(FitRecord(0, 0, "holdout_error", float(errors.mean())))
+    best = _Best(network, errors)
     n_steps, stale_epochs, epoch = 0, 0, 0
-    with tqdm(desc="Fitting dynamics", unit=" steps", disable=None) as progress:
+    steps_per_epoch = -(-samples.shape[1] // batch_size)
+    with Progress(
+        "Fitting dynamics",
+        total=max_steps,
+        steps_per_epoch=steps_per_epoch,
+        ends=_ends(patience),
+    ) as progress:
         while stale_epochs <= patience:
             epoch += 1
+            total, n_batches = torch.zeros((), device=x.device), 0
             for rows in _batches(samples, batch_size):
                 loss = ensemble_loss(network, x[rows], y[rows], bounds_weight)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 n_steps += 1
-                progress.update()
+                total += loss.detach()
+                n_batches += 1
+                progress.advance(rows=rows.shape[1])
                 if n_steps == max_steps:
                     break
             errors = holdout_errors(network, x_holdout, y_holdout).mean(dim=1)
             improved = best.update(errors)
             stale_epochs = 0 if improved else stale_epochs + 1
-            progress.set_postfix(
-                epoch=epoch, holdout_error=f"{float(best.errors.mean()):.4g}"
+            error = float(errors.mean())
+            average = float(total) / (n_batches * len(network))
+            history.append(FitRecord(epoch, n_steps, "holdout_error", error))
+            history.append(FitRecord(epoch, n_steps, "loss", average))
+            progress.note(
+                epoch=epoch,
+                holdout_error=error,
+                best_holdout_error=float(best.errors.mean()),
+                least_left=(patience + 1 - stale_epochs) * steps_per_epoch,
             )
             if n_steps == max_steps:
                 break
     best.restore()
     return best.errors.cpu(), n_steps
+
+
+def _ends(patience: int) -> str:
+    """Returns when training ends where nothing limits its steps."""
+    return (
+        f"It ends after {patience + 1} epochs in a row in which no member's hold-out error "
+        "fell by 1 %, and at no known time before: set max_steps for a limit."
+    )
 
 
 def _optimizer(

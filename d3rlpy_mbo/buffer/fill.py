@@ -1,0 +1,132 @@
+"""How much an imagination puts into its store: what data justifies, memory holds."""
+
+import dataclasses
+import functools
+import os
+import warnings
+from typing import Optional
+
+from ..data.real_data import RealData
+from ..imagination.imagination import ImaginationConfig
+from ..support.errors import CompositionError
+
+__all__ = ["Fill"]
+
+# Rollouts per real row that a default may have (ours: ROMI's 800,000 come to 8 on the
+# smallest dataset of its paper, walker2d-medium-replay's 100,930 rows) ...
+_ROLLOUTS_PER_ROW = 10
+
+# ... and those that it may have on the smallest data: the core's own default.
+_FEW_ROLLOUTS = 50_000
+
+# Share of the machine's memory beyond which a store must be asked for.
+_SHARE = 0.25
+
+_KNOBS = ("rollout_batch_size", "rollout_length", "retained_refreshes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fill:
+    """The rollouts of a refresh, and the store that they need.
+
+    Args:
+        config: The imagination's.
+        real: What it starts from.
+    """
+
+    config: ImaginationConfig
+    real: RealData
+
+    @functools.cached_property
+    def n_rollouts(self) -> int:
+        """Rollouts of a refresh: as the config says, but for a default that is too large.
+
+        A rollout_batch_size that is its class's default is at most 10 for each real row
+        that rollouts may start from, or 50,000; any other is used as it is.
+        """
+        given = self.config.rollout_batch_size
+        if not self._is_default("rollout_batch_size"):
+            return given
+        n_starts = len(self.real.start_rows(self.config.dynamics.direction))
+        return min(given, max(_ROLLOUTS_PER_ROW * n_starts, _FEW_ROLLOUTS))
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a refresh at most."""
+        return self.config.rollout_length * self.n_rollouts
+
+    @property
+    def capacity(self) -> int:
+        """Rows that the store holds."""
+        return self.config.retained_refreshes * self.n_rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the store."""
+        return self.capacity * self.real.layout.width * self.real.packed.itemsize
+
+    @property
+    def description(self) -> str:
+        """What will be imagined, in a sentence or two."""
+        text = (
+            f"{self.config.get_type()!r} imagines at most {self.n_rows:,} rows from "
+            f"{self.n_rollouts:,} rollouts, into a store of {_size(self.nbytes)}."
+        )
+        default = self.config.rollout_batch_size
+        if self.n_rollouts < default:
+            text += (
+                f" Its default of {default:,} rollouts is meant for more data: on "
+                f"{len(self.real):,} rows it is lowered. Any other rollout_batch_size "
+                "is used as it is."
+            )
+        return text
+
+    def validate(self) -> None:
+        """Refuses a store that memory does not hold; warns of a large one.
+
+        Raises:
+            CompositionError: It needs more than there is, or more than a quarter and
+                nobody asked for it: every knob stands at its default.
+        """
+        memory = _memory()
+        if memory is None or self.nbytes <= _SHARE * memory:
+            return
+        values = {name: getattr(self.config, name) for name in _KNOBS}
+        values["rollout_batch_size"] = self.n_rollouts
+        product = " * ".join(f"{name} {value:,}" for name, value in values.items())
+        text = (
+            f"The imagination {self.config.get_type()!r} would need a store of "
+            f"{_size(self.nbytes)} ({product} rows), and this machine has "
+            f"{_size(memory)} of memory"
+        )
+        asked_for = not all(map(self._is_default, _KNOBS))
+        if self.nbytes > memory or not asked_for:
+            expected = "less than that" if asked_for else "a quarter of that at most"
+            raise CompositionError(
+                f"{text}: expected {expected}. Lower rollout_batch_size or "
+                "retained_refreshes."
+            )
+        # At one place, so that Python shows it once, however often it is validated.
+        warnings.warn(
+            f"{text}: more than a quarter. If that is too much, lower "
+            "rollout_batch_size or retained_refreshes.",
+            stacklevel=1,
+        )
+
+    def _is_default(self, name: str) -> bool:
+        fields = {field.name: field for field in dataclasses.fields(self.config)}
+        return bool(getattr(self.config, name) == fields[name].default)
+
+
+def _memory() -> Optional[int]:
+    """Returns the bytes of memory of this machine; None where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None
+
+
+def _size(n_bytes: int) -> str:
+    if n_bytes < 1e9:
+        return f"{n_bytes / 1e6:,.3g} MB"
+    return f"{n_bytes / 1e9:,.3g} GB"

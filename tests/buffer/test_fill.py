@@ -1,0 +1,146 @@
+import warnings
+
+import pytest
+from structlog.testing import capture_logs
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.buffer.fill import Fill
+from d3rlpy_mbo.data.real_data import RealData
+from d3rlpy_mbo_mopo import MOPOConfig
+from d3rlpy_mbo_romi import ROMIConfig
+from toys import QUIET, LineDynamicsConfig, line_dataset, small_learner
+
+WIDTH = 4 * (2 * 1 + 2 * 1 + 2)  # bytes of a packed row: s, a, r, s', a', terminal
+
+pytestmark = pytest.mark.usefixtures("talkative")
+
+
+def romi(**settings) -> ROMIConfig:
+    return ROMIConfig(
+        dynamics=LineDynamicsConfig(direction="reverse"),
+        rollout_policy=mbo.UniformPolicyConfig(),
+        **settings,
+    )
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """A machine with as many bytes as a test says."""
+
+    def set_to(n_bytes):
+        monkeypatch.setattr("d3rlpy_mbo.buffer.fill._memory", lambda: n_bytes)
+
+    return set_to
+
+
+@pytest.fixture(scope="module")
+def real() -> RealData:
+    return RealData.of(line_dataset(n_episodes=1000, length=11))
+
+
+@pytest.mark.parametrize(
+    ("n_starts", "expected"),
+    [
+        (100, 50_000),
+        (5_000, 50_000),
+        (20_000, 200_000),
+        (100_930, 800_000),
+        (10**6, 800_000),
+    ],
+)
+def test_a_default_has_ten_rollouts_for_each_start_at_most(
+    n_starts, expected, real, monkeypatch
+):
+    monkeypatch.setattr(RealData, "start_rows", lambda *_: range(n_starts))
+    assert Fill(romi(), real).n_rollouts == expected
+
+
+def test_only_states_that_rollouts_may_start_from_are_counted(real):
+    terminated = line_dataset(n_episodes=1000, length=11, terminated=True)
+    rows = RealData.of(terminated)  # d3rlpy fills its 1,000 last s' with zeros
+    assert len(rows) == 11_000
+    assert Fill(romi(), rows).n_rollouts == Fill(romi(), real).n_rollouts == 100_000
+
+
+def test_a_batch_size_that_was_given_is_used_as_it_is(real):
+    assert Fill(romi(rollout_batch_size=700_000), real).n_rollouts == 700_000
+
+
+def test_other_papers_defaults_are_used_on_the_smallest_data():
+    few = RealData.of(line_dataset(n_episodes=1, length=5))
+    assert Fill(MOPOConfig(), few).n_rollouts == 50_000
+    assert Fill(mbo.ImaginationConfig(), few).n_rollouts == 50_000
+
+
+def test_the_buffer_imagines_what_is_justified_and_says_so_once():
+    dataset = line_dataset()
+    imagination = romi(rollout_length=1).create()
+    imagination.fit(dataset)
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
+    with capture_logs() as lines:
+        buffer.sample_transition_batch(8)
+        buffer.refresh()
+    assert len(buffer.sources[0].ring) == 50_000
+    assert lines[0]["event"] == (
+        "'romi' imagines at most 50,000 rows from 50,000 rollouts, into a store of "
+        f"{50_000 * WIDTH / 1e6:.3g} MB. Its default of 800,000 rollouts is meant for more "
+        f"data: on {len(RealData.of(dataset)):,} rows it is lowered. Any other "
+        "rollout_batch_size is used as it is."
+    )
+    assert [line["event"] for line in lines[1:]] == ["Imagining: done"]
+    assert lines[1]["rollouts"] == "50,000 of 50,000"
+
+
+def test_a_default_of_more_than_a_quarter_of_the_memory_is_refused_before_any_fit(
+    memory,
+):
+    size = 50_000 * 5 * WIDTH
+    memory(4 * size - 4)
+    imagination = romi().create()
+    learner = small_learner("td3_plus_bc")
+    with pytest.raises(mbo.CompositionError, match="Lower rollout_batch_size") as found:
+        mbo.fit(learner, line_dataset(), imagination, 4, **QUIET)
+    assert "'romi' would need a store of 6 MB" in str(found.value)
+    assert "this machine has 24 MB of memory" in str(found.value)
+    assert "retained_refreshes" in str(found.value)
+    assert not imagination.fitted
+
+
+def test_a_quarter_of_the_memory_is_no_matter(memory, real):
+    memory(4 * Fill(romi(), real).nbytes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Fill(romi(), real).validate()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"rollout_batch_size": 200_000}, {"retained_refreshes": 2}]
+)
+def test_a_large_store_that_was_asked_for_is_a_warning(settings, memory, real):
+    fill = Fill(romi(**settings), real)
+    memory(4 * fill.nbytes - 4)
+    with pytest.warns(UserWarning, match="more than a quarter"):
+        fill.validate()
+
+
+def test_a_store_beyond_all_memory_is_refused_even_if_asked_for(memory, real):
+    fill = Fill(romi(rollout_batch_size=200_000), real)
+    memory(fill.nbytes - 1)
+    with pytest.raises(mbo.CompositionError, match="expected less than that"):
+        fill.validate()
+    memory(fill.nbytes - 1)
+    imagination = romi(rollout_batch_size=200_000).create()
+    imagination.fit(real)
+    with pytest.raises(mbo.CompositionError, match="expected less than that"):
+        mbo.ImaginedReplayBuffer(real, imagination)
+
+
+def test_a_machine_that_does_not_tell_its_memory_refuses_nothing(memory, real):
+    memory(None)
+    Fill(romi(), real).validate()
+
+
+def test_this_machine_tells_its_memory():
+    from d3rlpy_mbo.buffer.fill import _memory
+
+    assert _memory() > 1e8
