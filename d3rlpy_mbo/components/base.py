@@ -40,7 +40,8 @@ class LearnedComponent(ABC):
         self.config = config
         self.device = device_name(device)
         self.metrics: dict[str, float] = {}  # numbers for d3rlpy's logs, no "/"
-        # What the last fit measured on its way; not saved. `mbo.fit` logs it.
+        # (epoch, step, name, value) of what the last fit measured on its way, for the
+        # same logs; not saved.
         self.history: list[FitRecord] = []
 
     def attach(self, context: "Context") -> None:

@@ -124,10 +124,10 @@ def _records(imaginations: Sequence[Imagination]) -> list[FitRecord]:
     prefixes = log_prefixes(imaginations)
     for prefix, imagination in zip(prefixes, imaginations, strict=True):
         for part, history in imagination.fit_history.items():
-            for record in history:
-                name = f"{prefix}_fit_{part}_{record.name}"
+            for epoch, step, name, value in history:
                 validate_name(imagination, name)
-                records.append(record._replace(name=name))
+                name = f"{prefix}_fit_{part}_{name}"
+                records.append(FitRecord(epoch, step, name, value))
     return records
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components.dynamics.networks import (
@@ -149,6 +150,68 @@ def test_each_member_is_left_at_its_best_epoch():
     with torch.no_grad():
         mean, _ = network(x[holdout].expand(3, -1, -1))
     torch.testing.assert_close((mean - y[holdout]).square().mean(dim=(1, 2)), errors)
+
+
+@pytest.mark.training
+def test_the_error_before_and_after_each_epoch_and_its_mean_loss_are_kept():
+    model = fitted(max_steps=None, patience=1, transitions=line_transitions(400))
+    errors = [record for record in model.history if record.name == "holdout_error"]
+    losses = [record for record in model.history if record.name == "loss"]
+    assert [error.epoch for error in errors] == list(range(len(errors)))
+    # 320 rows are two batches of 256 at most.
+    assert [error.step for error in errors] == [2 * error.epoch for error in errors]
+    assert [(loss.epoch, loss.step) for loss in losses] == [
+        (error.epoch, error.step) for error in errors[1:]
+    ]
+    assert errors[0].step == 0
+    assert errors[-1].step == model.metrics["model_steps"]
+    # Each member's best is kept, to 1 %, and the elites are the best of them.
+    least = min(each.value for each in errors)
+    assert 0.99 * model.metrics["model_holdout_error"] <= least
+    assert losses[-1].value < losses[0].value
+
+
+def test_an_interrupted_fit_keeps_the_history_of_the_one_before(monkeypatch):
+    model = fitted()
+    before = list(model.history)
+
+    def interrupt(*_, history, **__):
+        history.append(before[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "d3rlpy_mbo.components.dynamics.ensemble.train_ensemble", interrupt
+    )
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(line_transitions(400))
+    assert model.history == before
+
+
+@pytest.mark.usefixtures("talkative")
+@pytest.mark.parametrize(
+    ("max_steps", "announced"),
+    [
+        (
+            None,
+            "takes about 20 s an epoch. It ends after 3 epochs in a row in which no",
+        ),
+        (400, "takes at most about 67 min at this pace (400 steps)."),
+    ],
+)
+def test_after_the_first_epoch_it_says_how_long_it_takes_at_most_or_what_ends_it(
+    max_steps, announced, monkeypatch
+):
+    clock = itertools.count(step=10)  # a step asks once
+    name = "d3rlpy_mbo.support.progress.monotonic"
+    monkeypatch.setattr(name, lambda: float(next(clock)))
+    with capture_logs() as lines:
+        fitted(max_steps=max_steps, patience=2, transitions=line_transitions(400))
+    assert announced in lines[0]["event"]
+    shown = [line for line in lines[1:-1] if "epoch" in line]
+    kind = "at most" if max_steps else "at least"
+    assert shown
+    assert all(kind in line["left"] and "holdout_error" in line for line in shown)
+    assert lines[-1]["event"] == "Fitting dynamics: done"
 
 
 @pytest.mark.training
