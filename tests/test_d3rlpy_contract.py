@@ -170,3 +170,19 @@ def test_a_saved_learner_is_a_pickle_of_text_and_bytes_with_the_type_in_its_conf
         "version": str,
     }
     assert json.loads(content["config"])["config"]["type"] == "td3"
+
+
+def test_loggers_are_known_by_these_names_and_combined_in_this_attribute():
+    assert d3rlpy.logging.WanDBAdapter.__name__ == "WanDBAdapter"
+    assert d3rlpy.logging.TensorboardAdapter.__name__ == "TensorboardAdapter"
+    noop = d3rlpy.logging.NoopAdapterFactory().create(None, "logs", 1)
+    assert d3rlpy.logging.CombineAdapter([noop])._adapters == [noop]
+    source = inspect.getsource(d3rlpy.logging.WanDBAdapter.write_metric)
+    assert "step=step" in source  # W&B takes none below its last
+    source = inspect.getsource(d3rlpy.logging.TensorboardAdapter.after_write_metric)
+    assert "add_hparams" in source
+
+
+def test_hyperparameters_are_written_before_any_metric():
+    source = inspect.getsource(d3rlpy.algos.QLearningAlgoBase.fitter)
+    assert source.index("save_config(self, logger)") < source.index("add_metric")

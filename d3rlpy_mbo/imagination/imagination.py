@@ -71,7 +71,8 @@ class ImaginationConfig(Component):
         penalty: Subtracted from imagined rewards, before the learner's scaler.
         dynamics_updater: Changes the dynamics while the learner trains.
         rollout_length: h, steps of a rollout at most.
-        rollout_batch_size: Rollouts of one refresh.
+        rollout_batch_size: Rollouts of one refresh. A class's default is bounded by the
+            data: 10 for each real row that they may start from, or 50,000.
         rollout_interval: Learner steps from one refresh to the next; None to imagine
             once, before the first batch.
         retained_refreshes: Older refreshes are forgotten. The store holds this many

@@ -13,7 +13,8 @@ class ROMIConfig(mbo.ImaginationConfig):
     """Config of ROMI: rollouts that lead back from real states, imagined once.
 
     Paper and official code agree on rollout_length 5 (1 on walker2d, halfcheetah;
-    Table 6); the official code imagines 4 million rows before training. Mazes and
+    Table 6); the official code imagines 4 million rows before training, and so does this
+    from 80,000 rows on, fewer on less data (see the docs of `imagination`). Mazes and
     hopper use ``UniformPolicyConfig()``. real_ratio is 1 - eta: 0.3, 0.5, 0.7 on
     umaze, medium, large, else 0.9.
 
