@@ -55,6 +55,7 @@ def test_a_default_has_ten_rollouts_for_each_start_at_most(
     assert Fill(romi(), real).n_rollouts == expected
 
 
+@pytest.mark.filterwarnings("ignore:All 1000 episodes that end")  # of the toys
 def test_only_states_that_rollouts_may_start_from_are_counted(real):
     terminated = line_dataset(n_episodes=1000, length=11, terminated=True)
     rows = RealData.of(terminated)  # d3rlpy fills its 1,000 last s' with zeros
