@@ -279,8 +279,8 @@ def _progress(
 
 def _read_only(name: str) -> CompositionError:
     return CompositionError(
-        f"ImaginedReplayBuffer.{name}: the real data is read-only here, so fit_online "
-        "cannot append to it. Train online on a buffer of its own: "
+        f"ImaginedReplayBuffer.{name}: the real data is read-only here: use algo.fit, "
+        "not fit_online. To train online afterwards, give it a buffer of its own: "
         "d3rlpy.dataset.create_fifo_replay_buffer(limit, episodes=buffer.episodes, "
         "env=env, transition_picker=buffer.transition_picker)."
     )
