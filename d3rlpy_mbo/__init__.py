@@ -51,6 +51,8 @@ from .registry.fields import (
     text,
 )
 from .registry.hookspecs import hookimpl
+from .runs.diagnosis.diagnose import diagnose
+from .runs.diagnosis.results import Diagnosis, Verdict
 from .runs.fit import fit
 from .runs.selection import Candidate, rank_by_q_values
 from .support.errors import (
@@ -81,6 +83,7 @@ __all__ = [
     "Context",
     "D3RLPyMBOError",
     "DatasetError",
+    "Diagnosis",
     "Direction",
     "DivergedError",
     "DuplicateComponentError",
@@ -118,11 +121,13 @@ __all__ = [
     "Transitions",
     "UniformPolicyConfig",
     "UnknownComponentError",
+    "Verdict",
     "Walker2dTermination",
     "__version__",
     "choice",
     "component_field",
     "dataset_from_arrays",
+    "diagnose",
     "fit",
     "get_component",
     "hookimpl",

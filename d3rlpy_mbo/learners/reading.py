@@ -1,6 +1,8 @@
 """The only reader of learners: d3rlpy's algorithms, asked without visiting the host."""
 
-from typing import Any, TypeAlias, cast
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Optional, TypeAlias, cast
 
 import torch
 from d3rlpy.algos import CalQLConfig, QLearningAlgoBase
@@ -16,7 +18,9 @@ __all__ = [
     "check_built",
     "discount",
     "grad_step",
+    "has_critic",
     "is_built",
+    "modes_kept",
     "needs_returns_to_go",
     "predict_action",
     "q_value",
@@ -120,6 +124,34 @@ def _critics(learner: Learner) -> Any:
             f"{type(learner).__name__} has no critic, so nobody can say what an imagined "
             "state is worth. Use an actor-critic learner such as SAC, TD3+BC, CQL or IQL."
         ) from None
+
+
+def has_critic(learner: Learner) -> bool:
+    """Returns whether a learner that is built has Q-values."""
+    try:
+        _critics(learner)
+    except CompositionError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def modes_kept(learner: Optional[Learner]) -> Iterator[None]:
+    """Leaves a learner's networks in the modes they are in, though they are asked.
+
+    Asked, they are set to evaluation; training sets them back, but not who only asks.
+    """
+    networks = [] if learner is None else _networks(learner)
+    modes = [(part, part.training) for each in networks for part in each.modules()]
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _networks(learner: Learner) -> list[torch.nn.Module]:
+    return list(_impl(learner).modules.get_torch_modules().values())
 
 
 def sample_action(learner: Learner, observations: torch.Tensor) -> torch.Tensor:

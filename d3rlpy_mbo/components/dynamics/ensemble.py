@@ -216,7 +216,9 @@ class ProbabilisticEnsemble(Dynamics):
         prediction = self._sampled(
             observations, actions, mean[chosen], log_variance[chosen]
         )
-        return dataclasses.replace(prediction, means=means, stds=stds)
+        return dataclasses.replace(
+            prediction, means=means, stds=stds, n_elites=len(self._elites)
+        )
 
     def _random_elites(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns (B,) a random elite for each row, and the rows."""

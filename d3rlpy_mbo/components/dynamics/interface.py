@@ -29,6 +29,7 @@ class Prediction:
         means: (E, B, D + 1) of s' (reverse s), reward last, for all E members;
             None unless all members were asked for.
         stds: (E, B, D + 1) their standard deviations, likewise.
+        n_elites: How many of the members, the first ones, imagine; None if all do.
     """
 
     given_observations: torch.Tensor
@@ -37,6 +38,7 @@ class Prediction:
     rewards: torch.Tensor
     means: Optional[torch.Tensor] = None
     stds: Optional[torch.Tensor] = None
+    n_elites: Optional[int] = None
 
     def transitions(self, direction: Direction) -> Transitions:
         """Returns B rows in time order; next actions and terminals are zero."""

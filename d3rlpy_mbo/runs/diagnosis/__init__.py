@@ -1,0 +1,1 @@
+"""Is this model any good? A fitted imagination, held against real data."""

@@ -1,0 +1,256 @@
+"""diagnose(): is this model any good?"""
+
+import dataclasses
+from typing import Any, Optional, Union
+
+import gymnasium
+import torch
+from d3rlpy.dataset import ReplayBufferBase
+from tqdm.auto import tqdm
+
+from ...components.dynamics.interface import Dynamics
+from ...data.real_data import RealData
+from ...data.transitions import Transitions
+from ...imagination.composition import validate_positive
+from ...imagination.imagination import Imagination
+from ...imagination.readiness import validate_model_rows, validate_sizes
+from ...learners import check, check_built
+from ...learners.reading import Learner, has_critic, modes_kept
+from ...registry.fields import Number
+from .calibration import calibration
+from .column_names import column_names
+from .ends import ends
+from .generators import own_generators
+from .one_step import one_step
+from .open_loop import open_loop
+from .penalties import penalty_ranks
+from .predictions import Predicted, predicted, with_known_rewards
+from .results import Calibration, Diagnosis, Ends, OpenLoop, Rollouts, Values
+from .rollouts import imagined_rows, rollouts
+from .values import values
+from .verdicts import verdicts
+
+__all__ = ["diagnose"]
+
+# Rows that are judged where more could be (ours: a share of 0.5 is then known to 0.005).
+_ROWS = 10_000
+
+# What the model says of its own hold-out rows repeats but for rounding; beyond this the
+# rows are others (ours).
+_OTHER_ROWS = 0.05
+
+
+def diagnose(
+    imagination: Imagination,
+    dataset: Union[ReplayBufferBase, RealData],
+    learner: Optional[Learner] = None,
+    n_rollouts: int = 1000,
+    seed: int = 0,
+    *,
+    held_out: Union[ReplayBufferBase, RealData, None] = None,
+    env: Optional[gymnasium.Env[Any, Any]] = None,
+) -> Diagnosis:
+    """Holds a fitted imagination against real data. Shows a progress bar on a terminal.
+
+    One step by column, calibration, k steps along real action sequences, every penalty
+    against the true error, the termination, what it imagines and what a learner thinks of
+    that: docs/diagnosis.md explains the numbers and the verdicts. Nothing is changed:
+    neither model, learner and buffers, nor anybody's random numbers.
+
+    Args:
+        imagination: Fitted.
+        dataset: What it was fitted on. One step is judged on the model's hold-out rows,
+            if it keeps any; they are random rows whose neighbours it has seen, which
+            flatters it.
+        learner: For rollout policies that ask it, and to compare its Q-values.
+        n_rollouts: How many rollouts to look at.
+        seed: From 0 to 2^32 - 1; the same seed, the same numbers.
+        held_out: Other data of the same task, best whole episodes that were set aside
+            before `fit`: one step and k steps are judged on these then.
+        env: Where its observation columns have names that are known, they are used.
+
+    Raises:
+        NotFittedError: The imagination is not fitted.
+        CompositionError: It, or the learner, is of other sizes, the learner has no
+            networks or is for discrete actions; a component broke its contract.
+        DatasetError: There is no row with a known next observation.
+        DivergedError: The model predicts nothing finite.
+    """
+    validate_positive("n_rollouts", n_rollouts)
+    Number(at_least=0, at_most=2**32 - 1, whole=True).validated("seed", seed)
+    real = RealData.of(dataset)
+    imagination.check_ready(real.transitions)
+    validate_model_rows(real.transitions)
+    other = None if held_out is None else RealData.of(held_out)
+    sizes = real.transitions.observation_size, real.transitions.action_size
+    if other is not None:
+        validate_sizes("The imagination", sizes, other.transitions)
+        validate_model_rows(other.transitions)
+    if learner is not None:
+        check(learner)
+        check_built(learner, *sizes)
+    with own_generators(seed), modes_kept(learner), torch.no_grad():
+        parts = _Parts(imagination, real, other, learner, n_rollouts)
+        return parts.diagnosed(seed, [*column_names(env, sizes[0]), "reward"])
+
+
+class _Parts:
+    """The parts of a diagnosis, and what had to be left out.
+
+    Args: See `diagnose`, which has validated them.
+    """
+
+    def __init__(
+        self,
+        imagination: Imagination,
+        real: RealData,
+        held_out: Optional[RealData],
+        learner: Optional[Learner],
+        n_rollouts: int,
+    ):
+        self._imagination, self._dynamics = imagination, imagination.dynamics
+        self._real, self._held_out = real, held_out
+        self._learner, self._n_rollouts = learner, n_rollouts
+        self._reverse = self._dynamics.direction == "reverse"
+        self._left_out = [
+            "truth outside the data: not measured, it exists in a simulator alone"
+        ]
+
+    def diagnosed(self, seed: int, names: list[str]) -> Diagnosis:
+        """Returns the whole of it, judged."""
+        against = _other_data(self._dynamics, self._real.for_models)
+        rows, judged_on = self._judged(against is None)
+        config = self._imagination.config
+        with tqdm(total=5, desc="Diagnosing", unit=" parts", disable=None) as progress:
+            judged = predicted(self._dynamics, rows)
+            means = judged.elite_means
+            if config.reward_function is not None:
+                means = with_known_rewards(
+                    judged, config.reward_function, self._dynamics
+                )
+            progress.update()
+            loops = self._open_loops()
+            progress.update()
+            ranks, not_asked = penalty_ranks(judged, config.penalty)
+            self._left_out += not_asked
+            progress.update()
+            found_ends = self._ends(judged.rows)
+            progress.update()
+            found_rollouts, found_values = self._imagined()
+            progress.update()
+        found = Diagnosis(
+            imagination=config.get_type(),
+            direction=self._dynamics.direction,
+            rollout_length=config.rollout_length,
+            rows=len(judged.rows),
+            judged_on=judged_on,
+            seed=seed,
+            one_step=one_step(judged, means, names, self._real.transitions.rewards),
+            calibration=self._calibration(judged, names),
+            open_loop=loops,
+            penalties=ranks,
+            ends=found_ends,
+            rollouts=found_rollouts,
+            values=found_values,
+            left_out=self._left_out,
+        )
+        return dataclasses.replace(found, verdicts=verdicts(found, against))
+
+    def _judged(self, own_data: bool) -> tuple[Transitions, str]:
+        """Returns the rows to judge one step on, and which they are in words."""
+        if self._held_out is not None:
+            rows = _some(self._held_out.for_models)
+            return rows, f"{len(rows)} rows of data that were held out"
+        known = self._real.for_models
+        unseen = self._dynamics.holdout_indices if own_data else torch.empty(0)
+        if not len(unseen):
+            rows = _some(known)
+            return rows, f"{len(rows)} rows that the model may have been fitted on"
+        rows = known[unseen]
+        return rows, (
+            f"{len(rows)} hold-out rows (random ones, of whose episodes the model has seen "
+            "the rest: that flatters it; give held_out=)"
+        )
+
+    def _calibration(
+        self, judged: Predicted, names: list[str]
+    ) -> Optional[Calibration]:
+        known_reward = self._imagination.config.reward_function is not None
+        found = calibration(judged, names, with_reward=not known_reward)
+        if found is None:
+            self._left_out.append("calibration: the model states no spread")
+        return found
+
+    def _open_loops(self) -> list[OpenLoop]:
+        length = self._imagination.config.rollout_length
+        real = self._real if self._held_out is None else self._held_out
+        found = []
+        for n_steps in (length, 10 * length):
+            loop = open_loop(self._dynamics, real, n_steps)
+            if loop is not None:
+                found.append(loop)
+                continue
+            self._left_out.append(
+                f"{n_steps} steps along real actions: the longest episode has "
+                f"{int(real.episode_starts.diff().max())}"
+            )
+        return found
+
+    def _ends(self, judged: Transitions) -> Optional[Ends]:
+        termination = self._imagination.termination
+        if termination is None:
+            return None
+        known = self._real.for_models
+        lost = int(self._real.transitions.terminals.sum() - known.terminals.sum())
+        if lost:
+            self._left_out.append(
+                f"termination on {lost} terminal rows: d3rlpy lost where they lead, "
+                "mbo.load_minari keeps it"
+            )
+        return ends(termination, self._dynamics, known, judged)
+
+    def _imagined(self) -> tuple[Optional[Rollouts], Optional[Values]]:
+        imagination, learner = self._imagination, self._learner
+        if imagination.rollout_policy.needs_learner and learner is None:
+            self._left_out += [
+                f"rollouts: the policy {imagination.rollout_policy.config.get_type()} asks "
+                "a learner; give learner=",
+                "values: no learner was given",
+            ]
+            return None, None
+        imagined = imagined_rows(imagination, self._real, self._n_rollouts, learner)
+        if not len(imagined.rows):
+            self._left_out.append("rollouts: not one of their rows was kept")
+            return None, None
+        found = rollouts(imagined, self._real, self._reverse)
+        if learner is None:
+            self._left_out.append("values: no learner was given")
+            return found, None
+        if not has_critic(learner):
+            self._left_out.append(f"values: {type(learner).__name__} has no critic")
+            return found, None
+        device = imagination.device
+        return found, values(learner, self._real, imagined, self._reverse, device)
+
+
+def _some(rows: Transitions) -> Transitions:
+    return rows[torch.randperm(len(rows))[:_ROWS]]
+
+
+def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
+    """Returns what says that a model was fitted on other rows; None if nothing does."""
+    if dynamics.fitted_on is not None and dynamics.fitted_on[0] != len(known):
+        return (
+            f"the model was fitted on {dynamics.fitted_on[0]} rows, this dataset has "
+            f"{len(known)}."
+        )
+    kept = dynamics.metrics.get("model_holdout_error")
+    found = None
+    if kept is not None:
+        found = dynamics.holdout_errors(known).get("model_holdout_error")
+    if kept is None or found is None or abs(found - kept) <= _OTHER_ROWS * kept:
+        return None
+    return (
+        f"on its hold-out rows the model had an error of {kept:.3g}, on the rows of this "
+        f"dataset in their places it has {found:.3g}."
+    )

@@ -1,0 +1,31 @@
+"""Numbers that are random for a diagnosis, and nobody else's."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+__all__ = ["own_generators"]
+
+
+@contextlib.contextmanager
+def own_generators(seed: int) -> Iterator[None]:
+    """Seeds Python's, NumPy's and torch's generators; puts them back as they were.
+
+    Not by `d3rlpy.seed`, which also settles for good how cuDNN computes.
+
+    Args:
+        seed: From 0 to 2^32 - 1.
+    """
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)

@@ -1,0 +1,338 @@
+"""What a diagnosis says: plain numbers, and verdicts on them."""
+
+import dataclasses
+import json
+from typing import Optional
+
+from .render import rendered
+
+__all__ = [
+    "Calibration",
+    "ColumnCalibration",
+    "ColumnError",
+    "Diagnosis",
+    "Distribution",
+    "Ends",
+    "Nearness",
+    "OneStep",
+    "OpenLoop",
+    "PenaltyRank",
+    "RareReward",
+    "Rollouts",
+    "Values",
+    "Verdict",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A judgement by a rule that is written down (docs/diagnosis.md).
+
+    Args:
+        subject: What is judged, such as ``"reward"``.
+        ok: Whether nothing speaks against it.
+        text: The numbers behind it; where it is not ok, also what to change.
+    """
+
+    subject: str
+    ok: bool
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """Numbers, summed up.
+
+    Args:
+        mean: Their mean.
+        std: Their standard deviation (of the population).
+        quantiles: 0, 5, 50, 95 and 100 %.
+    """
+
+    mean: float
+    std: float
+    quantiles: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnError:
+    """One step's error in a column, in dataset units.
+
+    Args:
+        name: Of the column.
+        error: Root mean square of what the imagining members' means are off by.
+        bias: Mean of predicted minus true.
+        naive_error: Of who says that nothing changes; of the reward: its mean.
+        unexplained: Share of the variance of the column's change (of the reward: of its
+            own) that the model leaves unexplained; None where nothing varies.
+        spread: Standard deviation of the column itself.
+    """
+
+    name: str
+    error: float
+    bias: float
+    naive_error: float
+    unexplained: Optional[float]
+    spread: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RareReward:
+    """The reward's error where it is not its commonest value, in dataset units.
+
+    Args:
+        commonest: That value, of at least half of the data's rows.
+        rows: How many of the rows that are judged have another.
+        error: Root mean square over those.
+        naive_error: Of who always says the mean reward, over those.
+    """
+
+    commonest: float
+    rows: int
+    error: float
+    naive_error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class OneStep:
+    """Errors of one step.
+
+    Args:
+        columns: Of the observation (in reverse of s), the reward last.
+        rare_reward: None where no value of the reward is commonest, or all have it.
+        alignment: Cosine between predicted and true changes, each column in units of its
+            own change; None where nothing changes. Near -1, time runs backwards.
+        finite_share: Share of the rows for which all members predict finite numbers; only
+            these are judged.
+    """
+
+    columns: list[ColumnError]
+    rare_reward: Optional[RareReward]
+    alignment: Optional[float]
+    finite_share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnCalibration:
+    """How far the predicted spread of a column can be believed.
+
+    Args:
+        name: Of the column.
+        within_one_std: Share of the targets within one predicted standard deviation of
+            the predicted mean, over the imagining members: 0.683 of a calibrated one.
+        within_two_stds: Likewise two: 0.954.
+        log_likelihood: Mean logarithm of the density of the members' equal mixture.
+        pit: Shares of the targets in tenths of the mixture's distribution function: 0.1
+            each of a calibrated one.
+    """
+
+    name: str
+    within_one_std: float
+    within_two_stds: float
+    log_likelihood: float
+    pit: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How far the predicted spread can be believed.
+
+    Args:
+        columns: Those that vary and that the model gives a spread.
+        members: Of each member, elites first, the share of targets within two of its
+            standard deviations, over these columns.
+    """
+
+    columns: list[ColumnCalibration]
+    members: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenLoop:
+    """Errors after k steps along real action sequences, for k = 1, 2, ...
+
+    A reverse model goes backwards along them. Each sequence follows the means of one
+    imagining member.
+
+    Args:
+        sequences: How many, each from within one episode.
+        median: Over sequences, of the root mean square over observation columns, each in
+            units of its standard deviation in the data.
+        low: Likewise the 10 % quantile ...
+        high: ... and the 90 % quantile.
+        standing_still: The median for who stays where the sequence starts.
+        columns: For each step, root mean squares by column in dataset units, reward last.
+        finite: Share of the sequences that are finite so far; only these are judged.
+    """
+
+    sequences: int
+    median: list[float]
+    low: list[float]
+    high: list[float]
+    standing_still: list[float]
+    columns: list[list[float]]
+    finite: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class PenaltyRank:
+    """A penalty against the true error: the norm over (s', r) in dataset units.
+
+    Args:
+        name: As it is registered.
+        own: Whether it is the imagination's.
+        spearman: Rank correlation; None where either never varies.
+        worst_tenth: Share of the worst tenth of the rows that is in the penalty's own
+            worst tenth; 0.1 by chance.
+        null_spearman: The same had errors been drawn from the model's own standard
+            deviations.
+        null_worst_tenth: Likewise.
+    """
+
+    name: str
+    own: bool
+    spearman: Optional[float]
+    worst_tenth: float
+    null_spearman: Optional[float]
+    null_worst_tenth: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Ends:
+    """The termination on real steps, asked as rollouts ask it.
+
+    Args:
+        terminals: Rows that are terminal in the data.
+        rows: All rows that were asked about.
+        claimed: Rows of which the termination says so.
+        precision: Share of the claimed that are terminal; None if none is claimed.
+        recall: Share of the terminal that are claimed; None if none is terminal.
+        model_recall: Likewise with the model's s' in the place of the true one, on at
+            most 10,000 terminal rows; None in reverse, or if none is terminal.
+        model_false_alarms: Share of the judged rows that are not terminal of which it
+            says so given the model's s'; None in reverse.
+    """
+
+    terminals: int
+    rows: int
+    claimed: int
+    precision: Optional[float]
+    recall: Optional[float]
+    model_recall: Optional[float]
+    model_false_alarms: Optional[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Nearness:
+    """Distances to the nearest of real rows, in standard deviations of the columns.
+
+    Args:
+        median: Of imagined rows by step, from the real state on that rollouts leave.
+        high: Likewise the 95 % quantile.
+        real_median: Of other real rows.
+        real_high: Likewise.
+    """
+
+    median: list[float]
+    high: list[float]
+    real_median: float
+    real_high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollouts:
+    """What it imagines, beside what is real.
+
+    Args:
+        rollouts: How many were started.
+        rows: How many rows they left.
+        rewards: Imagined, before the penalty.
+        real_rewards: The data's.
+        survival: Share of the rollouts that made a row in step 1, 2, ...
+        real_survival: The same of real episodes from random rows on, by the estimator of
+            Kaplan and Meier where they were cut; in reverse 1, since what leads to real
+            states has not ended.
+        clipped_share: Share of the proposed action entries outside the action set.
+        dropped_share: Share of the rows that were dropped because they were not finite.
+        states: Distance of the states that were reached to the data.
+        actions: Distance of actions to that of the nearest real state.
+    """
+
+    rollouts: int
+    rows: int
+    rewards: Distribution
+    real_rewards: Distribution
+    survival: list[float]
+    real_survival: list[float]
+    clipped_share: float
+    dropped_share: float
+    states: Nearness
+    actions: Nearness
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """The learner's Q-values: the least of its critics', in dataset units.
+
+    Args:
+        real: On real states and actions.
+        imagined: On imagined ones.
+        rollout_ends: Where rollouts end, with the learner's action there; in reverse
+            where they begin in time; None if all of them end in a terminal.
+        returns: Discounted real returns-to-go, of rows that saw all but 5 % of theirs;
+            None if there is none.
+        returns_rows: How many rows that are.
+    """
+
+    real: Distribution
+    imagined: Distribution
+    rollout_ends: Optional[Distribution]
+    returns: Optional[Distribution]
+    returns_rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found. ``print`` shows it as a table.
+
+    Args:
+        imagination: Its name.
+        direction: ``"forward"`` or ``"reverse"``.
+        rollout_length: Its steps at most, h.
+        rows: How many the one-step numbers are over.
+        judged_on: Which ones, in words.
+        seed: See `diagnose`.
+        one_step: Errors of one step, by column.
+        calibration: None where the model states no spread.
+        open_loop: Errors along real action sequences of h and of 10 h steps, of those for
+            which an episode is long enough.
+        penalties: Every registered one that needs no learner, and the imagination's own.
+        ends: None where nothing ends.
+        rollouts: None where the rollout policy asks a learner and none was given.
+        values: None without a learner that has a critic.
+        left_out: Parts that were left out, each with its reason.
+        verdicts: Judgements, see `Verdict`.
+    """
+
+    imagination: str
+    direction: str
+    rollout_length: int
+    rows: int
+    judged_on: str
+    seed: int
+    one_step: OneStep
+    calibration: Optional[Calibration]
+    open_loop: list[OpenLoop]
+    penalties: list[PenaltyRank]
+    ends: Optional[Ends]
+    rollouts: Optional[Rollouts]
+    values: Optional[Values]
+    left_out: list[str]
+    verdicts: list[Verdict] = dataclasses.field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Returns every number as JSON; names are those of the fields."""
+        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
+
+    def __str__(self) -> str:
+        return rendered(self)

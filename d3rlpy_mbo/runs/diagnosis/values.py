@@ -1,0 +1,88 @@
+"""The learner's Q-values against real returns."""
+
+import math
+from typing import Optional
+
+import torch
+
+from ...data.real_data import RealData
+from ...data.transitions import Transitions
+from ...learners.reading import Learner, discount, predict_action, q_value
+from .results import Distribution, Values
+from .rollouts import Imagined
+from .statistics import distribution
+
+__all__ = ["returns_to_go", "values"]
+
+_ROWS = 10_000  # of either kind that Q is asked for (ours)
+
+# A row that was cut counts if what it did not see weighs no more than this (ours).
+_UNSEEN = 0.05
+
+
+def values(
+    learner: Learner,
+    real: RealData,
+    imagined: Imagined,
+    reverse: bool,
+    device: str,
+) -> Values:
+    """Asks a learner that has a critic.
+
+    Args:
+        learner: Built.
+        real: The data.
+        imagined: Imagined rows.
+        reverse: Whether they lead backwards.
+        device: Where to ask it.
+
+    Raises:
+        CompositionError: The learner has no critic.
+    """
+    rows = real.transitions
+    at_ends = imagined.rows[imagined.is_end]
+    # Behind a terminal comes no value, so nobody would ask for it.
+    ends = at_ends.next_observations[at_ends.terminals[:, 0] == 0]
+    if reverse:
+        ends = at_ends.observations
+    returns, seen = returns_to_go(real, discount(learner))
+
+    def of(observations: torch.Tensor, actions: torch.Tensor) -> Distribution:
+        asked = observations.to(device), actions.to(device)
+        return distribution(q_value(learner, *asked).cpu())
+
+    def sample(of_rows: Transitions) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn = of_rows[torch.randperm(len(of_rows))[:_ROWS]]
+        return drawn.observations, drawn.actions
+
+    at_end: Optional[Distribution] = None
+    if len(ends):
+        ends = ends[torch.randperm(len(ends))[:_ROWS]].to(device)
+        at_end = of(ends, predict_action(learner, ends))
+    return Values(
+        real=of(*sample(rows)),
+        imagined=of(*sample(imagined.rows)),
+        rollout_ends=at_end,
+        returns=distribution(returns[seen]) if bool(seen.any()) else None,
+        returns_rows=int(seen.sum()),
+    )
+
+
+def returns_to_go(real: RealData, gamma: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns (N,) discounted sums of the rewards from each row to its episode's end.
+
+    Also (N,) bool: whether the row saw all of them, or all but 5 % of the weight that an
+    endless episode would give.
+    """
+    starts, rewards = real.episode_starts, real.transitions.rewards[:, 0].double()
+    first, lengths = starts[:-1], starts.diff()
+    returns, left = rewards.clone(), torch.zeros(len(rewards), dtype=torch.int64)
+    for back in range(int(lengths.max())):
+        rows = (first + lengths - 1 - back)[lengths > back]
+        left[rows] = back + 1
+        if back:
+            returns[rows] += gamma * returns[rows + 1]
+    terminated = real.transitions.terminals[starts[1:] - 1, 0] > 0
+    needed = math.log(_UNSEEN) / math.log(gamma) if 0 < gamma < 1 else math.inf
+    seen = terminated.repeat_interleave(lengths) | (left >= needed)
+    return returns, seen | (gamma == 0)
