@@ -5,6 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from diagnosis_toys import (
+    NOISE,
+    ModelOfNoiseConfig,
+    dataset_of,
+    imagination_of,
+    noisy_line,
+)
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.episodes import CompleteEpisode
@@ -27,13 +34,6 @@ from d3rlpy_mbo.runs.diagnosis.statistics import (
     spearman,
 )
 from d3rlpy_mbo.runs.diagnosis.values import returns_to_go
-from diagnosis_toys import (
-    NOISE,
-    ModelOfNoiseConfig,
-    dataset_of,
-    imagination_of,
-    noisy_line,
-)
 from toys import (
     BeyondTermination,
     LineDynamicsConfig,

@@ -14,7 +14,6 @@ from .results import (
     Ends,
     OneStep,
     OpenLoop,
-    PenaltyRank,
     Rollouts,
     Values,
     Verdict,
@@ -28,8 +27,10 @@ _BACKWARDS = -0.3  # cosine of predicted and true changes
 _OVERCONFIDENT = 0.75  # share within two standard deviations; 0.954 if calibrated
 _RARE_ROWS = 5  # rows from which a mean square means something
 _SEQUENCES = 20  # likewise
+_EXACT = 0.01  # share of variance unexplained, below which errors need no ranking
 _BLIND = 0.1  # rank correlation ...
-_SEEN_BY_NULL = 0.3  # ... where one of at least this was to be expected
+_SEEN_BY_NULL = 0.7  # ... where the model's own deviations promise this ...
+_SEEN_BY_OTHER = 0.3  # ... or another penalty has this
 _TERMINATION = 0.9  # precision and recall
 _FALSE_ENDS = 0.01  # share of rows, where nothing ever ends
 _FAR = 3.0  # times the distance that 95 % of real states keep
@@ -50,7 +51,7 @@ def verdicts(found: Diagnosis, data: Optional[str]) -> list[Verdict]:
     if found.calibration is not None:
         judged.append(_calibration(found.calibration))
     judged += _open_loop(found.open_loop, found.rollout_length)
-    judged += _penalty(found.penalties, found.rows)
+    judged += _penalty(found)
     if found.ends is not None:
         judged.append(_termination(found.ends))
     if found.rollouts is not None:
@@ -230,29 +231,36 @@ def _open_loop(found: Sequence[OpenLoop], rollout_length: int) -> Iterator[Verdi
         yield Verdict("k steps", False, f"{text} {advice}")
 
 
-def _penalty(found: Sequence[PenaltyRank], rows: int) -> Iterator[Verdict]:
-    for penalty in found:
-        if not penalty.own or penalty.spearman is None:
+def _penalty(found: Diagnosis) -> Iterator[Verdict]:
+    shares = [
+        c.unexplained for c in found.one_step.columns if c.unexplained is not None
+    ]
+    best = max(found.penalties, key=lambda each: each.spearman or -1.0, default=None)
+    for penalty in found.penalties:
+        if not penalty.own or penalty.spearman is None or best is None:
             continue
-        null = penalty.null_spearman or 0.0
+        null, best_rank = penalty.null_spearman or 0.0, best.spearman or 0.0
         text = (
             f"{penalty.name} ranks rows as their errors do with {penalty.spearman:.2f}; "
-            f"{null:.2f} were the model calibrated."
+            f"{null:.2f} were the model's own deviations right."
         )
+        promised = null >= _SEEN_BY_NULL or best_rank >= _SEEN_BY_OTHER
+        blind = promised and penalty.spearman < _BLIND
         # The standard error of a rank correlation of nothing is 1 / sqrt(rows).
-        inverted = penalty.spearman < -_BLIND - 3 / math.sqrt(rows)
-        blind = null >= _SEEN_BY_NULL and penalty.spearman < _BLIND
-        if not inverted and not blind:
+        inverted = penalty.spearman < -_BLIND - 3 / math.sqrt(found.rows)
+        if not blind and not inverted:
             yield Verdict("penalty", True, text)
             continue
-        better = max(found, key=lambda each: each.spearman or -1.0)
-        advice = (
-            f"The best of those known is {better.name} ({better.spearman or 0:.2f})."
-        )
-        if better.own or not (better.spearman or 0) > _BLIND:
-            advice = "None of those known does: trust none, and imagine short rollouts."
-        blindness = "inverted" if inverted else "blind"
-        yield Verdict("penalty", False, f"{blindness}: {text} {advice}")
+        if max(shares, default=0.0) < _EXACT:
+            yield Verdict(
+                "penalty", True, f"{text} The errors are too small to matter."
+            )
+            continue
+        advice = "No other that is known does: imagine short rollouts, or without it."
+        if best_rank >= _SEEN_BY_OTHER:
+            advice = f"Of those known {best.name} has {best_rank:.2f}: take that."
+        fault = "inverted" if inverted else "blind"
+        yield Verdict("penalty", False, f"{fault}: {text} {advice}")
 
 
 def _termination(found: Ends) -> Verdict:

@@ -1,0 +1,332 @@
+"""Every way to fail has its verdict, and twenty healthy models have none against them."""
+
+import dataclasses
+
+import d3rlpy
+import numpy as np
+import pytest
+import torch
+from diagnosis_toys import (
+    NOISE,
+    ModelOfNoise,
+    ModelOfNoiseConfig,
+    imagination_of,
+    judgement,
+    noisy_line,
+)
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.testing.line_world import line_dataset as line_world
+from d3rlpy_mbo.testing.line_world import line_learner
+from d3rlpy_mbo_mopo import MaxAleatoric
+from toys import (
+    BeyondTermination,
+    ConstantPenalty,
+    ScriptedPolicyConfig,
+    small_ensemble,
+)
+
+
+def faults(diagnosis: mbo.Diagnosis) -> list[str]:
+    return [verdict.subject for verdict in diagnosis.verdicts if not verdict.ok]
+
+
+def text_of(diagnosis: mbo.Diagnosis, subject: str) -> str:
+    (text,) = (v.text for v in diagnosis.verdicts if v.subject == subject)
+    return text
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_nothing_is_said_against_the_truth(direction):
+    data = noisy_line()
+    imagination = imagination_of(data, ModelOfNoiseConfig(direction))
+    diagnosis = mbo.diagnose(imagination, data)
+    assert faults(diagnosis) == []
+    assert set(judgement(diagnosis)) == {
+        "data", "finite", "one step", "direction", "reward", "calibration", "k steps",
+        "imagined rewards", "states",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_reward_head_at_its_mean_has_not_learned_the_reward(direction):
+    data = noisy_line()
+    mean = float(mbo.RealData.of(data).transitions.rewards.mean())
+    model = ModelOfNoiseConfig(direction, constant_reward=mean, stds=[2.0] * 3)
+    diagnosis = mbo.diagnose(imagination_of(data, model), data)
+    assert "reward" in faults(diagnosis)
+    assert "1.00 of its variance is unexplained" in text_of(diagnosis, "reward")
+
+
+def test_a_rare_reward_that_is_never_predicted_has_not_been_learned():
+    data = noisy_line()
+    for episode in data.episodes:
+        episode.rewards[:] = episode.observations[:-1, :1] > 6
+    share = float(mbo.RealData.of(data).transitions.rewards.mean())
+    assert 0.005 < share < 0.3
+    model = ModelOfNoiseConfig(constant_reward=0.0)
+    diagnosis = mbo.diagnose(imagination_of(data, model), data)
+    assert "where it is not 0" in text_of(diagnosis, "reward")
+    assert "reward" in faults(diagnosis)
+
+
+def test_a_known_reward_is_judged_in_the_place_of_the_predicted_one():
+    @dataclasses.dataclass()
+    class FirstColumn(mbo.RewardFunction):
+        @staticmethod
+        def get_type() -> str:
+            return "first_column"
+
+        def __call__(self, observations, actions, next_observations):
+            return observations[:, :1]
+
+    data = noisy_line()
+    model = ModelOfNoiseConfig(constant_reward=0.0)
+    imagination = imagination_of(data, model, reward_function=FirstColumn())
+    diagnosis = mbo.diagnose(imagination, data)
+    assert faults(diagnosis) == []
+    assert diagnosis.one_step.columns[-1].error == pytest.approx(NOISE, rel=0.1)
+    assert [c.name for c in diagnosis.calibration.columns] == ["s[0]", "s[1]"]
+
+
+def test_an_overconfident_member_is_named_though_the_others_are_not():
+    data = noisy_line()
+    model = ModelOfNoiseConfig(stds=[NOISE, NOISE, NOISE / 10, NOISE])
+    diagnosis = mbo.diagnose(imagination_of(data, model), data)
+    assert faults(diagnosis) == ["calibration"]
+    text = text_of(diagnosis, "calibration")
+    assert "member 2 (0.16)" in text
+    assert "member 1" not in text
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_model_that_goes_the_wrong_way_in_time_is_told_so(direction):
+    data = noisy_line()
+    model = ModelOfNoiseConfig(direction, wrong_way=True)
+    diagnosis = mbo.diagnose(imagination_of(data, model), data)
+    assert "direction" in faults(diagnosis)
+    assert diagnosis.one_step.alignment < -0.9
+    assert "wrong way" in text_of(diagnosis, "direction")
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"), [(2.0, "precision 0"), (30.0, "recall 0.00")]
+)
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_termination_that_comes_too_early_or_never_is_wrong(direction, limit, words):
+    data = noisy_line(limit=4.0)
+    model = ModelOfNoiseConfig(direction)
+    right = imagination_of(data, model, termination=BeyondTermination(4.0))
+    assert faults(mbo.diagnose(right, data)) == []
+    wrong = imagination_of(data, model, termination=BeyondTermination(limit))
+    diagnosis = mbo.diagnose(wrong, data)
+    assert faults(diagnosis) == ["termination"]
+    assert words in text_of(diagnosis, "termination")
+
+
+def test_a_termination_where_nothing_ends_is_wrong_and_none_is_right():
+    data = noisy_line()
+    model = ModelOfNoiseConfig()
+    never = imagination_of(data, model, termination=mbo.NoTermination())
+    assert judgement(mbo.diagnose(never, data))["termination"]
+    ends = imagination_of(data, model, termination=BeyondTermination(0.0))
+    assert not judgement(mbo.diagnose(ends, data))["termination"]
+
+
+@pytest.mark.parametrize("shift", [0.5, 3.0])
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_shifted_column_is_named(direction, shift):
+    data = noisy_line()
+    model = ModelOfNoiseConfig(direction, shift=shift, stds=[4.0] * 3)
+    diagnosis = mbo.diagnose(imagination_of(data, model), data)
+    assert "one step" in faults(diagnosis)
+    text = text_of(diagnosis, "one step")
+    assert "s[0]" in text
+    assert "s[1]" not in text
+
+
+def test_a_model_of_another_dataset_is_told_so_by_its_rows_or_by_its_errors():
+    data, fewer, as_many = (
+        noisy_line(),
+        noisy_line(n_episodes=30),
+        noisy_line(noise=2.0),
+    )
+    model = small_ensemble(max_steps=100)
+    imagination = imagination_of(data, model)
+    assert judgement(mbo.diagnose(imagination, data))["data"]
+    diagnosis = mbo.diagnose(imagination, fewer)
+    assert not judgement(diagnosis)["data"]
+    assert "2400 rows, this dataset has 1800" in text_of(diagnosis, "data")
+    assert "may have been fitted on" in diagnosis.judged_on
+    diagnosis = mbo.diagnose(imagination, as_many)
+    assert not judgement(diagnosis)["data"]
+    assert not judgement(diagnosis)["calibration"]
+
+
+def test_a_model_that_has_learned_nothing_of_the_change_is_told_so():
+    data = noisy_line(noise=0.0)
+    model = dataclasses.replace(small_ensemble(max_steps=1), learning_rate=1e-9)
+    diagnosis = mbo.diagnose(imagination_of(data, model), data)
+    assert {"one step", "reward"} <= set(faults(diagnosis))
+    assert "unexplained" in text_of(diagnosis, "one step")
+
+
+def test_k_steps_that_are_worse_than_standing_still_are_told_where_they_were_better():
+    data = noisy_line(noise=0.0)
+    # Off by 0.4 at every step to one side: true ways are 0.6 at first, and grow slower.
+    model = ModelOfNoiseConfig(shift=0.4, stds=[1.0])
+    imagination = imagination_of(data, model, rollout_length=20)
+    diagnosis = mbo.diagnose(imagination, data)
+    assert "k steps" in faults(diagnosis)
+    (loop, *_) = diagnosis.open_loop
+    assert loop.median[0] < loop.standing_still[0]
+    assert loop.median[19] > loop.standing_still[19]
+    assert "up to step" in text_of(diagnosis, "k steps")
+
+
+@dataclasses.dataclass()
+class DeviationPenalty(mbo.Penalty):
+    """The first member's deviation of s[1], or what it is short of 1000."""
+
+    inverted: bool = False
+
+    @staticmethod
+    def get_type() -> str:
+        return "deviation"
+
+    def __call__(self, prediction, learner=None):
+        deviation = prediction.stds[0, :, 1:2]
+        return 1000 - deviation if self.inverted else deviation
+
+
+@dataclasses.dataclass()
+class RowwiseNoiseConfig(ModelOfNoiseConfig):
+    """Says that s'[1] is drawn anew with deviation s[0]^2, where s' = s + a otherwise."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "rowwise_noise"
+
+    def create(self, device=False):
+        return RowwiseNoise(self, device)
+
+
+class RowwiseNoise(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        said = super().predict(observations, actions, True)
+        means, stds = said.means.clone(), said.stds.clone()
+        means[..., 1], stds[..., 0], stds[..., 2] = 0, 0.01, 0.01
+        stds[..., 1] = observations[:, 0].square() + 0.001
+        return dataclasses.replace(said, means=means, stds=stds)
+
+
+def rowwise_noise(as_said: bool):
+    """Data as `RowwiseNoise` has it, or the same spread everywhere."""
+    data = noisy_line(noise=0.0)
+    for episode in data.episodes:
+        states = episode.observations
+        sizes = states[:-1, 0] ** 2 if as_said else np.full(len(states) - 1, 2.0)
+        states[1:, 1] = sizes * np.random.randn(len(sizes))
+    return data
+
+
+@pytest.mark.parametrize(
+    ("as_said", "inverted", "word"),
+    [(True, False, ""), (True, True, "inverted"), (False, False, "blind")],
+)
+def test_a_penalty_that_does_not_see_errors_is_inverted_or_blind(
+    as_said, inverted, word
+):
+    data = rowwise_noise(as_said)
+    penalty = DeviationPenalty(inverted)
+    imagination = imagination_of(data, RowwiseNoiseConfig(), penalty=penalty)
+    diagnosis = mbo.diagnose(imagination, data)
+    assert judgement(diagnosis)["penalty"] is not bool(word)
+    assert text_of(diagnosis, "penalty").startswith(word or "deviation ranks")
+
+
+def test_a_penalty_that_never_varies_is_not_judged():
+    data = noisy_line()
+    model = ModelOfNoiseConfig()
+    imagination = imagination_of(data, model, penalty=ConstantPenalty())
+    diagnosis = mbo.diagnose(imagination, data)
+    assert diagnosis.penalties[0].spearman is None
+    assert "penalty" not in judgement(diagnosis)
+
+
+def test_imagined_rewards_that_nobody_got_and_states_far_from_the_data_are_told():
+    data = noisy_line(noise=0.0)
+    model = ModelOfNoiseConfig(shift=20.0)
+    diagnosis = mbo.diagnose(imagination_of(data, model), data)
+    assert {"imagined rewards", "states"} <= set(faults(diagnosis))
+
+
+def test_predictions_that_are_not_finite_are_counted():
+    data = noisy_line()
+    largest = float(mbo.RealData.of(data).transitions.observations.abs().max())
+    model = ModelOfNoiseConfig(broken_from=largest / 2)
+    imagination = imagination_of(
+        data, model, rollout_policy=ScriptedPolicyConfig(script=[0.0])
+    )
+    diagnosis = mbo.diagnose(imagination, data)
+    assert faults(diagnosis) == ["finite"]
+    assert diagnosis.one_step.finite_share < 1
+    assert diagnosis.rollouts.dropped_share > 0
+
+
+def test_a_learner_that_believes_in_more_than_anybody_got_is_told_so():
+    data = line_world(terminated=True, n_episodes=20)
+    imagination = imagination_of(
+        data, ModelOfLineWorldConfig(), termination=mbo.NoTermination()
+    )
+    learner = line_learner()
+    assert judgement(mbo.diagnose(imagination, data, learner))["values"]
+    with torch.no_grad():
+        for critic in learner.impl.q_function:
+            critic._fc.bias += 10_000
+    diagnosis = mbo.diagnose(imagination, data, learner)
+    assert not judgement(diagnosis)["values"]
+    assert diagnosis.values.rollout_ends.quantiles[2] > 9_000
+
+
+@dataclasses.dataclass()
+class ModelOfLineWorldConfig(ModelOfNoiseConfig):
+    """s' = s + (a1, a2, a1)."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "model_of_line_world"
+
+    def create(self, device=False):
+        return ModelOfLineWorld(self, device)
+
+
+class ModelOfLineWorld(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        moves = torch.cat([actions, actions[:, :1]], dim=1)
+        said = super().predict(observations, moves, all_members)
+        return dataclasses.replace(said, actions=actions)
+
+
+# Directions, sizes, noise, episodes that end, and rewards that are rare.
+HEALTHY = [
+    (direction, size, noise, limit)
+    for direction in ("forward", "reverse")
+    for size in (1, 3)
+    for noise in (0.0, 0.1, 0.5)
+    for limit in (float("inf"), 3.0)
+][:20]
+
+
+@pytest.mark.parametrize("seed", range(len(HEALTHY)))
+def test_nothing_is_said_against_a_healthy_model(seed):
+    direction, size, noise, limit = HEALTHY[seed]
+    d3rlpy.seed(seed)
+    data = noisy_line(size=size, noise=noise, limit=limit, n_episodes=60)
+    imagination = imagination_of(
+        data,
+        small_ensemble(direction, max_steps=200),
+        termination=BeyondTermination(limit),
+        penalty=MaxAleatoric(),
+    )
+    assert faults(mbo.diagnose(imagination, data, seed=seed)) == []
