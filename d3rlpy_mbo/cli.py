@@ -1,4 +1,4 @@
-"""The command line: plugins, collect, train, check, study, report."""
+"""The command line: plugins, collect, train, diagnose, check, study, report."""
 
 import dataclasses
 import os
@@ -11,6 +11,7 @@ import click
 from .registry import discovery
 from .registry.entry_points import DISABLE_VARIABLE
 from .registry.kinds import Provided, key_of
+from .runs.diagnosis.command import diagnose
 from .runs.experiment import Experiment
 from .runs.settings import apply_settings, parse_fields, parse_settings
 from .study import commands as study_commands
@@ -216,6 +217,9 @@ def train(
             f"normalised score {shown}"
         )
     click.echo(f"Wrote {out / 'result.json'}.")
+
+
+main.add_command(diagnose)
 
 
 @main.command()

@@ -1,0 +1,84 @@
+"""The verb ``diagnose`` of the command line."""
+
+from pathlib import Path
+from typing import Any, Optional
+
+import click
+import d3rlpy
+
+from ...data.minari import load_minari
+from ...data.real_data import RealData
+from ...imagination.imagination import Imagination, load_imagination
+from ...registry.discovery import get_component
+from ...support.errors import CompositionError
+from ...support.files import atomic_write
+from ..settings import apply_settings, parse_settings
+from .diagnose import diagnose as diagnose_imagination
+
+__all__ = ["diagnose"]
+
+
+@click.command()
+@click.option("--dataset", required=True, help="Minari id.")
+@click.option("--imagination", "name", help="romi, ...: fitted first.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="imagination.KEY=VALUE; repeatable; VALUE in JSON.",
+)
+@click.option("--load", "path", help="A fitted one instead, such as imagination.mbo.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write it there.")
+@click.option("--seed", default=0, show_default=True, type=int)
+@click.option("--device", default="cpu", show_default=True)
+def diagnose(
+    dataset: str,
+    name: Optional[str],
+    settings: tuple[str, ...],
+    path: Optional[str],
+    out: Optional[Path],
+    seed: int,
+    device: str,
+) -> None:
+    """Say whether an imagination is any good, before anything trains on it.
+
+    Where its rollout policy asks a learner, there are no rollouts to judge here: use
+    mbo.diagnose with learner=.
+    """
+    if (name is None) == (path is None):
+        raise click.UsageError("Give one of --imagination NAME and --load FILE.")
+    if path is not None and settings:
+        raise click.UsageError("--set is for --imagination only.")
+    if out is not None and not out.parent.is_dir():
+        raise CompositionError(f"There is no folder {str(out.parent)!r} for --json.")
+    d3rlpy.seed(seed)
+    imagination = (
+        load_imagination(path, device)
+        if path is not None
+        else _configured(str(name), settings, device)
+    )
+    data, env = load_minari(dataset)
+    real = RealData.of(data)
+    if not imagination.fitted:
+        imagination.fit(real)
+    diagnosis = diagnose_imagination(imagination, real, seed=seed, env=env)
+    click.echo(str(diagnosis))
+    if out is not None:
+        with atomic_write(out) as file:
+            file.write(diagnosis.to_json().encode())
+        click.echo(f"Wrote {out}.")
+
+
+def _configured(name: str, settings: tuple[str, ...], device: str) -> Imagination:
+    parsed = parse_settings(settings)
+    if parsed["learner"]:
+        raise CompositionError(
+            f"There is no learner here, so {sorted(parsed['learner'])} of it cannot be "
+            "set. Set imagination.KEY=VALUE, or use mbo.diagnose with learner=."
+        )
+    config: Any = get_component("imagination", name)()
+    imagination: Imagination = apply_settings(config, parsed["imagination"]).create(
+        device
+    )
+    return imagination

@@ -1,0 +1,104 @@
+"""`d3rlpy-mbo diagnose`, on a small maze."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("gymnasium_robotics")
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
+
+MAZE = "pointmaze/umaze-sparse-v0"
+SMALL = {
+    "rollout_policy": "uniform",
+    "dynamics.n_models": 2,
+    "dynamics.n_elites": 1,
+    "dynamics.hidden_units": [16],
+    "dynamics.weight_decays": [0, 0],
+    "dynamics.max_steps": 5,
+}
+SET = [
+    word
+    for key, value in SMALL.items()
+    for word in (
+        "--set",
+        f"imagination.{key}="
+        + (value if isinstance(value, str) else json.dumps(value)),
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("diagnose")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+        collect_pointmaze("pointmaze-umaze-sparse", n_steps=700, n_reference_episodes=1)
+    return root
+
+
+@pytest.fixture
+def invoke(root, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+
+    def run(*arguments):
+        return CliRunner().invoke(main, ["diagnose", *map(str, arguments)])
+
+    return run
+
+
+def test_it_fits_the_named_imagination_prints_and_writes_the_numbers(invoke, tmp_path):
+    out = tmp_path / "numbers.json"
+    given = "--dataset", MAZE, "--imagination", "romi", *SET, "--seed", 3
+    result = invoke(*given, "--json", out)
+    assert result.exit_code == 0, result.output
+    assert "Diagnosis of 'romi', reverse" in result.output
+    assert "VERDICTS" in result.output
+    assert "v_x" in result.output  # the maze's columns have names
+    assert str(out) in result.output
+    numbers = json.loads(out.read_text())
+    assert numbers["seed"] == 3
+    again = tmp_path / "again.json"
+    invoke(*given, "--json", again)
+    assert again.read_text() == out.read_text()
+
+
+def test_it_loads_a_fitted_imagination(invoke, tmp_path, monkeypatch):
+    dynamics = mbo.ProbabilisticEnsembleConfig(
+        n_models=2, n_elites=1, hidden_units=[16], weight_decays=[0.0, 0.0], max_steps=5
+    )
+
+    data, _ = mbo.load_minari(MAZE)
+    imagination = mbo.ImaginationConfig(dynamics=dynamics).create()
+    imagination.fit(data)
+    imagination.save(tmp_path / "fitted.mbo")
+    monkeypatch.setattr(mbo.Imagination, "fit", lambda *_: pytest.fail("fitted again"))
+    result = invoke("--dataset", MAZE, "--load", tmp_path / "fitted.mbo")
+    assert result.exit_code == 0, result.output
+    assert "Diagnosis of 'custom', forward" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "one of --imagination NAME and --load FILE"),
+        (["--imagination", "romi", "--load", "x"], "one of --imagination NAME"),
+        (["--load", "x", "--set", "imagination.rollout_length=1"], "--set is for"),
+        (["--load", "nowhere.mbo"], "nowhere.mbo"),
+        (["--imagination", "romy"], "'romi'"),
+        (["--imagination", "romi", "--set", "learner.gamma=1"], "no learner here"),
+        (["--imagination", "romi", "--json", "no/folder/x.json"], "no/folder"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_fitted(
+    invoke, monkeypatch, arguments, words
+):
+    monkeypatch.setattr(mbo.Imagination, "fit", lambda *_: pytest.fail("fitted"))
+    result = invoke("--dataset", MAZE, *arguments)
+    assert result.exit_code in (1, 2)
+    assert words in result.output
+    assert "Traceback" not in result.output
