@@ -4,7 +4,7 @@ s' = s + a + noise, r = s[0] + noise. Every number of a right model is known.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Optional
 
 import d3rlpy
 import numpy as np
@@ -66,7 +66,7 @@ class ModelOfNoiseConfig(mbo.DynamicsConfig):
     stds: list[float] = dataclasses.field(default_factory=lambda: [NOISE] * 3)
     shift: float = 0.0
     wrong_way: bool = False
-    constant_reward: float | None = None
+    constant_reward: Optional[float] = None
     broken_from: float = float("inf")
 
     @staticmethod

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["rendered"]
 
 _WIDTH = 100
-_BARS = " ▁▂▃▄▅▆▇█"  # the last one stands for 0.2 of the rows and more
+_BARS = "·▁▂▃▄▅▆▇█"  # the last one stands for 0.2 of the rows and more
 
 
 def rendered(found: "Diagnosis") -> str:
