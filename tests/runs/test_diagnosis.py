@@ -22,6 +22,10 @@ from toys import (
     small_learner,
 )
 
+pytestmark = pytest.mark.filterwarnings(  # of the toys
+    "ignore:All [0-9]+ episodes that end"
+)
+
 
 @pytest.fixture(scope="module")
 def fitted():

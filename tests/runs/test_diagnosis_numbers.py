@@ -157,9 +157,9 @@ def test_rank_correlation_by_hand_with_and_without_ties():
     other = torch.tensor([20.0, 10.0, 40.0, 30.0, 50.0])
     assert spearman(one, other) == pytest.approx(0.8, abs=1e-6)  # 1 - 6 * 4 / (5 * 24)
     assert spearman(one, -other) == pytest.approx(-0.8, abs=1e-6)
-    tied = torch.tensor([1.0, 1.0, 2.0])
-    expected = math.sqrt(3) / 2  # ranks 1.5, 1.5, 3 against 1, 2, 3
-    assert spearman(tied, one[:3]) == pytest.approx(expected, abs=1e-6)
+    tied = torch.tensor([1.0, 1.0, 2.0, 3.0])
+    expected = math.sqrt(4.5 / 5)  # ranks 1.5, 1.5, 3, 4 against 1, 2, 3, 4
+    assert spearman(tied, one[:4]) == pytest.approx(expected, abs=1e-6)
     assert spearman(torch.ones(5), one) is None
 
 
@@ -309,7 +309,6 @@ def test_returns_to_go_by_hand_and_which_of_them_are_whole():
 
 @pytest.mark.parametrize(("direction", "way"), [("forward", 1), ("reverse", -1)])
 def test_distances_to_the_data_grow_by_the_steps_taken(direction, way):
-    # All real states are 0 but one of 2: a deviation of 0.2 * 2 * sqrt(24) / ...
     states = np.zeros(101)
     data = dataset_of([episode(states, actions=[[1.0]] * 99 + [[3.0]])])
     imagination = imagination_of(
@@ -336,15 +335,18 @@ def test_distances_to_the_data_grow_by_the_steps_taken(direction, way):
     assert found.survival == [1, 1]
 
 
-def test_distances_of_states_are_in_units_of_their_deviation():
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_distances_of_states_are_in_units_of_their_deviation(direction):
     states = np.tile([0.0, 10.0], 50)
     data = dataset_of([episode(states, actions=[[1.0]] * 49 + [[4.0]] * 50)])
     policy = ScriptedPolicyConfig(script=[2.0])
     imagination = imagination_of(
-        data, LineDynamicsConfig(), rollout_policy=policy, rollout_length=2
+        data, LineDynamicsConfig(direction), rollout_policy=policy, rollout_length=2
     )
     real = RealData.of(data)
-    found = rollouts(imagined_rows(imagination, real, 50, None), real, False)
+    found = rollouts(
+        imagined_rows(imagination, real, 50, None), real, direction == "reverse"
+    )
     deviation = float(np.std(states[:-1]))
     expected = [2 / deviation, 4 / deviation]
     assert found.states.median == pytest.approx(expected, rel=1e-5)

@@ -26,6 +26,10 @@ from toys import (
     small_ensemble,
 )
 
+pytestmark = pytest.mark.filterwarnings(  # of the toys
+    "ignore:All [0-9]+ episodes that end"
+)
+
 
 def faults(diagnosis: mbo.Diagnosis) -> list[str]:
     return [verdict.subject for verdict in diagnosis.verdicts if not verdict.ok]
