@@ -1,0 +1,220 @@
+"""Rules on what the model says of real rows; docs/diagnosis.md says them in words."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from .results import Calibration, Diagnosis, OneStep, OpenLoop, Verdict
+
+__all__ = [
+    "judge_calibration",
+    "judge_direction",
+    "judge_one_step",
+    "judge_open_loop",
+    "judge_penalty",
+    "judge_reward",
+]
+
+# Each limit is ours, see `verdicts`.
+_UNLEARNED = 0.8  # share of variance, or of the naive error, that is left
+_WORSE = 1.1  # times the error of who says that nothing changes
+_BACKWARDS = -0.3  # cosine of predicted and true changes
+_OVERCONFIDENT = 0.75  # share within two standard deviations; 0.954 if calibrated
+_RARE_ROWS = 5  # rows from which a mean square means something
+_SEQUENCES = 20  # likewise
+_EXACT = 0.01  # share of variance unexplained, below which errors need no ranking
+_BLIND = 0.1  # rank correlation ...
+_SEEN_BY_NULL = 0.7  # ... where the model's own deviations promise this ...
+_SEEN_BY_OTHER = 0.3  # ... or another penalty has this
+
+
+def judge_one_step(found: OneStep) -> Verdict:
+    """Says whether a column is worse than unchanged, shifted, or nothing is learned."""
+    columns = found.columns[:-1]
+    # A column that never changes may be off by rounding.
+    worse = [
+        c
+        for c in columns
+        if c.error > _WORSE * c.naive_error + 1e-3 * max(c.spread, c.naive_error)
+    ]
+    if worse:
+        listed = _listed(
+            [f"{c.name} (error {c.error:.3g}, {c.naive_error:.3g})" for c in worse]
+        )
+        return Verdict(
+            "one step",
+            False,
+            f"worse than saying that nothing changes in {listed}. Either the columns of "
+            "the model's data are others, shifted or in another order, or it has hardly "
+            "learned: look at bias, and fit it longer or on this dataset.",
+        )
+    shifted = [
+        c
+        for c in columns
+        if c.unexplained is not None
+        and c.unexplained > 0.05
+        and c.bias**2 > 0.5 * c.error**2
+    ]
+    if shifted:
+        listed = _listed([f"{c.name} (by {c.bias:+.3g})" for c in shifted])
+        return Verdict(
+            "one step",
+            False,
+            f"shifted, always to the same side, in {listed}. The model was fitted on other "
+            "data, or a column was moved since: fit it on this dataset.",
+        )
+    shares = [c.unexplained for c in columns if c.unexplained is not None]
+    if not shares:
+        return Verdict("one step", True, "no column of the observation ever changes.")
+    mean = sum(shares) / len(shares)
+    text = f"{mean:.2f} of the variance of the changes is unexplained, mean of columns."
+    if mean <= _UNLEARNED:
+        return Verdict("one step", True, text)
+    return Verdict(
+        "one step",
+        False,
+        f"{text} The model has learned next to nothing: fit it longer, or on more data; if "
+        "the world is that random, imagine with rollout_length=1 or not at all.",
+    )
+
+
+def judge_direction(found: OneStep, direction: str) -> list[Verdict]:
+    """Says whether changes point the way that they do in truth."""
+    if found.alignment is None:
+        return []
+    text = f"predicted and true changes have a cosine of {found.alignment:.2f}."
+    if found.alignment >= _BACKWARDS:
+        return [Verdict("direction", True, text)]
+    led = "s from (s', a)" if direction == "reverse" else "s' from (s, a)"
+    return [
+        Verdict(
+            "direction",
+            False,
+            f"{text} The model goes the wrong way in time: with direction={direction!r} it "
+            f"must predict {led}.",
+        )
+    ]
+
+
+def judge_reward(found: OneStep) -> Verdict:
+    """Says whether the reward is learned, where it is rare above all."""
+    column, rare = found.columns[-1], found.rare_reward
+    advice = (
+        "Fit the model longer, with more models or a larger bounds_weight, or give a "
+        "reward_function where the reward is known."
+    )
+    if rare is not None and rare.rows >= _RARE_ROWS:
+        text = (
+            f"where it is not {rare.commonest:.3g} ({rare.rows} rows) it is off by "
+            f"{rare.error:.3g}, the mean reward by {rare.naive_error:.3g}."
+        )
+        if rare.error > _UNLEARNED * rare.naive_error:
+            return Verdict("reward", False, f"not learned: {text} {advice}")
+    elif column.unexplained is None:
+        # What never varies is known, unless the model says something else.
+        if column.error <= 1e-3 * max(column.spread, abs(column.bias), 1.0):
+            return Verdict("reward", True, "it never varies, and the model knows it.")
+        text = f"it never varies, but the model is off by {column.error:.3g}."
+        return Verdict("reward", False, f"{text} {advice}")
+    else:
+        text = f"{column.unexplained:.2f} of its variance is unexplained."
+    if column.unexplained is not None and column.unexplained > _UNLEARNED:
+        text = f"{column.unexplained:.2f} of its variance is unexplained."
+        return Verdict("reward", False, f"not learned: {text} {advice}")
+    return Verdict("reward", True, text)
+
+
+def judge_calibration(found: Calibration) -> Verdict:
+    """Says whether a member or a column is overconfident."""
+    columns = [c for c in found.columns if c.within_two_stds < _OVERCONFIDENT]
+    members = [
+        f"member {i} ({share:.2f})"
+        for i, share in enumerate(found.members)
+        if share < _OVERCONFIDENT
+    ]
+    if columns or members:
+        listed = _listed(
+            [*members, *(f"{c.name} ({c.within_two_stds:.2f})" for c in columns)]
+        )
+        return Verdict(
+            "calibration",
+            False,
+            "overconfident: fewer targets than 0.75 within two predicted standard "
+            f"deviations, of 0.954, for {listed}. Fit with a higher lower end of "
+            "log_variance_bounds, more patience or more data, and trust no aleatoric "
+            "penalty until then.",
+        )
+    worst = min(c.within_two_stds for c in found.columns)
+    return Verdict(
+        "calibration",
+        True,
+        f"{worst:.2f} of the targets at least are within two predicted standard "
+        "deviations, in every column.",
+    )
+
+
+def judge_open_loop(
+    found: Sequence[OpenLoop], rollout_length: int
+) -> Iterator[Verdict]:
+    """Says whether the rollout's last step is better than standing still."""
+    for loop in found:
+        if len(loop.standing_still) != rollout_length:
+            continue
+        if loop.sequences < _SEQUENCES or loop.standing_still[-1] == 0:
+            continue
+        ratios = [
+            error / still if still else math.inf
+            for error, still in zip(loop.median, loop.standing_still, strict=True)
+        ]
+        text = (
+            f"after {rollout_length} the error is {ratios[-1]:.2f} of that of standing "
+            "still."
+        )
+        if ratios[-1] <= _WORSE:
+            yield Verdict("k steps", True, text)
+            continue
+        good = [k for k, ratio in enumerate(ratios, start=1) if ratio <= _WORSE]
+        advice = "No step is worth it: fit the model longer, or on more data."
+        if good:
+            advice = (
+                f"It is worth something up to step {good[-1]}: set rollout_length to that, "
+                "or fit the model on more data."
+            )
+        yield Verdict("k steps", False, f"{text} {advice}")
+
+
+def judge_penalty(found: Diagnosis) -> Iterator[Verdict]:
+    """Says whether the imagination's own penalty is blind, or inverted."""
+    shares = [
+        c.unexplained for c in found.one_step.columns if c.unexplained is not None
+    ]
+    best = max(found.penalties, key=lambda each: each.spearman or -1.0, default=None)
+    for penalty in found.penalties:
+        if not penalty.own or penalty.spearman is None or best is None:
+            continue
+        null, best_rank = penalty.null_spearman or 0.0, best.spearman or 0.0
+        text = (
+            f"{penalty.name} ranks rows as their errors do with {penalty.spearman:.2f}; "
+            f"{null:.2f} were the model's own deviations right."
+        )
+        promised = null >= _SEEN_BY_NULL or best_rank >= _SEEN_BY_OTHER
+        blind = promised and penalty.spearman < _BLIND
+        # The standard error of a rank correlation of nothing is 1 / sqrt(rows).
+        inverted = penalty.spearman < -_BLIND - 3 / math.sqrt(found.rows)
+        if not blind and not inverted:
+            yield Verdict("penalty", True, text)
+            continue
+        if max(shares, default=0.0) < _EXACT:
+            yield Verdict(
+                "penalty", True, f"{text} The errors are too small to matter."
+            )
+            continue
+        advice = "No other that is known does: imagine short rollouts, or without it."
+        if best_rank >= _SEEN_BY_OTHER:
+            advice = f"Of those known {best.name} has {best_rank:.2f}: take that."
+        fault = "inverted" if inverted else "blind"
+        yield Verdict("penalty", False, f"{fault}: {text} {advice}")
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,100 @@
+"""Distances of imagined states and actions to the data."""
+
+import torch
+
+from ...data.transitions import Transitions
+from .one_step import varies
+from .results import Nearness
+from .statistics import quantile
+
+__all__ = ["nearness"]
+
+# Real rows that distances are to, other real ones beside them, imagined ones in all, and
+# how many of these at once (ours: 10,000 times 1,000 distances are 40 MB).
+_COMPARED = 10_000
+_BESIDE = 1_000
+_IMAGINED = 20_000
+_AT_ONCE = 1_000
+
+
+def nearness(
+    imagined: Transitions, steps: torch.Tensor, real: Transitions, reverse: bool
+) -> tuple[Nearness, Nearness]:
+    """Measures how far the states reached and the actions taken are from the data's.
+
+    Args:
+        imagined: B rows, at least one.
+        steps: (B,) from 0: which step of its rollout imagined the row.
+        real: The data.
+        reverse: Whether rollouts lead backwards.
+    """
+    states = _Scale(real.observations)
+    actions = _Scale(real.actions)
+    order = torch.randperm(len(real))
+    n_beside = min(_BESIDE, max(len(real) // 5, 1))
+    beside = real[order[:n_beside]]
+    compared = real[order[n_beside:][:_COMPARED]] if len(real) > 1 else beside
+    neighbours = _Neighbours(states(compared.observations))
+
+    def of_actions(rows: Transitions, asked: torch.Tensor) -> torch.Tensor:
+        nearest, _ = neighbours.of(states(asked))
+        theirs = actions(compared.actions)[nearest]
+        apart: torch.Tensor = (actions(rows.actions) - theirs).norm(dim=1)
+        return apart
+
+    kept = torch.randperm(len(imagined))[:_IMAGINED]
+    rows, steps = imagined[kept], steps[kept]
+    left, reached = rows.observations, rows.next_observations
+    if reverse:
+        left, reached = reached, left
+    _, distances = neighbours.of(states(reached))
+    _, real_distances = neighbours.of(states(beside.observations))
+    return (
+        _by_step(distances, real_distances, steps),
+        _by_step(
+            of_actions(rows, left), of_actions(beside, beside.observations), steps
+        ),
+    )
+
+
+def _by_step(
+    distances: torch.Tensor, real: torch.Tensor, steps: torch.Tensor
+) -> Nearness:
+    of_steps = [distances[steps == step] for step in range(int(steps.max()) + 1)]
+    of_steps = [each for each in of_steps if len(each)]
+    return Nearness(
+        median=[quantile(each, 0.5) for each in of_steps],
+        high=[quantile(each, 0.95) for each in of_steps],
+        real_median=quantile(real, 0.5),
+        real_high=quantile(real, 0.95),
+    )
+
+
+class _Scale:
+    """Standardises the columns that vary, and leaves the others out."""
+
+    def __init__(self, values: torch.Tensor):
+        self._kept = varies(values)
+        self._mean = values.mean(dim=0)
+        self._std = values.std(dim=0, unbiased=False)
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return ((values - self._mean) / self._std)[:, self._kept]
+
+
+class _Neighbours:
+    """Finds the nearest of (N, n) points."""
+
+    def __init__(self, points: torch.Tensor):
+        self._points = points
+
+    def of(self, asked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns (B,) which point is nearest to each of (B, n), and how far it is."""
+        found = [
+            torch.cdist(block, self._points).argmin(dim=1)
+            for block in torch.split(asked, _AT_ONCE)
+        ]
+        nearest = torch.cat(found)
+        # By differences: what cdist finds by products is rounded where they are small.
+        offsets = asked - self._points[nearest]
+        return nearest, torch.linalg.vector_norm(offsets, dim=1)

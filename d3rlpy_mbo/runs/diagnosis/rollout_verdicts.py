@@ -1,0 +1,99 @@
+"""Rules on what is imagined; docs/diagnosis.md says them in words."""
+
+from collections.abc import Iterator
+
+from .results import Ends, Rollouts, Values, Verdict
+
+__all__ = [
+    "judge_imagined_rewards",
+    "judge_states",
+    "judge_termination",
+    "judge_values",
+]
+
+# Each limit is ours, see `verdicts`.
+_TERMINATION = 0.9  # precision and recall
+_FALSE_ENDS = 0.01  # share of rows, where nothing ever ends
+_FAR = 3.0  # times the distance that 95 % of real states keep
+
+
+def judge_termination(found: Ends) -> Verdict:
+    """Says whether the termination ends what ends in truth."""
+    advice = (
+        "Give termination=mbo.termination_for(env), or LearnedTerminationConfig() where "
+        "nobody knows the rule."
+    )
+    if not found.terminals:
+        share = found.claimed / found.rows
+        text = f"it ends {share:.2%} of real steps, none of which ended."
+        if share <= _FALSE_ENDS:
+            return Verdict("termination", True, text)
+        return Verdict("termination", False, f"{text} {advice}")
+    precision = 0.0 if found.precision is None else found.precision
+    recall = 0.0 if found.recall is None else found.recall
+    text = (
+        f"on real steps, precision {precision:.2f} and recall {recall:.2f} of "
+        f"{found.terminals} ends."
+    )
+    if min(precision, recall) >= _TERMINATION:
+        return Verdict("termination", True, text)
+    return Verdict("termination", False, f"{text} {advice}")
+
+
+def judge_imagined_rewards(found: Rollouts) -> Verdict:
+    """Says whether most imagined rewards are such as somebody got."""
+    low, high = found.real_rewards.quantiles[0], found.real_rewards.quantiles[-1]
+    seen = found.rewards.quantiles
+    margin = (high - low) / 2
+    text = (
+        f"imagined {seen[1]:.3g} to {seen[-2]:.3g} (5 to 95 %), real {low:.3g} to "
+        f"{high:.3g}."
+    )
+    # Nine of ten imagined rewards lie between these quantiles.
+    if not margin or (seen[1] >= low - margin and seen[-2] <= high + margin):
+        return Verdict("imagined rewards", True, text)
+    return Verdict(
+        "imagined rewards",
+        False,
+        f"{text} The model invents rewards that nobody got: shorten rollout_length, or "
+        "give a penalty or a reward_function.",
+    )
+
+
+def judge_states(found: Rollouts) -> Verdict:
+    """Says whether rollouts stay near the data."""
+    last, limit = found.states.median[-1], found.states.real_high
+    text = (
+        f"half of those in step {len(found.states.median)} are within {last:.2f} of real "
+        f"ones, as 95 % of real states are within {limit:.2f}."
+    )
+    if last <= _FAR * limit:
+        return Verdict("states", True, text)
+    return Verdict(
+        "states",
+        False,
+        f"{text} Rollouts leave the data: shorten rollout_length, take actions nearer to "
+        "the data's (BehaviorCloningPolicyConfig), or give a penalty.",
+    )
+
+
+def judge_values(found: Values) -> Iterator[Verdict]:
+    """Says whether the learner expects more behind rollouts than there ever was."""
+    if found.returns is None or found.rollout_ends is None:
+        return
+    low, high = found.returns.quantiles[0], found.returns.quantiles[-1]
+    at_end = found.rollout_ends.quantiles[2]
+    text = (
+        f"half of the rollouts end where Q is above {at_end:.4g}; real returns-to-go are "
+        f"{low:.4g} to {high:.4g}."
+    )
+    if at_end <= high + (high - low) / 2:
+        yield Verdict("values", True, text)
+        return
+    yield Verdict(
+        "values",
+        False,
+        f"{text} The learner believes in what lies beyond the rollouts: raise "
+        "real_ratio, imagine longer, in reverse, or with a "
+        "penalty, or take a pessimistic learner such as CQL.",
+    )
