@@ -167,6 +167,20 @@ def test_a_model_of_another_dataset_is_told_so_by_its_rows_or_by_its_errors():
     assert not judgement(diagnosis)["calibration"]
 
 
+def test_a_model_whose_hold_out_error_is_another_now_is_of_another_dataset():
+    data = noisy_line()
+    imagination = imagination_of(data, ModelOfNoiseConfig())
+    model = imagination.dynamics
+    model.metrics = {"model_holdout_error": 0.1}
+    for error, ok in ((0.1001, True), (0.2, False)):
+        model.holdout_errors = lambda _, now=error: {"model_holdout_error": now}
+        diagnosis = mbo.diagnose(imagination, data)
+        assert judgement(diagnosis)["data"] is ok
+    assert "0.1, on the rows of this dataset in their places it has 0.2" in text_of(
+        diagnosis, "data"
+    )
+
+
 def test_a_model_that_has_learned_nothing_of_the_change_is_told_so():
     data = noisy_line(noise=0.0)
     model = dataclasses.replace(small_ensemble(max_steps=1), learning_rate=1e-9)

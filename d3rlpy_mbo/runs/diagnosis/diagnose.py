@@ -17,6 +17,7 @@ from ...imagination.readiness import validate_model_rows, validate_sizes
 from ...learners import check, check_built
 from ...learners.reading import Learner, has_critic, modes_kept
 from ...registry.fields import Number
+from ...support.errors import CompositionError
 from .calibration import calibration
 from .column_names import column_names
 from .ends import ends
@@ -245,9 +246,13 @@ def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
             f"{len(known)}."
         )
     kept = dynamics.metrics.get("model_holdout_error")
-    found = None
-    if kept is not None:
-        found = dynamics.holdout_errors(known).get("model_holdout_error")
+    try:
+        measured = dynamics.holdout_errors(known) if kept is not None else {}
+    except (
+        CompositionError
+    ):  # as `ProbabilisticEnsemble` refuses rows that are not its own
+        return "the rows of this dataset are not those that the model was fitted on."
+    found = measured.get("model_holdout_error")
     if kept is None or found is None or abs(found - kept) <= _OTHER_ROWS * kept:
         return None
     return (
