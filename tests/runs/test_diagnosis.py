@@ -196,6 +196,19 @@ def test_a_learner_without_a_critic_acts_but_has_no_values():
     assert "values: BC has no critic" in diagnosis.left_out
 
 
+def test_values_of_a_learner_that_diverged_are_left_out_by_name():
+    data = line_world()
+    imagination = imagination_of(data, line_dynamics())
+    learner = line_learner()
+    with torch.no_grad():
+        for critic in learner.impl.q_function:
+            critic._fc.bias += torch.nan
+    diagnosis = mbo.diagnose(imagination, data, learner, n_rollouts=5)
+    assert diagnosis.values is None
+    assert any("diverged" in each for each in diagnosis.left_out)
+    json.loads(diagnosis.to_json())
+
+
 def test_terminals_that_d3rlpy_zero_filled_are_left_out_by_name():
     data = line_dataset(terminated=True)
     imagination = line_imagination("forward", data, termination=BeyondTermination(99))

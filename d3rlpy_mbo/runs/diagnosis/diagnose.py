@@ -231,7 +231,13 @@ class _Parts:
             self._left_out.append(f"values: {type(learner).__name__} has no critic")
             return found, None
         device = imagination.device
-        return found, values(learner, self._real, imagined, self._reverse, device)
+        asked = values(learner, self._real, imagined, self._reverse, device)
+        if asked is None:
+            name = type(learner).__name__
+            self._left_out.append(
+                f"values: those of {name} are NaN or infinite; it has diverged"
+            )
+        return found, asked
 
 
 def _some(rows: Transitions) -> Transitions:

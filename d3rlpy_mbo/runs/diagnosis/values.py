@@ -26,7 +26,7 @@ def values(
     imagined: Imagined,
     reverse: bool,
     device: str,
-) -> Values:
+) -> Optional[Values]:
     """Asks a learner that has a critic.
 
     Args:
@@ -35,6 +35,9 @@ def values(
         imagined: Imagined rows.
         reverse: Whether they lead backwards.
         device: Where to ask it.
+
+    Returns:
+        None if a value is not finite.
 
     Raises:
         CompositionError: The learner has no critic.
@@ -59,9 +62,13 @@ def values(
     if len(ends):
         ends = ends[torch.randperm(len(ends))[:_ROWS]].to(device)
         at_end = of(ends, predict_action(learner, ends))
+    at_real, at_imagined = of(*sample(rows)), of(*sample(imagined.rows))
+    means = [each.mean for each in (at_real, at_imagined, at_end) if each is not None]
+    if not all(map(math.isfinite, means)):
+        return None
     return Values(
-        real=of(*sample(rows)),
-        imagined=of(*sample(imagined.rows)),
+        real=at_real,
+        imagined=at_imagined,
         rollout_ends=at_end,
         returns=distribution(returns[seen]) if bool(seen.any()) else None,
         returns_rows=int(seen.sum()),
