@@ -62,7 +62,7 @@ def diagnose(
         imagination: Fitted.
         dataset: What it was fitted on. One step is judged on the model's hold-out rows,
             if it keeps any; they are random rows whose neighbours it has seen, which
-            flatters it.
+            can flatter it.
         learner: For rollout policies that ask it, and to compare its Q-values.
         n_rollouts: How many rollouts to look at.
         seed: From 0 to 2^32 - 1; the same seed, the same numbers.
@@ -170,7 +170,7 @@ class _Parts:
         rows = known[unseen]
         return rows, (
             f"{len(rows)} hold-out rows (random ones, of whose episodes the model has seen "
-            "the rest: that flatters it; give held_out=)"
+            "the rest: that can flatter it; give held_out=)"
         )
 
     def _calibration(
