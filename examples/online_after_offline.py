@@ -38,6 +38,7 @@ def main(quick: bool = False) -> d3rlpy.dataset.ReplayBuffer:
         limit=100_000,
         episodes=buffer.episodes,  # was: dataset.episodes; these are the same
         env=env,
+        transition_picker=buffer.transition_picker,  # new: for mbo's own datasets
     )
     sac.fit_online(
         env,

@@ -29,7 +29,9 @@ def times_as_fast(row: dict[str, Any]) -> dict[str, float]:
 
 def compared_with_others(row: dict[str, Any]) -> bool:
     """Returns whether a row was measured, in time, against another project's code."""
-    return bool(row["ratio"] and row["unit"] == "s" and row["against"].startswith(PEERS))
+    return bool(
+        row["ratio"] and row["unit"] == "s" and row["against"].startswith(PEERS)
+    )
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

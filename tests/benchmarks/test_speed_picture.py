@@ -13,7 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "speed"))
 import picture  # noqa: E402
 
 
-def row(goal: str, ratio: Optional[dict[str, float]], **other: object) -> dict[str, object]:
+def row(
+    goal: str, ratio: Optional[dict[str, float]], **other: object
+) -> dict[str, object]:
     defaults = {"against": "OfflineRL-Kit step", "unit": "s", "met": True}
     return {"work": "a step", "goal": goal, **defaults, "ratio": ratio, **other}
 
@@ -45,14 +47,18 @@ def test_a_share_of_their_time_is_drawn_as_times_as_fast():
     ],
 )
 def test_only_times_against_others_are_drawn(other, drawn):
-    assert picture.compared_with_others(row("<= 1 (of theirs)", SHARE, **other)) is drawn
+    assert (
+        picture.compared_with_others(row("<= 1 (of theirs)", SHARE, **other)) is drawn
+    )
 
 
 def test_what_was_not_measured_is_not_drawn():
     assert not picture.compared_with_others(row("<= 1 (of theirs)", None))
 
 
-def test_thirty_times_is_a_longer_bar_than_one_whatever_their_goals(tmp_path, monkeypatch):
+def test_thirty_times_is_a_longer_bar_than_one_whatever_their_goals(
+    tmp_path, monkeypatch
+):
     from matplotlib.axes import Axes
 
     ends = []

@@ -14,7 +14,9 @@ MARK = "<!-- From here on: python tests/documents/test_command_line_page.py -->\
 def generated() -> str:
     """Returns a section for each verb, in the order in which they are listed."""
     top = click.Context(main, info_name="d3rlpy-mbo")
-    return "".join(section(main.commands[name], top) for name in main.list_commands(top))
+    return "".join(
+        section(main.commands[name], top) for name in main.list_commands(top)
+    )
 
 
 def section(command: click.Command, parent: click.Context) -> str:
