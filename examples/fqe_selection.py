@@ -46,6 +46,7 @@ def main(quick: bool = False, logs: str = "d3rlpy_logs") -> dict[str, float]:
     values = {}
     for path in sorted(Path(logs, "selection").glob("model_*.d3")):
         candidate = mbo.load_learner(path)  # was: d3rlpy.load_learnable(path)
+        assert isinstance(candidate, d3rlpy.algos.QLearningAlgoBase)
         fqe = FQE(candidate, FQEConfig(), device="cpu")
         [(_, metrics)] = fqe.fit(
             dataset,  # as it was

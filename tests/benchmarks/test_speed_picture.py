@@ -10,7 +10,7 @@ pytest.importorskip("matplotlib")
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "speed"))
 
-import picture  # noqa: E402
+import picture
 
 
 def row(
