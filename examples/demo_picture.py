@@ -37,7 +37,7 @@ def wall_shares(
     folder: Path, transitions: mbo.Transitions, maze: PointMaze, length: int
 ) -> dict[str, float]:
     """Returns shares of imagined states that are in walls, by direction."""
-    shares = {}
+    shares: dict[str, float] = {}
     for direction in DIRECTIONS:
         rows = imagine(folder, direction, transitions, 5_000, length)
         is_reverse = direction == "reverse"
