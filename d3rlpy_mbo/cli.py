@@ -166,9 +166,21 @@ def _has_field(task: type[Task], name: str) -> bool:
     metavar="KEY=VALUE",
     help="learner.KEY=VALUE or imagination.KEY=VALUE; repeatable; VALUE in JSON.",
 )
-@click.option("--n-steps", required=True, type=int)
-@click.option("--n-steps-per-epoch", default=10_000, show_default=True, type=int)
-@click.option("--n-trials", default=10, show_default=True, type=int)
+@click.option("--n-steps", required=True, type=int, help="Gradient steps.")
+@click.option(
+    "--n-steps-per-epoch",
+    default=10_000,
+    show_default=True,
+    type=int,
+    help="Steps from one evaluation to the next.",
+)
+@click.option(
+    "--n-trials",
+    default=10,
+    show_default=True,
+    type=int,
+    help="Episodes of an evaluation.",
+)
 @click.option(
     "--n-pretraining-epochs",
     default=0,
@@ -176,8 +188,12 @@ def _has_field(task: type[Task], name: str) -> bool:
     type=int,
     help="Of the policy on the dataset's actions, as RAMBO does: 50.",
 )
-@click.option("--seed", default=0, show_default=True, type=int)
-@click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--seed", default=0, show_default=True, type=int, help="Decides everything."
+)
+@click.option(
+    "--device", default="cpu", show_default=True, help="A torch device, such as cuda:0."
+)
 @click.option(
     "--trust-environment",
     is_flag=True,

@@ -14,6 +14,7 @@ from d3rlpy_mbo.tasks.pointmaze import PointMaze
 BLUE, RED, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
 
 DIRECTIONS: tuple[mbo.Direction, ...] = ("reverse", "forward")
+N_DRAWN = 80  # rollouts of each direction
 
 
 def imagine(
@@ -33,42 +34,26 @@ def inside_walls(maze: PointMaze, states: torch.Tensor) -> np.ndarray:
 
 
 def wall_shares(
-    folder: Path,
-    transitions: mbo.Transitions,
-    maze: PointMaze,
-    lengths: tuple[int, int],
-) -> dict[str, list[float]]:
-    """Returns shares of imagined states in walls, by direction, for each length."""
-    shares: dict[str, list[float]] = {direction: [] for direction in DIRECTIONS}
-    for length in lengths:
-        for direction, of_direction in shares.items():
-            rows = imagine(folder, direction, transitions, 5_000, length)
-            is_reverse = direction == "reverse"
-            states = rows.observations if is_reverse else rows.next_observations
-            of_direction.append(float(inside_walls(maze, states).mean()))
+    folder: Path, transitions: mbo.Transitions, maze: PointMaze, length: int
+) -> dict[str, float]:
+    """Returns shares of imagined states that are in walls, by direction."""
+    shares: dict[str, float] = {}
+    for direction in DIRECTIONS:
+        rows = imagine(folder, direction, transitions, 5_000, length)
+        is_reverse = direction == "reverse"
+        states = rows.observations if is_reverse else rows.next_observations
+        shares[direction] = float(inside_walls(maze, states).mean())
     return shares
-
-
-def one_transition_per_cell(
-    transitions: mbo.Transitions, maze: PointMaze
-) -> mbo.Transitions:
-    """Returns a random real transition from each free cell."""
-    positions = transitions.observations[:, :2].numpy()
-    rng, rows = np.random.default_rng(0), []
-    for center in maze.free_cells:
-        in_cell = np.flatnonzero(np.abs(positions - center).max(axis=1) < 0.5)
-        rows.append(int(rng.choice(in_cell)))
-    return transitions[rows]
 
 
 def draw(
     folder: Path,
     dataset: Any,
     maze: PointMaze,
-    lengths: tuple[int, int],
+    length: int,
     paths: list[list[np.ndarray]],
     lines: list[str],
-    shares: dict[str, list[float]],
+    shares: dict[str, float],
 ) -> None:
     """Writes romi.png: data, rollouts both ways, and where the policies go.
 
@@ -76,15 +61,16 @@ def draw(
         folder: Holds the models, gets the picture.
         dataset: The walk.
         maze: Its walls, goal and rewards.
-        lengths: ROMI's rollout length, and the one that is drawn.
+        length: ROMI's rollout length; what is drawn is what BCQ trained on.
         paths: Of each method, states (T + 1, 4) of three episodes.
         lines: The table of returns.
         shares: Of imagined states in walls, as `wall_shares` returns them.
     """
     from matplotlib.figure import Figure  # an optional extra, see main
 
-    romis_length, length = lengths
-    starts = one_transition_per_cell(mbo.Transitions.from_dataset(dataset), maze)
+    transitions = mbo.Transitions.from_dataset(dataset)
+    chosen = np.random.default_rng(0).choice(len(transitions), N_DRAWN)
+    starts = transitions[[int(row) for row in chosen]]
     figure = Figure(figsize=(14, 10.8), layout="constrained")
     panels = figure.subplots(2, 3)
     for axes in panels.flat[:5]:
@@ -96,19 +82,15 @@ def draw(
     axes.set_title("Data: walks between random cells\nthat never stay at the goal")
     axes.set_xlabel(f"{min(40, dataset.size())} of {dataset.size()} episodes")
 
-    titles = (
-        "lead to real states:\npaths come out of walls",
-        "leave real states:\npaths run into walls",
-    )
+    titles = "lead to real states", "leave real states"
     for axes, direction, title in zip(panels[0, 1:], DIRECTIONS, titles, strict=True):
-        draw_rollouts(axes, maze, imagine(folder, direction, starts, 60, length))
+        draw_rollouts(axes, maze, imagine(folder, direction, starts, N_DRAWN, length))
         real = starts.given_observations(direction)[:, :2].numpy()
-        axes.plot(*real.T, "o", color="black", ms=8, zorder=9, label="real state")
-        axes.set_title(f"{direction.capitalize()} rollouts {title}")
-        at_romis_length, drawn = shares[direction]
+        axes.plot(*real.T, "o", color="black", ms=3, zorder=9, label="real state")
+        axes.set_title(f"{direction.capitalize()} rollouts\n{title}")
         axes.set_xlabel(
-            f"imagined states in walls: {drawn:.0%} in {length} steps (as drawn),\n"
-            f"{at_romis_length:.1%} in {romis_length} steps (ROMI's length)"
+            f"{N_DRAWN} rollouts of {length} steps, as long as those trained on;\n"
+            f"imagined states in walls: {shares[direction]:.1%}"
         )
 
     for axes, title, driven in zip(
@@ -168,7 +150,7 @@ def draw_rollouts(axes: Any, maze: PointMaze, imagined: mbo.Transitions) -> None
     for middle in (firsts + np.append(firsts[1:], len(ids))) // 2:
         arrow = {
             "arrowstyle": "-|>",
-            "mutation_scale": 14,
+            "mutation_scale": 8,
             "color": RED if in_wall[middle] else BLUE,
         }
         axes.annotate("", after[middle], before[middle], arrowprops=arrow)

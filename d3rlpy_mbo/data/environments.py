@@ -12,7 +12,7 @@ from d3rlpy.envs import GoalConcatWrapper
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
-__all__ = ["evaluation_environment", "trusted_spec"]
+__all__ = ["evaluation_environment", "simulator_advice", "trusted_spec"]
 
 # Exactly these: what a dataset names is called with arguments that it names too.
 _OURS = {
@@ -72,7 +72,7 @@ def evaluation_environment(
         warnings.warn(
             f"The evaluation environment of {source.id!r} is not available "
             f"({type(error).__name__}: {error}), so None is returned for it."
-            f"{_advice(error)}",
+            f"{simulator_advice(error)}",
             stacklevel=stacklevel + 1,
         )
         return None
@@ -147,7 +147,8 @@ def _register_robotics(spec: EnvSpec) -> None:
         import gymnasium_robotics  # noqa: F401
 
 
-def _advice(error: Exception) -> str:
+def simulator_advice(error: Exception) -> str:
+    """Returns how to install the simulator that is missing, "" if none is."""
     missing = isinstance(
         error, (ImportError, gymnasium.error.DependencyNotInstalled)
     ) and any(name in str(error).lower() for name in ("mujoco", "robotics"))

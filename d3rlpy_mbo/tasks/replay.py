@@ -18,6 +18,7 @@ from d3rlpy.base import DeviceArg
 from d3rlpy.preprocessing import MinMaxActionScaler
 from gymnasium import spaces
 
+from ..data.environments import simulator_advice
 from ..support.devices import device_name
 from ..support.errors import DatasetError
 from ..support.progress import Progress
@@ -144,9 +145,9 @@ def _make_environment(environment: str) -> Any:
         near = get_close_matches(environment, gymnasium.registry, n=1)
         raise DatasetError(
             f"gymnasium cannot make the environment {environment!r} "
-            f"({type(error).__name__}: {error}). "
-            + (f"Did you mean {near[0]!r}? " if near else "")
-            + "MuJoCo and robotics need: pip install 'd3rlpy-mbo[mujoco]'"
+            f"({type(error).__name__}: {error})."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+            + simulator_advice(error)
         ) from error
     try:
         _check_environment(environment, env)

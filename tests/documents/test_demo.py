@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,7 +31,6 @@ TINY = demo.Settings(
     n_steps_per_epoch=2,
     n_trials=1,
     n_final_epochs=2,
-    drawn_rollout_length=10,
 )
 
 
@@ -106,3 +106,22 @@ def test_missing_extra_is_named_with_what_installs_it(monkeypatch):
         SystemExit, match=r"needs matplotlib\..*'d3rlpy-mbo\[mujoco,plot\]'"
     ):
         demo.main(TINY)
+
+
+def test_rollouts_are_drawn_as_long_as_those_trained_on(runs, monkeypatch):
+    folder, _, lines, result = runs[0]
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder / "datasets"))
+    dataset, _, maze = demo.load_walk()
+    drawn = []
+    monkeypatch.setattr(
+        demo_picture,
+        "draw_rollouts",
+        lambda axes, maze, imagined: drawn.append(imagined.rollout_ids.bincount()),
+    )
+    paths = [[np.zeros((2, 4))] * 3] * 2
+    shares = result["imagined_states_inside_walls"]
+    demo_picture.draw(folder, dataset, maze, 5, paths, lines, shares)
+    assert demo.Settings.rollout_length == 5
+    for lengths in drawn:
+        assert len(lengths) == demo_picture.N_DRAWN
+        assert lengths.max() == 5

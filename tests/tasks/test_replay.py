@@ -355,8 +355,18 @@ def test_an_environment_that_a_dataset_cannot_name_is_refused(monkeypatch):
     ],
 )
 def test_unknown_environments_are_refused(environment, message):
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DatasetError, match=message) as caught:
         collect(environment)
+    assert "[mujoco]" not in str(caught.value)  # which would not help
+
+
+def test_the_extra_is_advised_where_the_simulator_is_what_is_missing(monkeypatch):
+    def make(environment):
+        raise gymnasium.error.DependencyNotInstalled("No module named 'mujoco'")
+
+    monkeypatch.setattr(gymnasium, "make", make)
+    with pytest.raises(DatasetError, match=r"pip install 'd3rlpy-mbo\[mujoco\]'"):
+        collect("Hopper-v5")
 
 
 @pytest.mark.parametrize(

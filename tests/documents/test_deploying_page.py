@@ -1,0 +1,64 @@
+"""The ways of deploying a policy that its page names work, and one does not yet."""
+
+import importlib
+from pathlib import Path
+
+import d3rlpy
+import numpy as np
+import pytest
+from d3rlpy.preprocessing import MinMaxActionScaler, StandardObservationScaler
+
+from pages import blocks
+
+PAGE = Path(__file__).parents[2] / "docs" / "deploying.md"
+
+pytestmark = [
+    pytest.mark.training,
+    # torch's exporters, of their own code and of shapes that d3rlpy's scalers assert.
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
+]
+
+OBSERVATIONS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def learner() -> d3rlpy.algos.SAC:
+    rng = np.random.default_rng(0)
+    dataset = d3rlpy.dataset.MDPDataset(
+        observations=rng.normal(size=(40, 3)).astype(np.float32),
+        actions=rng.uniform(-3, 3, size=(40, 2)).astype(np.float32),
+        rewards=np.zeros(40, dtype=np.float32),
+        terminals=np.arange(40) % 20 == 19,
+    )
+    scalers = {
+        "observation_scaler": StandardObservationScaler(),
+        "action_scaler": MinMaxActionScaler(),
+    }
+    sac = d3rlpy.algos.SACConfig(batch_size=4, **scalers).create()
+    silent = d3rlpy.logging.NoopAdapterFactory()
+    sac.fit(dataset, 1, 1, logger_adapter=silent, show_progress=False)
+    return sac
+
+
+def test_onnx_as_the_page_writes_it_acts_as_the_learner(tmp_path, monkeypatch, learner):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    [block] = [block for block in blocks(PAGE) if block.title == "export_onnx.py"]
+    names: dict = {}
+    exec(compile(block.code, str(PAGE), "exec"), names)
+    path = str(tmp_path / "policy.onnx")
+    names["save_onnx"](learner, path)
+    session = runtime.InferenceSession(path)
+    for n_rows in (1, 7):
+        batch = OBSERVATIONS[:n_rows]
+        [actions] = session.run(None, {"observations": batch})
+        assert np.allclose(actions, learner.predict(batch), atol=1e-5)
+
+
+def test_d3rlpys_own_onnx_fails_as_the_page_says(tmp_path, learner):
+    pytest.importorskip("onnxscript")
+    error = importlib.import_module("torch.onnx").OnnxExporterError
+    with pytest.raises(error, match="Failed to export the model"):
+        learner.save_policy(str(tmp_path / "policy.onnx"))
