@@ -1,0 +1,227 @@
+"""Q minus what the same policy then earns: how far the runs of a study believe too much.
+
+    python benchmarks/pessimism.py DIR
+
+DIR is a folder that study.py filled, finished or not. Every finished run in it that still
+has its learner gets pessimism.json beside its result.json; one that has it is skipped.
+The learner plays its greedy actions in the dataset's evaluation environment, from the
+starts of Experiment's final episodes. At the starts, and at every 25th step on the way, its
+Q (the least of its critics) is compared with the discounted rewards from there on. Steps
+after which a time limit leaves a share of the value unseen that is not small are left out.
+
+SAC's Q counts the entropy of its policy as reward, from the next state on, and with a
+target of minus the number of actions that is a cost. `entropy` is that part, along the
+same episodes: a difference between two methods may be owed to it.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch is imported
+
+import d3rlpy
+import minari
+import numpy as np
+import numpy.typing as npt
+import torch
+from d3rlpy.models.torch.parameters import get_parameter
+from d3rlpy.models.torch.policies import build_squashed_gaussian_distribution
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.experiment import FIRST_FINAL_SEED, versions
+from d3rlpy_mbo.files import atomic_write
+from d3rlpy_mbo.learners import discount, q_value
+from harness.behaviors import load_learner
+from harness.results import read_results
+from harness.settings import folder_name
+
+_EPISODES = 20
+_INTERVAL = 25  # steps between two states that are judged
+_UNSEEN = 0.05  # gamma ** (steps left), at most, where a time limit ends the episode
+
+Column = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """What a policy did, T steps.
+
+    Args:
+        observations: (T, D), the last one reached is left out.
+        actions: (T, A).
+        rewards: (T,).
+        terminated: Whether the environment, not a time limit, ended it.
+    """
+
+    observations: npt.NDArray[np.float32]
+    actions: npt.NDArray[np.float32]
+    rewards: Column
+    terminated: bool
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    folder: Path = parser.parse_args(arguments).folder
+    torch.set_num_threads(1)
+    try:
+        for task in read_results(folder).tasks:
+            env: Any = minari.load_dataset(task.dataset).recover_environment(
+                eval_env=True
+            )
+            for method, rows in task.methods.items():
+                for row in rows:
+                    name = f"seed-{row.seed}"
+                    run = folder / folder_name(task.dataset) / method / name
+                    out = run / "pessimism.json"
+                    if (run / "learner.d3").exists() and not out.exists():
+                        content = json.dumps(_measure(run, env), indent=1)
+                        with atomic_write(out) as file:
+                            file.write(content.encode())
+                        print(f"Wrote {out}.")
+    except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _measure(run: Path, env: Any) -> dict[str, Any]:
+    learner = load_learner(run)
+    gamma = discount(learner)
+    episodes = [play(env, learner, FIRST_FINAL_SEED + i) for i in range(_EPISODES)]
+    d3rlpy.seed(0)  # entropies are estimated from one action a state
+    values = [_values(learner, each) for each in episodes]
+    entropies = [_entropy_rewards(learner, each) for each in episodes]
+    return {
+        "settings": {
+            "episodes": _EPISODES,
+            "first_reset_seed": FIRST_FINAL_SEED,
+            "interval": _INTERVAL,
+            "unseen": _UNSEEN,
+            "gamma": gamma,
+            "action": "greedy",
+        },
+        "return": float(np.mean([each.rewards.sum() for each in episodes])),
+        "lengths": [len(each.rewards) for each in episodes],
+        "terminated": sum(each.terminated for each in episodes),
+        "start": judge(episodes, values, entropies, gamma, only_starts=True),
+        "on_the_way": judge(episodes, values, entropies, gamma),
+        "versions": versions(),
+        "command": sys.argv,
+    }
+
+
+def play(env: Any, learner: Any, seed: int) -> Episode:
+    """Plays one episode of greedy actions, from `env.reset(seed=seed)`."""
+    observation, _ = env.reset(seed=seed)
+    observations, actions, rewards = [], [], []
+    terminated = truncated = False
+    while not (terminated or truncated):
+        observations.append(observation)
+        actions.append(learner.predict(observation[None])[0])
+        observation, reward, terminated, truncated, _ = env.step(actions[-1])
+        rewards.append(float(reward))
+    return Episode(
+        np.array(observations, dtype=np.float32),
+        np.array(actions, dtype=np.float32),
+        np.array(rewards),
+        terminated,
+    )
+
+
+def judge(
+    episodes: Sequence[Episode],
+    values: Sequence[Column],
+    entropies: Sequence[Column],
+    gamma: float,
+    *,
+    only_starts: bool = False,
+) -> dict[str, Any]:
+    """Compares Q with the discounted rewards that followed, means over states.
+
+    Args:
+        episodes: What was played.
+        values: Q at each step of each episode.
+        entropies: What the learner's Q counts as reward for entropy, likewise.
+        gamma: Discount.
+        only_starts: First steps alone, not those on the way.
+
+    Returns:
+        Their number, the means and the standard error of the difference. Steps of one
+        episode go together, so it is that of a mean over episodes, not over steps.
+    """
+    rows = []
+    for index, episode in enumerate(episodes):
+        length = len(episode.rewards)
+        returns = discounted_sums(episode.rewards, gamma)
+        # The entropy of the state itself belongs to its V, not to its Q.
+        bonus = discounted_sums(entropies[index], gamma) - entropies[index]
+        for step in [0] if only_starts else range(_INTERVAL, length, _INTERVAL):
+            if episode.terminated or gamma ** (length - step) < _UNSEEN:
+                rows.append((index, values[index][step], returns[step], bonus[step]))
+    if not rows:
+        return {"states": 0}
+    differences = [(index, q - found) for index, q, found, _ in rows]
+    mean = float(np.mean([difference for _, difference in differences]))
+    clusters = [
+        sum(difference - mean for _, difference in some)
+        for _, some in itertools.groupby(differences, key=lambda row: row[0])
+    ]
+    n = len(clusters)
+    squares = sum(cluster**2 for cluster in clusters)
+    return {
+        "states": len(rows),
+        "episodes": n,
+        "q": float(np.mean([row[1] for row in rows])),
+        "monte_carlo": float(np.mean([row[2] for row in rows])),
+        "difference": mean,
+        "standard_error": (
+            math.sqrt(squares * n / (n - 1)) / len(rows) if n > 1 else None
+        ),
+        "entropy": float(np.mean([row[3] for row in rows])),
+    }
+
+
+def discounted_sums(rewards: Column, gamma: float) -> Column:
+    """Returns for each step the discounted sum of its reward and all later ones."""
+    sums = itertools.accumulate(rewards[::-1], lambda later, now: now + gamma * later)
+    return np.array(list(sums))[::-1]
+
+
+def _values(learner: Any, episode: Episode) -> Column:
+    x, a = torch.as_tensor(episode.observations), torch.as_tensor(episode.actions)
+    values: Column = q_value(learner, x, a)[:, 0].double().numpy()
+    return values
+
+
+def _entropy_rewards(learner: Any, episode: Episode) -> Column:
+    """Returns what SAC adds to the rewards, zeros for learners that add nothing."""
+    modules = learner.impl.modules
+    if not hasattr(modules, "log_temp"):
+        return np.zeros(len(episode.rewards))
+    x = torch.as_tensor(episode.observations)
+    if learner.config.observation_scaler:
+        x = learner.config.observation_scaler.transform(x)
+    with torch.no_grad():
+        policy = build_squashed_gaussian_distribution(modules.policy(x))
+        _, log_prob = policy.sample_with_log_prob()
+        bonus = -get_parameter(modules.log_temp).exp() * log_prob
+    if learner.config.reward_scaler:
+        reverse = learner.config.reward_scaler.reverse_transform
+        bonus = reverse(bonus) - reverse(torch.zeros_like(bonus))
+    column: Column = bonus[:, 0].double().numpy()
+    return column
+
+
+if __name__ == "__main__":
+    sys.exit(main())

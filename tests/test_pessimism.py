@@ -1,0 +1,85 @@
+import json
+import sys
+from pathlib import Path
+
+import d3rlpy
+import numpy as np
+import pytest
+
+pytest.importorskip("minari")
+pytest.importorskip("joblib")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import pessimism
+from pessimism import Episode, discounted_sums, judge, play
+
+
+def episode(n_steps: int, terminated: bool, reward: float = 1.0) -> Episode:
+    zeros = np.zeros((n_steps, 1), np.float32)
+    return Episode(zeros, zeros, np.full(n_steps, reward), terminated)
+
+
+def test_later_rewards_count_less():
+    assert discounted_sums(np.array([1.0, 2.0, 4.0]), 0.5).tolist() == [3, 4, 4]
+
+
+def test_q_is_compared_with_what_followed_and_errors_are_those_of_episodes():
+    played = [episode(2, True), episode(2, True, reward=3.0)]
+    values = [np.array([2.5, 0.0]), np.array([7.5, 0.0])]
+    entropies = [np.array([8.0, -1.0])] * 2
+    found = judge(played, values, entropies, 0.5, only_starts=True)
+    assert found["states"] == found["episodes"] == 2
+    assert (found["q"], found["monte_carlo"]) == (5, 3)
+    # 1 and 3: the standard error of a mean of two is half their distance.
+    assert (found["difference"], found["standard_error"]) == (2, pytest.approx(1))
+    assert found["entropy"] == -0.5  # from the next state on
+
+
+def test_states_that_a_time_limit_follows_too_soon_are_left_out():
+    ended, cut = episode(60, True), episode(60, False)
+    zeros = [np.zeros(60)] * 2
+    both = judge([ended, cut], zeros, zeros, 0.99)
+    assert (both["states"], both["episodes"]) == (2, 1)  # steps 25 and 50
+    assert both["standard_error"] is None
+    soon_forgotten = judge([ended, cut], zeros, zeros, 0.9)  # 0.9 ** 35 is 0.025
+    assert soon_forgotten["states"] == 3
+    assert judge([cut], zeros, zeros, 0.99, only_starts=True) == {"states": 0}
+    json.dumps(both)
+
+
+class Counter:
+    """Starts at its seed, adds the action, terminates at 5."""
+
+    def reset(self, seed):
+        self.state = np.array([float(seed)])
+        return self.state, {}
+
+    def step(self, action):
+        self.state = self.state + action
+        return self.state, float(self.state[0]), bool(self.state[0] >= 5), False, {}
+
+
+class AddsOne:
+    def predict(self, observations):
+        return np.ones((len(observations), 1), np.float32)
+
+
+def test_an_episode_keeps_states_beside_the_actions_taken_in_them():
+    played = play(Counter(), AddsOne(), seed=3)
+    assert played.observations.tolist() == [[3], [4]]
+    assert played.actions.tolist() == [[1], [1]]
+    assert played.rewards.tolist() == [4, 5]
+    assert played.terminated
+
+
+def test_entropy_is_what_sac_subtracts_from_its_targets():
+    learner = d3rlpy.algos.SACConfig(initial_temperature=0.5).create()
+    learner.create_impl((1,), 1)
+    d3rlpy.seed(0)
+    found = pessimism._entropy_rewards(learner, episode(4000, True))
+    actions = learner.sample_action(np.zeros((4000, 1), np.float32))
+    histogram, edges = np.histogram(actions, bins=40, range=(-1, 1))
+    density = histogram / 4000 / (edges[1] - edges[0])
+    log_density = np.log(density[np.digitize(actions[:, 0], edges[1:-1])])
+    assert found.mean() == pytest.approx(-0.5 * log_density.mean(), abs=0.05)
