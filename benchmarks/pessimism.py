@@ -2,12 +2,13 @@
 
     python benchmarks/pessimism.py DIR
 
-DIR is a folder that study.py filled, finished or not. Every finished run in it that still
-has its learner gets pessimism.json beside its result.json; one that has it is skipped.
-The learner plays its greedy actions in the dataset's evaluation environment, from the
-starts of Experiment's final episodes. At the starts, and at every 25th step on the way, its
-Q (the least of its critics) is compared with the discounted rewards from there on. Steps
-after which a time limit leaves a share of the value unseen that is not small are left out.
+DIR is a folder that `d3rlpy-mbo study` filled, finished or not. Every finished run in it
+that still has its learner gets pessimism.json beside its result.json; one that has it is
+skipped. The learner plays its greedy actions in the dataset's evaluation environment, from
+the starts of Experiment's final episodes. At the starts, and at every 25th step on the way,
+its Q (the least of its critics) is compared with the discounted rewards from there on.
+Steps after which a time limit leaves a share of the value unseen that is not small are left
+out.
 
 SAC's Q counts the entropy of its policy as reward, from the next state on, and with a
 target of minus the number of actions that is a cost. `entropy` is that part, along the
@@ -28,7 +29,6 @@ from typing import Any, Optional
 os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch is imported
 
 import d3rlpy
-import minari
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -36,12 +36,15 @@ from d3rlpy.models.torch.parameters import get_parameter
 from d3rlpy.models.torch.policies import build_squashed_gaussian_distribution
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.experiment import FIRST_FINAL_SEED, versions
-from d3rlpy_mbo.files import atomic_write
+from behaviors import load_learner
+from d3rlpy_mbo.data.environments import evaluation_environment
+from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.learners import discount, q_value
-from harness.behaviors import load_learner
-from harness.results import read_results
-from harness.settings import folder_name
+from d3rlpy_mbo.runs.evaluation import FIRST_FINAL_SEED
+from d3rlpy_mbo.runs.experiment import versions
+from d3rlpy_mbo.study.names import folder_name
+from d3rlpy_mbo.study.results import read_results
+from d3rlpy_mbo.support.files import atomic_write
 
 _EPISODES = 20
 _INTERVAL = 25  # steps between two states that are judged
@@ -76,9 +79,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     torch.set_num_threads(1)
     try:
         for task in read_results(folder).tasks:
-            env: Any = minari.load_dataset(task.dataset).recover_environment(
-                eval_env=True
-            )
+            env: Any = evaluation_environment(open_minari(task.dataset))
+            if env is None:
+                raise mbo.DatasetError(f"{task.dataset} has no environment to play in.")
             for method, rows in task.methods.items():
                 for row in rows:
                     name = f"seed-{row.seed}"

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("minari")
 pytest.importorskip("joblib")
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import pessimism
 from pessimism import Episode, discounted_sums, judge, play
