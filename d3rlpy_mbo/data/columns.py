@@ -1,6 +1,7 @@
 """Reads d3rlpy datasets as packed rows, and says which values d3rlpy made up."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,11 @@ from d3rlpy.dataset import BasicTransitionPicker, EpisodeBase, ReplayBufferBase
 from ..support.errors import DatasetError
 from .episodes import CompleteEpisode, CompleteTransitionPicker
 from .packed_rows import PackedLayout
+from .values import lost_by_float32
 
 __all__ = ["DatasetColumns", "read_columns"]
+
+_ROWS_LOOKED_AT = 100_000  # whether float32 loses something shows in these (ours)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +180,21 @@ def _joined(
         ) from error
     if not np.isfinite(joined).all():
         _validate_fits_float32(name, parts)
+    _warn_of_rounding(name, parts, counts)
     return joined.reshape(len(joined), -1), counts
+
+
+def _warn_of_rounding(
+    name: str, parts: Sequence[npt.NDArray[Any]], counts: npt.NDArray[np.int64]
+) -> None:
+    """Warns where float32 loses what tells values apart: of the first episodes."""
+    if np.asarray(parts[0]).dtype.itemsize <= 4:
+        return
+    enough = int(np.searchsorted(counts.cumsum(), _ROWS_LOOKED_AT)) + 1
+    some = np.concatenate(parts[:enough])
+    if np.isfinite(some).all():
+        for message in lost_by_float32(some, name, "the dataset"):
+            warnings.warn(message, stacklevel=6)
 
 
 def _validate_fits_float32(name: str, parts: Sequence[npt.NDArray[Any]]) -> None:

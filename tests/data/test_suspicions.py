@@ -86,6 +86,17 @@ def test_a_value_beyond_float32_is_refused_by_value_column_and_step():
             mbo.RealData.of(buffer([wide]))
 
 
+def test_small_changes_beside_a_large_offset_are_noticed_by_column():
+    episode = line_episodes(1, 50, size=2)[0]
+    observations = episode.observations.astype(np.float64)
+    observations[:, 1] = 1e6 + 1e-3 * observations[:, 1]  # float32 steps there: 0.06
+    wide = d3rlpy.dataset.Episode(observations, episode.actions, episode.rewards, False)
+    with pytest.warns(
+        UserWarning, match="float32 loses up to .* in column 1 of observ"
+    ):
+        mbo.RealData.of(buffer([wide]))
+
+
 def test_whole_numbers_that_d3rlpy_takes_for_choices_are_refused_by_the_way_out():
     episode = line_episodes(1, 8)[0]
     episode.actions[:] = np.round(episode.actions)
