@@ -1,14 +1,20 @@
 """Data that was probably not meant so is noticed before models learn it."""
 
+import shutil
 import warnings
+from pathlib import Path
 
 import d3rlpy
 import numpy as np
 import pytest
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.runs.validation import validate_parts
+from d3rlpy_mbo.tasks.replay import collect_replay
 from d3rlpy_mbo.testing import line_world as world
-from toys import line_dataset, line_episodes, line_imagination
+from toys import line_dataset, line_episodes, line_imagination, small_learner
+
+VERSION_0_1 = Path(__file__).parents[1] / "version_0_1"
 
 
 def episodes(lengths, terminated):
@@ -111,3 +117,26 @@ def test_episodes_of_load_minari_need_their_own_picker():
         mbo.DatasetError, match="transition_picker=dataset.transition_pi"
     ):
         mbo.RealData.of(part)
+
+
+@pytest.mark.parametrize("name", ["v01/umaze-v0", "v01/cheetah-jump-v0"])
+def test_nothing_is_noticed_in_what_we_collect(name, minari_root):
+    pytest.importorskip("mujoco")  # the environments that they record
+    shutil.copytree(VERSION_0_1 / "datasets", minari_root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset, env = mbo.load_minari(name)
+        real = mbo.RealData.of(dataset)
+        learner = small_learner("td3_plus_bc")
+        validate_parts(learner, real, [line_imagination("reverse")], env=env)
+
+
+@pytest.mark.training
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_noticed_in_a_replay(minari_root):
+    collect_replay("Pendulum-v1", n_steps=400, dataset_id="replay/pendulum-v0")
+    dataset, env = mbo.load_minari("replay/pendulum-v0")
+    scaler = d3rlpy.preprocessing.MinMaxActionScaler()
+    learner = small_learner("td3_plus_bc", action_scaler=scaler)
+    real = mbo.RealData.of(dataset)
+    validate_parts(learner, real, [line_imagination("reverse")], env=env)
