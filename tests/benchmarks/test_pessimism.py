@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import pessimism
 from pessimism import Episode, discounted_sums, judge, play
 
+pytestmark = pytest.mark.training
+
 
 def episode(n_steps: int, terminated: bool, reward: float = 1.0) -> Episode:
     zeros = np.zeros((n_steps, 1), np.float32)

@@ -21,6 +21,8 @@ from d3rlpy_mbo_rambo import AdversarialUpdaterConfig
 from d3rlpy_mbo_romi import CVAEPolicyConfig
 from toys import QUIET, small_ensemble, small_learner
 
+pytestmark = pytest.mark.training
+
 # What works comes up more often than once, so that a third of the examples train.
 SCALES = st.sampled_from([1e-30, *3 * [1e-3, 1.0, 1e3], 1e17, 1e38])
 KINDS = st.sampled_from([np.float32, np.float64, np.int64])

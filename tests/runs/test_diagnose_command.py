@@ -12,6 +12,8 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 
+pytestmark = pytest.mark.training
+
 MAZE = "pointmaze/umaze-sparse-v0"
 SMALL = {
     "rollout_policy": "uniform",

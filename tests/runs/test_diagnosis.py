@@ -22,9 +22,10 @@ from toys import (
     small_learner,
 )
 
-pytestmark = pytest.mark.filterwarnings(  # of the toys
-    "ignore:All [0-9]+ episodes that end"
-)
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.filterwarnings("ignore:All [0-9]+ episodes that end"),  # of the toys
+]
 
 
 @pytest.fixture(scope="module")

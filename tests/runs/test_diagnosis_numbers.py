@@ -41,6 +41,8 @@ from toys import (
     line_dataset,
 )
 
+pytestmark = pytest.mark.training
+
 NAMES = ["s[0]", "s[1]", "reward"]
 
 

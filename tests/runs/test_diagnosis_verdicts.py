@@ -26,9 +26,10 @@ from toys import (
     small_ensemble,
 )
 
-pytestmark = pytest.mark.filterwarnings(  # of the toys
-    "ignore:All [0-9]+ episodes that end"
-)
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.filterwarnings("ignore:All [0-9]+ episodes that end"),  # of the toys
+]
 
 
 def faults(diagnosis: mbo.Diagnosis) -> list[str]:

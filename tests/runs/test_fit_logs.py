@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 import d3rlpy_mbo as mbo
 from toys import QUIET, line_dataset, line_imagination, small_ensemble, small_learner
 
-pytestmark = pytest.mark.usefixtures("talkative")
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("talkative")]
 
 
 def imagination(**settings) -> mbo.Imagination:

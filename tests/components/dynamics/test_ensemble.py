@@ -200,6 +200,7 @@ def test_an_interrupted_fit_keeps_the_history_of_the_one_before(monkeypatch):
         (400, "takes at most about 67 min at this pace (400 steps)."),
     ],
 )
+@pytest.mark.training
 def test_after_the_first_epoch_it_says_how_long_it_takes_at_most_or_what_ends_it(
     max_steps, announced, monkeypatch
 ):
