@@ -32,7 +32,7 @@ def _step() -> Row:
     network = GaussianNetworks(N_MODELS, SIZES, (-10.0, 0.5))
     config = mbo.ProbabilisticEnsembleConfig()
     optimizer = ensemble_training._optimizer(
-        network, config.learning_rate, config.weight_decays
+        network, config.learning_rate, config.layer_weight_decays
     )
     x, y = torch.randn(100_000, SIZES[0]), torch.randn(100_000, SIZES[-1])
     drawn = torch.randint(len(x), (N_MODELS, BATCH))

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from d3rlpy.constants import ActionSpace
-from d3rlpy.dataset import BasicTransitionPicker, EpisodeBase, ReplayBufferBase
+from d3rlpy.dataset import (
+    BasicTransitionPicker,
+    EpisodeBase,
+    MixedReplayBuffer,
+    ReplayBufferBase,
+)
 
 from ..support.errors import DatasetError
 from .episodes import CompleteEpisode, CompleteTransitionPicker
@@ -149,6 +154,10 @@ def _kept_rows(
     dataset: ReplayBufferBase,
 ) -> tuple[list[EpisodeBase], list[npt.NDArray[np.int64]]]:
     """Returns the episodes and, of each, the indices of the transitions still kept."""
+    if isinstance(dataset, MixedReplayBuffer):  # its `buffer` is its first part's
+        parts = (dataset.primary_replay_buffer, dataset.secondary_replay_buffer)
+        (episodes, rows), (others, more) = map(_kept_rows, parts)
+        return [*episodes, *others], [*rows, *more]
     episodes = [episode for episode in dataset.episodes if episode.transition_count]
     counts = [episode.transition_count for episode in episodes]
     if sum(counts) == dataset.transition_count:

@@ -48,7 +48,10 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
         hidden_units: Units of the hidden layers.
         learning_rate: Of Adam.
         batch_size: Rows a member sees in one step.
-        weight_decays: One for each layer, the output layer last.
+        weight_decays: One for each layer, the output layer last. None: the papers',
+            2.5e-5, 5e-5, 7.5e-5, 7.5e-5 and 1e-4 with their five layers; with others
+            (ours) the first, second and last of these stay at their ends of the network
+            and 7.5e-5 lies between.
         holdout_ratio: Share of rows held out ...
         max_holdout: ... and the most rows held out.
         log_variance_bounds: Start of the learned soft bounds of the log-variance of
@@ -70,9 +73,7 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
     hidden_units: list[int] = number_list([200] * 4, at_least=1, whole=True)
     learning_rate: float = number(1e-3, more_than=0)
     batch_size: int = number(256, at_least=1, whole=True)
-    weight_decays: list[float] = number_list(
-        [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4], at_least=0
-    )
+    weight_decays: Optional[list[float]] = number_list(None, at_least=0)
     holdout_ratio: float = number(0.2, more_than=0, less_than=1)
     max_holdout: int = number(1000, at_least=1, whole=True)
     log_variance_bounds: tuple[float, float] = interval(-6.0, 0.5)
@@ -86,11 +87,20 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
             raise CompositionError(
                 f"n_elites is {self.n_elites}, expected 1 to n_models = {self.n_models}."
             )
-        if len(self.weight_decays) != len(self.hidden_units) + 1:
+        if len(self.layer_weight_decays) != len(self.hidden_units) + 1:
             raise CompositionError(
-                f"weight_decays has {len(self.weight_decays)} entries, expected one for "
-                f"each of the {len(self.hidden_units) + 1} layers that hidden_units makes."
+                f"weight_decays has {len(self.layer_weight_decays)} entries, expected one "
+                f"for each of the {len(self.hidden_units) + 1} layers that hidden_units "
+                "makes, or None."
             )
+
+    @property
+    def layer_weight_decays(self) -> list[float]:
+        """`weight_decays`, or what stands for None; one for each layer."""
+        if self.weight_decays is not None:
+            return self.weight_decays
+        n_hidden = len(self.hidden_units)
+        return [*([2.5e-5, 5e-5] + [7.5e-5] * n_hidden)[:n_hidden], 1e-4]
 
     @staticmethod
     def get_type() -> str:
@@ -155,7 +165,7 @@ class ProbabilisticEnsemble(Dynamics):
             training,
             holdout,
             learning_rate=config.learning_rate,
-            weight_decays=config.weight_decays,
+            weight_decays=config.layer_weight_decays,
             batch_size=config.batch_size,
             bounds_weight=config.bounds_weight,
             patience=config.patience,
@@ -355,7 +365,7 @@ class ProbabilisticEnsemble(Dynamics):
         """See `Dynamics.training_loss`: `ensemble_loss` and the weight decays."""
         x, y = self._dealt(transitions)
         loss = ensemble_loss(self._elites, x, y, self.config.bounds_weight)
-        return loss + decay_loss(self._elites, self.config.weight_decays)
+        return loss + decay_loss(self._elites, self.config.layer_weight_decays)
 
     def training_loss_and_sample(
         self,
@@ -377,7 +387,7 @@ class ProbabilisticEnsemble(Dynamics):
         )
         loss = gaussian_loss(*real, y)
         loss = loss + bounds_loss(self._elites, self.config.bounds_weight)
-        loss = loss + decay_loss(self._elites, self.config.weight_decays)
+        loss = loss + decay_loss(self._elites, self.config.layer_weight_decays)
 
         chosen = self._random_elites(observations)
         drawn = (outputs[chosen].detach() for outputs in imagined)
