@@ -14,12 +14,13 @@ import torch
 from d3rlpy.base import DeviceArg
 from torch import nn
 
-from ...data.transitions import Direction, Transitions
+from ...data.transitions import Transitions
 from ...registry.fields import interval, number, number_list
 from ...support.errors import CompositionError, DatasetError
 from ..history import FitRecord
 from .interface import Dynamics, DynamicsConfig, Prediction
 from .networks import GaussianNetworks, Standardizer, mixture_log_prob
+from .regression import Regression, Standardized
 from .training import (
     bounds_loss,
     decay_loss,
@@ -148,15 +149,16 @@ class ProbabilisticEnsemble(Dynamics):
     def fit(self, transitions: Transitions) -> None:
         """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
         n_holdout = self._holdout_size(len(transitions))
-        inputs, targets = _regression(transitions, self.direction)
+        inputs, targets = Regression(transitions, self.direction).standardizers()
         rows = torch.randperm(len(transitions))
-        holdout, training = rows[:n_holdout], rows[n_holdout:]
+        holdout, training = rows[:n_holdout].clone(), rows[n_holdout:]
 
-        standardizers = Standardizer.fit(inputs), Standardizer.fit(targets)
-        x = standardizers[0].standardize(inputs).to(self.device)
-        y = standardizers[1].standardize(targets).to(self.device)
-        members = self._build(self.config.n_models, x.shape[1], y.shape[1])
-        members.to(self.device)
+        sizes = len(inputs.mean), len(targets.mean)
+        members = self._build(self.config.n_models, *sizes).to(self.device)
+        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        asked = Regression(transitions.to(self.device), self.direction)
+        x = Standardized(asked.inputs, inputs)
+        y = Standardized(asked.targets, targets)
         config, history = self.config, list[FitRecord]()
         errors, n_steps = train_ensemble(
             members,
@@ -174,8 +176,7 @@ class ProbabilisticEnsemble(Dynamics):
         )
 
         # Taken over only now: an interrupted fit leaves the model as it was.
-        self._inputs = standardizers[0].to(self.device)
-        self._targets = standardizers[1].to(self.device)
+        self._inputs, self._targets = inputs, targets
         order = torch.argsort(errors)
         self._elites = members[order[: self.config.n_elites]]
         self._others = members[order[self.config.n_elites :]]
@@ -332,9 +333,9 @@ class ProbabilisticEnsemble(Dynamics):
         """Refuses other rows than those of `fit`: hold-out indices would mean nothing."""
         same = len(transitions) == self._n_rows
         if same:
-            inputs, _ = _regression(transitions, self.direction)
             mean, std = self._inputs.mean, self._inputs.std
-            found = inputs.double().mean(dim=0).to(mean)
+            found = Regression(transitions, self.direction).standardizers()[0].mean
+            found = found.to(mean)
             # Rounding leaves 1e-6 of either; other data differs by far more.
             same = bool(((found - mean).abs() <= 1e-3 * std + 1e-4 * mean.abs()).all())
         if not same:
@@ -412,22 +413,13 @@ class ProbabilisticEnsemble(Dynamics):
         self, transitions: Transitions
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns standardised inputs (B, D + A) and targets (B, D + 1)."""
-        inputs, targets = _regression(transitions, self.direction)
-        return self._inputs.standardize(inputs), self._targets.standardize(targets)
+        asked = Regression(transitions, self.direction)
+        return (
+            self._inputs.standardize(asked.inputs()),
+            self._targets.standardize(asked.targets()),
+        )
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Returns the weights, biases and log-variance bounds of the elites."""
         self.check_fitted()
         return self._elites.parameters()
-
-
-def _regression(
-    transitions: Transitions, direction: Direction
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns inputs (B, D + A) and targets (B, D + 1): change of s, then reward."""
-    given = transitions.given_observations(direction)
-    change = transitions.predicted_observations(direction) - given
-    return (
-        torch.cat([given, transitions.actions], dim=1),
-        torch.cat([change, transitions.rewards], dim=1),
-    )

@@ -14,8 +14,8 @@ from d3rlpy_mbo.components.dynamics.networks import (
     Standardizer,
     mixture_log_prob,
 )
+from d3rlpy_mbo.components.dynamics.samples import batches
 from d3rlpy_mbo.components.dynamics.training import (
-    _batches,
     decay_loss,
     ensemble_loss,
     train_ensemble,
@@ -91,11 +91,11 @@ def test_shapes_are_those_of_the_contract():
 def test_training_draws_only_from_the_training_rows(monkeypatch):
     drawn = []
 
-    def spy(samples, batch_size):
+    def spy(samples, *arguments):
         drawn.append(samples)
-        yield from _batches(samples, batch_size)
+        yield from batches(samples, *arguments)
 
-    monkeypatch.setattr("d3rlpy_mbo.components.dynamics.training._batches", spy)
+    monkeypatch.setattr("d3rlpy_mbo.components.dynamics.training.batches", spy)
     model = fitted(transitions=line_transitions(600))
     assert not torch.isin(torch.cat(drawn), model.holdout_indices).any()
 
@@ -103,11 +103,11 @@ def test_training_draws_only_from_the_training_rows(monkeypatch):
 def test_every_member_gets_its_own_bootstrap_sample(monkeypatch):
     drawn = []
 
-    def spy(samples, batch_size):
+    def spy(samples, *arguments):
         drawn.append(samples)
-        yield from _batches(samples, batch_size)
+        yield from batches(samples, *arguments)
 
-    monkeypatch.setattr("d3rlpy_mbo.components.dynamics.training._batches", spy)
+    monkeypatch.setattr("d3rlpy_mbo.components.dynamics.training.batches", spy)
     fitted(transitions=line_transitions(600))
     for first, second in itertools.combinations(drawn[0], 2):
         assert not torch.equal(first.sort().values, second.sort().values)
