@@ -56,9 +56,10 @@ def linear_dataset() -> d3rlpy.dataset.ReplayBuffer:
         moved = 0.9 * states[:, step - 1] + actions[:, step - 1] @ push
         states[:, step] = moved + noise[:, step]
     rewards = states[..., :1] - 0.1 * np.square(actions).sum(axis=-1, keepdims=True)
+    columns = [each.astype(np.float32) for each in (states, actions, rewards)]
     episodes = [
-        d3rlpy.dataset.Episode(*(each.astype(np.float32) for each in columns), False)
-        for columns in zip(states, actions, rewards, strict=True)
+        d3rlpy.dataset.Episode(*(each[i] for each in columns), False)  # type: ignore
+        for i in range(EPISODES)
     ]
     return d3rlpy.dataset.create_infinite_replay_buffer(episodes)
 

@@ -189,9 +189,10 @@ def test_a_learner_trains_on_the_device(name: str, compile_graph: bool) -> None:
         pytest.skip("graphs are CUDA's")
     config = shortened(mbo.get_component("imagination", name)())
     config.dynamics = line_dynamics(config.dynamics.direction)
-    sac = d3rlpy.algos.SACConfig(batch_size=32, compile_graph=compile_graph).create(
-        DEVICE
-    )
+    scaler = d3rlpy.preprocessing.MinMaxActionScaler()
+    sac = d3rlpy.algos.SACConfig(
+        batch_size=32, compile_graph=compile_graph, action_scaler=scaler
+    ).create(DEVICE)
     imagination = config.create(DEVICE)
 
     history = mbo.fit(
