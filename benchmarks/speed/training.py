@@ -140,7 +140,8 @@ def _their_curve(
 
 
 def _our_curve(known: mbo.Transitions, fresh: mbo.Transitions, until: float) -> Curve:
-    inputs, targets = Regression(known, "forward").standardizers()
+    of = Regression(known, "forward")
+    inputs, targets = of.standardizer(of.inputs), of.standardizer(of.targets)
     curve = Curve(fresh, until)
     scaled = inputs.standardize(curve.inputs).expand(N_MODELS, -1, -1)
     followed = curve.after(

@@ -11,6 +11,7 @@ __all__ = [
     "ROWS_IN_DOUBLE",
     "ROWS_OF_A_LEARNER",
     "ROWS_OF_A_TERMINATION",
+    "ROWS_READ",
     "device_name",
     "rollouts_together",
     "validate_device",
@@ -64,8 +65,12 @@ ROWS_IN_CACHE = 1000
 ROWS_OF_A_LEARNER = 100_000
 ROWS_OF_A_TERMINATION = 100_000
 
-# Rows of the data that become float64 at once (ours: 30 MB for 60 columns).
-ROWS_IN_DOUBLE = 65_536
+# Rows of a dataset that are read at once (ours: few enough that what reading needs is
+# small beside them all).
+ROWS_READ = 100_000
+
+# Rows of the data that become float64 at once (ours: 8 MB for 60 columns).
+ROWS_IN_DOUBLE = 16_384
 
 # Rows of the data that a path is compared with at once (60 MB for a path of 300).
 ROWS_COMPARED = 50_000

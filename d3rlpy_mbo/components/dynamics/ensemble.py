@@ -149,7 +149,8 @@ class ProbabilisticEnsemble(Dynamics):
     def fit(self, transitions: Transitions) -> None:
         """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
         n_holdout = self._holdout_size(len(transitions))
-        inputs, targets = Regression(transitions, self.direction).standardizers()
+        of = Regression(transitions, self.direction)
+        inputs, targets = of.standardizer(of.inputs), of.standardizer(of.targets)
         rows = torch.randperm(len(transitions))
         holdout, training = rows[:n_holdout].clone(), rows[n_holdout:]
 
@@ -334,8 +335,8 @@ class ProbabilisticEnsemble(Dynamics):
         same = len(transitions) == self._n_rows
         if same:
             mean, std = self._inputs.mean, self._inputs.std
-            found = Regression(transitions, self.direction).standardizers()[0].mean
-            found = found.to(mean)
+            of = Regression(transitions, self.direction)
+            found = of.standardizer(of.inputs).mean.to(mean)
             # Rounding leaves 1e-6 of either; other data differs by far more.
             same = bool(((found - mean).abs() <= 1e-3 * std + 1e-4 * mean.abs()).all())
         if not same:

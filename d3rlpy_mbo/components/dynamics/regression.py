@@ -51,12 +51,9 @@ class Regression:
         change = _chosen(predicted, rows) - _chosen(given, rows)
         return torch.cat([change, _chosen(self.transitions.rewards, rows)], dim=-1)
 
-    def standardizers(self) -> tuple[Standardizer, Standardizer]:
-        """Returns those of the inputs and of the targets of all rows."""
-        return (
-            Standardizer.of_chunks(self.inputs(rows) for rows in self.chunks()),
-            Standardizer.of_chunks(self.targets(rows) for rows in self.chunks()),
-        )
+    def standardizer(self, columns: Callable[[Any], torch.Tensor]) -> Standardizer:
+        """Returns that of all rows of `inputs` or `targets`."""
+        return Standardizer.of_chunks(columns(rows) for rows in self.chunks())
 
     def chunks(self) -> Iterator[slice]:
         """Yields slices that together are all rows."""
