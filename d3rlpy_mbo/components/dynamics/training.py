@@ -122,7 +122,7 @@ def train_ensemble(
         optimizer.step()
         return loss.detach()
 
-    step = recorded(learn) if x.is_cuda else learn
+    step = recorded(learn) if x.device.type == "cuda" else learn
     x_holdout, y_holdout = x[holdout], y[holdout]
     # Every member trains on its own bootstrap sample.
     samples = bootstrap_samples(training, len(network)).to(x.device)
