@@ -27,6 +27,7 @@ from ..data.real_data import RealData
 from ..registry.fields import Number
 from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
+from ..support.resuming import Loop
 from .reading import Learner
 from .scalers import validate_scalers, warn_beyond_range
 
@@ -139,9 +140,14 @@ def _fit(
     batch_size: int,
 ) -> float:
     """Returns the mean loss of the last epoch; raises DivergedError."""
-    n_batches, mean = len(x) // batch_size, math.nan
-    with Progress("Pretraining", total=n_epochs * n_batches) as progress:
-        for epoch in range(1, n_epochs + 1):
+    n_batches = len(x) // batch_size
+    loop = Loop(policy=cast(Any, learner.impl).policy, optimizer=optimizer)
+    at = loop.go_on(epoch=0, mean=math.nan)
+    first, mean = int(at["epoch"]), float(at["mean"])
+    with Progress(
+        "Pretraining", total=n_epochs * n_batches, initial=first * n_batches
+    ) as progress:
+        for epoch in range(first + 1, n_epochs + 1):
             order, total = torch.randperm(len(x), device=x.device), 0.0
             for batch in order[: n_batches * batch_size].view(n_batches, batch_size):
                 loss = _loss(learner, x[batch], a[batch])
@@ -152,6 +158,7 @@ def _fit(
                 progress.advance(rows=batch_size)
             mean = total / n_batches
             progress.note(epoch=epoch, loss=mean)
+            loop.reached(epoch=epoch, mean=mean)
     return mean
 
 
