@@ -58,7 +58,9 @@ class RunCheckpoint:
             "results": [],
             "n_steps": 0,
             "losses": {},
+            "seconds": 0.0,
         }
+        self._entered = time.monotonic()
         self._parts: dict[str, Part] = {}
         self._training: dict[str, Stateful] = {}
         self._generators: Optional[dict[str, Any]] = None
@@ -91,6 +93,11 @@ class RunCheckpoint:
     def resumed(self) -> bool:
         """Whether it goes on from a checkpoint."""
         return self._saved is not None
+
+    @property
+    def seconds(self) -> float:
+        """What the run took so far, in all the processes that it took."""
+        return float(self._run["seconds"]) + time.monotonic() - self._entered
 
     def note(self, name: str) -> Any:
         """Returns what the run noted under this name; None for nothing."""
@@ -243,7 +250,8 @@ class RunCheckpoint:
                 version = getattr(each, "version", None)  # of what seldom changes
                 parts[name] = Part(each.checkpoint_state, version)
         self._run["generators"] = generator_states()
-        parts["run"] = Part(lambda: self._run)
+        run = {**self._run, "seconds": self.seconds}
+        parts["run"] = Part(lambda: run)
         self._folder.write(self._about, parts)
         self._written = time.monotonic()
         self._cost = self._written - started

@@ -14,7 +14,7 @@ from ..support.devices import device_name
 from ..support.errors import CheckpointError
 from ..support.version import installed_versions
 
-__all__ = ["identity_of", "validate_same_run"]
+__all__ = ["differences", "identity_of", "validate_same_run"]
 
 # Their states may mean something else in another version.
 _VERSIONS = ("d3rlpy-mbo", "d3rlpy")
@@ -82,7 +82,7 @@ def validate_same_run(
     Raises:
         CheckpointError: Names what differs, with both values.
     """
-    changed = _differences("", saved, ours)
+    changed = differences("", saved, ours)
     if changed:
         raise CheckpointError(
             f"The checkpoints in {str(path)!r} are of another run: {'; '.join(changed)}. "
@@ -90,18 +90,25 @@ def validate_same_run(
         )
 
 
-def _differences(name: str, saved: Any, ours: Any) -> list[str]:
+def differences(name: str, saved: Any, ours: Any) -> list[str]:
+    """Returns where two values that JSON can hold differ, each place with both.
+
+    Args:
+        name: Of the value, for the places in it.
+        saved: As it was.
+        ours: As it is here.
+    """
     if saved == ours:
         return []
     if isinstance(saved, dict) and isinstance(ours, dict):
         return [
             each
             for key in {**saved, **ours}
-            for each in _differences(
+            for each in differences(
                 f"{name}.{key}" if name else key, saved.get(key), ours.get(key)
             )
         ]
     if isinstance(saved, list) and isinstance(ours, list) and len(saved) == len(ours):
         pairs = enumerate(zip(saved, ours, strict=True))
-        return [d for i, (a, b) in pairs for d in _differences(f"{name}[{i}]", a, b)]
+        return [d for i, (a, b) in pairs for d in differences(f"{name}[{i}]", a, b)]
     return [f"{name} is {saved!r} there and {ours!r} here"]

@@ -57,7 +57,7 @@ class Interrupts:
         _say(message)
         if self._received == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(message)
 
 
 def _say(message: str) -> None:
