@@ -1,23 +1,25 @@
 """A run's checkpoints: what they hold, when they are written, who may go on from them."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
 
 from ..buffer.replay_buffer import ImaginedReplayBuffer
+from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..support.checkpoints import CheckpointFolder, Part
-from ..support.errors import CompositionError
+from ..support.errors import CheckpointError, CompositionError
 from ..support.generators import generator_states, set_generator_states
 from ..support.locks import held_alone
-from ..support.resuming import Fits, Stateful
-from .identity import validate_same_run
+from ..support.resuming import Fits, Stateful, fits_kept
+from .identity import fit_identity_of, validate_same_run
 from .interrupts import Interrupts
 
-__all__ = ["RunCheckpoint"]
+__all__ = ["FitCheckpoint", "RunCheckpoint"]
 
 # By default a checkpoint follows the last one after so many times what that cost (ours:
 # a hundredth of the time).
@@ -108,12 +110,17 @@ class RunCheckpoint:
         self._run.setdefault(name, value)
         return self._run[name]
 
-    def begin(self, learner: Stateful) -> None:
-        """Takes over the learner and the fits that are done, or writes the beginning."""
-        self._parts["learner"] = Part(learner.checkpoint_state)
+    def begin(self, **parts: Stateful) -> None:
+        """Takes over the fits that are done, or writes the beginning.
+
+        Args:
+            **parts: Restored before, and kept in every checkpoint: the learner.
+        """
+        self._parts = {name: Part(p.checkpoint_state) for name, p in parts.items()}
         state = None
         if self._saved is not None:
-            learner.restore_checkpoint(self._saved["learner"])
+            for name, part in parts.items():
+                part.restore_checkpoint(self._saved[name])
             if self.trained:
                 self._generators = self._run["generators"]
             else:
@@ -255,6 +262,37 @@ class RunCheckpoint:
         self._folder.write(self._about, parts)
         self._written = time.monotonic()
         self._cost = self._written - started
+
+
+class FitCheckpoint:
+    """The checkpoints of a fit that belongs to no run.
+
+    Args:
+        path: Their folder; one that cannot be gone on from is emptied.
+    """
+
+    def __init__(self, path: Path):
+        self._folder = CheckpointFolder(path)
+
+    @contextlib.contextmanager
+    def of(self, imagination: Imagination, real: RealData) -> Iterator[None]:
+        """Lets an imagination's `fit` inside go on where it was, and be kept."""
+        about = fit_identity_of(imagination, real)
+        try:
+            saved = self._folder.last()
+            if saved is not None:
+                validate_same_run(saved.about, about, self._folder.path)
+        except CheckpointError:
+            self.clear()
+        go_on = "The same command goes on from there."
+        with RunCheckpoint(self._folder.path, None, about, go_on) as kept:
+            kept.begin()
+            with fits_kept(kept.fits):
+                yield
+
+    def clear(self) -> None:
+        """Removes them."""
+        self._folder.clear()
 
 
 def _made(path: Path) -> None:

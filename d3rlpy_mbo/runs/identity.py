@@ -14,7 +14,7 @@ from ..support.devices import device_name
 from ..support.errors import CheckpointError
 from ..support.version import installed_versions
 
-__all__ = ["differences", "identity_of", "validate_same_run"]
+__all__ = ["differences", "fit_identity_of", "identity_of", "validate_same_run"]
 
 # Their states may mean something else in another version.
 _VERSIONS = ("d3rlpy-mbo", "d3rlpy")
@@ -48,6 +48,17 @@ def identity_of(
         "shares": None if shares is None else [float(each) for each in shares],
         "environment": has_environment,
         "n_pretraining_epochs": n_pretraining_epochs,
+    }
+    return dict(json.loads(json.dumps(identity)))
+
+
+def fit_identity_of(imagination: Imagination, real: RealData) -> dict[str, Any]:
+    """Returns everything that must be alike for a fit to go on, as JSON has it."""
+    identity = {
+        "imaginations": [encode(imagination.config)],
+        "dataset": _fingerprint(real),
+        "device": imagination.device,
+        "versions": installed_versions(_VERSIONS),
     }
     return dict(json.loads(json.dumps(identity)))
 

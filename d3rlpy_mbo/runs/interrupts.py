@@ -25,7 +25,8 @@ class Interrupts:
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) != signal.SIG_IGN:  # somebody else answers
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(

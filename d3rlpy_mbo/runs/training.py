@@ -98,7 +98,7 @@ class Run:
             self._validate_steps(kept)
             fit_arguments = _with_own_folder(kept, factory, self.learner, fit_arguments)
             to_fit = kept.noted("to_fit", to_fit)
-            kept.begin(LearnerState(self.learner, self.real))
+            kept.begin(learner=LearnerState(self.learner, self.real))
         with progress_shown(fit_arguments.get("show_progress", True)):
             if self.n_pretraining_epochs:
                 self._pretrain(kept)
