@@ -17,51 +17,45 @@ from typing import Optional
 
 from ..runs.pages.parts import Table
 from ..support.files import atomic_write
+from .groups import Group
+from .loose_runs import group_of_runs, is_run
 from .names import folder_name
-from .results import Results, Scores, Task, read_results
-from .settings import Study
-from .tables import aggregate, differences_of_returns, evidence, scores
+from .results import Results, Task, evaluated, read_results
+from .tables import aggregate_of, differences_of_returns, evidence, scores
+from .words import introduction, normalizations, paper_scores, sources
 
-__all__ = [
-    "introduction",
-    "normalizations",
-    "paper_scores",
-    "sources",
-    "tables",
-    "write",
-]
+__all__ = ["tables", "write"]
 
 
 def tables(folders: Sequence[Path]) -> tuple[str, list[str]]:
-    """Returns the tables of studies, and which of their results are damaged.
+    """Returns the tables of studies and runs, and which results are damaged.
 
     Args:
-        folders: Of the studies.
+        folders: Of the studies, and of runs that belong to none.
 
     Raises:
-        CompositionError: A folder is no study's.
+        CompositionError: A folder is no study's and no run's.
     """
-    found = [(folder, read_results(folder)) for folder in folders]
-    return _sections(found, {}), [each for _, r in found for each in r.damaged]
+    return _sections(*_read(folders), {})
 
 
 def write(folders: Sequence[Path], path: Path) -> list[str]:
-    """Writes the tables to a file and the curves beside it.
+    """Writes the tables to a file and the studies' curves beside it.
 
     Args:
-        folders: Of the studies.
+        folders: Of the studies, and of runs that belong to none.
         path: A Markdown file; its folder must exist.
 
     Returns:
         Which results are damaged.
 
     Raises:
-        CompositionError: A folder is no study's.
+        CompositionError: A folder is no study's and no run's.
     """
     # Slow to import, and only needed here.
     from .figures import draw_curves
 
-    found = [(folder, read_results(folder)) for folder in folders]
+    found, runs = _read(folders)
     curves: dict[tuple[Path, str], str] = {}
     for number, (folder, results) in enumerate(found, start=1):
         whose = f"-{number}" if len(found) > 1 else ""
@@ -70,34 +64,55 @@ def write(folders: Sequence[Path], path: Path) -> list[str]:
             with atomic_write(path.with_name(name)) as file:
                 draw_curves(task, results.study.n_last, file)
             curves[folder, task.dataset] = name
+    text, damaged = _sections(found, runs, curves)
     with atomic_write(path) as file:
-        file.write(_sections(found, curves).encode())
-    return [each for _, results in found for each in results.damaged]
+        file.write(text.encode())
+    return damaged
+
+
+def _read(
+    folders: Sequence[Path],
+) -> tuple[list[tuple[Path, Results]], Optional[Group]]:
+    runs = [each for each in folders if is_run(each)]
+    studies = [(each, read_results(each)) for each in folders if each not in runs]
+    return studies, group_of_runs(runs) if runs else None
 
 
 def _sections(
-    found: Sequence[tuple[Path, Results]], curves: dict[tuple[Path, str], str]
-) -> str:
-    """Returns the text; a study alone needs no heading."""
+    found: Sequence[tuple[Path, Results]],
+    runs: Optional[Group],
+    curves: dict[tuple[Path, str], str],
+) -> tuple[str, list[str]]:
+    """Returns the text, and what is damaged; a study alone needs no heading."""
     lines: list[str] = []
     for folder, results in found:
         of_folder = {name: file for (f, name), file in curves.items() if f == folder}
-        lines += [f"# {folder}", ""] if len(found) > 1 else []
+        alone = len(found) == 1 and runs is None
+        lines += [] if alone else [f"# {folder}", ""]
         lines += _text(results, of_folder)
-    return "\n".join(lines)
+    damaged = [each for _, results in found for each in results.damaged]
+    if runs is not None:
+        lines += [f"# {runs.title}", "", *runs.lead, ""]
+        for task in runs.tasks:
+            lines += _section(evaluated(task), {}, [])
+        lines += [f"- {n.subject.capitalize()}: {n.text}" for n in runs.notes]
+        damaged += [note.text for note in runs.notes if note.subject == "damaged"]
+        lines.append("")
+    return "\n".join(lines), damaged
 
 
 def _text(results: Results, curves: dict[str, str]) -> list[str]:
     lines = [introduction(results), ""]
     for task in results.tasks:
-        lines += _section(task, results.study)
+        paper = paper_scores(results.study, task.dataset)
+        lines += _section(task, paper, results.study.compare)
         if task.dataset in curves:
             lines += [
                 f"![Learning curves on {task.dataset}]({curves[task.dataset]})",
                 "",
             ]
     if len(results.tasks) > 1:
-        lines += _table(aggregate(results))
+        lines += _table(aggregate_of(results.tasks))
     lines += [f"- {text}" for text in sources(results.study)]
     for name, error in results.errors.items():
         lines.append(f"- Failed: {name}: {error}")
@@ -106,60 +121,18 @@ def _text(results: Results, curves: dict[str, str]) -> list[str]:
     return [*lines, ""]
 
 
-def introduction(results: Results) -> str:
-    """Returns how much of a study is there, and what its numbers are."""
-    study = results.study
-    n_runs = len(study.datasets) * len(study.methods) * len(study.seeds)
-    hours = sum(row.content["seconds"] for row in results.rows) / 3600
-    return (
-        f"{len(results.rows)} of {n_runs} runs of "
-        f"{study.n_steps:,} gradient steps, {hours:.1f} process-hours. The score of a run "
-        f"is the mean return of its last {study.n_last} evaluations, never the best "
-        f"(episodes in each: {study.n_trials}); ± is the standard deviation over seeds."
-    )
-
-
-def paper_scores(study: Study, dataset: str) -> dict[str, float]:
-    """Returns the paper's scores on a dataset, by method."""
-    return {
-        method: numbers[dataset]
-        for method, numbers in study.paper.items()
-        if dataset in numbers
-    }
-
-
-def _section(task: Task, study: Study) -> list[str]:
+def _section(
+    task: Task, paper: dict[str, float], compare: Sequence[Sequence[str]]
+) -> list[str]:
     named = normalizations(task.scores, task.d4rl_scores)
     return [
         f"## {task.dataset}",
         "",
-        *_table(scores(task, paper_scores(study, task.dataset))),
+        *_table(scores(task, paper) if task.methods else None),
         *([*named, ""] if named else []),
-        *_table(differences_of_returns(task, study.compare)),
+        *_table(differences_of_returns(task, compare)),
         *_table(evidence(task)),
     ]
-
-
-def normalizations(scores: Scores, d4rl_scores: Scores) -> list[str]:
-    """Returns which returns are 0 and 100, a line for each kind of score."""
-    lines = []
-    for name, references in (("Score", scores), ("D4RL score", d4rl_scores)):
-        if references:
-            low, high = references
-            lines.append(
-                f"{name}: a return of {low:.2f} is 0, one of {high:.2f} is 100."
-            )
-    return lines
-
-
-def sources(study: Study) -> list[str]:
-    """Returns where the paper's numbers are from, and what differs from it."""
-    lines = [
-        f"Paper's {method}: {numbers['source']}."
-        for method, numbers in study.paper.items()
-        if "source" in numbers
-    ]
-    return lines + [f"Differs from the paper: {what}" for what in study.differs]
 
 
 def _table(table: Optional[Table]) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Optional
 
 from ..runs.pages.parts import Cell, Table
 from .intervals import LEAST_SEEDS, interquartile_mean, mean
-from .results import Results, Row, Task, normalized
+from .results import Row, Task, normalized
 
-__all__ = ["aggregate", "differences_of_returns", "evidence", "scores"]
+__all__ = ["aggregate_of", "differences_of_returns", "evidence", "scores"]
 
 # What may explain the returns, from the last epoch's metrics, by name. One that begins
 # with an underscore follows the imagination's name.
@@ -113,14 +113,14 @@ def _last_metrics(row: Row) -> dict[str, Optional[float]]:
     return last
 
 
-def aggregate(results: Results) -> Optional[Table]:
+def aggregate_of(tasks: Sequence[Task]) -> Optional[Table]:
     """Returns all datasets together, for methods with enough seeds on each."""
     table = []
-    for method in results.study.methods:
-        rows: list[list[Row]] = [task.methods.get(method, []) for task in results.tasks]
+    for method in dict.fromkeys(name for task in tasks for name in task.methods):
+        rows: list[list[Row]] = [task.methods.get(method, []) for task in tasks]
         found = [
             normalized([row.score for row in some], task.scores)
-            for some, task in zip(rows, results.tasks, strict=True)
+            for some, task in zip(rows, tasks, strict=True)
         ]
         complete = [each for each in found if each]
         least = min(map(len, rows))

@@ -8,11 +8,10 @@ from click.testing import CliRunner
 
 pytest.importorskip("gymnasium_robotics")
 
-from pages_read import PageReader
-
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
+from page_reader import PageReader
 
 pytestmark = pytest.mark.training
 

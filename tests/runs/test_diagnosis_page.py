@@ -5,7 +5,8 @@ import json
 
 import d3rlpy
 import pytest
-from pages_read import PageReader
+
+from page_reader import PageReader
 
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")

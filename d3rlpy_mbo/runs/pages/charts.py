@@ -77,6 +77,7 @@ def curves(
     caption: str = "",
     *,
     from_zero: bool = False,
+    order: Sequence[str] = (),
 ) -> Chart:
     """Draws curves over a number; the legend hides and shows series.
 
@@ -87,12 +88,18 @@ def curves(
         y: Likewise.
         caption: What a reader must know.
         from_zero: Whether zero is always in sight.
+        order: Series whose colours are the same in every chart; others follow.
     """
     import altair as alt
 
     kept = [each for each in points if math.isfinite(each.y)]
-    rows = [dataclasses.asdict(each) for each in kept]
-    series = list(dict.fromkeys(each.series for each in kept))
+    rows = [
+        {k: v for k, v in dataclasses.asdict(each).items() if v not in (None, "")}
+        for each in kept
+    ]
+    present = list(dict.fromkeys(each.series for each in kept))
+    order = list(dict.fromkeys([*order, *present]))
+    series = [each for each in order if each in present]
     styles = list(dict.fromkeys(each.style for each in kept))
     shown = _chosen(series)
     encoded = (
@@ -105,7 +112,7 @@ def curves(
                 axis=alt.Axis(format="~s", tickMinStep=_least_step(kept)),
                 scale=alt.Scale(zero=False),
             ),
-            color=_color(series),
+            color=_color(series, order),
             detail="line:N",
         )
     )
@@ -131,7 +138,7 @@ def curves(
         if any(getattr(each, name) for each in kept):
             told.append(alt.Tooltip(f"{name}:N", title=" "))
     marks = encoded.mark_point(filled=True, size=34, opacity=1)
-    layers.append(marks.encode(y=height, shape=_shape(series), tooltip=told))
+    layers.append(marks.encode(y=height, shape=_shape(series, order), tooltip=told))
     return _drawn(title, alt.layer(*layers).add_params(shown), caption, _HEIGHT)
 
 
@@ -338,24 +345,27 @@ def _chosen(series: Sequence[str]) -> Any:
     )
 
 
-def _color(series: Sequence[str]) -> Any:
+def _color(series: Sequence[str], order: Sequence[str] = ()) -> Any:
     import altair as alt
 
-    scale = alt.Scale(
-        domain=list(series),
-        range=[_COLORS[i % len(_COLORS)] for i in range(len(series))],
-    )
+    scale = _scale(series, order, _COLORS)
     return alt.Color("series:N", title=None, scale=scale, legend=_legend(series))
 
 
-def _shape(series: Sequence[str]) -> Any:
+def _shape(series: Sequence[str], order: Sequence[str] = ()) -> Any:
     import altair as alt
 
-    scale = alt.Scale(
-        domain=list(series),
-        range=[_SHAPES[i % len(_SHAPES)] for i in range(len(series))],
-    )
+    scale = _scale(series, order, _SHAPES)
     return alt.Shape("series:N", title=None, scale=scale, legend=_legend(series))
+
+
+def _scale(series: Sequence[str], order: Sequence[str], looks: Sequence[str]) -> Any:
+    """Returns which look each series has: by its place in the order."""
+    import altair as alt
+
+    places = list(order or series)
+    found = [looks[places.index(each) % len(looks)] for each in series]
+    return alt.Scale(domain=list(series), range=found)
 
 
 def _legend(series: Sequence[str]) -> Any:
@@ -430,5 +440,9 @@ def _drawn(
         legend=alt.LegendConfig(orient="top", labelFontSize=12, symbolSize=90),
     )
     spec: dict[str, Any] = sized.to_dict(validate=False)  # parts were
+    # Legends below each other; Altair has no word for it.
+    spec["config"]["legend"]["layout"] = {
+        "top": {"direction": "vertical", "anchor": "start"}
+    }
     spec.setdefault("usermeta", {})["grows"] = grows
     return Chart(title, spec, vl_convert.vegalite_to_svg(spec), caption)

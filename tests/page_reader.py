@@ -11,8 +11,9 @@ class PageReader(HTMLParser):
 
     Attributes:
         text: All words that a reader sees.
-        tables: By title, for each row its first cell and its numbers in full.
-        charts: By title, the specification.
+        tables: By title ("Runs (2)": the second of that title), for each row its first
+            cell and its numbers in full.
+        charts: Likewise, the specification.
         data: JSON by name.
         tags: Names of all elements, and every attribute of them.
     """
@@ -33,7 +34,7 @@ class PageReader(HTMLParser):
         if tag not in ("meta", "link", "br"):
             self._inside.append((tag, found))
         if tag == "table":
-            self.tables[found["aria-label"]] = []
+            self.tables[_unused(found["aria-label"], self.tables)] = []
         elif tag == "tr" and self.tables:
             self.tables[[*self.tables][-1]].append(("", []))
         elif tag == "td" and "data-value" in found:
@@ -49,7 +50,7 @@ class PageReader(HTMLParser):
             if "data-name" in attributes:
                 self.data[attributes["data-name"]] = content
             else:
-                self.charts[self._title] = content
+                self.charts[_unused(self._title, self.charts)] = content
         elif tag not in ("script", "style"):
             self.text += text
             if tag == "b":
@@ -57,3 +58,9 @@ class PageReader(HTMLParser):
             if tag == "th" and attributes.get("scope") == "row":
                 rows = self.tables[[*self.tables][-1]]
                 rows[-1] = (text, rows[-1][1])
+
+
+def _unused(title, taken):
+    """The title, numbered if the page has had one of it before."""
+    before = sum(1 for each in taken if each.partition(" (")[0] == title)
+    return f"{title} ({before + 1})" if before else title
