@@ -91,7 +91,7 @@ def test_train_ends_with_its_page_or_with_what_would_write_one(
     pytest.importorskip("altair")
     out = tmp_path / "run"
     result = train(invoke, out, "--imagination", "none")
-    assert result.output.splitlines()[-1] == (
+    assert result.stdout.splitlines()[-1] == (
         f"Wrote {out / 'report.html'}: open it in a browser."
     )
     written = json.loads((out / "result.json").read_text())
@@ -101,7 +101,7 @@ def test_train_ends_with_its_page_or_with_what_would_write_one(
     monkeypatch.setattr("d3rlpy_mbo.runs.pages.html._PACKAGES", missing)
     result = train(invoke, out, "--imagination", "none", "--force")
     assert result.exit_code == 0, result.output
-    last = result.output.splitlines()[-1]
+    last = result.stdout.splitlines()[-1]
     assert "pip install 'd3rlpy-mbo[report]'" in last
     assert f"d3rlpy-mbo report {out} --html" in last
 
