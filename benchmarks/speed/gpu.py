@@ -173,7 +173,8 @@ def our_rows(bench: Bench) -> Iterator[dict[str, Any]]:
     for compiled in (False, True):
         name = ", compile_graph" if compiled else ""
         alone, whole = (
-            seconds(bench.learning(imagine, compiled)) for imagine in (False, True)
+            seconds(bench.learning(imagine, compiled), rounds=2)
+            for imagine in (False, True)
         )
         rate = [N_LEARNER / t for t in alone]
         yield row(f"SAC on d3rlpy's own buffer{name}", rate, "updates/s")
