@@ -31,6 +31,7 @@ class Group:
         together: Whether its datasets may be taken together.
         notes: What failed, is damaged, missing or under way.
         diagnoses: By their files.
+        sources: Of the paper's numbers, and what differs from it.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Group:
     together: bool
     notes: list[Note]
     diagnoses: dict[str, Diagnosis]
+    sources: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def datasets(self) -> list[str]:
@@ -85,7 +87,6 @@ def group_of_study(folder: Path) -> Group:
         for name in results.missing
         if f"{name}.error.txt" not in {*under_way, *results.errors}
     ]
-    notes += [Note("note", "source", text) for text in sources(study)]
     paper = {each: paper_scores(study, each) for each in study.datasets}
     diagnoses = diagnoses_in([folder], notes)
     return Group(
@@ -98,6 +99,7 @@ def group_of_study(folder: Path) -> Group:
         True,
         notes,
         diagnoses,
+        sources(study),
     )
 
 

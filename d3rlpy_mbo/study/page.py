@@ -1,5 +1,6 @@
 """Studies and runs as one page."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,10 @@ def _group(group: Group, most: int) -> Section:
         diagnosis_section(found, f"Diagnosis: {name}")
         for name, found in group.diagnoses.items()
     ]
+    if group.sources:
+        sections.append(
+            Section("Sources, and what differs from the paper", group.sources)
+        )
     notes = sorted(group.notes, key=lambda note: note.mark != "not")
     parts: list[Any] = [together] if together else []
     return Section(group.title, group.lead, notes, parts, sections)
@@ -87,23 +92,28 @@ def _dataset(
         *metric_charts(finished, begun, most),
     ]
     tables: list[Optional[Table]] = []
+    first: list[Table] = []
     lead: list[str] = []
     if task is not None:
         scored = evaluated(task)
         if scored.methods:
-            tables += [
-                scores(scored, group.paper.get(dataset, {})),
-                differences_of_returns(scored, group.compare),
-            ]
+            first.append(_without_seeds(scores(scored, group.paper.get(dataset, {}))))
+            tables.append(differences_of_returns(scored, group.compare))
         tables += [evidence(task), _runs(task), _settings(task), _versions(task)]
         lead = normalizations(task.scores, task.d4rl_scores)
     rows = [row for some in finished.values() for row in some]
     return Section(
         dataset,
         lead,
-        parts=[each for each in (*charts, *tables) if each is not None],
+        parts=[each for each in (*first, *charts, *tables) if each is not None],
         data={"evaluations": {str(r.folder): r.content["evaluations"] for r in rows}},
     )
+
+
+def _without_seeds(table: Table) -> Table:
+    """Returns the returns' table without its last column; the runs have their own."""
+    rows = [row[:-1] for row in table.rows]
+    return dataclasses.replace(table, head=table.head[:-1], rows=rows)
 
 
 def _runs(task: Task) -> Table:

@@ -26,6 +26,7 @@ _COLORS = [
 ]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 _HEIGHT = 260
+_WIDTH = 480  # of all of a chart where no browser knows better
 _ROW = 22  # of what stands in a list, pixels
 
 
@@ -322,7 +323,7 @@ def paths(
     )
     wide = max(x for x, _ in walls) - min(x for x, _ in walls) + 1
     high = max(y for _, y in walls) - min(y for _, y in walls) + 1
-    scale = min(480 / wide, 420 / high)
+    scale = min(_WIDTH / wide, 420 / high)
     return _drawn(
         title, chart, caption, round(high * scale), round(wide * scale), False
     )
@@ -371,10 +372,14 @@ def _scale(series: Sequence[str], order: Sequence[str], looks: Sequence[str]) ->
 def _legend(series: Sequence[str]) -> Any:
     import altair as alt
 
-    longest = max(map(len, series), default=0)
-    columns = 4 if longest < 14 else 2 if longest < 32 else 1
+    # As many beside each other as there is room for: a letter takes 7 pixels or so.
+    columns = _WIDTH // (7 * max(map(len, series), default=0) + 40)
     return alt.Legend(
-        title=None, columns=columns, labelLimit=420, symbolLimit=0, symbolOpacity=1
+        title=None,
+        columns=max(1, columns),
+        labelLimit=_WIDTH - 60,
+        symbolLimit=0,
+        symbolOpacity=1,
     )
 
 
@@ -409,7 +414,7 @@ def _drawn(
     chart: Any,
     caption: str,
     height: int,
-    width: int = 480,
+    width: int = _WIDTH,
     grows: bool = True,
 ) -> Chart:
     """Returns a chart with its drawing.
