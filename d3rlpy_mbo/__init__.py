@@ -18,6 +18,11 @@ from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyC
 from .components.rollout_policies.interface import RolloutPolicy, RolloutPolicyConfig
 from .components.rollout_policies.learner import LearnerPolicyConfig
 from .components.rollout_policies.uniform import UniformPolicyConfig
+from .components.terminations.classic_control import (
+    AcrobotTermination,
+    CartPoleTermination,
+    MountainCarTermination,
+)
 from .components.terminations.gymnasium import (
     AntTermination,
     HopperTermination,
@@ -73,12 +78,14 @@ from .support.version import __version__
 from .tasks.interface import Task
 
 __all__ = [
+    "AcrobotTermination",
     "ActionRange",
     "ActionSet",
     "AntAngleReward",
     "AntTermination",
     "BehaviorCloningPolicyConfig",
     "Candidate",
+    "CartPoleTermination",
     "CheckpointError",
     "Component",
     "CompositionError",
@@ -107,6 +114,7 @@ __all__ = [
     "LearnerMismatchError",
     "LearnerPolicyConfig",
     "LoadError",
+    "MountainCarTermination",
     "NoTermination",
     "NotFittedError",
     "Penalty",

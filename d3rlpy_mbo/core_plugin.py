@@ -7,6 +7,11 @@ from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
 from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
 from .components.rollout_policies.learner import LearnerPolicyConfig
 from .components.rollout_policies.uniform import UniformPolicyConfig
+from .components.terminations.classic_control import (
+    AcrobotTermination,
+    CartPoleTermination,
+    MountainCarTermination,
+)
 from .components.terminations.gymnasium import (
     AntTermination,
     HopperTermination,
@@ -42,6 +47,9 @@ def register_components() -> Iterable[type[Component]]:
         InvertedDoublePendulumTermination,
         InvertedPendulumTermination,
         Walker2dTermination,
+        AcrobotTermination,
+        CartPoleTermination,
+        MountainCarTermination,
         HalfCheetahJumpReward,
         AntAngleReward,
         *TASKS,

@@ -54,7 +54,7 @@ class PointMazeTask(Task):
 
 @dataclasses.dataclass()
 class ReplayTask(Task):
-    """All that SAC sees while it learns an environment online; see `collect_replay`.
+    """All that a learner sees while it learns online; see `collect_replay`.
 
     Args:
         environment: Gymnasium's id, such as ``"Hopper-v5"``.

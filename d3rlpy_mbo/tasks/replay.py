@@ -55,9 +55,9 @@ def collect_replay(
 
     SAC learns continuous actions; where they are choices, DoubleDQN does, which takes a
     random one with a probability that falls from 1 to 0.1 in the first 10,000 steps
-    that it learns (ours). One gradient step follows each environment step. Episodes keep their last
-    observation, also where the time limit or the end of the collection cuts them, and
-    the seed of their reset, so each can be played again by itself.
+    that it learns (ours). One gradient step follows each environment step. Episodes keep
+    their last observation, also where the time limit or the end of the collection cuts
+    them, and the seed of their reset, so each can be played again by itself.
 
     A collection that was killed goes on where it last saved itself: at the first end of
     an episode after every ``checkpoint_interval`` steps (an environment whose episodes
@@ -116,7 +116,7 @@ def collect_replay(
         online = online_learner(name_of, env.action_space, learner)
         settings = {
             "environment": name_of,
-            **{f"environment.{k}": v for k, v in env.spec.kwargs.items()},
+            **({} if isinstance(environment, str) else environment.kwargs),
             "n_steps": n_steps,
             "seed": seed,
             "n_random_steps": n_random_steps,
@@ -167,6 +167,7 @@ def _check_environment(environment: str, env: Any) -> None:
             f"The observations of {environment!r} are {space}; expected vectors, a Box "
             "of shape (D,). Images, dictionaries and tuples are not supported."
         )
+    online_learner(environment, env.action_space, None)  # refuses other actions
     try:
         env.spec.to_json()
     except Exception as error:

@@ -20,6 +20,7 @@ __all__ = [
     "HumanoidTermination",
     "InvertedDoublePendulumTermination",
     "InvertedPendulumTermination",
+    "StateTermination",
     "Walker2dTermination",
 ]
 
@@ -31,7 +32,7 @@ def _inside(values: torch.Tensor, interval: tuple[float, float]) -> torch.Tensor
 
 
 @dataclasses.dataclass()
-class _StateTermination(Termination):
+class StateTermination(Termination):
     """Base: a rule that reads s' alone."""
 
     @abstractmethod
@@ -49,7 +50,7 @@ class _StateTermination(Termination):
 
 
 @dataclasses.dataclass()
-class HopperTermination(_StateTermination):
+class HopperTermination(StateTermination):
     """Hopper: the torso sinks or tilts, or some value runs away.
 
     s' (D = 11) is (z, angle, 3 joint angles, 6 velocities). The environment looks at
@@ -80,7 +81,7 @@ class HopperTermination(_StateTermination):
 
 
 @dataclasses.dataclass()
-class Walker2dTermination(_StateTermination):
+class Walker2dTermination(StateTermination):
     """Walker2d: the torso leaves its heights or tilts.
 
     s' (D = 17) is (z, angle, 6 joint angles, 9 velocities). The documentation lets z
@@ -107,7 +108,7 @@ class Walker2dTermination(_StateTermination):
 
 
 @dataclasses.dataclass()
-class AntTermination(_StateTermination):
+class AntTermination(StateTermination):
     """Ant: the torso leaves its heights, or a value is not finite.
 
     s' (D = 105; v4: 27) is (z, torso's quaternion, 8 joint angles, 14 velocities), then
@@ -132,7 +133,7 @@ class AntTermination(_StateTermination):
 
 
 @dataclasses.dataclass()
-class HumanoidTermination(_StateTermination):
+class HumanoidTermination(StateTermination):
     """Humanoid: the torso leaves its heights.
 
     s' (D = 348; v4: 376) is (z, torso's quaternion, 17 joint angles, 23 velocities), then
@@ -154,7 +155,7 @@ class HumanoidTermination(_StateTermination):
 
 
 @dataclasses.dataclass()
-class InvertedPendulumTermination(_StateTermination):
+class InvertedPendulumTermination(StateTermination):
     """InvertedPendulum: the pole tilts by more than 0.2 rad, or a value is not finite.
 
     s' (D = 4) is (cart's position, pole's angle, their velocities).
@@ -171,7 +172,7 @@ class InvertedPendulumTermination(_StateTermination):
 
 
 @dataclasses.dataclass()
-class InvertedDoublePendulumTermination(_StateTermination):
+class InvertedDoublePendulumTermination(StateTermination):
     """InvertedDoublePendulum: the tip of the second pole is no higher than 1 m.
 
     s' (D = 9; v4: 11) is (cart's position, sines of the two angles, their cosines, 3
