@@ -11,7 +11,11 @@ from .components.context import Context
 from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from .components.dynamics.interface import Dynamics, DynamicsConfig, Prediction
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
-from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
+from .components.known_rewards import (
+    AntAngleReward,
+    HalfCheetahJumpReward,
+    HIVReward,
+)
 from .components.penalties import Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
@@ -50,6 +54,7 @@ from .registry.discovery import get_component
 from .registry.fields import (
     choice,
     component_field,
+    flag,
     interval,
     number,
     number_list,
@@ -100,6 +105,7 @@ __all__ = [
     "DynamicsConfig",
     "DynamicsUpdater",
     "DynamicsUpdaterConfig",
+    "HIVReward",
     "HalfCheetahJumpReward",
     "HopperTermination",
     "HumanoidTermination",
@@ -139,6 +145,7 @@ __all__ = [
     "dataset_from_arrays",
     "diagnose",
     "fit",
+    "flag",
     "get_component",
     "hookimpl",
     "imagination_evaluators",

@@ -3,7 +3,11 @@
 from collections.abc import Iterable
 
 from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
-from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
+from .components.known_rewards import (
+    AntAngleReward,
+    HalfCheetahJumpReward,
+    HIVReward,
+)
 from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
 from .components.rollout_policies.learner import LearnerPolicyConfig
 from .components.rollout_policies.uniform import UniformPolicyConfig
@@ -52,5 +56,6 @@ def register_components() -> Iterable[type[Component]]:
         MountainCarTermination,
         HalfCheetahJumpReward,
         AntAngleReward,
+        HIVReward,
         *TASKS,
     ]

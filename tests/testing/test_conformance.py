@@ -24,6 +24,7 @@ STATELESS = [
     mbo.Walker2dTermination,
     mbo.HalfCheetahJumpReward,
     mbo.AntAngleReward,
+    mbo.HIVReward,
     MaxAleatoric,
     MeanAleatoric,
     Disagreement,

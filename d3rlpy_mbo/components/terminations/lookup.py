@@ -46,6 +46,7 @@ _BY_MODULE: dict[str, type[Termination]] = {
     "gymnasium.envs.classic_control.mountain_car": MountainCarTermination,
     "gymnasium.envs.classic_control.pendulum": NoTermination,
     "gymnasium_robotics.envs.maze.point_maze": NoTermination,
+    "d3rlpy_mbo.tasks.hiv": NoTermination,
     "d3rlpy_mbo.tasks.pointmaze": NoTermination,
     "d3rlpy_mbo.tasks.relabel": NoTermination,
     **{
