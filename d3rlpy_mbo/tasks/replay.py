@@ -24,6 +24,7 @@ from ..support.errors import DatasetError
 from ..support.progress import Progress
 from ..support.version import installed_versions
 from .local_datasets import check_free, write_local_dataset
+from .places import write_alone
 from .replay_store import Arrays, Checkpoint, Replay
 
 __all__ = ["collect_replay", "replay_id"]
@@ -107,8 +108,11 @@ def collect_replay(
             raise DatasetError(
                 f"Replay of {environment}: {name} is {value}, expected at least {least}."
             )
-    with contextlib.closing(_make_environment(environment)) as env:
-        dataset_id = dataset_id or replay_id(environment)
+    dataset_id = dataset_id or replay_id(environment)
+    with (
+        contextlib.closing(_make_environment(environment)) as env,
+        write_alone(dataset_id),
+    ):
         check_free(dataset_id, force)
         low, high = env.action_space.low, env.action_space.high
         config = replace(
@@ -134,7 +138,7 @@ def collect_replay(
             metadata=_metadata(env.spec, settings),
             force=force,
         )
-    checkpoint.remove()
+        checkpoint.remove()
     return dataset_id
 
 
