@@ -265,6 +265,7 @@ def train(
             f"normalised score {shown}"
         )
     click.echo(f"Wrote {out / 'result.json'}.")
+    click.echo(study_commands.page_of(out))
 
 
 main.add_command(diagnose)

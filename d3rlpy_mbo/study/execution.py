@@ -15,9 +15,10 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["Job", "error_path", "execute", "worker_of"]
+__all__ = ["KILLED", "Job", "error_path", "execute", "worker_of"]
 
-_KILLED = (
+# What an error's file says from a job's start until it is complete.
+KILLED = (
     "The process was killed before this was complete: out of memory, or stopped from "
     "outside. Start the study again to repeat it."
 )
@@ -61,7 +62,7 @@ def execute(job: Job, out: Path) -> None:
                 job.check(out)
                 return
             # Until it is complete: a process that is killed cannot say so itself.
-            error_path(job, out).write_text(_KILLED)
+            error_path(job, out).write_text(KILLED)
             _clear(path, keep=getattr(job, "resumes", False))
             with (
                 path.with_name(path.name + ".log").open("w", buffering=1) as log,
