@@ -83,10 +83,18 @@ class RealData:
 
     @functools.cached_property
     def for_models(self) -> Transitions:
-        """The `model_rows`: one object, however often asked; no copy if they are all."""
+        """The `model_rows`: one object, however often asked; no copy if they are all.
+
+        They know their episodes.
+        """
+        lengths = self.episode_starts.diff()
+        numbers = torch.arange(len(lengths), dtype=torch.int32)
+        rows = dataclasses.replace(
+            self.transitions, episode_ids=numbers.repeat_interleave(lengths)
+        )
         if len(self.model_rows) == len(self):
-            return dataclasses.replace(self.transitions, next_observation_known=None)
-        return self.transitions[self.model_rows]
+            return dataclasses.replace(rows, next_observation_known=None)
+        return rows[self.model_rows]
 
     @functools.cached_property
     def learner_rows(self) -> npt.NDArray[np.int64]:
