@@ -85,15 +85,21 @@ class RealData:
 
     @property
     def for_models(self) -> Transitions:
-        """The `model_rows`: no copy if they are all, else one while somebody has it."""
+        """The `model_rows`: no copy if they are all, else one while somebody has it.
+
+        They know their episodes.
+        """
         rows: Optional[Transitions] = self._for_models()
         if rows is None:
+            lengths = self.episode_starts.diff()
+            numbers = torch.arange(len(lengths), dtype=torch.int32)
+            rows = dataclasses.replace(
+                self.transitions, episode_ids=numbers.repeat_interleave(lengths)
+            )
             if len(self.model_rows) == len(self):
-                rows = dataclasses.replace(
-                    self.transitions, next_observation_known=None
-                )
+                rows = dataclasses.replace(rows, next_observation_known=None)
             else:
-                rows = self.transitions[self.model_rows]
+                rows = rows[self.model_rows]
             self.__dict__["_for_models"] = weakref.ref(rows)
         return rows
 
