@@ -153,6 +153,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     ) -> Transitions:
         """Draws imagined rows to look at, without a trace in what training draws.
 
+        They are as they were imagined: without what a penalty subtracts when drawn.
+
         Args:
             n_rows: Rows, with replacement.
             imagination: Index of one; by default the rows are split equally over all
@@ -183,7 +185,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             for source, out in zip(
                 chosen, np.array_split(rows, max(len(chosen), 1)), strict=False
             ):
-                source.sample(out)
+                source.ring.sample(out)
         finally:
             np.random.set_state(state)
         columns = self._real.layout.columns(rows)

@@ -149,8 +149,7 @@ def build_for_critics(
 
 
 def _needs_critic(imaginations: Sequence[Imagination]) -> bool:
-    updaters = [each.dynamics_updater for each in imaginations]
-    return any(each is not None and each.needs_critic for each in updaters)
+    return any(each.needs_critic for each in imaginations)
 
 
 def _validate_sizes(learner: Learner, real: RealData, critic: bool) -> None:
