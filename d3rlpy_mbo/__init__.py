@@ -5,6 +5,7 @@ from .support import gym_notice  # noqa: F401  # before anything imports d3rlpy
 # isort: split
 
 from . import learners, metrics
+from .buffer.mini_batch import ImaginedMiniBatch
 from .buffer.replay_buffer import ImaginedReplayBuffer
 from .components.base import LearnedComponent
 from .components.context import Context
@@ -100,6 +101,7 @@ __all__ = [
     "HumanoidTermination",
     "Imagination",
     "ImaginationConfig",
+    "ImaginedMiniBatch",
     "ImaginedReplayBuffer",
     "InvertedDoublePendulumTermination",
     "InvertedPendulumTermination",

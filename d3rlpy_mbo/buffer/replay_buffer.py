@@ -13,7 +13,6 @@ from d3rlpy.dataset import (
     ReplayBufferBase,
     TrajectorySlicerProtocol,
     Transition,
-    TransitionMiniBatch,
     TransitionPickerProtocol,
 )
 
@@ -23,6 +22,7 @@ from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
 from ..learners.reading import Learner
 from ..support.errors import CompositionError
+from .mini_batch import ImaginedMiniBatch
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource
@@ -116,14 +116,15 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             if share > 0:
                 source.refresh(self._progress.step)
 
-    def sample_transition_batch(self, batch_size: int) -> TransitionMiniBatch:
+    def sample_transition_batch(self, batch_size: int) -> ImaginedMiniBatch:
         """Draws a batch of real and imagined rows, after imagining if it is due.
 
         Args:
             batch_size: Rows, with replacement.
 
         Returns:
-            A mini-batch in dataset units; it holds no `Transition` objects.
+            A mini-batch in dataset units that says which rows are imagined; it holds no
+            `Transition` objects.
 
         Raises:
             LearnerMismatchError: The learner that was given does not train.
@@ -142,10 +143,11 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         np.take(self._real.packed, real, axis=0, out=rows[: ends[0]], mode="clip")
         for source, first, last in zip(self._sources, ends, ends[1:], strict=False):
             source.sample(rows[first:last])
-        return TransitionMiniBatch(
+        return ImaginedMiniBatch(
             **self._real.layout.columns(rows),
             intervals=np.ones((batch_size, 1), dtype=np.float32),
             transitions=_NO_TRANSITIONS,
+            imagined=np.arange(batch_size)[:, None] >= counts[0],
         )
 
     def sample_imagined(
