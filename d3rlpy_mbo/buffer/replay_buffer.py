@@ -20,7 +20,7 @@ from .. import learners
 from ..data.real_data import RealData
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
-from ..learners.reading import Learner
+from ..learners.reading import Learner, validate_real_ratio
 from ..support.errors import CompositionError
 from .mini_batch import ImaginedMiniBatch
 from .progress import LearnerProgress
@@ -66,6 +66,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         imaginations = imaginations_of(imagination)
         self._shares = batch_shares(imaginations, real_ratio, shares)
         self._progress = _progress(imaginations, learner)
+        if learner is not None:
+            validate_real_ratio(learner, float(self._shares[0]))
         self._real = real = RealData.of(dataset)
         self._dataset = real.dataset
         if learner is not None and learners.is_built(learner):

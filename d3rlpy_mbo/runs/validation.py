@@ -15,6 +15,7 @@ from ..buffer.shares import batch_shares
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners import Learner
+from ..learners.reading import validate_real_ratio
 from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import Number
 from ..support.devices import validate_device
@@ -115,7 +116,8 @@ def validate_parts(
     Args, Raises: as `fit`.
     """
     learners.check(learner)
-    batch_shares(imaginations, real_ratio, shares)
+    share_of_real = batch_shares(imaginations, real_ratio, shares)[0]
+    validate_real_ratio(learner, float(share_of_real))
     real.validate_for_learners()
     for each in imaginations:
         if each.fitted:
