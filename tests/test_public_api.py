@@ -10,6 +10,7 @@ import pytest
 
 import d3rlpy_mbo as mbo
 import d3rlpy_mbo_combo
+import d3rlpy_mbo_mobile
 import d3rlpy_mbo_mopo
 import d3rlpy_mbo_rambo
 import d3rlpy_mbo_romi
@@ -22,6 +23,7 @@ MODULES = {
     "d3rlpy_mbo.metrics": mbo.metrics,
     "d3rlpy_mbo.testing": testing,
     "d3rlpy_mbo_combo": d3rlpy_mbo_combo,
+    "d3rlpy_mbo_mobile": d3rlpy_mbo_mobile,
     "d3rlpy_mbo_mopo": d3rlpy_mbo_mopo,
     "d3rlpy_mbo_rambo": d3rlpy_mbo_rambo,
     "d3rlpy_mbo_romi": d3rlpy_mbo_romi,

@@ -25,6 +25,7 @@ import numpy as np
 import picture
 import rollouts
 import sampling
+import steps
 import structlog
 import torch
 import training
@@ -34,7 +35,7 @@ from task import half_cheetah
 
 import d3rlpy_mbo as mbo
 
-PARTS = ["training", "rollouts", "adversary", "learning", "sampling"]
+PARTS = ["training", "rollouts", "adversary", "learning", "steps", "sampling"]
 
 
 def rows(kit: Optional[OfflineRLKit], parts: list[str]) -> Iterator[Row]:
@@ -46,7 +47,12 @@ def rows(kit: Optional[OfflineRLKit], parts: list[str]) -> Iterator[Row]:
         elif part == "sampling":
             yield from sampling.rows()
         else:
-            module = {"rollouts": rollouts, "adversary": adversary}.get(part, learning)
+            modules: dict[str, Any] = {
+                "rollouts": rollouts,
+                "adversary": adversary,
+                "steps": steps,
+            }
+            module = modules.get(part, learning)
             yield from module.rows(dataset, kit)
 
 

@@ -7,6 +7,7 @@ from d3rlpy_mbo.registry import discovery
 from d3rlpy_mbo.tasks.recipes import TASKS
 from d3rlpy_mbo.testing import parametrize_with_checks
 from d3rlpy_mbo_combo import COMBOConfig, COMBOImaginationConfig
+from d3rlpy_mbo_mobile import BellmanSpread, MOBILEConfig, MOBILESACConfig
 from d3rlpy_mbo_mopo import Disagreement, MaxAleatoric, MeanAleatoric, MOPOConfig
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
 from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
@@ -28,6 +29,7 @@ STATELESS = [
     MaxAleatoric,
     MeanAleatoric,
     Disagreement,
+    BellmanSpread,
 ]
 LEARNED = [
     small_ensemble("forward"),
@@ -44,6 +46,12 @@ LEARNED = [
         dynamics=small_ensemble("reverse"), rollout_policy=CVAE, rollout_batch_size=50
     ),
     COMBOImaginationConfig(dynamics=small_ensemble(), rollout_batch_size=50),
+    MOBILEConfig(
+        dynamics=small_ensemble(),
+        penalty=BellmanSpread(n_samples=2),
+        rollout_batch_size=50,
+    ),
+    MOBILESACConfig(actor_encoder_factory=ENCODER, critic_encoder_factory=ENCODER),
     COMBOConfig(
         n_action_samples=2,
         actor_encoder_factory=ENCODER,

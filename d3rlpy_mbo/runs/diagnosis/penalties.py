@@ -64,13 +64,17 @@ def penalty_ranks(
 
 
 def _all(own: _Asked) -> Iterator[tuple[str, _Asked]]:
-    """Yields the names of all penalties, with the object where there is one."""
+    """Yields the names of all penalties, with the object where there is one.
+
+    Of those that are not the imagination's own, the ones that no learner is asked for.
+    """
     config = own.config if isinstance(own, LearnedPenalty) else own
     own_name = config.get_type() if config is not None else None
     if own_name is not None:
         yield own_name, own
     for name in registry().names("penalty"):
-        if name != own_name:
+        component = registry().get("penalty", name)
+        if name != own_name and not getattr(component, "needs_critic", False):
             yield name, None
 
 
