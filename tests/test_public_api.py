@@ -12,6 +12,7 @@ import d3rlpy_mbo as mbo
 import d3rlpy_mbo_combo
 import d3rlpy_mbo_mobile
 import d3rlpy_mbo_mopo
+import d3rlpy_mbo_morel
 import d3rlpy_mbo_rambo
 import d3rlpy_mbo_romi
 from d3rlpy_mbo import testing
@@ -25,6 +26,7 @@ MODULES = {
     "d3rlpy_mbo_combo": d3rlpy_mbo_combo,
     "d3rlpy_mbo_mobile": d3rlpy_mbo_mobile,
     "d3rlpy_mbo_mopo": d3rlpy_mbo_mopo,
+    "d3rlpy_mbo_morel": d3rlpy_mbo_morel,
     "d3rlpy_mbo_rambo": d3rlpy_mbo_rambo,
     "d3rlpy_mbo_romi": d3rlpy_mbo_romi,
 }

@@ -9,6 +9,7 @@ from d3rlpy_mbo.testing import parametrize_with_checks
 from d3rlpy_mbo_combo import COMBOConfig, COMBOImaginationConfig
 from d3rlpy_mbo_mobile import BellmanSpread, MOBILEConfig, MOBILESACConfig
 from d3rlpy_mbo_mopo import Disagreement, MaxAleatoric, MeanAleatoric, MOPOConfig
+from d3rlpy_mbo_morel import DisagreementHaltConfig, MOReLConfig
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
 from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
 from toys import small_ensemble
@@ -52,6 +53,12 @@ LEARNED = [
         rollout_batch_size=50,
     ),
     MOBILESACConfig(actor_encoder_factory=ENCODER, critic_encoder_factory=ENCODER),
+    DisagreementHaltConfig(offset=-1e4),
+    MOReLConfig(
+        dynamics=small_ensemble(),
+        halt=DisagreementHaltConfig(beta=1.0, offset=-1e4),
+        rollout_batch_size=50,
+    ),
     COMBOConfig(
         n_action_samples=2,
         actor_encoder_factory=ENCODER,
