@@ -78,6 +78,14 @@ class DrawnPenalty:
             return {"penalty_mean": math.nan, "penalty_p95": math.nan}
         return penalty_report(np.concatenate(self._subtracted))
 
+    def checkpoint_state(self) -> list[torch.Tensor]:
+        """Returns the penalties that are reported."""
+        return [torch.from_numpy(each) for each in self._subtracted]
+
+    def restore_checkpoint(self, state: list[torch.Tensor]) -> None:
+        """Takes over what `checkpoint_state` returned."""
+        self._subtracted = deque((each.numpy() for each in state), maxlen=_N_REPORTED)
+
 
 def penalty_report(penalties: npt.NDArray[np.float32]) -> dict[str, float]:
     """Returns mean and 95th percentile of penalties, for d3rlpy's logs."""
