@@ -195,8 +195,8 @@ class COMBOImpl(CQLImpl):
         return np.zeros(len(batch.rewards), dtype=np.bool_)
 
     def _alpha(self) -> torch.Tensor:
-        # As CQL bounds it.
-        log_alpha = next(iter(self._modules.log_alpha.parameters()))
+        # As CQL bounds it; only `update_alpha` has use for its gradient.
+        log_alpha = next(iter(self._modules.log_alpha.parameters())).detach()
         return log_alpha.exp().clamp(0, 1e6)[0][0]
 
     def _conservative(
