@@ -19,7 +19,7 @@ from ..imagination.rollout import Rollout, RolloutCounts
 from ..learners.reading import Learner
 from ..support.errors import DivergedError
 from ..support.progress import Progress
-from .drawn import DrawnPenalty, penalty_report
+from .drawn_penalties import DrawnPenalty, penalty_report
 from .fill import Fill
 from .ring import Ring
 
