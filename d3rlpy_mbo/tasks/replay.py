@@ -57,8 +57,8 @@ def collect_replay(
     SAC learns continuous actions; where they are choices, DoubleDQN does, which takes a
     random one with a probability that falls from 1 to 0.1 in the first 10,000 steps
     that it learns (ours). One gradient step follows each environment step. Episodes keep
-    their last observation, also where the time limit or the end of the collection cuts them, and
-    the seed of their reset, so each can be played again by itself.
+    their last observation, also where the time limit or the end of the collection cuts
+    them, and the seed of their reset, so each can be played again by itself.
 
     A collection that was killed goes on where it last saved itself: at the first end of
     an episode after every ``checkpoint_interval`` steps (an environment whose episodes
