@@ -213,9 +213,13 @@ def test_an_option_that_would_do_nothing_is_refused_and_nothing_is_collected(
     assert sorted((root / "minari").rglob("*")) == before
 
 
-def test_cal_ql_is_refused_before_anything_is_written(invoke, tmp_path):
-    result = train(invoke, tmp_path / "run", *ROMI, learner="cal_ql")
-    assert "returns-to-go" in result.output
+def test_a_scaler_that_hides_unknown_returns_is_refused_before_anything_is_written(
+    invoke, tmp_path
+):
+    forward = "--set", "imagination.dynamics.direction=forward"
+    clip = "--set", 'learner.reward_scaler={"type": "clip", "params": {"low": -1}}'
+    result = train(invoke, tmp_path / "run", *ROMI, *forward, *clip, learner="cal_ql")
+    assert "return-to-go that is not known" in result.output
     assert not (tmp_path / "run").exists()
 
 

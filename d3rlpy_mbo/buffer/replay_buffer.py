@@ -1,10 +1,11 @@
 """The seam: a d3rlpy replay buffer that mixes real and imagined transitions."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, BinaryIO, NoReturn, Optional, Union
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from d3rlpy.dataset import (
     BufferProtocol,
@@ -21,7 +22,13 @@ from ..data.real_data import RealData
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
 from ..learners.reading import Learner
+from ..learners.returns import (
+    uses_returns,
+    validate_unknown_returns,
+    warn_of_cut_episodes,
+)
 from ..support.errors import CompositionError
+from .drawn import DrawnRows, DrawnTransitions, RealRows
 from .mini_batch import ImaginedMiniBatch
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
@@ -75,8 +82,13 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             each.check_ready(real.transitions)
         real.validate_for_learners()
         self._learner_rows = real.learner_rows
+        self._learner = learner
         self._sources = [ImaginedSource(each, real, learner) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
+        if uses_returns(learner):
+            warn_of_cut_episodes(learner, real)
+            if self._unknown_share(self._shares):
+                self._validate_unknown_returns()
 
     def __repr__(self) -> str:
         shares = ", ".join(
@@ -88,6 +100,11 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             f"{len(self._learner_rows)} rows for learners: {self._shares[0]:.0%} real"
             f"{', ' if shares else ''}{shares}>"
         )
+
+    @property
+    def learner(self) -> Optional[Learner]:
+        """The algorithm that was given, None if none was."""
+        return self._learner
 
     @property
     def imaginations(self) -> list[Imagination]:
@@ -104,6 +121,22 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         """Share of imagined rows among all drawn so far; 0.0 before the first."""
         total = int(self._rows_drawn.sum())
         return float(self._rows_drawn[1:].sum() / total) if total else 0.0
+
+    @property
+    def unknown_returns_share(self) -> float:
+        """Share of the rows drawn so far whose return-to-go is not known."""
+        return self._unknown_share(self._rows_drawn)
+
+    def _unknown_share(self, weights: npt.NDArray[Any]) -> float:
+        """Returns the share of rows without a known return, by weights as `shares`."""
+        known = [True, *(source.leads_to_real for source in self._sources)]
+        total = float(weights.sum())
+        return float(weights[~np.array(known)].sum()) / total if total else 0.0
+
+    def _validate_unknown_returns(self) -> None:
+        if self._learner is None:
+            raise CompositionError(learners.needs_returns_to_go("This algorithm"))
+        validate_unknown_returns(self._learner)
 
     @functools.cached_property
     def real_reward_mean(self) -> float:
@@ -123,8 +156,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             batch_size: Rows, with replacement.
 
         Returns:
-            A mini-batch in dataset units that says which rows are imagined; it holds no
-            `Transition` objects.
+            A mini-batch in dataset units that says which rows are imagined. Its
+            `transitions` are made when somebody iterates over them, as Cal-QL does for
+            returns-to-go; that is possible until rows are imagined anew.
 
         Raises:
             LearnerMismatchError: The learner that was given does not train.
@@ -141,12 +175,16 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         drawn = np.random.randint(len(self._learner_rows), size=counts[0])
         real = self._learner_rows[drawn]
         np.take(self._real.packed, real, axis=0, out=rows[: ends[0]], mode="clip")
+        parts: list[DrawnRows] = [RealRows(self._real, real)]
         for source, first, last in zip(self._sources, ends, ends[1:], strict=False):
-            source.sample(rows[first:last])
+            parts.append(source.sample(rows[first:last]))
+        columns = self._real.layout.columns(rows)
         return ImaginedMiniBatch(
-            **self._real.layout.columns(rows),
+            **columns,
             intervals=np.ones((batch_size, 1), dtype=np.float32),
-            transitions=_NO_TRANSITIONS,
+            transitions=DrawnTransitions(
+                columns, parts, self._validate_unknown_returns
+            ),
             imagined=np.arange(batch_size)[:, None] >= counts[0],
         )
 
@@ -302,19 +340,3 @@ def _needs_dataset(name: str) -> CompositionError:
         "mbo.load_minari or mbo.dataset_from_arrays, then ImaginedReplayBuffer(dataset, "
         "imagination)."
     )
-
-
-class _NoTransitions(Sequence[Transition]):
-    """Stands for a batch's transitions, which only Cal-QL asks for."""
-
-    def __len__(self) -> int:
-        return 0
-
-    def __getitem__(self, index: Any) -> NoReturn:
-        raise CompositionError(learners.needs_returns_to_go("This algorithm"))
-
-    def __iter__(self) -> Iterator[Transition]:
-        raise CompositionError(learners.needs_returns_to_go("This algorithm (Cal-QL?)"))
-
-
-_NO_TRANSITIONS = _NoTransitions()

@@ -1,4 +1,4 @@
-"""A fixed-size store of packed rows on the host."""
+"""A fixed-size store of packed rows on the host, and of where they come from."""
 
 from collections import deque
 
@@ -11,6 +11,9 @@ __all__ = ["Ring"]
 class Ring:
     """The rows of the last refreshes, in memory that is allocated once.
 
+    Of each row it remembers the real row from which its rollout started, and how many
+    steps away that is. Rows of one rollout stay neighbours.
+
     Args:
         capacity: Rows at most.
         width: Of a row.
@@ -20,10 +23,13 @@ class Ring:
     def __init__(self, capacity: int, width: int, retained_refreshes: int):
         # np.empty: the system hands out pages as they are written.
         self._rows = np.empty((capacity, width), dtype=np.float32)
+        # Whole numbers of their own: float32 ends at 2^24.
+        self._origins = np.empty((capacity, 2), dtype=np.int64)
         self._retained = retained_refreshes
         self._sizes: deque[int] = deque()  # rows of each refresh kept, oldest first
         self._start = 0
         self._size = 0
+        self.n_refreshes = 0  # so far: what was drawn before the last is here no more
 
     def __len__(self) -> int:
         return self._size
@@ -31,7 +37,13 @@ class Ring:
     @property
     def nbytes(self) -> int:
         """Bytes allocated."""
-        return self._rows.nbytes
+        return self._rows.nbytes + self._origins.nbytes
+
+    @staticmethod
+    def bytes_of(capacity: int, width: int) -> int:
+        """Returns the bytes that a store of this size allocates."""
+        rows, origins = np.dtype(np.float32), np.dtype(np.int64)
+        return capacity * (width * rows.itemsize + 2 * origins.itemsize)
 
     def begin_refresh(self) -> None:
         """Starts a refresh; forgets the oldest if as many as allowed are kept."""
@@ -40,23 +52,52 @@ class Ring:
             self._start = (self._start + forgotten) % len(self._rows)
             self._size -= forgotten
         self._sizes.append(0)
+        self.n_refreshes += 1
 
-    def append(self, rows: npt.NDArray[np.float32]) -> None:
-        """Adds (B, width) rows to the current refresh."""
+    def append(
+        self, rows: npt.NDArray[np.float32], origins: npt.NDArray[np.int64]
+    ) -> None:
+        """Adds to the current refresh.
+
+        Args:
+            rows: (B, width), those of a rollout as neighbours, in time order.
+            origins: (B, 2) the real row that a rollout started from, and the steps to it.
+        """
         capacity = len(self._rows)
         first = (self._start + self._size) % capacity
         until_end = min(len(rows), capacity - first)
-        self._rows[first : first + until_end] = rows[:until_end]
-        self._rows[: len(rows) - until_end] = rows[until_end:]
+        for store, values in ((self._rows, rows), (self._origins, origins)):
+            store[first : first + until_end] = values[:until_end]
+            store[: len(rows) - until_end] = values[until_end:]
         self._sizes[-1] += len(rows)
         self._size += len(rows)
 
-    def sample(self, out: npt.NDArray[np.float32]) -> None:
-        """Fills (n, width) with rows drawn uniformly, with replacement."""
-        indices = np.random.randint(self._size, size=len(out))
-        indices += self._start
-        indices %= len(self._rows)
-        np.take(self._rows, indices, axis=0, out=out, mode="clip")
+    def draw(self, n_rows: int) -> npt.NDArray[np.int64]:
+        """Returns (n,) places of rows, drawn uniformly with replacement."""
+        places = np.random.randint(self._size, size=n_rows)
+        places += self._start
+        places %= len(self._rows)
+        return places
+
+    def take(self, places: npt.NDArray[np.int64], out: npt.NDArray[np.float32]) -> None:
+        """Fills (n, width) with the rows at (n,) places."""
+        np.take(self._rows, places, axis=0, out=out, mode="clip")
+
+    def following(
+        self, places: npt.NDArray[np.int64], n_rows: int
+    ) -> npt.NDArray[np.float32]:
+        """Returns (n, n_rows, width): the rows at (n,) places and those behind them.
+
+        Behind the last row of a rollout that is another one's.
+        """
+        behind = places[:, None] + np.arange(n_rows)
+        taken: npt.NDArray[np.float32] = self._rows[behind % len(self._rows)]
+        return taken
+
+    def origins(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Returns (n, 2): see `append`."""
+        taken: npt.NDArray[np.int64] = self._origins[places]
+        return taken
 
     def rows(self) -> npt.NDArray[np.float32]:
         """Returns a copy of all rows, oldest first."""

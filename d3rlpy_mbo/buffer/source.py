@@ -19,6 +19,7 @@ from ..imagination.rollout import Rollout, RolloutCounts
 from ..learners.reading import Learner
 from ..support.errors import DivergedError
 from ..support.progress import Progress
+from .drawn import ImaginedRows
 from .fill import Fill
 from .ring import Ring
 
@@ -75,6 +76,11 @@ class ImaginedSource:
         """Numbers of the last refresh (NaN before) and of the components."""
         return {**self._report, **self.imagination.metrics_beside(self._report)}
 
+    @property
+    def leads_to_real(self) -> bool:
+        """Whether its rollouts end in real states, so that returns-to-go are known."""
+        return self.imagination.dynamics.direction == "reverse"
+
     def prepare(self, step: int) -> None:
         """Does what is due before the batch of this step: update, then imagine.
 
@@ -101,7 +107,10 @@ class ImaginedSource:
         rewards: list[torch.Tensor] = []
         penalties: list[torch.Tensor] = []
         for imagined in self._rollouts():
-            self.ring.append(self._real.layout.pack(imagined.transitions))
+            origins = torch.stack([imagined.start_rows, imagined.distances], dim=1)
+            self.ring.append(
+                self._real.layout.pack(imagined.transitions), origins.cpu().numpy()
+            )
             counts.append(imagined.counts)
             rewards.append(imagined.transitions.rewards)
             penalties.append(imagined.penalties)
@@ -162,7 +171,8 @@ class ImaginedSource:
         """Before the first update of this run."""
         return self.imagination.dynamics.holdout_errors(self._real.for_models)
 
-    def sample(self, out: npt.NDArray[np.float32]) -> None:
-        """Fills (n, width) rows with imagined ones, drawn uniformly."""
-        if len(out):
-            self.ring.sample(out)
+    def sample(self, out: npt.NDArray[np.float32]) -> ImaginedRows:
+        """Fills (n, width) rows with imagined ones, drawn uniformly; says which."""
+        places = self.ring.draw(len(out)) if len(out) else np.zeros(0, dtype=np.int64)
+        self.ring.take(places, out)
+        return ImaginedRows(self.ring, places, self._real, self.leads_to_real)

@@ -11,6 +11,7 @@ from d3rlpy.constants import ActionSpace
 from d3rlpy.dataset import BasicTransitionPicker, EpisodeBase, ReplayBufferBase
 
 from ..support.errors import DatasetError
+from .episode_rewards import EpisodeRewards
 from .episodes import CompleteEpisode, CompleteTransitionPicker
 from .packed_rows import PackedLayout
 from .values import lost_by_float32
@@ -31,6 +32,7 @@ class DatasetColumns:
         next_action_known: (N,) False at the end of every episode.
         episode_starts: (episodes + 1,) int64: the rows of the i-th episode that has any
             begin at the i-th entry and end before the next.
+        rewards: Those of whole episodes.
     """
 
     packed: npt.NDArray[np.float32]
@@ -38,6 +40,7 @@ class DatasetColumns:
     next_observation_known: npt.NDArray[np.bool_]
     next_action_known: npt.NDArray[np.bool_]
     episode_starts: npt.NDArray[np.int64]
+    rewards: EpisodeRewards
 
 
 def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
@@ -82,7 +85,16 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
     columns["next_actions"][~action_known] = 0.0
     columns["terminals"][:, 0] = ~action_known & terminated[episode]
     starts = np.cumsum([0, *n_rows], dtype=np.int64)
-    return DatasetColumns(packed, layout, observation_known, action_known, starts)
+    ends = np.cumsum(reward_counts)
+    firsts = np.array([each[0] for each in rows], dtype=np.int64)
+    return DatasetColumns(
+        packed,
+        layout,
+        observation_known,
+        action_known,
+        starts,
+        EpisodeRewards(rewards, starts, ends - reward_counts + firsts, ends, firsts),
+    )
 
 
 def _validate_kind(dataset: ReplayBufferBase) -> None:
@@ -148,7 +160,10 @@ def _kind_found(dataset: Any) -> str:
 def _kept_rows(
     dataset: ReplayBufferBase,
 ) -> tuple[list[EpisodeBase], list[npt.NDArray[np.int64]]]:
-    """Returns the episodes and, of each, the indices of the transitions still kept."""
+    """Returns the episodes and, of each, the indices of the transitions still kept.
+
+    An episode that was added twice comes twice: indices of an entry are consecutive.
+    """
     episodes = [episode for episode in dataset.episodes if episode.transition_count]
     counts = [episode.transition_count for episode in episodes]
     if sum(counts) == dataset.transition_count:
@@ -158,10 +173,12 @@ def _kept_rows(
     for i in range(dataset.transition_count):
         episode, index = dataset.buffer[i]
         kept.setdefault(id(episode), (episode, []))[1].append(index)
-    return (
-        [episode for episode, _ in kept.values()],
-        [np.array(indices) for _, indices in kept.values()],
-    )
+    parts = [
+        (episode, part)
+        for episode, indices in kept.values()
+        for part in np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
+    ]
+    return [episode for episode, _ in parts], [part for _, part in parts]
 
 
 def _joined(

@@ -49,5 +49,5 @@ class PackedLayout:
     def columns(
         self, rows: npt.NDArray[np.float32]
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Returns views of the columns of (B, width) rows, by name."""
-        return {name: rows[:, where] for name, where in self.slices.items()}
+        """Returns views of the columns of (..., width) rows, by name."""
+        return {name: rows[..., where] for name, where in self.slices.items()}

@@ -12,6 +12,7 @@ from d3rlpy.dataset import ReplayBufferBase
 from ..support.errors import DatasetError
 from .action_sets import ActionSet
 from .columns import read_columns
+from .episode_rewards import EpisodeRewards
 from .packed_rows import PackedLayout
 from .suspicions import warn_of_suspicions
 from .transitions import Direction, Transitions, transitions_of
@@ -33,6 +34,7 @@ class RealData:
         layout: Where the columns lie in a row.
         transitions: The same rows as `Transitions` on the CPU, views of `packed`.
         episode_starts: (episodes + 1,) int64; the rows of an episode are consecutive.
+        rewards: Those of whole episodes: what follows a row.
     """
 
     dataset: ReplayBufferBase
@@ -40,6 +42,7 @@ class RealData:
     layout: PackedLayout
     transitions: Transitions
     episode_starts: torch.Tensor
+    rewards: EpisodeRewards
 
     @classmethod
     def of(cls, dataset: Union[ReplayBufferBase, "RealData"]) -> "RealData":
@@ -62,6 +65,7 @@ class RealData:
             columns.layout,
             transitions,
             starts,
+            columns.rewards,
         )
 
     def __repr__(self) -> str:

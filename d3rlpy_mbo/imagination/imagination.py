@@ -410,7 +410,8 @@ class Imagination:
             rollout_length: Instead of the config's, from 1 on.
 
         Yields:
-            Rollouts on the imagination's device.
+            Rollouts on the imagination's device; `start_rows` are indices of the real
+            transitions.
         """
         if rollout_length is None:
             rollout_length = self.config.rollout_length
@@ -430,11 +431,11 @@ class Imagination:
                 if self.rollout_policy.needs_learner:
                     warn_if_slow(type(learner).__name__, seconds, n_rollouts)
             size = min(self._rows_together, n_rollouts - first)
-            starts = transitions[rows[torch.randint(len(rows), (size,))]]
-            yield rollout(
+            drawn = rows[torch.randint(len(rows), (size,))]
+            imagined = rollout(
                 self.dynamics,
                 self.rollout_policy,
-                starts.to(self.device),
+                transitions[drawn].to(self.device),
                 rollout_length,
                 action_set=self.action_set,
                 termination=self.termination,
@@ -442,6 +443,8 @@ class Imagination:
                 penalty=self.config.penalty,
                 learner=learner,
             )
+            started_from = drawn.to(self.device)[imagined.start_rows]
+            yield dataclasses.replace(imagined, start_rows=started_from)
 
     def imagine(
         self,

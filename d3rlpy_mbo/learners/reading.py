@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Optional, TypeAlias, cast
 
 import torch
-from d3rlpy.algos import CalQLConfig, QLearningAlgoBase
+from d3rlpy.algos import QLearningAlgoBase
 from d3rlpy.base import LearnableConfig
 from d3rlpy.constants import ActionSpace
 
@@ -34,8 +34,7 @@ def check(learner: Any) -> None:
     """Refuses what cannot train on imagined transitions.
 
     Raises:
-        CompositionError: Transformers, discrete actions, Cal-QL, or no d3rlpy
-            algorithm at all.
+        CompositionError: Transformers, discrete actions, or no d3rlpy algorithm at all.
     """
     name = type(learner).__name__
     if isinstance(learner, LearnableConfig):
@@ -54,15 +53,15 @@ def check(learner: Any) -> None:
             f"{name} is for discrete actions, which are not supported yet. Use a "
             "continuous algorithm such as SAC, CQL, IQL or BCQ."
         )
-    if isinstance(learner.config, CalQLConfig):
-        raise CompositionError(needs_returns_to_go(name))
 
 
 def needs_returns_to_go(name: str) -> str:
-    """Returns the message for learners that need what imagined rows do not have."""
+    """Returns the message for learners that need what not all imagined rows have."""
     return (
-        f"{name} needs returns-to-go, which imagined transitions do not have. Use CQL "
-        "on this buffer, or train it on the real dataset alone."
+        f"{name} needs returns-to-go, which rows that are imagined forwards do not have: "
+        "they lead to no real state. Cal-QL can do without them, unless its reward scaler "
+        "stands in the way: pass ImaginedReplayBuffer(dataset, imagination, learner=algo), "
+        "so that this is seen to."
     )
 
 

@@ -15,6 +15,7 @@ from ..buffer.shares import batch_shares
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners import Learner
+from ..learners.returns import uses_returns, validate_unknown_returns
 from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import Number
 from ..support.devices import validate_device
@@ -115,7 +116,7 @@ def validate_parts(
     Args, Raises: as `fit`.
     """
     learners.check(learner)
-    batch_shares(imaginations, real_ratio, shares)
+    every_share = batch_shares(imaginations, real_ratio, shares)
     real.validate_for_learners()
     for each in imaginations:
         if each.fitted:
@@ -124,6 +125,10 @@ def validate_parts(
             each.check_fittable(real.transitions)
         real.start_rows(each.dynamics.direction)
         Fill(each.config, real).validate()
+    if uses_returns(learner):
+        for each, share in zip(imaginations, every_share[1:], strict=True):
+            if share > 0 and each.dynamics.direction == "forward":
+                validate_unknown_returns(learner)
     if env is not None:
         validate_environment(env, real)
     validate_scalers(learner, real)

@@ -116,7 +116,6 @@ def test_a_learner_that_is_not_built_cannot_act():
     [
         (d3rlpy.algos.DQNConfig().create(), "discrete"),
         (d3rlpy.algos.DecisionTransformerConfig().create(), "Transformers"),
-        (d3rlpy.algos.CalQLConfig().create(), "returns-to-go"),
         ("sac", "str cannot train"),
     ],
 )
