@@ -52,10 +52,9 @@ class RealRows:
 
     def rewards_to_go(self) -> Iterator[Rewards]:
         """Yields views of the rewards of the rows' episodes."""
-        rewards = self._rewards.rewards
-        for step, end in zip(
-            *map(_listed, self._rewards.steps(self._rows)), strict=True
-        ):
+        rewards, ends = self._rewards.rewards, self._rewards.ends(self._rows)
+        steps = self._rewards.steps(self._rows)
+        for step, end in zip(_listed(steps), _listed(ends), strict=True):
             yield rewards[step:end]
 
 
@@ -103,18 +102,14 @@ class ImaginedRows:
                 "follow them are gone. Ask a batch for them before the next one is drawn."
             )
         starts, distances = self._ring.origins(self._places).T
-        layout = self._real.layout
-        columns = layout.columns(self._ring.following(self._places, distances.max()))
-        imagined, ends = columns["rewards"], columns["terminals"][..., 0] > 0
-        ends &= np.arange(ends.shape[1]) < distances[:, None]  # not another rollout's
-        n_imagined = np.where(ends.any(axis=1), ends.argmax(axis=1) + 1, distances)
+        rest = self._ring.rest(self._places, distances, self._real.layout)
+        real = self._real.rewards
+        ends = real.ends(starts)
         # The real row is the one that leads to the state: what counts is behind it.
-        steps, step_ends = self._real.rewards.steps(starts)
-        steps = np.where(ends.any(axis=1), step_ends, steps + 1)
-        rewards = self._real.rewards.rewards
-        columns_of = map(_listed, (n_imagined, steps, step_ends))
-        for row, n, step, end in zip(imagined, *columns_of, strict=True):
-            yield np.concatenate([row[:n], rewards[step:end]])
+        steps = np.where(rest.ended, ends, real.steps(starts) + 1)
+        counts = map(_listed, (rest.n_rows, steps, ends))
+        for row, n, step, end in zip(rest.rewards[..., None], *counts, strict=True):
+            yield np.concatenate([row[:n], real.rewards[step:end]])
 
 
 class DrawnTransitions(Sequence[Transition]):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, BinaryIO, NoReturn, Optional, Union
+from typing import Any, BinaryIO, NoReturn, Optional, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,9 @@ from d3rlpy.dataset import (
     BufferProtocol,
     DatasetInfo,
     EpisodeBase,
+    PartialTrajectory,
     ReplayBufferBase,
+    TrajectoryMiniBatch,
     TrajectorySlicerProtocol,
     Transition,
     TransitionPickerProtocol,
@@ -21,7 +23,7 @@ from .. import learners
 from ..data.real_data import RealData
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
-from ..learners.reading import Learner
+from ..learners.reading import AnyLearner, Learner
 from ..learners.returns import (
     uses_returns,
     validate_unknown_returns,
@@ -33,6 +35,8 @@ from .mini_batch import ImaginedMiniBatch
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource
+from .trajectories import first_of, trajectories
+from .transformers import validate_lead_ins, validate_transformer
 
 __all__ = ["ImaginedReplayBuffer"]
 
@@ -66,7 +70,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         self,
         dataset: Union[ReplayBufferBase, RealData],
         imagination: Union[Imagination, Sequence[Imagination]],
-        learner: Optional[Learner] = None,
+        learner: Optional[AnyLearner] = None,
         real_ratio: Optional[float] = None,
         shares: Optional[Sequence[float]] = None,
     ):
@@ -83,12 +87,16 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         real.validate_for_learners()
         self._learner_rows = real.learner_rows
         self._learner = learner
-        self._sources = [ImaginedSource(each, real, learner) for each in imaginations]
+        if learners.is_transformer(learner):
+            validate_transformer(learner, real, imaginations, self._shares)
+        asked = cast(Optional[Learner], learner)  # no part asks a transformer
+        self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
-        if uses_returns(learner):
+        self._lead_ins_validated = False
+        if uses_returns(learner) and self._unknown_share(self._shares):
+            self._validate_unknown_returns()
+        if uses_returns(learner) or learners.is_transformer(learner):
             warn_of_cut_episodes(learner, real)
-            if self._unknown_share(self._shares):
-                self._validate_unknown_returns()
 
     def __repr__(self) -> str:
         shares = ", ".join(
@@ -102,7 +110,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         )
 
     @property
-    def learner(self) -> Optional[Learner]:
+    def learner(self) -> Optional[AnyLearner]:
         """The algorithm that was given, None if none was."""
         return self._learner
 
@@ -118,7 +126,10 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     @property
     def imagined_share(self) -> float:
-        """Share of imagined rows among all drawn so far; 0.0 before the first."""
+        """Share of imagined rows among all drawn so far; 0.0 before the first.
+
+        Of trajectories: of those that begin in one.
+        """
         total = int(self._rows_drawn.sum())
         return float(self._rows_drawn[1:].sum() / total) if total else 0.0
 
@@ -164,12 +175,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             LearnerMismatchError: The learner that was given does not train.
             DivergedError: An imagination produced too many non-finite rows.
         """
-        step = self._progress.observe()
-        for source, share in zip(self._sources, self._shares[1:], strict=True):
-            if share > 0:
-                source.prepare(step)
-        counts = split_batch(batch_size, self._shares)
-        self._rows_drawn += counts
+        counts = self._counts_of_next_batch(batch_size)
         rows = np.empty((batch_size, self._real.layout.width), dtype=np.float32)
         ends = np.cumsum(counts)
         drawn = np.random.randint(len(self._learner_rows), size=counts[0])
@@ -187,6 +193,16 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             ),
             imagined=np.arange(batch_size)[:, None] >= counts[0],
         )
+
+    def _counts_of_next_batch(self, batch_size: int) -> npt.NDArray[np.int64]:
+        """Imagines if it is due; returns how much of a batch is real, then of each."""
+        step = self._progress.observe()
+        for source, share in zip(self._sources, self._shares[1:], strict=True):
+            if share > 0:
+                source.prepare(step)
+        counts = split_batch(batch_size, self._shares)
+        self._rows_drawn += counts
+        return counts
 
     def sample_imagined(
         self, n_rows: int, imagination: Optional[int] = None
@@ -233,13 +249,41 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         """Returns a real transition; d3rlpy reads its shapes."""
         return self._dataset.sample_transition()
 
-    def sample_trajectory(self, length: int) -> NoReturn:
-        """Raises CompositionError: imagined rows are no trajectories."""
-        raise _no_trajectories()
+    def sample_trajectory(self, length: int) -> PartialTrajectory:
+        """Returns one trajectory of `sample_trajectory_batch`."""
+        return first_of(self.sample_trajectory_batch(1, length))
 
-    def sample_trajectory_batch(self, batch_size: int, length: int) -> NoReturn:
-        """Raises CompositionError: imagined rows are no trajectories."""
-        raise _no_trajectories()
+    def sample_trajectory_batch(
+        self, batch_size: int, length: int
+    ) -> TrajectoryMiniBatch:
+        """Draws sub-trajectories for transformers, after imagining if it is due.
+
+        Real ones are those d3rlpy would draw. The share of an imagination begins in
+        imagined rows of its reverse rollouts and goes on in the real episodes that these
+        lead to, with timesteps and returns-to-go that go on too.
+
+        Args:
+            batch_size: Trajectories.
+            length: Steps of each, padding in front included.
+
+        Returns:
+            A mini-batch in dataset units.
+
+        Raises:
+            CompositionError: An imagination that imagines forwards.
+            LearnerMismatchError, DivergedError: See `sample_transition_batch`.
+        """
+        if not self._lead_ins_validated:
+            validate_lead_ins(self.imaginations, self._shares)
+            self._lead_ins_validated = True
+        counts = self._counts_of_next_batch(batch_size)
+        ends = np.random.randint(len(self._real), size=counts[0])
+        leads = [
+            (source.ring, source.ring.draw(n_trajectories))
+            for source, n_trajectories in zip(self._sources, counts[1:], strict=True)
+            if n_trajectories
+        ]
+        return trajectories(self._real, length, ends, leads)
 
     def append(self, observation: Any, action: Any, reward: Any) -> NoReturn:
         """Raises CompositionError: real data is read-only here."""
@@ -303,7 +347,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
 
 def _progress(
-    imaginations: Sequence[Imagination], learner: Optional[Learner]
+    imaginations: Sequence[Imagination], learner: Optional[AnyLearner]
 ) -> LearnerProgress:
     if learner is not None:
         learners.check(learner)
@@ -323,14 +367,6 @@ def _read_only(name: str) -> CompositionError:
         "not fit_online. To train online afterwards, give it a buffer of its own: "
         "d3rlpy.dataset.create_fifo_replay_buffer(limit, episodes=buffer.episodes, "
         "env=env, transition_picker=buffer.transition_picker)."
-    )
-
-
-def _no_trajectories() -> CompositionError:
-    return CompositionError(
-        "Imagined transitions are single steps, not trajectories, so transformers "
-        "cannot train on this buffer. Train them on the real dataset, or use a "
-        "Q-learning algorithm (SAC, CQL, IQL, BCQ, ...)."
     )
 
 

@@ -1,11 +1,14 @@
 """A fixed-size store of packed rows on the host, and of where they come from."""
 
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ring"]
+from ..data.packed_rows import PackedLayout
+
+__all__ = ["Rest", "Ring"]
 
 
 class Ring:
@@ -83,16 +86,33 @@ class Ring:
         """Fills (n, width) with the rows at (n,) places."""
         np.take(self._rows, places, axis=0, out=out, mode="clip")
 
-    def following(
-        self, places: npt.NDArray[np.int64], n_rows: int
-    ) -> npt.NDArray[np.float32]:
-        """Returns (n, n_rows, width): the rows at (n,) places and those behind them.
+    def at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Returns (n, width): the rows at (n,) places."""
+        return self._rows.take(places, axis=0)
 
-        Behind the last row of a rollout that is another one's.
+    def rest(
+        self,
+        places: npt.NDArray[np.int64],
+        n_rows: npt.NDArray[np.int64],
+        layout: PackedLayout,
+    ) -> "Rest":
+        """Returns what follows rows in their rollouts, themselves included.
+
+        Args:
+            places: (n,) of the rows.
+            n_rows: (n,) that belong to each at most: its distance, in reverse rollouts.
+            layout: Where the columns lie.
         """
-        behind = places[:, None] + np.arange(n_rows)
-        taken: npt.NDArray[np.float32] = self._rows[behind % len(self._rows)]
-        return taken
+        steps = np.arange(n_rows.max())
+        behind = (places[:, None] + steps) % len(self._rows)
+        there, ended = steps < n_rows[:, None], np.zeros(len(places), dtype=bool)
+        terminals = there & (self._rows[behind, layout.terminal] > 0)
+        if terminals.any():
+            ended = terminals.any(axis=1)
+            n_rows = np.where(ended, terminals.argmax(axis=1) + 1, n_rows)
+            there = steps < n_rows[:, None]
+        rewards = self._rows[behind, layout.reward]
+        return Rest(behind, rewards * there, there, n_rows, ended)
 
     def origins(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Returns (n, 2): see `append`."""
@@ -104,3 +124,21 @@ class Ring:
         indices = (self._start + np.arange(self._size)) % len(self._rows)
         taken: npt.NDArray[np.float32] = self._rows[indices]
         return taken
+
+
+class Rest(NamedTuple):
+    """What follows (n,) rows in their rollouts, themselves included; h rows at most.
+
+    Attributes:
+        places: (n, h) where these rows lie.
+        rewards: (n, h) theirs, 0 where there is none.
+        there: (n, h) whether there is one.
+        n_rows: (n,) how many there are.
+        ended: (n,) whether the last one is terminal.
+    """
+
+    places: npt.NDArray[np.int64]
+    rewards: npt.NDArray[np.float32]
+    there: npt.NDArray[np.bool_]
+    n_rows: npt.NDArray[np.int64]
+    ended: npt.NDArray[np.bool_]

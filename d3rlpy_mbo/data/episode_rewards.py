@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 __all__ = ["EpisodeRewards"]
 
+Indices = npt.NDArray[np.int64]
+
 
 @dataclasses.dataclass(frozen=True)
 class EpisodeRewards:
@@ -27,26 +29,68 @@ class EpisodeRewards:
     """
 
     rewards: npt.NDArray[np.float32]
-    row_starts: npt.NDArray[np.int64]
-    first_steps: npt.NDArray[np.int64]
-    step_ends: npt.NDArray[np.int64]
-    first_indices: npt.NDArray[np.int64]
+    row_starts: Indices
+    first_steps: Indices
+    step_ends: Indices
+    first_indices: Indices
 
-    def episodes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Returns (B,) which episode rows are of."""
-        return np.searchsorted(self.row_starts, rows, side="right") - 1
+    @property
+    def longest(self) -> int:
+        """The most steps from an episode's beginning to a row of it, its own included."""
+        return int((np.diff(self.row_starts) + self.first_indices).max())
 
-    def steps(
-        self, rows: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Returns (B,) which steps rows are, and (B,) where their episodes end."""
-        episodes = self.episodes(rows)
-        steps = rows - self.row_starts[episodes] + self.first_steps[episodes]
-        return steps, self.step_ends[episodes]
+    @property
+    def best_return(self) -> float:
+        """The greatest plain sum of an episode's rewards."""
+        return float(self._returns[self.first_steps - self.first_indices].max())
 
     @functools.cached_property
-    def returns_to_go(self) -> npt.NDArray[np.float64]:
-        """(M + 1,) plain sum of the rewards from a step on; 0 behind the last step."""
+    def returns(self) -> npt.NDArray[np.float32]:
+        """(N,) plain sum of the rewards from a row on."""
+        rows = np.arange(self.row_starts[-1])
+        return self._returns[self.steps(rows)].astype(np.float32)
+
+    @functools.cached_property
+    def returns_after(self) -> npt.NDArray[np.float32]:
+        """(N,) plain sum of the rewards that follow a row, without its own."""
+        steps = self.steps(np.arange(self.row_starts[-1]))
+        after: npt.NDArray[np.float64] = self._returns[steps] - self.rewards[steps, 0]
+        return after.astype(np.float32)
+
+    def steps(self, rows: Indices) -> Indices:
+        """Returns which steps (B,) rows are."""
+        episodes = self._episodes[rows]
+        steps: Indices = rows - self.row_starts[episodes] + self.first_steps[episodes]
+        return steps
+
+    def ends(self, rows: Indices) -> Indices:
+        """Returns (B,) the steps behind the last ones of the episodes of (B,) rows."""
+        ends: Indices = self.step_ends[self._episodes[rows]]
+        return ends
+
+    def positions(self, rows: Indices) -> tuple[Indices, Indices, Indices]:
+        """Returns where (B,) rows stand in their episodes.
+
+        Returns:
+            (B,) rows before each, its timestep from 1 on, and rows behind it.
+        """
+        episodes = self._episodes[rows]
+        before = rows - self.row_starts[episodes]
+        times = before + self.first_indices[episodes] + 1
+        return before, times, self.row_starts[episodes + 1] - rows - 1
+
+    @functools.cached_property
+    def _episodes(self) -> npt.NDArray[np.int32]:
+        """(N,) which episode a row is of."""
+        counts = np.diff(self.row_starts)
+        return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+    @functools.cached_property
+    def _returns(self) -> npt.NDArray[np.float64]:
+        """(M,) plain sum of the rewards from a step on."""
         sums = np.append(np.cumsum(self.rewards[::-1, 0], dtype=np.float64)[::-1], 0.0)
         lengths = np.diff(self.step_ends, prepend=0)
-        return np.append(sums[:-1] - np.repeat(sums[self.step_ends], lengths), 0.0)
+        returns: npt.NDArray[np.float64] = sums[:-1] - np.repeat(
+            sums[self.step_ends], lengths
+        )
+        return returns

@@ -2,10 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Optional, TypeAlias, cast
+from typing import Any, Optional, TypeAlias, Union, cast
 
 import torch
-from d3rlpy.algos import QLearningAlgoBase
+from d3rlpy.algos import QLearningAlgoBase, TransformerAlgoBase
 from d3rlpy.base import LearnableConfig
 from d3rlpy.constants import ActionSpace
 
@@ -13,6 +13,7 @@ from ..support.devices import ROWS_OF_A_LEARNER
 from ..support.errors import CompositionError
 
 __all__ = [
+    "AnyLearner",
     "Learner",
     "check",
     "check_built",
@@ -20,6 +21,7 @@ __all__ = [
     "grad_step",
     "has_critic",
     "is_built",
+    "is_transformer",
     "modes_kept",
     "needs_returns_to_go",
     "predict_action",
@@ -28,13 +30,14 @@ __all__ = [
 ]
 
 Learner: TypeAlias = QLearningAlgoBase[Any, Any]
+AnyLearner: TypeAlias = Union[Learner, TransformerAlgoBase[Any, Any]]
 
 
 def check(learner: Any) -> None:
     """Refuses what cannot train on imagined transitions.
 
     Raises:
-        CompositionError: Transformers, discrete actions, or no d3rlpy algorithm at all.
+        CompositionError: Discrete actions, or no d3rlpy algorithm at all.
     """
     name = type(learner).__name__
     if isinstance(learner, LearnableConfig):
@@ -42,11 +45,10 @@ def check(learner: Any) -> None:
             f"learner is the config {name}(...), expected what it creates: "
             f"{name}(...).create(device)."
         )
-    if not isinstance(learner, QLearningAlgoBase):
+    if not isinstance(learner, (QLearningAlgoBase, TransformerAlgoBase)):
         raise CompositionError(
             f"{name} cannot train on imagined transitions: expected one of d3rlpy's "
-            "Q-learning algorithms (SAC, CQL, IQL, BCQ, ...), which draw single "
-            "transitions. Transformers draw whole trajectories."
+            "algorithms, for Q-learning (SAC, CQL, IQL, BCQ, ...) or a transformer."
         )
     if learner.get_action_type() == ActionSpace.DISCRETE:
         raise CompositionError(
@@ -65,7 +67,12 @@ def needs_returns_to_go(name: str) -> str:
     )
 
 
-def grad_step(learner: Learner) -> int:
+def is_transformer(learner: Any) -> bool:
+    """Returns whether the learner trains on trajectories instead of transitions."""
+    return isinstance(learner, TransformerAlgoBase)
+
+
+def grad_step(learner: AnyLearner) -> int:
     """Returns how many gradient steps the learner has taken."""
     return learner.grad_step
 
@@ -75,13 +82,13 @@ def discount(learner: Learner) -> float:
     return float(learner.config.gamma)
 
 
-def is_built(learner: Learner) -> bool:
+def is_built(learner: AnyLearner) -> bool:
     """Returns whether the learner has networks."""
     return learner.impl is not None
 
 
 def check_built(
-    learner: Learner, observation_size: int, action_size: int, critic: bool = False
+    learner: AnyLearner, observation_size: int, action_size: int, critic: bool = False
 ) -> None:
     """Refuses a learner that cannot be asked about states and actions of these sizes.
 
@@ -106,7 +113,7 @@ def check_built(
         _critics(learner)
 
 
-def _impl(learner: Learner) -> Any:
+def _impl(learner: AnyLearner) -> Any:
     if learner.impl is None:
         raise CompositionError(
             f"{type(learner).__name__} is not built, so it can neither act nor judge. "
@@ -115,10 +122,10 @@ def _impl(learner: Learner) -> Any:
     return learner.impl
 
 
-def _critics(learner: Learner) -> Any:
+def _critics(learner: AnyLearner) -> Any:
     try:
         return _impl(learner).q_function
-    except NotImplementedError:
+    except (NotImplementedError, AttributeError):  # a transformer has none
         raise CompositionError(
             f"{type(learner).__name__} has no critic, so nobody can say what an imagined "
             "state is worth. Use an actor-critic learner such as SAC, TD3+BC, CQL or IQL."
@@ -181,6 +188,11 @@ def predict_action(learner: Learner, observations: torch.Tensor) -> torch.Tensor
 @torch.no_grad()
 def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Tensor:
     impl, config = _impl(learner), learner.config
+    if is_transformer(learner):
+        raise CompositionError(
+            f"{type(learner).__name__} acts from a whole context, not at single states: "
+            "expected one of d3rlpy's Q-learning algorithms (SAC, CQL, IQL, BCQ, ...)."
+        )
     _validate_scalers_fitted(learner)
 
     def act(rows: torch.Tensor) -> torch.Tensor:

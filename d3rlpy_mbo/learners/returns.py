@@ -15,7 +15,7 @@ _NEARLY_ALL = 0.9
 
 
 def uses_returns(learner: Any) -> bool:
-    """Returns whether a learner asks for returns-to-go: Cal-QL does."""
+    """Returns whether a learner asks what follows a transition: Cal-QL does."""
     return bool(getattr(learner, "need_returns_to_go", False))
 
 
