@@ -223,6 +223,21 @@ def test_a_scaler_that_hides_unknown_returns_is_refused_before_anything_is_writt
     assert not (tmp_path / "run").exists()
 
 
+def test_a_transformer_trains_by_name_towards_a_return_that_is_given(invoke, tmp_path):
+    context = "--set", "learner.context_size=5"
+    result = train(
+        invoke, tmp_path / "run", *ROMI, *context, "--target-return", "12.5",
+        learner="decision_transformer",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["target_return"] == written["experiment"]["target_return"] == 12.5
+    assert [each["step"] for each in written["evaluations"]] == [2, 4]
+    assert len(written["metrics"]) == 2
+    learner = mbo.load_learner(tmp_path / "run" / "learner.d3")
+    assert learner.config.context_size == 5
+
+
 def test_collect_writes_a_dataset_once_and_names_the_nearest_task(invoke, root):
     arguments = [
         "collect",

@@ -36,7 +36,7 @@ from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource
 from .trajectories import first_of, trajectories
-from .transformers import validate_lead_ins, validate_transformer
+from .transformers import validate_lead_ins, validate_transformer, warn_of_padding
 
 __all__ = ["ImaginedReplayBuffer"]
 
@@ -89,6 +89,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         self._learner = learner
         if learners.is_transformer(learner):
             validate_transformer(learner, real, imaginations, self._shares)
+            warn_of_padding(learner, real)
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)

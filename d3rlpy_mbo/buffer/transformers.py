@@ -10,7 +10,7 @@ from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..support.errors import CompositionError
 
-__all__ = ["validate_lead_ins", "validate_transformer"]
+__all__ = ["validate_lead_ins", "validate_transformer", "warn_of_padding"]
 
 
 def validate_lead_ins(
@@ -41,7 +41,7 @@ def validate_transformer(
     imaginations: Sequence[Imagination],
     shares: npt.NDArray[Any],
 ) -> None:
-    """Refuses what a transformer cannot train on; warns of a context that is never full.
+    """Refuses what a transformer cannot train on.
 
     Args:
         learner: The transformer.
@@ -70,10 +70,16 @@ def validate_transformer(
             f"{config.max_timestep}: it knows no later ones. Set max_timestep={longest} or "
             "more."
         )
-    if longest < config.context_size:
+
+
+def warn_of_padding(learner: Any, real: RealData) -> None:
+    """Warns of a transformer's context that no episode of the data fills."""
+    longest, context_size = real.rewards.longest, learner.config.context_size
+    if longest < context_size:
         warnings.warn(
-            f"The longest episode has {longest} steps, but context_size of {name} is "
-            f"{config.context_size}: the first {config.context_size - longest} places are "
-            "padding in every trajectory. A smaller context_size trains the same, faster.",
+            f"The longest episode has {longest} steps, but context_size of "
+            f"{type(learner).__name__} is {context_size}: the first "
+            f"{context_size - longest} places are padding in every trajectory. A smaller "
+            "context_size trains the same, faster.",
             stacklevel=3,
         )

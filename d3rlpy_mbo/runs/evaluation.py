@@ -5,8 +5,10 @@ import statistics
 from typing import Any, Optional
 
 import gymnasium
+from d3rlpy.interface import StatefulTransformerAlgoProtocol
 
 from ..metrics import normalized_score
+from .transformers import acting
 
 __all__ = ["FIRST_FINAL_SEED", "evaluation", "final_evaluation", "finite"]
 
@@ -34,6 +36,7 @@ def final_evaluation(
     env: gymnasium.Env[Any, Any],
     n_trials: int,
     scores: Optional[tuple[float, float]],
+    target_return: Optional[float] = None,
 ) -> dict[str, Any]:
     """Plays episodes after training, and returns them as ``result.json`` has them.
 
@@ -42,9 +45,11 @@ def final_evaluation(
         env: To play in; its starts are the same for every run.
         n_trials: Number of episodes.
         scores: Returns that score 0 and 100, if there are such.
+        target_return: What a transformer is asked to reach.
     """
+    acts = acting(learner, target_return)
     returns = [
-        _episode_return(learner, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
+        _episode_return(acts, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
     ]
     played = finite({str(i): value for i, value in enumerate(returns)})
     return {
@@ -72,12 +77,16 @@ def finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:
     }
 
 
-def _episode_return(learner: Any, env: gymnasium.Env[Any, Any], seed: int) -> float:
+def _episode_return(
+    acts: StatefulTransformerAlgoProtocol, env: gymnasium.Env[Any, Any], seed: int
+) -> float:
     observation, _ = env.reset(seed=seed)
-    total, done = 0.0, False
+    acts.reset()
+    total, reward, done = 0.0, 0.0, False
     while not done:
-        action = learner.predict(observation[None])[0]
-        observation, reward, terminated, truncated, _ = env.step(action)
-        total += float(reward)
+        action = acts.predict(observation, reward)
+        observation, given, terminated, truncated, _ = env.step(action)
+        reward = float(given)
+        total += reward
         done = terminated or truncated
     return total

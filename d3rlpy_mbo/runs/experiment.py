@@ -31,6 +31,7 @@ from ..support.version import installed_versions
 from .evaluation import evaluation, final_evaluation, finite
 from .fit import fit
 from .settings import apply_settings
+from .transformers import target_return_of
 from .validation import build_for_critics, validate_parts, validated_epochs
 
 __all__ = ["UNFINISHED", "Experiment", "versions"]
@@ -62,6 +63,8 @@ class Experiment:
         learner_settings: Fields of the learner's config by dotted path.
         imagination_settings: Fields of the imagination's config likewise.
         trust_environment: As `load_minari` has it.
+        target_return: What a transformer is asked to reach where it is evaluated; by
+            default the return of the data's best episode.
     """
 
     dataset: str
@@ -77,6 +80,7 @@ class Experiment:
     learner_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     imagination_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     trust_environment: bool = False
+    target_return: Optional[float] = None
 
     def learner_config(self) -> LearnableConfig:
         """Returns the learner's config with its settings.
@@ -166,6 +170,7 @@ class Experiment:
         scores = reference_scores(self.dataset)
         real = RealData.of(dataset)
         validate_parts(learner, real, imaginations, env=env)
+        target_return = target_return_of(learner, real, self.target_return)
         build_for_critics(learner, real, imaginations)
 
         work = _begun(out)
@@ -182,6 +187,7 @@ class Experiment:
             n_trials=self.n_trials,
             evaluators=evaluators,
             logger_adapter=FileAdapterFactory(root_dir=str(work)),
+            target_return=target_return,
             experiment_name="logs",
             with_timestamp=False,
             save_interval=self.n_steps,  # the last one is saved below
@@ -198,16 +204,20 @@ class Experiment:
                 if env is not None
             ],
             "final_evaluation": (
-                final_evaluation(learner, env, self.n_final_trials, scores)
+                final_evaluation(
+                    learner, env, self.n_final_trials, scores, target_return
+                )
                 if env is not None and self.n_final_trials
                 else None
             ),
+            "target_return": target_return,
             "reference_scores": scores,
             "d4rl_reference_scores": reference_scores(self.dataset, "d4rl_"),
             "metrics": [finite(metrics) for _, metrics in epochs],
             "learner": {
                 "type": learner_config.get_type(),
-                "params": learner_config.serialize_to_dict(),
+                # Not as a dict: d3rlpy's would hold enumerations, which JSON does not.
+                "params": json.loads(learner_config.serialize()),
             },
             "imagination": encode(imagination_config),
             "seconds": time.perf_counter() - started,

@@ -8,16 +8,17 @@ import gymnasium
 import numpy as np
 from d3rlpy.dataset import ReplayBufferBase
 from d3rlpy.logging import FileAdapterFactory, LoggerAdapterFactory
-from d3rlpy.metrics import EnvironmentEvaluator, EvaluatorProtocol
+from d3rlpy.metrics import EvaluatorProtocol
 
 from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..buffer.shares import imaginations_of
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..learners.reading import Learner
+from ..learners.reading import AnyLearner
 from ..metrics import imagination_evaluators
 from ..support.progress import progress_shown
 from .logging import LoggerOfImaginations
+from .transformers import environment_evaluator, fit_with_evaluators, target_return_of
 from .validation import (
     build_for_critics,
     validate_arguments,
@@ -29,7 +30,7 @@ __all__ = ["fit"]
 
 
 def fit(
-    learner: Learner,
+    learner: AnyLearner,
     dataset: Union[ReplayBufferBase, RealData],
     imagination: Union[Imagination, Sequence[Imagination]],
     n_steps: int,
@@ -41,6 +42,7 @@ def fit(
     shares: Optional[Sequence[float]] = None,
     evaluators: Optional[dict[str, EvaluatorProtocol]] = None,
     logger_adapter: Optional[LoggerAdapterFactory] = None,
+    target_return: Optional[float] = None,
     **fit_arguments: Any,
 ) -> list[tuple[int, dict[str, float]]]:
     """Trains a learner on real and imagined transitions.
@@ -52,7 +54,7 @@ def fit(
     new: a dynamics updater leaves a fitted one changed.
 
     Args:
-        learner: Any continuous d3rlpy Q-learning algorithm.
+        learner: Any continuous d3rlpy algorithm; transformers too.
         dataset: Real data; it is read once. What `RealData.of` read of it does as well.
         imagination: One, several, or none (``[]``): the learner alone.
         n_steps: Gradient steps.
@@ -63,11 +65,14 @@ def fit(
         shares: See `ImaginedReplayBuffer`.
         evaluators: More of them.
         logger_adapter: d3rlpy's, by default files under ``d3rlpy_logs``.
+        target_return: What a transformer is asked to reach where it is evaluated, in raw
+            rewards; by default the return of the data's best episode.
         **fit_arguments: Handed on to `learner.fit`; ``show_progress=False`` keeps the
             imaginations' fits quiet too.
 
     Returns:
-        (epoch, metrics) for each epoch, as `learner.fit` returns it.
+        (epoch, metrics) for each epoch, as `learner.fit` returns it; for transformers,
+        whose `fit` returns nothing and evaluates ten episodes by itself, as well.
 
     Raises:
         CompositionError: Arguments of no use, steps that are no whole number of
@@ -86,6 +91,7 @@ def fit(
     imaginations = imaginations_of(imagination)
     real = RealData.of(dataset)
     validate_parts(learner, real, imaginations, real_ratio, shares, env)
+    target_return = target_return_of(learner, real, target_return)
     # Drawn first, so that runs with the same seed are evaluated from the same starts
     # whatever they imagine.
     evaluation_seed = int(np.random.randint(2**31))
@@ -98,8 +104,15 @@ def fit(
         every: dict[str, EvaluatorProtocol] = {**imagination_evaluators(buffer)}
         if env is not None:
             d3rlpy.envs.seed_env(env, evaluation_seed)
-            every["environment"] = EnvironmentEvaluator(env, n_trials=n_trials)
-        return learner.fit(
+            every["environment"] = environment_evaluator(
+                learner,
+                env,
+                n_trials,
+                target_return,
+                fit_arguments.pop("eval_action_sampler", None),
+            )
+        return fit_with_evaluators(
+            learner,
             buffer,
             n_steps=n_steps,
             n_steps_per_epoch=n_steps_per_epoch,
