@@ -76,7 +76,7 @@ class ImaginedRows:
         leads_to_real: bool,
     ):
         self._ring, self._places, self._real = ring, places, real
-        self._n_refreshes = ring.n_refreshes
+        self._version = ring.version
         self.returns_known = leads_to_real
 
     def __len__(self) -> int:
@@ -96,7 +96,7 @@ class ImaginedRows:
             yield from self._rewards_to_real()
 
     def _rewards_to_real(self) -> Iterator[Rewards]:
-        if self._ring.n_refreshes != self._n_refreshes:
+        if self._ring.version != self._version:
             raise CompositionError(
                 "The rows of this batch have been imagined anew since, so the rewards that "
                 "follow them are gone. Ask a batch for them before the next one is drawn."

@@ -1,10 +1,11 @@
 """A fixed-size store of packed rows on the host, and of where they come from."""
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ..data.packed_rows import PackedLayout
 
@@ -32,7 +33,7 @@ class Ring:
         self._sizes: deque[int] = deque()  # rows of each refresh kept, oldest first
         self._start = 0
         self._size = 0
-        self.n_refreshes = 0  # so far: what was drawn before the last is here no more
+        self.version = 0  # of the rows: another one after each change
 
     def __len__(self) -> int:
         return self._size
@@ -55,7 +56,7 @@ class Ring:
             self._start = (self._start + forgotten) % len(self._rows)
             self._size -= forgotten
         self._sizes.append(0)
-        self.n_refreshes += 1
+        self.version += 1
 
     def append(
         self, rows: npt.NDArray[np.float32], origins: npt.NDArray[np.int64]
@@ -74,6 +75,7 @@ class Ring:
             store[: len(rows) - until_end] = values[until_end:]
         self._sizes[-1] += len(rows)
         self._size += len(rows)
+        self.version += 1
 
     def draw(self, n_rows: int) -> npt.NDArray[np.int64]:
         """Returns (n,) places of rows, drawn uniformly with replacement."""
@@ -124,6 +126,28 @@ class Ring:
         indices = (self._start + np.arange(self._size)) % len(self._rows)
         taken: npt.NDArray[np.float32] = self._rows[indices]
         return taken
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Returns the rows, oldest first, where they come from, and each refresh's size."""
+        first, last = self._start, self._start + self._size
+        if last <= len(self._rows):  # no copy
+            held: Any = slice(first, last)
+        else:
+            held = np.arange(first, last) % len(self._rows)
+        return {
+            "rows": torch.from_numpy(self._rows[held]),
+            "origins": torch.from_numpy(self._origins[held]),
+            "sizes": list(self._sizes),
+        }
+
+    def restore_checkpoint(self, state: dict[str, Any]) -> None:
+        """Takes over what `checkpoint_state` returned: the same rows in the same order."""
+        rows = state["rows"].numpy()
+        self._start, self._size = 0, len(rows)
+        self._rows[: len(rows)] = rows
+        self._origins[: len(rows)] = state["origins"].numpy()
+        self._sizes = deque(state["sizes"])
+        self.version += 1
 
 
 class Rest(NamedTuple):

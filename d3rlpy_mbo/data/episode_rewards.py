@@ -6,6 +6,9 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
+from ..support.errors import DatasetError
+from .kept_rows import KeptRows
+
 __all__ = ["EpisodeRewards"]
 
 Indices = npt.NDArray[np.int64]
@@ -33,6 +36,26 @@ class EpisodeRewards:
     first_steps: Indices
     step_ends: Indices
     first_indices: Indices
+
+    @classmethod
+    def of(cls, kept: KeptRows) -> "EpisodeRewards":
+        """Reads the rewards of the episodes of which some transitions are kept.
+
+        Raises:
+            DatasetError: One is not finite.
+        """
+        parts = [np.asarray(episode.rewards) for episode in kept.episodes]
+        rewards = np.concatenate(parts, dtype=np.float32, casting="unsafe")
+        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
+        wrong = np.flatnonzero(~np.isfinite(rewards[:, 0]))
+        if len(wrong):
+            episode = int(np.searchsorted(ends, wrong[0], side="right"))
+            raise DatasetError(
+                f"rewards has {len(wrong)} NaN or infinite values, the first in episode "
+                f"{episode}: what came before it has no return. Remove or repair it."
+            )
+        begins = np.append(0, ends[:-1])
+        return cls(rewards, kept.starts, begins + kept.firsts, ends, kept.firsts)
 
     @property
     def longest(self) -> int:

@@ -7,12 +7,13 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 import torch
-from d3rlpy.dataset import ReplayBufferBase
+from d3rlpy.dataset import MixedReplayBuffer, ReplayBufferBase
 
 from ..support.errors import DatasetError
 from .action_sets import ActionSet
 from .columns import read_columns
 from .episode_rewards import EpisodeRewards
+from .kept_rows import KeptRows
 from .packed_rows import PackedLayout
 from .suspicions import warn_of_suspicions
 from .transitions import Direction, Transitions, transitions_of
@@ -34,7 +35,7 @@ class RealData:
         layout: Where the columns lie in a row.
         transitions: The same rows as `Transitions` on the CPU, views of `packed`.
         episode_starts: (episodes + 1,) int64; the rows of an episode are consecutive.
-        rewards: Those of whole episodes: what follows a row.
+        kept: The dataset's transitions that the rows are.
     """
 
     dataset: ReplayBufferBase
@@ -42,7 +43,7 @@ class RealData:
     layout: PackedLayout
     transitions: Transitions
     episode_starts: torch.Tensor
-    rewards: EpisodeRewards
+    kept: KeptRows
 
     @classmethod
     def of(cls, dataset: Union[ReplayBufferBase, "RealData"]) -> "RealData":
@@ -65,7 +66,7 @@ class RealData:
             columns.layout,
             transitions,
             starts,
-            columns.rewards,
+            columns.kept,
         )
 
     def __repr__(self) -> str:
@@ -100,8 +101,30 @@ class RealData:
         ].numpy()
         return rows
 
+    @functools.cached_property
+    def rewards(self) -> EpisodeRewards:
+        """The rewards of whole episodes: what follows a row.
+
+        Raises:
+            DatasetError: One is not finite.
+        """
+        return EpisodeRewards.of(self.kept)
+
     def validate_for_learners(self) -> None:
-        """Raises DatasetError if there is no row that a learner can draw."""
+        """Refuses a dataset that learners cannot draw from.
+
+        Raises:
+            DatasetError: It has no row for them, or draws its parts in a ratio of its
+                own, which rows drawn one as likely as the other would not keep.
+        """
+        if isinstance(self.dataset, MixedReplayBuffer):
+            raise DatasetError(
+                "The dataset is a MixedReplayBuffer, which draws its two parts in a ratio "
+                "of its own and gives no single transitions, as learners ask. Expected one "
+                "buffer; join the parts, each row then as likely as any other: "
+                "d3rlpy.dataset.create_infinite_replay_buffer(mixed.episodes, "
+                "transition_picker=mixed.transition_picker)."
+            )
         if not len(self.learner_rows):
             raise DatasetError(
                 "No transition of the dataset has a known next action or is terminal, so "
