@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Optional, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +82,11 @@ class ImaginedRows:
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def intervals(self) -> Optional[npt.NDArray[np.float32]]:
+        """(n,) steps in each row; None if all have one."""
+        return self._ring.intervals(self._places)
+
     def rewards_to_go(self) -> Iterator[Rewards]:
         """Yields the rewards imagined on the way to a real state, then those from there.
 
@@ -116,7 +121,7 @@ class DrawnTransitions(Sequence[Transition]):
     """A batch's transitions, made when somebody asks: of d3rlpy's learners Cal-QL.
 
     Args:
-        columns: Of the batch, (B, size) each, by name.
+        columns: Of the batch, (B, size) each, by name; intervals too.
         parts: The rows, in the batch's order.
         validate_unknown: Called where returns-to-go are asked for that are not known.
     """
@@ -138,17 +143,18 @@ class DrawnTransitions(Sequence[Transition]):
             self._validate_unknown()
         rewards = itertools.chain(*(part.rewards_to_go() for part in self._parts))
         columns = self._columns
-        for o, a, r, next_o, next_a, terminal, to_go in zip(
+        for o, a, r, next_o, next_a, terminal, interval, to_go in zip(
             columns["observations"],
             columns["actions"],
             columns["rewards"],
             columns["next_observations"],
             columns["next_actions"],
             columns["terminals"][:, 0].tolist(),
+            columns["intervals"][:, 0].astype(int).tolist(),
             rewards,
             strict=True,
         ):
-            yield Transition(o, a, r, next_o, next_a, terminal, 1, to_go)
+            yield Transition(o, a, r, next_o, next_a, terminal, interval, to_go)
 
     def __getitem__(self, index: Any) -> Any:
         return list(self)[index]

@@ -64,7 +64,8 @@ class Fill:
     @property
     def nbytes(self) -> int:
         """Bytes of the store."""
-        return Ring.bytes_of(self.capacity, self.real.layout.width)
+        folded = self.config.steps_per_row > 1
+        return Ring.bytes_of(self.capacity, self.real.layout.width, folded)
 
     @property
     def description(self) -> str:

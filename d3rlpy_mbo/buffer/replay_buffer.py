@@ -31,6 +31,7 @@ from ..learners.returns import (
 )
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
+from .folding import validate_folding
 from .mini_batch import ImaginedMiniBatch
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
@@ -90,6 +91,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         if learners.is_transformer(learner):
             validate_transformer(learner, real, imaginations, self._shares)
             warn_of_padding(learner, real)
+        for each in imaginations:
+            validate_folding(learner, each.config.steps_per_row)
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
@@ -183,12 +186,15 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         real = self._learner_rows[drawn]
         np.take(self._real.packed, real, axis=0, out=rows[: ends[0]], mode="clip")
         parts: list[DrawnRows] = [RealRows(self._real, real)]
+        intervals = np.ones((batch_size, 1), dtype=np.float32)
         for source, first, last in zip(self._sources, ends, ends[1:], strict=False):
-            parts.append(source.sample(rows[first:last]))
-        columns = self._real.layout.columns(rows)
+            imagined = source.sample(rows[first:last])
+            if imagined.intervals is not None:
+                intervals[first:last, 0] = imagined.intervals
+            parts.append(imagined)
+        columns = {**self._real.layout.columns(rows), "intervals": intervals}
         return ImaginedMiniBatch(
             **columns,
-            intervals=np.ones((batch_size, 1), dtype=np.float32),
             transitions=DrawnTransitions(
                 columns, parts, self._validate_unknown_returns
             ),

@@ -1,7 +1,7 @@
 """A fixed-size store of packed rows on the host, and of where they come from."""
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,17 @@ class Ring:
         capacity: Rows at most.
         width: Of a row.
         retained_refreshes: Refreshes at most; older ones are forgotten whole.
+        folded: Whether rows hold several steps each, of which it remembers the number.
     """
 
-    def __init__(self, capacity: int, width: int, retained_refreshes: int):
+    def __init__(
+        self, capacity: int, width: int, retained_refreshes: int, folded: bool = False
+    ):
         # np.empty: the system hands out pages as they are written.
         self._rows = np.empty((capacity, width), dtype=np.float32)
         # Whole numbers of their own: float32 ends at 2^24.
         self._origins = np.empty((capacity, 2), dtype=np.int64)
+        self._intervals = np.ones(capacity, dtype=np.float32) if folded else None
         self._retained = retained_refreshes
         self._sizes: deque[int] = deque()  # rows of each refresh kept, oldest first
         self._start = 0
@@ -41,13 +45,14 @@ class Ring:
     @property
     def nbytes(self) -> int:
         """Bytes allocated."""
-        return self._rows.nbytes + self._origins.nbytes
+        folded = 0 if self._intervals is None else self._intervals.nbytes
+        return self._rows.nbytes + self._origins.nbytes + folded
 
     @staticmethod
-    def bytes_of(capacity: int, width: int) -> int:
+    def bytes_of(capacity: int, width: int, folded: bool = False) -> int:
         """Returns the bytes that a store of this size allocates."""
         rows, origins = np.dtype(np.float32), np.dtype(np.int64)
-        return capacity * (width * rows.itemsize + 2 * origins.itemsize)
+        return capacity * ((width + folded) * rows.itemsize + 2 * origins.itemsize)
 
     def begin_refresh(self) -> None:
         """Starts a refresh; forgets the oldest if as many as allowed are kept."""
@@ -59,18 +64,25 @@ class Ring:
         self.version += 1
 
     def append(
-        self, rows: npt.NDArray[np.float32], origins: npt.NDArray[np.int64]
+        self,
+        rows: npt.NDArray[np.float32],
+        origins: npt.NDArray[np.int64],
+        intervals: Optional[npt.NDArray[np.float32]] = None,
     ) -> None:
         """Adds to the current refresh.
 
         Args:
             rows: (B, width), those of a rollout as neighbours, in time order.
             origins: (B, 2) the real row that a rollout started from, and the steps to it.
+            intervals: (B,) steps in each row, of a store of folded ones.
         """
         capacity = len(self._rows)
         first = (self._start + self._size) % capacity
         until_end = min(len(rows), capacity - first)
-        for store, values in ((self._rows, rows), (self._origins, origins)):
+        stores: list[tuple[Any, Any]] = [(self._rows, rows), (self._origins, origins)]
+        if self._intervals is not None:
+            stores.append((self._intervals, intervals))
+        for store, values in stores:
             store[first : first + until_end] = values[:until_end]
             store[: len(rows) - until_end] = values[until_end:]
         self._sizes[-1] += len(rows)
@@ -121,6 +133,12 @@ class Ring:
         taken: npt.NDArray[np.int64] = self._origins[places]
         return taken
 
+    def intervals(
+        self, places: npt.NDArray[np.int64]
+    ) -> Optional[npt.NDArray[np.float32]]:
+        """Returns (n,) steps in the rows at (n,) places; None if all have one."""
+        return None if self._intervals is None else self._intervals[places]
+
     def rows(self) -> npt.NDArray[np.float32]:
         """Returns a copy of all rows, oldest first."""
         indices = (self._start + np.arange(self._size)) % len(self._rows)
@@ -134,11 +152,14 @@ class Ring:
             held: Any = slice(first, last)
         else:
             held = np.arange(first, last) % len(self._rows)
-        return {
+        state = {
             "rows": torch.from_numpy(self._rows[held]),
             "origins": torch.from_numpy(self._origins[held]),
             "sizes": list(self._sizes),
         }
+        if self._intervals is not None:
+            state["intervals"] = torch.from_numpy(self._intervals[held])
+        return state
 
     def restore_checkpoint(self, state: dict[str, Any]) -> None:
         """Takes over what `checkpoint_state` returned: the same rows in the same order."""
@@ -146,6 +167,8 @@ class Ring:
         self._start, self._size = 0, len(rows)
         self._rows[: len(rows)] = rows
         self._origins[: len(rows)] = state["origins"].numpy()
+        if self._intervals is not None:
+            self._intervals[: len(rows)] = state["intervals"].numpy()
         self._sizes = deque(state["sizes"])
         self.version += 1
 

@@ -21,6 +21,7 @@ from ..support.errors import DivergedError
 from ..support.progress import Progress
 from .drawn import ImaginedRows
 from .fill import Fill
+from .folding import fold
 from .ring import Ring
 
 __all__ = ["ImaginedSource"]
@@ -49,7 +50,10 @@ class ImaginedSource:
         self.fill = Fill(config, real)
         self.fill.validate()
         self.ring = Ring(
-            self.fill.capacity, real.layout.width, config.retained_refreshes
+            self.fill.capacity,
+            real.layout.width,
+            config.retained_refreshes,
+            folded=config.steps_per_row > 1,
         )
         self._real = real
         self._learner = learner
@@ -108,9 +112,12 @@ class ImaginedSource:
         penalties: list[torch.Tensor] = []
         for imagined in self._rollouts():
             origins = torch.stack([imagined.start_rows, imagined.distances], dim=1)
-            self.ring.append(
-                self._real.layout.pack(imagined.transitions), origins.cpu().numpy()
-            )
+            rows, intervals = imagined.transitions, None
+            if config.steps_per_row > 1:
+                folded = fold(rows, config.steps_per_row, self._learner)
+                rows, intervals = folded.transitions, folded.intervals.cpu().numpy()
+            packed = self._real.layout.pack(rows)
+            self.ring.append(packed, origins.cpu().numpy(), intervals)
             counts.append(imagined.counts)
             rewards.append(imagined.transitions.rewards)
             penalties.append(imagined.penalties)

@@ -42,6 +42,7 @@ from .composition import (
     validate_direction,
     validate_given,
     validate_positive,
+    validate_steps_per_row,
 )
 from .readiness import (
     validate_divergence,
@@ -79,6 +80,9 @@ class ImaginationConfig(Component):
         retained_refreshes: Older refreshes are forgotten. The store holds this many
             times rollout_length times rollout_batch_size rows.
         real_ratio: Share of real rows in the learner's batches, in expectation.
+        steps_per_row: k, imagined steps that become one row of the learner's batches:
+            their discounted rewards, and then the value k steps on. Of the learner's own
+            actions alone; fewer at a terminal or a rollout's end.
     """
 
     kind: ClassVar[str] = "imagination"
@@ -101,6 +105,7 @@ class ImaginationConfig(Component):
     rollout_interval: Optional[int] = number(None, at_least=1, whole=True)
     retained_refreshes: int = number(1, at_least=1, whole=True)
     real_ratio: float = number(0.5, at_least=0, at_most=1)
+    steps_per_row: int = number(1, at_least=1, whole=True)
 
     def __post_init__(self) -> None:
         """Does nothing; subclasses of version 0.1 call it."""
@@ -165,6 +170,7 @@ class Imagination:
             self._learned_termination = config.termination.create(device)
         self.dynamics_updater = self._new_updater()
         validate_direction(self.dynamics, self.rollout_policy)
+        validate_steps_per_row(config)
         self._rows_together = rollouts_together(self.device)
         self._action_set: Optional[ActionSet] = None
         self._observation_size = 0

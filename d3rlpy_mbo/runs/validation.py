@@ -13,6 +13,7 @@ from d3rlpy.constants import LoggingStrategy
 
 from .. import learners
 from ..buffer.fill import Fill
+from ..buffer.folding import validate_folding
 from ..buffer.shares import batch_shares
 from ..buffer.transformers import validate_transformer
 from ..data.real_data import RealData
@@ -167,6 +168,8 @@ def validate_parts(
             each.check_fittable(real.transitions)
         real.start_rows(each.dynamics.direction)
         Fill(each.config, real).validate()
+    for each in imaginations:
+        validate_folding(learner, each.config.steps_per_row)
     if learners.is_transformer(learner):
         validate_transformer(learner, real, imaginations, every_share)
     if uses_returns(learner):
