@@ -13,6 +13,7 @@ import torch
 
 from .. import learners
 from ..data.real_data import RealData
+from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
 from ..imagination.readiness import validate_divergence, validate_halts
 from ..imagination.rollout import Rollout, RolloutCounts
@@ -166,7 +167,7 @@ class ImaginedSource:
         updater = self.imagination.dynamics_updater
         if updater is None or self._learner is None:
             return
-        rows = self._real.for_models
+        rows = self._model_rows
         if step - self._updated >= updater.config.update_interval:
             before = self._first_holdout_errors
             after = self.imagination.update_dynamics(rows, self._learner)
@@ -178,7 +179,12 @@ class ImaginedSource:
     @functools.cached_property
     def _first_holdout_errors(self) -> dict[str, float]:
         """Before the first update of this run."""
-        return self.imagination.dynamics.holdout_errors(self._real.for_models)
+        return self.imagination.dynamics.holdout_errors(self._model_rows)
+
+    @functools.cached_property
+    def _model_rows(self) -> Transitions:
+        """What an updater needs at every update, kept as long as it may be asked for."""
+        return self._real.for_models
 
     def sample(self, out: npt.NDArray[np.float32]) -> None:
         """Fills (n, width) rows with imagined ones, drawn uniformly.

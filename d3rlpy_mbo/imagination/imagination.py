@@ -37,7 +37,7 @@ from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import component_field, number
 from ..support.devices import device_name, rollouts_together, validate_device
-from ..support.errors import LoadError, NotFittedError
+from ..support.errors import D3RLPyMBOError, LoadError, NotFittedError
 from ..support.resuming import fit_once
 from .composition import (
     validate_direction,
@@ -45,6 +45,7 @@ from .composition import (
     validate_penalty,
     validate_positive,
 )
+from .file_content import bounded
 from .readiness import (
     validate_divergence,
     validate_magnitudes,
@@ -615,9 +616,12 @@ def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagi
     validate_device(device)
     config, state, saved_by = read_component(path, "imagination")
     assert isinstance(config, ImaginationConfig)
-    imagination = config.create(device)
     try:
-        imagination.load_state_dict(state)
+        with bounded(path, state):
+            imagination = config.create(device)
+            imagination.load_state_dict(state)
+    except D3RLPyMBOError:
+        raise
     except Exception as error:
         raise LoadError(
             f"{str(path)!r} is damaged, or does not fit this version of its components "
