@@ -59,7 +59,7 @@ class RolloutPolicy(LearnedComponent):
             transitions: Real transitions with known next observations, on the CPU.
         """
 
-    def begin_rollouts(self, n_rollouts: int) -> None:  # noqa: B027  # optional
+    def begin_rollouts(self, n_rollouts: int) -> None:  # optional
         """Is told that so many rollouts begin side by side. Optional.
 
         The calls of `sample_action` that follow are about the same rollouts, in the same
