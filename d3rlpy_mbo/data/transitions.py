@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from d3rlpy.dataset import ReplayBufferBase
 
+from ..support.devices import on_device
 from ..support.errors import DatasetError
 from .action_sets import ActionRange
 from .columns import DatasetColumns, read_columns
@@ -153,9 +154,9 @@ class Transitions:
         return Transitions(**{name: value[rows] for name, value in self._columns()})
 
     def to(self, device: str) -> "Transitions":
-        """Returns the same rows on another device."""
+        """Returns the same rows on a device, without a copy if they are there."""
         return Transitions(
-            **{name: value.to(device) for name, value in self._columns()}
+            **{name: on_device(value, device) for name, value in self._columns()}
         )
 
     @property

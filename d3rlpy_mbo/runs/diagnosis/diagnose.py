@@ -141,7 +141,9 @@ class _Parts:
             progress.update()
             loops = self._open_loops()
             progress.update()
-            ranks, not_asked = penalty_ranks(judged, config.penalty)
+            ranks, not_asked = penalty_ranks(
+                judged, self._imagination.penalty, self._learner
+            )
             self._left_out += not_asked
             progress.update()
             found_ends = self._ends(judged.rows)
