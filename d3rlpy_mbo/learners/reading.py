@@ -26,6 +26,7 @@ __all__ = [
     "predict_action",
     "q_value",
     "sample_action",
+    "validate_real_ratio",
 ]
 
 Learner: TypeAlias = QLearningAlgoBase[Any, Any]
@@ -65,6 +66,21 @@ def needs_returns_to_go(name: str) -> str:
         f"{name} needs returns-to-go, which imagined transitions do not have. Use CQL "
         "on this buffer, or train it on the real dataset alone."
     )
+
+
+def validate_real_ratio(learner: Learner, real_ratio: float) -> None:
+    """Asks a learner whether it can train on such a share of real rows, if it minds.
+
+    Args:
+        learner: Any; a plugin's may have a method ``validate_real_ratio``.
+        real_ratio: Of its batches, in expectation.
+
+    Raises:
+        CompositionError: As the learner says.
+    """
+    validate = getattr(learner, "validate_real_ratio", None)
+    if validate is not None:
+        validate(real_ratio)
 
 
 def grad_step(learner: Learner) -> int:
@@ -117,9 +133,10 @@ def _impl(learner: Learner) -> Any:
     return learner.impl
 
 
-def _critics(learner: Learner) -> Any:
+def _critics(learner: Learner, target: bool = False) -> Any:
     try:
-        return _impl(learner).q_function
+        critics = _impl(learner).q_function
+        return learner.impl.modules.targ_q_funcs if target else critics  # type: ignore[union-attr]
     except NotImplementedError:
         raise CompositionError(
             f"{type(learner).__name__} has no critic, so nobody can say what an imagined "
@@ -201,7 +218,10 @@ def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Ten
 
 @torch.no_grad()
 def q_value(
-    learner: Learner, observations: torch.Tensor, actions: torch.Tensor
+    learner: Learner,
+    observations: torch.Tensor,
+    actions: torch.Tensor,
+    target: bool = False,
 ) -> torch.Tensor:
     """Returns the least Q-value of the learner's critics.
 
@@ -211,6 +231,7 @@ def q_value(
         learner: Any continuous d3rlpy algorithm with a critic, built.
         observations: (B, D) in dataset units, on any device.
         actions: (B, A) in dataset units.
+        target: Whether the target critics are asked.
 
     Returns:
         (B, 1) on the device of the observations, in dataset units: the scale of a
@@ -223,7 +244,7 @@ def q_value(
     check_built(learner, observations.shape[1], actions.shape[1])
     impl, config = _impl(learner), learner.config
     _validate_scalers_fitted(learner)
-    critics = _critics(learner)
+    critics = _critics(learner, target)
     impl.modules.set_eval()
     x = _scaled_observations(config, observations.to(impl.device))
     a = actions.to(impl.device)
