@@ -1,6 +1,7 @@
 """The command line: plugins, collect, train, diagnose, check, study, report."""
 
 import dataclasses
+import errno
 import os
 import sys
 from pathlib import Path
@@ -33,9 +34,15 @@ class _Group(click.Group):
             return super().invoke(context)
         except D3RLPyMBOError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise click.ClickException(
+                f"The disk is full: {error}. Make room, and give the same command again; "
+                "train goes on with --resume."
+            ) from error
         except KeyboardInterrupt as interrupt:
-            if not interrupt.args:  # else it has been said how to go on
-                click.echo("Interrupted.", err=True)
+            click.echo(str(interrupt) or "Interrupted.", err=True)
             context.exit(_INTERRUPTED)
 
 
@@ -52,8 +59,14 @@ main.add_command(study_commands.report)
 @main.command()
 @click.pass_context
 def plugins(context: click.Context) -> None:
-    """List plugins and what they provide; exit status 1 if one failed, or two clash."""
-    registry = discovery.registry()
+    """List plugins and what they provide; exit status 1 if one failed, or two clash.
+
+    Each is named on the error output before it is imported: one that ends the process,
+    or hangs, is the last.
+    """
+    registry = discovery.announced(
+        lambda name: click.echo(f"importing {name}", err=True)
+    )
     for plugin in registry.plugins:
         click.echo(f"{plugin.distribution} {plugin.version}: {plugin.entry_point}")
         for component in plugin.components:
@@ -188,6 +201,11 @@ def _has_field(task: type[Task], name: str) -> bool:
     show_default=True,
     type=int,
     help="Episodes of an evaluation.",
+)
+@click.option(
+    "--target-return",
+    type=float,
+    help="What a transformer is asked to reach; by default the data's best return.",
 )
 @click.option(
     "--n-pretraining-epochs",

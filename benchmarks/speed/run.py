@@ -26,6 +26,7 @@ import numpy as np
 import picture
 import rollouts
 import sampling
+import steps
 import structlog
 import torch
 import training
@@ -35,7 +36,15 @@ from task import half_cheetah
 
 import d3rlpy_mbo as mbo
 
-PARTS = ["training", "rollouts", "adversary", "learning", "sampling", "many_rows"]
+PARTS = [
+    "training",
+    "rollouts",
+    "adversary",
+    "learning",
+    "steps",
+    "sampling",
+    "many_rows",
+]
 
 
 def rows(kit: Optional[OfflineRLKit], parts: list[str]) -> Iterator[Row]:
@@ -47,7 +56,12 @@ def rows(kit: Optional[OfflineRLKit], parts: list[str]) -> Iterator[Row]:
         elif part in ("sampling", "many_rows"):
             yield from (sampling if part == "sampling" else many_rows).rows()
         else:
-            module = {"rollouts": rollouts, "adversary": adversary}.get(part, learning)
+            modules: dict[str, Any] = {
+                "rollouts": rollouts,
+                "adversary": adversary,
+                "steps": steps,
+            }
+            module = modules.get(part, learning)
             yield from module.rows(dataset, kit)
 
 

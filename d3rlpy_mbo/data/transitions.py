@@ -39,6 +39,8 @@ class Transitions:
             every episode.
         rollout_ids: (B,) int64, rows of one imagined rollout share one; None for
             real data.
+        episode_ids: (B,) int32, rows of one real episode share one; None where that is
+            not known.
     """
 
     observations: torch.Tensor
@@ -50,6 +52,7 @@ class Transitions:
     next_observation_known: Optional[torch.Tensor] = None
     next_action_known: Optional[torch.Tensor] = None
     rollout_ids: Optional[torch.Tensor] = None
+    episode_ids: Optional[torch.Tensor] = None
 
     def __repr__(self) -> str:
         kind = "imagined" if self.rollout_ids is not None else "real"

@@ -23,6 +23,7 @@ from ..support.progress import Progress
 from ..support.version import installed_versions
 from .local_datasets import check_free, write_local_dataset
 from .online_learners import OnlineConfig, OnlineLearner, online_learner
+from .places import write_alone
 from .replay_store import Arrays, Checkpoint, Replay
 
 __all__ = ["collect_replay", "replay_id"]
@@ -110,8 +111,11 @@ def collect_replay(
             raise DatasetError(
                 f"Replay of {name_of}: {name} is {value}, expected at least {least}."
             )
-    with contextlib.closing(_make_environment(environment)) as env:
-        dataset_id = dataset_id or replay_id(name_of)
+    dataset_id = dataset_id or replay_id(name_of)
+    with (
+        contextlib.closing(_make_environment(environment)) as env,
+        write_alone(dataset_id),
+    ):
         check_free(dataset_id, force)
         online = online_learner(name_of, env.action_space, learner)
         settings = {
@@ -136,7 +140,7 @@ def collect_replay(
             metadata=_metadata(env.spec, online.algorithm, settings),
             force=force,
         )
-    checkpoint.remove()
+        checkpoint.remove()
     return dataset_id
 
 
