@@ -211,7 +211,10 @@ def test_an_unknown_learner_or_dataset_is_refused_with_the_nearest(
     ("arguments", "words"),
     [
         (["pointmaze-umaze-dense", "--steps", 0], "0"),
-        (["pointmaze-umaze-dense", "--device", "cpu"], "--device is for hiv, replay only"),
+        (
+            ["pointmaze-umaze-dense", "--device", "cpu"],
+            "--device is for hiv, replay only",
+        ),
         (["pointmaze-umaze-dense", "--env", "Hopper-v5"], "--env is for replay only"),
         (["replay", "--reference-episodes", 5], "dense, pointmaze-umaze-sparse only"),
         (["ant-angle", "--steps", 5], "-dense, pointmaze-umaze-sparse, replay only"),
