@@ -8,7 +8,7 @@ import math
 
 import torch
 
-from .gymnasium import StateTermination
+from .gymnasium import _StateTermination
 
 __all__ = ["AcrobotTermination", "CartPoleTermination", "MountainCarTermination"]
 
@@ -19,7 +19,7 @@ _GOAL_POSITION = 0.5
 
 
 @dataclasses.dataclass()
-class CartPoleTermination(StateTermination):
+class CartPoleTermination(_StateTermination):
     """CartPole: the cart leaves the track or the pole tilts.
 
     s' (D = 4) is (position, velocity, angle, angular velocity).
@@ -39,7 +39,7 @@ class CartPoleTermination(StateTermination):
 
 
 @dataclasses.dataclass()
-class AcrobotTermination(StateTermination):
+class AcrobotTermination(_StateTermination):
     """Acrobot: the tip is higher than a link above the axis.
 
     s' (D = 6) is (cosine and sine of both angles, 2 velocities).
@@ -59,7 +59,7 @@ class AcrobotTermination(StateTermination):
 
 
 @dataclasses.dataclass()
-class MountainCarTermination(StateTermination):
+class MountainCarTermination(_StateTermination):
     """MountainCar with three actions: the car is at the flag.
 
     s' (D = 2) is (position, velocity).

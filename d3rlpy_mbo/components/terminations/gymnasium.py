@@ -20,7 +20,6 @@ __all__ = [
     "HumanoidTermination",
     "InvertedDoublePendulumTermination",
     "InvertedPendulumTermination",
-    "StateTermination",
     "Walker2dTermination",
 ]
 
@@ -32,7 +31,7 @@ def _inside(values: torch.Tensor, interval: tuple[float, float]) -> torch.Tensor
 
 
 @dataclasses.dataclass()
-class StateTermination(Termination):
+class _StateTermination(Termination):
     """Base: a rule that reads s' alone."""
 
     @abstractmethod
@@ -50,7 +49,7 @@ class StateTermination(Termination):
 
 
 @dataclasses.dataclass()
-class HopperTermination(StateTermination):
+class HopperTermination(_StateTermination):
     """Hopper: the torso sinks or tilts, or some value runs away.
 
     s' (D = 11) is (z, angle, 3 joint angles, 6 velocities). The environment looks at
@@ -81,7 +80,7 @@ class HopperTermination(StateTermination):
 
 
 @dataclasses.dataclass()
-class Walker2dTermination(StateTermination):
+class Walker2dTermination(_StateTermination):
     """Walker2d: the torso leaves its heights or tilts.
 
     s' (D = 17) is (z, angle, 6 joint angles, 9 velocities). The documentation lets z
@@ -108,7 +107,7 @@ class Walker2dTermination(StateTermination):
 
 
 @dataclasses.dataclass()
-class AntTermination(StateTermination):
+class AntTermination(_StateTermination):
     """Ant: the torso leaves its heights, or a value is not finite.
 
     s' (D = 105; v4: 27) is (z, torso's quaternion, 8 joint angles, 14 velocities), then
@@ -133,7 +132,7 @@ class AntTermination(StateTermination):
 
 
 @dataclasses.dataclass()
-class HumanoidTermination(StateTermination):
+class HumanoidTermination(_StateTermination):
     """Humanoid: the torso leaves its heights.
 
     s' (D = 348; v4: 376) is (z, torso's quaternion, 17 joint angles, 23 velocities), then
@@ -155,7 +154,7 @@ class HumanoidTermination(StateTermination):
 
 
 @dataclasses.dataclass()
-class InvertedPendulumTermination(StateTermination):
+class InvertedPendulumTermination(_StateTermination):
     """InvertedPendulum: the pole tilts by more than 0.2 rad, or a value is not finite.
 
     s' (D = 4) is (cart's position, pole's angle, their velocities).
@@ -172,7 +171,7 @@ class InvertedPendulumTermination(StateTermination):
 
 
 @dataclasses.dataclass()
-class InvertedDoublePendulumTermination(StateTermination):
+class InvertedDoublePendulumTermination(_StateTermination):
     """InvertedDoublePendulum: the tip of the second pole is no higher than 1 m.
 
     s' (D = 9; v4: 11) is (cart's position, sines of the two angles, their cosines, 3
