@@ -37,6 +37,7 @@ from .components.terminations.gymnasium import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .components.terminations.icu_sepsis import ICUSepsisTermination
 from .components.terminations.interface import NoTermination, Termination
 from .components.terminations.learned import LearnedTerminationConfig
 from .components.terminations.lookup import termination_for
@@ -114,6 +115,7 @@ __all__ = [
     "HaltDecision",
     "HopperTermination",
     "HumanoidTermination",
+    "ICUSepsisTermination",
     "Imagination",
     "ImaginationConfig",
     "ImaginedMiniBatch",

@@ -24,6 +24,7 @@ from .components.terminations.gymnasium import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .components.terminations.icu_sepsis import ICUSepsisTermination
 from .components.terminations.interface import NoTermination
 from .components.terminations.learned import LearnedTerminationConfig
 from .imagination.imagination import ImaginationConfig
@@ -54,6 +55,7 @@ def register_components() -> Iterable[type[Component]]:
         AcrobotTermination,
         CartPoleTermination,
         MountainCarTermination,
+        ICUSepsisTermination,
         HalfCheetahJumpReward,
         AntAngleReward,
         HIVReward,

@@ -6,10 +6,17 @@ from importlib.util import find_spec
 from typing import Any, Optional, TypeVar
 
 from ..registry.fields import flag, number, text
-from . import hiv, pointmaze_collection, relabel, replay
+from . import hiv, icu_sepsis, pointmaze_collection, relabel, replay
 from .interface import Task
 
-__all__ = ["TASKS", "HIVTask", "PointMazeTask", "RelabelTask", "ReplayTask"]
+__all__ = [
+    "TASKS",
+    "HIVTask",
+    "ICUSepsisTask",
+    "PointMazeTask",
+    "RelabelTask",
+    "ReplayTask",
+]
 
 TTask = TypeVar("TTask", bound=Task)
 
@@ -147,6 +154,48 @@ class HIVTask(Task):
 
 
 @dataclasses.dataclass()
+class ICUSepsisTask(Task):
+    """ICU-Sepsis, logged by a mixture of experts and chance; see `collect_icu_sepsis`.
+
+    Policies are worth what a linear system says: `ICUSepsis.exact_return`.
+
+    Args:
+        n_steps: Number of transitions.
+        expert_share: Probability that an action is the expert's, else uniform.
+        seed: Determines all of the dataset.
+    """
+
+    n_steps: int = number(100_000, at_least=1, whole=True)
+    expert_share: float = number(0.5, at_least=0, at_most=1)
+    seed: int = number(0, at_least=0, whole=True)
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"icu-sepsis"``."""
+        return "icu-sepsis"
+
+    @property
+    def default_id(self) -> str:
+        """``sepsis/icu-sepsis-v0``."""
+        return "sepsis/icu-sepsis-v0"
+
+    @classmethod
+    def smallest_settings(cls) -> Optional[dict[str, Any]]:
+        """Returns some patients, where the package is installed."""
+        return {"n_steps": 50} if find_spec("icu_sepsis") else None
+
+    def collect(self, dataset_id: Optional[str] = None, *, force: bool = False) -> str:
+        """Makes the dataset, see `collect_icu_sepsis`."""
+        return icu_sepsis.collect_icu_sepsis(
+            n_steps=self.n_steps,
+            expert_share=self.expert_share,
+            seed=self.seed,
+            dataset_id=dataset_id or self.default_id,
+            force=force,
+        )
+
+
+@dataclasses.dataclass()
 class RelabelTask(Task):
     """A local dataset with the rewards of one of MOPO's tasks; see `relabel`.
 
@@ -185,5 +234,6 @@ TASKS: tuple[type[Task], ...] = (
     *(_named(PointMazeTask, n) for n in pointmaze_collection.POINTMAZE_TASKS),
     ReplayTask,
     HIVTask,
+    ICUSepsisTask,
     *(_named(RelabelTask, n) for n in relabel.RELABELLED_TASKS),
 )

@@ -26,6 +26,7 @@ STATELESS = [
     mbo.AcrobotTermination,
     mbo.CartPoleTermination,
     mbo.MountainCarTermination,
+    mbo.ICUSepsisTermination,
     mbo.InvertedPendulumTermination,
     mbo.Walker2dTermination,
     mbo.HalfCheetahJumpReward,

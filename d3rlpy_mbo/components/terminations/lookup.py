@@ -21,6 +21,7 @@ from .gymnasium import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .icu_sepsis import ICUSepsisTermination
 from .interface import NoTermination, Termination
 
 __all__ = ["termination_for"]
@@ -47,6 +48,7 @@ _BY_MODULE: dict[str, type[Termination]] = {
     "gymnasium.envs.classic_control.pendulum": NoTermination,
     "gymnasium_robotics.envs.maze.point_maze": NoTermination,
     "d3rlpy_mbo.tasks.hiv": NoTermination,
+    "d3rlpy_mbo.tasks.icu_sepsis": ICUSepsisTermination,
     "d3rlpy_mbo.tasks.pointmaze": NoTermination,
     "d3rlpy_mbo.tasks.relabel": NoTermination,
     **{
