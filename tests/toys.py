@@ -16,6 +16,12 @@ LEARNERS = [
     "plas_with_perturbation", "td3_plus_bc", "iql", "rebrac", "prdc",
 ]  # fmt: skip
 
+# Its discrete ones.
+DISCRETE = [
+    "dqn", "double_dqn", "nfq", "discrete_sac", "discrete_bcq", "discrete_cql",
+    "discrete_bc",
+]  # fmt: skip
+
 
 def line_episodes(
     n_episodes: int, length: int, terminated: bool = False, size: int = 1
@@ -52,6 +58,30 @@ def line_transitions(n_rows: int = 2000, size: int = 1) -> mbo.Transitions:
         observations + actions,
         np.zeros(n_rows),
         np.random.uniform(-1, 1, (n_rows, size)),
+    )
+
+
+# Three choices on a line: s' = s + STEPS[a], r = s; their indices say nothing of it.
+STEPS = (0.5, -1.0, 2.0)
+
+
+def choice_dataset(
+    n_episodes: int = 20, length: int = 25, terminated: bool = False
+) -> d3rlpy.dataset.ReplayBuffer:
+    """Episodes of s' = s + STEPS[a] with their last observations; s drifts to 0."""
+    observations, actions, rewards = [], [], []
+    for _ in range(n_episodes):
+        states, taken = [float(np.random.uniform(-5, 5))], []
+        for _ in range(length):
+            up, stay, down = (0.1, 0.3, 0.6) if states[-1] > 0 else (0.5, 0.3, 0.2)
+            taken.append(int(np.random.choice(3, p=[stay, down, up])))
+            states.append(states[-1] + STEPS[taken[-1]])
+        observations.append(np.array(states).reshape(-1, 1))
+        actions.append(taken)
+        rewards.append(states[:-1])
+    flags = [terminated] * n_episodes
+    return mbo.dataset_from_arrays(
+        observations, actions, rewards, terminals=flags, n_actions=3
     )
 
 

@@ -80,7 +80,7 @@ class Curve:
     """Errors after each epoch; the clock rests while they are taken."""
 
     def __init__(self, fresh: mbo.Transitions, until: float = 0.0):
-        self.inputs, self._targets = ensemble._regression(fresh, "forward")
+        self.inputs, self._targets = ensemble._regression(fresh, "forward", None)
         self.seconds: list[float] = []
         self.errors: list[float] = []
         self._until = until
@@ -139,7 +139,9 @@ def _their_curve(
 
 
 def _our_curve(known: mbo.Transitions, fresh: mbo.Transitions, until: float) -> Curve:
-    inputs, targets = map(Standardizer.fit, ensemble._regression(known, "forward"))
+    inputs, targets = map(
+        Standardizer.fit, ensemble._regression(known, "forward", None)
+    )
     curve = Curve(fresh, until)
     scaled = inputs.standardize(curve.inputs).expand(N_MODELS, -1, -1)
     followed = curve.after(

@@ -68,9 +68,12 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         self._progress = _progress(imaginations, learner)
         self._real = real = RealData.of(dataset)
         self._dataset = real.dataset
+        rows = real.transitions
+        if learner is not None:
+            learners.check_actions(learner, rows.n_actions)
         if learner is not None and learners.is_built(learner):
-            sizes = real.transitions.observation_size, real.transitions.action_size
-            learners.check_built(learner, *sizes)
+            sizes = rows.observation_size, rows.action_size
+            learners.check_built(learner, *sizes, n_actions=rows.n_actions)
         for each in imaginations:
             each.check_ready(real.transitions)
         real.validate_for_learners()
@@ -187,7 +190,10 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         finally:
             np.random.set_state(state)
         columns = self._real.layout.columns(rows)
-        return Transitions(**{k: torch.from_numpy(v) for k, v in columns.items()})
+        return Transitions(
+            **{k: torch.from_numpy(v) for k, v in columns.items()},
+            n_actions=self._real.transitions.n_actions,
+        )
 
     def sample_transition(self) -> Transition:
         """Returns a real transition; d3rlpy reads its shapes."""

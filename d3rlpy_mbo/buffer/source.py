@@ -147,7 +147,11 @@ class ImaginedSource:
         rows = self._real.for_models
         if step == 0 and updater.needs_critic:  # refused before anything is trained
             learners.check_built(
-                self._learner, rows.observation_size, rows.action_size, critic=True
+                self._learner,
+                rows.observation_size,
+                rows.action_size,
+                critic=True,
+                n_actions=rows.n_actions,
             )
         if step - self._updated >= updater.config.update_interval:
             before = self._first_holdout_errors

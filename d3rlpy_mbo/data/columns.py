@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from d3rlpy.constants import ActionSpace
 from d3rlpy.dataset import BasicTransitionPicker, EpisodeBase, ReplayBufferBase
 
 from ..support.errors import DatasetError
+from .choices import validate_choices, validate_n_actions
 from .episodes import CompleteEpisode, CompleteTransitionPicker
 from .packed_rows import PackedLayout
 from .values import lost_by_float32
@@ -31,6 +32,7 @@ class DatasetColumns:
         next_action_known: (N,) False at the end of every episode.
         episode_starts: (episodes + 1,) int64: the rows of the i-th episode that has any
             begin at the i-th entry and end before the next.
+        n_actions: How many choices there are; None where actions are continuous.
     """
 
     packed: npt.NDArray[np.float32]
@@ -38,6 +40,7 @@ class DatasetColumns:
     next_observation_known: npt.NDArray[np.bool_]
     next_action_known: npt.NDArray[np.bool_]
     episode_starts: npt.NDArray[np.int64]
+    n_actions: Optional[int]
 
 
 def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
@@ -54,6 +57,9 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
         )
     observations, observation_counts = _joined(episodes, "observations")
     actions, action_counts = _joined(episodes, "actions")
+    n_actions = _n_actions(dataset)
+    if n_actions is not None:
+        validate_choices(actions, n_actions)
     rewards, reward_counts = _joined(episodes, "rewards")
     _validate_lengths(observation_counts, action_counts, reward_counts)
     if rewards.shape[1] != 1:
@@ -82,7 +88,18 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
     columns["next_actions"][~action_known] = 0.0
     columns["terminals"][:, 0] = ~action_known & terminated[episode]
     starts = np.cumsum([0, *n_rows], dtype=np.int64)
-    return DatasetColumns(packed, layout, observation_known, action_known, starts)
+    return DatasetColumns(
+        packed, layout, observation_known, action_known, starts, n_actions
+    )
+
+
+def _n_actions(dataset: ReplayBufferBase) -> Optional[int]:
+    """Returns how many choices a dataset has, None where its actions are continuous."""
+    info = dataset.dataset_info
+    if info.action_space != ActionSpace.DISCRETE:
+        return None
+    validate_n_actions(info.action_size)
+    return int(info.action_size)
 
 
 def _validate_kind(dataset: ReplayBufferBase) -> None:
@@ -102,18 +119,6 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
         raise DatasetError(
             f"Observations of shape {tuple(shapes[0])} (images?) are not supported; "
             "expected vectors of shape (D,). Flatten or encode them first."
-        )
-    if info.action_space != ActionSpace.CONTINUOUS:
-        whole = ""
-        if np.issubdtype(info.action_signature.dtype[0], np.floating):
-            whole = (
-                " They are floating-point numbers: if they are whole only by chance, "
-                "d3rlpy guessed wrong; build the dataset with "
-                "action_space=d3rlpy.ActionSpace.CONTINUOUS."
-            )
-        raise DatasetError(
-            "Discrete actions are not supported yet; expected continuous actions "
-            f"of shape (A,).{whole}"
         )
     picker = type(dataset.transition_picker)
     if picker not in (BasicTransitionPicker, CompleteTransitionPicker):

@@ -219,7 +219,11 @@ class _Walk:
         }
         ids = torch.arange(len(kept), device=kept.device).repeat_interleave(len(steps))
         return Rollout(
-            transitions=Transitions(**columns, rollout_ids=ids[rows]),
+            transitions=Transitions(
+                **columns,
+                rollout_ids=ids[rows],
+                n_actions=self._proposals.n_actions,
+            ),
             penalties=taken([step.penalties for step in steps]),
             counts=RolloutCounts(
                 rollouts=torch.tensor(len(kept), device=kept.device),

@@ -2,11 +2,14 @@
 
 from .reading import (
     Learner,
+    acts_greedily,
     check,
+    check_actions,
     check_built,
     discount,
     grad_step,
     is_built,
+    is_discrete,
     needs_returns_to_go,
     predict_action,
     q_value,
@@ -15,11 +18,14 @@ from .reading import (
 
 __all__ = [
     "Learner",
+    "acts_greedily",
     "check",
+    "check_actions",
     "check_built",
     "discount",
     "grad_step",
     "is_built",
+    "is_discrete",
     "needs_returns_to_go",
     "predict_action",
     "q_value",

@@ -115,6 +115,7 @@ def validate_parts(
     Args, Raises: as `fit`.
     """
     learners.check(learner)
+    learners.check_actions(learner, real.transitions.n_actions)
     batch_shares(imaginations, real_ratio, shares)
     real.validate_for_learners()
     for each in imaginations:
@@ -154,8 +155,10 @@ def _needs_critic(imaginations: Sequence[Imagination]) -> bool:
 
 
 def _validate_sizes(learner: Learner, real: RealData, critic: bool) -> None:
-    sizes = real.transitions.observation_size, real.transitions.action_size
-    learners.check_built(learner, *sizes, critic=critic)
+    rows = real.transitions
+    learners.check_built(
+        learner, rows.observation_size, rows.action_size, critic, rows.n_actions
+    )
 
 
 def _validate_buildable(learner: Learner, real: RealData) -> None:
