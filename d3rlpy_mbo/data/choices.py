@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ..support.errors import DatasetError
 
@@ -72,7 +73,8 @@ def validate_choices(
         )
 
 
-def never_taken(actions: npt.NDArray[Any], n_actions: int) -> list[int]:
+def never_taken(actions: torch.Tensor, n_actions: int) -> list[int]:
     """Returns the choices that no row of (N, 1) takes."""
-    counts = np.bincount(actions[:, 0].astype(np.int64), minlength=n_actions)
-    return np.flatnonzero(counts == 0).tolist()
+    counts = torch.bincount(actions[:, 0].long(), minlength=n_actions)
+    missing: list[int] = torch.nonzero(counts == 0)[:, 0].tolist()
+    return missing

@@ -33,7 +33,7 @@ def warn_of_suspicions(transitions: Transitions, episode_starts: torch.Tensor) -
 
 def _suspicions(transitions: Transitions, starts: torch.Tensor) -> Iterator[str]:
     if transitions.n_actions is not None:
-        missing = never_taken(transitions.actions.numpy(), transitions.n_actions)
+        missing = never_taken(transitions.actions, transitions.n_actions)
         if missing:
             listed = ", ".join(map(str, missing[:_LISTED]))
             more = ", ..." if len(missing) > _LISTED else ""

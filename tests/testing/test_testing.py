@@ -27,7 +27,7 @@ from broken_components import (
 from d3rlpy_mbo import testing
 from d3rlpy_mbo.registry.known_learners import known_learners
 from d3rlpy_mbo.testing.placement import OtherDevice, is_left_behind
-from d3rlpy_mbo.testing.subject_kinds import subject_of
+from d3rlpy_mbo.testing.subject_kinds import subjects_of
 
 CHECKS = [name for name in testing.__all__ if name.startswith("check_")]
 CHECKS = [name for name in CHECKS if name != "check_component"]
@@ -158,10 +158,10 @@ def test_a_default_constructed_component_learns_for_a_few_steps_only():
         n_steps: int = 500_000
         max_steps: Optional[int] = None
 
-    long = subject_of(Long).component
+    long = subjects_of(Long)[0].component
     assert (long.n_steps, long.max_steps) == (50, 50)
-    assert subject_of(Long(n_steps=70)).component.n_steps == 70
-    inside = subject_of(mbo.ImaginationConfig).component
+    assert subjects_of(Long(n_steps=70))[0].component.n_steps == 70
+    inside = subjects_of(mbo.ImaginationConfig)[0].component
     assert (inside.dynamics.max_steps, inside.rollout_batch_size) == (50, 100)
 
 
@@ -197,7 +197,7 @@ def test_a_rule_is_asked_with_the_sizes_it_reads(size):
 
     termination = OfOneTask()
     testing.check_termination_shape_and_type(termination)
-    assert subject_of(termination).sizes == (size, 1)
+    assert subjects_of(termination)[0].sizes == (size, 1)
 
 
 @pytest.mark.training
