@@ -30,9 +30,10 @@ class OfflineRLKit:
 
     Args:
         path: A checkout of github.com/yihaosun1124/OfflineRL-Kit.
+        device: A torch device name, where its networks are.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, device: str = "cpu"):
         if not (path / "offlinerlkit").is_dir():
             raise SystemExit(f"{path} holds no offlinerlkit: expected a checkout.")
         sys.path.insert(0, str(path))
@@ -45,7 +46,7 @@ class OfflineRLKit:
         import offlinerlkit.policy_trainer
         import offlinerlkit.utils.scaler
 
-        self.kit = offlinerlkit
+        self.kit, self.device = offlinerlkit, device
         trainer: Any = sys.modules["offlinerlkit.policy_trainer.mb_policy_trainer"]
         trainer.tqdm = functools.partial(trainer.tqdm, disable=True)
 
@@ -64,6 +65,7 @@ class OfflineRLKit:
             num_ensemble=7,
             num_elites=5,
             weight_decays=WEIGHT_DECAYS,
+            device=self.device,
         )
         scaler = kit.utils.scaler.StandardScaler()
         scaler.fit(torch.cat([data.observations, data.actions], dim=1).numpy())
@@ -88,6 +90,7 @@ class OfflineRLKit:
             np.float32,
             transitions.action_size,
             np.float32,
+            self.device,
         )
 
     def real_buffer(self, transitions: Transitions) -> Any:
@@ -98,19 +101,21 @@ class OfflineRLKit:
 
     def policy(self, kind: str, transitions: Transitions, **parts: Any) -> Any:
         """Returns its MOPOPolicy or RAMBOPolicy with SAC's networks of 2 x 256."""
-        kit, size = self.kit, transitions.observation_size
+        kit, size, device = self.kit, transitions.observation_size, self.device
         actor = kit.nets.MLP(input_dim=size, hidden_dims=[256, 256])
         head = kit.modules.TanhDiagGaussian(
             256, transitions.action_size, unbounded=True, conditioned_sigma=True
         )
-        actor = kit.modules.ActorProb(actor, head)
+        actor = kit.modules.ActorProb(actor, head, device)
         critics = [
-            kit.modules.Critic(kit.nets.MLP(size + transitions.action_size, [256, 256]))
+            kit.modules.Critic(
+                kit.nets.MLP(size + transitions.action_size, [256, 256]), device
+            )
             for _ in range(2)
         ]
         networks = [actor, *critics]
         optimizers = [torch.optim.Adam(each.parameters(), lr=3e-4) for each in networks]
-        log_alpha = torch.zeros(1, requires_grad=True)
+        log_alpha = torch.zeros(1, requires_grad=True, device=device)
         alpha = (
             -transitions.action_size,
             log_alpha,

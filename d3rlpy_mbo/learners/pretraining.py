@@ -23,12 +23,12 @@ from d3rlpy.models.torch.policies import (
     build_squashed_gaussian_distribution,
 )
 from d3rlpy.torch_utility import hard_sync
-from torch.nn import functional
 
 from ..data.real_data import RealData
 from ..registry.fields import Number
 from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
+from .distributions import unvalidated
 from .reading import Learner, check_actions
 from .scalers import validate_scalers, warn_beyond_range
 
@@ -147,35 +147,33 @@ def _fit(
 ) -> float:
     """Returns the mean loss of the last epoch; raises DivergedError."""
     n_batches, mean = len(x) // batch_size, math.nan
-    with Progress("Pretraining", total=n_epochs * n_batches) as progress:
+    with unvalidated(), Progress("Pretraining", total=n_epochs * n_batches) as progress:
         for epoch in range(1, n_epochs + 1):
-            order, total = torch.randperm(len(x), device=x.device), 0.0
+            order = torch.randperm(len(x), device=x.device)
+            total = torch.zeros((), dtype=torch.float64, device=x.device)
             for batch in order[: n_batches * batch_size].view(n_batches, batch_size):
                 loss = _loss(learner, x[batch], a[batch])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                total += float(loss.detach())
+                total += loss.detach()
                 progress.advance(rows=batch_size)
-            mean = total / n_batches
+            mean = float(total) / n_batches  # the one look at the device of an epoch
+            if not math.isfinite(mean):
+                raise DivergedError(
+                    f"Pretraining the policy of {type(learner).__name__}: its loss "
+                    f"became {mean} in epoch {epoch}. Lower the learning_rate, or look "
+                    "for outliers in the dataset. The policy is as it was before."
+                )
             progress.note(epoch=epoch, loss=mean)
     return mean
 
 
 def _loss(learner: Learner, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
     """Returns the mean negative log-likelihood of scaled actions, or of choices."""
-    policy = cast(Any, learner.impl).policy
-    categorical = isinstance(learner.config, _CATEGORICAL)
-    # d3rlpy's CategoricalPolicy makes a distribution, which refuses what is not finite.
-    output = policy._fc(policy._encoder(x)) if categorical else policy(x)
-    if not bool(torch.isfinite(output if categorical else output.mu).all()):
-        raise DivergedError(
-            f"Pretraining the policy of {type(learner).__name__}: its actions became NaN "
-            "or infinite. Lower the learning_rate, or look for outliers in the dataset. "
-            "The policy is as it was before."
-        )
-    if categorical:
-        return functional.cross_entropy(output, a[:, 0])
+    output = cast(Any, learner.impl).policy(x)
+    if isinstance(learner.config, _CATEGORICAL):
+        return cast(torch.Tensor, -output.log_prob(a[:, 0]).mean())
     if isinstance(learner.config, _DETERMINISTIC):
         return cast(torch.Tensor, (output.squashed_mu - a).square().mean())
     if isinstance(learner.config, _GAUSSIAN):

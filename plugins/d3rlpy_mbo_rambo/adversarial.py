@@ -97,16 +97,19 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         states = real.given_observations(dynamics.direction)
 
         sums: dict[str, torch.Tensor] = {}
-        n_updates, n_undone = self.config.n_updates, 0
+        n_updates, undone = self.config.n_updates, torch.zeros((), device=states.device)
         for loss, terms in self._losses(dynamics, real, states, learner):
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            if _finite(loss, parameters):
-                optimizer.step()
-                for name, term in terms.items():
-                    sums[name] = sums.get(name, torch.zeros_like(term)) + term
-            else:
-                n_undone += 1
+            skipped = _not_finite(loss, parameters)
+            # Fused Adam leaves a step out where this is 1, and nobody has to look.
+            optimizer.found_inf = skipped  # type: ignore[attr-defined]
+            optimizer.step()
+            undone = undone + skipped
+            for name, term in terms.items():
+                counted = torch.where(skipped > 0, torch.zeros_like(term), term)
+                sums[name] = sums.get(name, torch.zeros_like(term)) + counted
+        n_undone = int(undone)
         if n_undone > _MAX_UNDONE * n_updates:
             self._restore(parameters, kept)
             raise mbo.DivergedError(
@@ -251,7 +254,10 @@ def _draw(n_rows: int, size: int, device: torch.device) -> torch.Tensor:
     return torch.randint(n_rows, (size,), device=device)
 
 
-def _finite(loss: torch.Tensor, parameters: list[torch.nn.Parameter]) -> bool:
+def _not_finite(
+    loss: torch.Tensor, parameters: list[torch.nn.Parameter]
+) -> torch.Tensor:
+    """Returns 1.0 if the loss or a gradient is not finite, else 0.0, where they are."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
-    return bool(torch.isfinite(loss.detach() + norm))
+    return (~torch.isfinite(loss.detach() + norm)).float()

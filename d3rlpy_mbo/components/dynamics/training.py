@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 import torch
 
+from ...support.cuda_graphs import recorded
 from ...support.errors import DivergedError
 from ...support.progress import Progress
 from ..history import FitRecord
@@ -111,6 +112,15 @@ def train_ensemble(
         the number of gradient steps.
     """
     optimizer = _optimizer(network, learning_rate, weight_decays)
+
+    def learn(rows: torch.Tensor) -> torch.Tensor:
+        loss = ensemble_loss(network, x[rows], y[rows], bounds_weight)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    step = recorded(learn) if x.is_cuda else learn
     x_holdout, y_holdout = x[holdout], y[holdout]
     # Every member trains on its own bootstrap sample.
     samples = training[torch.randint(len(training), (len(network), len(training)))]
@@ -131,12 +141,8 @@ def train_ensemble(
             epoch += 1
             total, n_batches = torch.zeros((), device=x.device), 0
             for rows in _batches(samples, batch_size):
-                loss = ensemble_loss(network, x[rows], y[rows], bounds_weight)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                total += step(rows)
                 n_steps += 1
-                total += loss.detach()
                 n_batches += 1
                 progress.advance(rows=rows.shape[1])
                 if n_steps == max_steps:
@@ -177,7 +183,9 @@ def _optimizer(
     ]
     rest = [*network.biases, network.min_log_variance, network.max_log_variance]
     groups.append({"params": rest})
-    return torch.optim.Adam(groups, lr=learning_rate, fused=True)
+    # What a CUDA graph replays must keep its count of steps on the device.
+    on_gpu = network.max_log_variance.is_cuda
+    return torch.optim.Adam(groups, lr=learning_rate, fused=True, capturable=on_gpu)
 
 
 def _batches(samples: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
