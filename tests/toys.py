@@ -109,11 +109,14 @@ class LineDynamics(mbo.Dynamics):
         self.n_rows_fitted = len(transitions)
         self.fit_transitions = transitions
 
+    def moves(self, actions: torch.Tensor) -> torch.Tensor:
+        return actions
+
     def predict(
         self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
     ) -> mbo.Prediction:
         sign = 1 if self.direction == "forward" else -1
-        reached = observations + sign * actions
+        reached = observations + sign * self.moves(actions)
         reached = torch.where(reached.abs() > self.config.broken_at, torch.nan, reached)
         before = observations if self.direction == "forward" else reached
         means = torch.cat([reached, before[:, :1]], dim=1).expand(2, -1, -1)
@@ -132,6 +135,27 @@ class LineDynamics(mbo.Dynamics):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
+
+
+@dataclasses.dataclass()
+class ChoiceDynamicsConfig(LineDynamicsConfig):
+    """The truth where the choices are STEPS."""
+
+    action_spaces = ("discrete",)
+
+    @staticmethod
+    def get_type() -> str:
+        return "choice_line"
+
+    def create(self, device: Any = False) -> "ChoiceDynamics":
+        return ChoiceDynamics(self, device)
+
+
+class ChoiceDynamics(LineDynamics):
+    n_actions = 3
+
+    def moves(self, actions: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(STEPS)[actions[:, 0].long()][:, None]
 
 
 @dataclasses.dataclass()
@@ -203,6 +227,12 @@ class ConstantPenalty(mbo.Penalty):
     ) -> torch.Tensor:
         assert prediction.means is not None
         return torch.full_like(prediction.rewards, self.value)
+
+
+def choice_imagination(direction: str = "reverse", **settings: Any) -> mbo.Imagination:
+    """One with the true dynamics of the choices."""
+    dynamics = ChoiceDynamicsConfig(direction=direction)
+    return line_imagination(direction, dynamics=dynamics, **settings)
 
 
 def line_imagination(
