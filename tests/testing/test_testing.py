@@ -104,6 +104,36 @@ def test_a_message_states_violation_value_and_likely_cause(check, component):
     assert "it raised where it should have worked" not in message
 
 
+@dataclasses.dataclass()
+class HalfChoices(mbo.UniformPolicyConfig):
+    """Uniform, but for choices it answers what lies between them."""
+
+    @staticmethod
+    def get_type():
+        return "half_choices"
+
+    def create(self, device=False):
+        policy = super().create(device)
+        drawn = policy.sample_action
+        policy.sample_action = lambda states, learner: (
+            drawn(states, learner) + 0.5 * (policy._actions.n_actions is not None)
+        )
+        return policy
+
+
+@pytest.mark.training
+def test_a_component_is_asked_about_choices_where_it_says_that_it_knows_them():
+    check = testing.check_actions_within_bounds
+    with pytest.raises(testing.ConformanceError) as caught:
+        check(HalfChoices())
+    message = str(caught.value)
+    assert message.startswith(
+        "HalfChoices with discrete actions: actions must be indic"
+    )
+    assert "Found: 31 others, such as " in message
+    check(SOUND[1])  # says nothing of choices, and is asked about none
+
+
 def test_every_check_has_a_broken_component():
     assert {check for check, _ in BROKEN} == set(CHECKS)
 
