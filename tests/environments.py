@@ -55,7 +55,7 @@ def our_wheel(folder: Path) -> Path:
     ours = folder / "ours"
     for name in ("d3rlpy_mbo", "plugins"):
         shutil.copytree(ROOT / name, ours / name, ignore=LITTER)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, ours)
     pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check"]
     build = ["wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w"]

@@ -3,7 +3,7 @@
     python benchmarks/speed/gpu.py [--minutes 10] [--device cuda:0]
         [--offlinerl-kit PATH] [--out DIR] [--parts PART ...]
 
-Four parts: `tests` are those of tests/devices, where CPU and GPU must agree; `waits` lists
+Four parts: `tests` are those in which CPU and GPU must agree; `waits` lists
 the places where a piece of work waits for the device; `ours` is the table of our speed;
 `peer` is OfflineRL-Kit's, from a checkout of its repository. A part that would begin after
 the minutes are over is left out, by name. DIR gets gpu.json, anew after each row. Needs no
@@ -37,6 +37,7 @@ from d3rlpy_mbo_mopo import MaxAleatoric, MOPOConfig
 from d3rlpy_mbo_rambo import RAMBOConfig
 
 ROOT = Path(__file__).parents[2]
+AGREEMENT = "tests/support/test_cpu_and_gpu_agree.py"
 PARTS = ["tests", "waits", "ours", "peer"]
 EPISODES, STEPS = 100, 1000
 N_ROLLOUTS, LENGTH = 50_000, 5
@@ -347,7 +348,7 @@ def main() -> int:
         elif part == "tests":
             # Another torch may warn of other things: no errors here.
             command = [sys.executable, "-m", "pytest", "-W", "default"]
-            tests = [*command, str(ROOT / "tests" / "devices")]
+            tests = [*command, str(ROOT / AGREEMENT)]
             status = subprocess.run([*tests, "--durations=3"], check=False).returncode
             result["tests"] = "passed" if status == 0 else "FAILED"
             write()

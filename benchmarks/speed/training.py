@@ -14,9 +14,9 @@ from peer import OfflineRLKit, Silent
 from task import ACTION, BATCH, OBSERVATION
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.components.dynamics import ensemble
 from d3rlpy_mbo.components.dynamics import training as ensemble_training
-from d3rlpy_mbo.components.dynamics.networks import GaussianNetworks, Standardizer
+from d3rlpy_mbo.components.dynamics.networks import GaussianNetworks
+from d3rlpy_mbo.components.dynamics.regression import Regression
 
 N_ROWS, N_FRESH, N_EPOCHS, ROUNDS = 20_000, 5_000, 25, 3
 N_MODELS, HIDDEN = 7, [200] * 4
@@ -32,7 +32,7 @@ def _step() -> Row:
     network = GaussianNetworks(N_MODELS, SIZES, (-10.0, 0.5))
     config = mbo.ProbabilisticEnsembleConfig()
     optimizer = ensemble_training._optimizer(
-        network, config.learning_rate, config.weight_decays
+        network, config.learning_rate, config.layer_weight_decays
     )
     x, y = torch.randn(100_000, SIZES[0]), torch.randn(100_000, SIZES[-1])
     drawn = torch.randint(len(x), (N_MODELS, BATCH))
@@ -80,7 +80,8 @@ class Curve:
     """Errors after each epoch; the clock rests while they are taken."""
 
     def __init__(self, fresh: mbo.Transitions, until: float = 0.0):
-        self.inputs, self._targets = ensemble._regression(fresh, "forward", None)
+        regression = Regression(fresh, "forward")
+        self.inputs, self._targets = regression.inputs(), regression.targets()
         self.seconds: list[float] = []
         self.errors: list[float] = []
         self._until = until
@@ -139,9 +140,8 @@ def _their_curve(
 
 
 def _our_curve(known: mbo.Transitions, fresh: mbo.Transitions, until: float) -> Curve:
-    inputs, targets = map(
-        Standardizer.fit, ensemble._regression(known, "forward", None)
-    )
+    of = Regression(known, "forward")
+    inputs, targets = of.standardizer(of.inputs), of.standardizer(of.targets)
     curve = Curve(fresh, until)
     scaled = inputs.standardize(curve.inputs).expand(N_MODELS, -1, -1)
     followed = curve.after(

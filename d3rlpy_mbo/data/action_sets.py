@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from typing import Any, Optional
 
 import torch
-from torch.nn import functional
 
 __all__ = ["ActionChoices", "ActionRange", "ActionSet", "action_set_of", "columns_of"]
 
@@ -150,12 +149,13 @@ def columns_of(actions: torch.Tensor, n_actions: Optional[int]) -> torch.Tensor:
     """Returns actions as networks see them.
 
     Args:
-        actions: (B, A); indices (B, 1) where there are choices.
+        actions: (..., A); indices (..., 1) where there are choices.
         n_actions: How many choices there are, None where actions are continuous.
 
     Returns:
-        The actions themselves, or (B, n_actions): 1 in the column of the choice, else 0.
+        The actions themselves, or (..., n_actions): 1 in the choice's column, else 0.
     """
     if n_actions is None:
         return actions
-    return functional.one_hot(actions[:, 0].long(), n_actions).to(actions.dtype)
+    columns = actions.new_zeros(*actions.shape[:-1], n_actions)
+    return columns.scatter_(-1, actions.long(), 1.0)

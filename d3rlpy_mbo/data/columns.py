@@ -8,17 +8,17 @@ from typing import Any, Optional
 import numpy as np
 import numpy.typing as npt
 from d3rlpy.constants import ActionSpace
-from d3rlpy.dataset import BasicTransitionPicker, EpisodeBase, ReplayBufferBase
+from d3rlpy.dataset import BasicTransitionPicker, ReplayBufferBase
 
+from ..support.devices import ROWS_READ
 from ..support.errors import DatasetError
 from .choices import validate_choices, validate_n_actions
 from .episodes import CompleteEpisode, CompleteTransitionPicker
+from .kept_rows import KeptRows, kept_rows
 from .packed_rows import PackedLayout
 from .values import lost_by_float32
 
 __all__ = ["DatasetColumns", "read_columns"]
-
-_ROWS_LOOKED_AT = 100_000  # whether float32 loses something shows in these (ours)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,44 +50,34 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
         DatasetError: A dataset that is not of vectors and single steps, or is empty.
     """
     _validate_kind(dataset)
-    episodes, rows = _kept_rows(dataset)
-    if not episodes:
+    kept = kept_rows(dataset)
+    if not len(kept.episodes):
         raise DatasetError(
             "The dataset has no transitions. Load or collect data first."
         )
-    observations, observation_counts = _joined(episodes, "observations")
-    actions, action_counts = _joined(episodes, "actions")
+    starts, first = kept.starts, kept.episodes[0]
+    layout = PackedLayout(_width(first.observations), _width(first.actions))
+    packed = np.empty((starts[-1], layout.width), dtype=np.float32)
+    observation_known, action_known = np.ones((2, len(packed)), dtype=np.bool_)
+    row = episode = 0
+    for chunk in kept.chunks(ROWS_READ):
+        rows = slice(row, row + int(chunk.counts.sum()))
+        _fill(
+            layout.columns(packed[rows]),
+            observation_known[rows],
+            action_known[rows],
+            chunk,
+            episode,
+        )
+        if row == 0:
+            _warn_of_rounding(chunk)
+        row = rows.stop
+        episode = int(np.searchsorted(starts, row, "right")) - 1
     n_actions = _n_actions(dataset)
     if n_actions is not None:
-        validate_choices(actions, n_actions)
-    rewards, reward_counts = _joined(episodes, "rewards")
-    _validate_lengths(observation_counts, action_counts, reward_counts)
-    if rewards.shape[1] != 1:
-        raise DatasetError(
-            f"The dataset has {rewards.shape[1]} rewards a step, expected one."
-        )
-
-    n_rows = [len(each) for each in rows]
-    episode = np.repeat(np.arange(len(episodes)), n_rows)
-    index = np.concatenate(rows)
-    observation = (np.cumsum(observation_counts) - observation_counts)[episode] + index
-    action = (np.cumsum(action_counts) - action_counts)[episode] + index
-    observation_known = index + 1 < observation_counts[episode]
-    action_known = index + 1 < action_counts[episode]
-    terminated = np.array([bool(each.terminated) for each in episodes])
-
-    layout = PackedLayout(observations.shape[1], actions.shape[1])
-    packed = np.empty((len(index), layout.width), dtype=np.float32)
-    columns = layout.columns(packed)
-    columns["observations"][:] = observations[observation]
-    columns["actions"][:] = actions[action]
-    columns["rewards"][:] = rewards[action]
-    columns["next_observations"][:] = observations[observation + observation_known]
-    columns["next_observations"][~observation_known] = 0.0
-    columns["next_actions"][:] = actions[action + action_known]
-    columns["next_actions"][~action_known] = 0.0
-    columns["terminals"][:, 0] = ~action_known & terminated[episode]
-    starts = np.cumsum([0, *n_rows], dtype=np.int64)
+        # An action that is no row's own is the next one of the row before it.
+        for name in ("actions", "next_actions"):
+            validate_choices(layout.columns(packed)[name], n_actions, name)
     return DatasetColumns(
         packed, layout, observation_known, action_known, starts, n_actions
     )
@@ -100,6 +90,58 @@ def _n_actions(dataset: ReplayBufferBase) -> Optional[int]:
         return None
     validate_n_actions(info.action_size)
     return int(info.action_size)
+
+
+def _width(values: Any) -> int:
+    return int(np.prod(np.shape(values)[1:], dtype=np.int64))
+
+
+def _fill(
+    columns: dict[str, npt.NDArray[np.float32]],
+    observation_known: npt.NDArray[np.bool_],
+    action_known: npt.NDArray[np.bool_],
+    kept: KeptRows,
+    number: int,
+) -> None:
+    """Writes some rows, and of the last one of each episode what is known.
+
+    Args:
+        columns: By name, (n, size) each.
+        observation_known: (n,) all True so far.
+        action_known: (n,) all True so far.
+        kept: n rows.
+        number: Of the first episode, for messages.
+    """
+    _validate_lengths(kept, number)
+    parts = _Parts(kept, number)
+    # Each episode's next observation and action come too, if there are any.
+    observations, observation_counts = parts.joined("observations", 1)
+    actions, action_counts = parts.joined("actions", 1)
+    rewards, _ = parts.joined("rewards", 0)
+    for name, found in (("observations", observations), ("actions", actions)):
+        if found.shape[1] != columns[name].shape[1]:
+            raise _another_size(name, f"{found.shape[1]} and {columns[name].shape[1]}")
+    if rewards.shape[1] != 1:
+        raise DatasetError(
+            f"The dataset has {rewards.shape[1]} rewards a step, expected one."
+        )
+    last = np.cumsum(kept.counts) - 1
+    observation_known[last] = observation_counts > kept.counts
+    action_known[last] = action_counts > kept.counts
+    columns["rewards"][:] = rewards
+    for name, values, counts, known in (
+        ("observations", observations, observation_counts, observation_known),
+        ("actions", actions, action_counts, action_known),
+    ):
+        shifts = np.cumsum(counts - kept.counts) - (counts - kept.counts)
+        index = np.arange(len(known)) + np.repeat(shifts, kept.counts)
+        columns[name][:] = values[index]
+        following = columns[f"next_{name}"]
+        following[:] = values[np.minimum(index + 1, len(values) - 1)]
+        following[~known] = 0.0
+    terminated = np.array([bool(each.terminated) for each in kept.episodes])
+    columns["terminals"][:] = 0.0
+    columns["terminals"][last, 0] = ~action_known[last] & terminated
 
 
 def _validate_kind(dataset: ReplayBufferBase) -> None:
@@ -150,82 +192,94 @@ def _kind_found(dataset: Any) -> str:
     return f"a {name}"
 
 
-def _kept_rows(
-    dataset: ReplayBufferBase,
-) -> tuple[list[EpisodeBase], list[npt.NDArray[np.int64]]]:
-    """Returns the episodes and, of each, the indices of the transitions still kept."""
-    episodes = [episode for episode in dataset.episodes if episode.transition_count]
-    counts = [episode.transition_count for episode in episodes]
-    if sum(counts) == dataset.transition_count:
-        return episodes, [np.arange(count) for count in counts]
-    # A FIFO buffer at its limit keeps whole episodes but only the last transitions.
-    kept: dict[int, tuple[EpisodeBase, list[int]]] = {}
-    for i in range(dataset.transition_count):
-        episode, index = dataset.buffer[i]
-        kept.setdefault(id(episode), (episode, []))[1].append(index)
-    return (
-        [episode for episode, _ in kept.values()],
-        [np.array(indices) for _, indices in kept.values()],
+class _Parts:
+    """The arrays of some episodes, of their kept rows.
+
+    Args:
+        kept: The rows.
+        number: Of the first episode, for messages.
+    """
+
+    def __init__(self, kept: KeptRows, number: int):
+        self._kept, self._number = kept, number
+        self._begins = kept.firsts.tolist()
+
+    def joined(
+        self, name: str, n_more: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Returns (rows, size) of all episodes, and how many rows each has.
+
+        Args:
+            name: Of the column.
+            n_more: How many rows of an episode behind those kept, if it has them.
+        """
+        ends = (self._kept.firsts + self._kept.counts + n_more).tolist()
+        parts: list[npt.NDArray[Any]] = [
+            getattr(episode, name)[begin:end]
+            for episode, begin, end in zip(
+                self._kept.episodes, self._begins, ends, strict=True
+            )
+        ]
+        counts = np.fromiter(map(len, parts), np.int64, len(parts))
+        try:
+            # What becomes infinite is refused by column.
+            with np.errstate(over="ignore"):
+                joined = np.concatenate(parts, dtype=np.float32, casting="unsafe")
+        except ValueError as error:
+            raise _another_size(name, str(error)) from error
+        if not np.isfinite(joined).all():
+            self._validate_fits_float32(name, parts)
+        return joined.reshape(len(joined), -1), counts
+
+    def _validate_fits_float32(
+        self, name: str, parts: Sequence[npt.NDArray[Any]]
+    ) -> None:
+        """Raises DatasetError for a finite value that float32 cannot hold."""
+        for episode, part in enumerate(parts):
+            values = np.asarray(part, dtype=np.float64)
+            beyond = np.isfinite(values) & (np.abs(values) > np.finfo(np.float32).max)
+            if beyond.any():
+                row, column = np.argwhere(beyond.reshape(len(values), -1))[0]
+                found = values.reshape(len(values), -1)[row, column]
+                raise DatasetError(
+                    f"The {name} hold {found:g} in column {column} (episode "
+                    f"{self._number + episode}, step {self._begins[episode] + row}), which "
+                    "float32 cannot: 3.4e38 at most. Scale or repair that column."
+                )
+
+
+def _another_size(name: str, found: str) -> DatasetError:
+    return DatasetError(
+        f"The {name} of the dataset's episodes cannot be joined ({found}). Expected "
+        "the same size in each episode."
     )
 
 
-def _joined(
-    episodes: Sequence[EpisodeBase], name: str
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Returns (rows, size) of all episodes, and how many rows each has."""
-    parts: list[npt.NDArray[Any]] = [getattr(episode, name) for episode in episodes]
-    counts = np.array([len(part) for part in parts], dtype=np.int64)
-    try:
-        with np.errstate(over="ignore"):  # what becomes infinite is refused by column
-            joined = np.concatenate(parts, dtype=np.float32, casting="unsafe")
-    except ValueError as error:
-        raise DatasetError(
-            f"The {name} of the dataset's episodes cannot be joined ({error}). Expected "
-            "the same size in each episode."
-        ) from error
-    if not np.isfinite(joined).all():
-        _validate_fits_float32(name, parts)
-    _warn_of_rounding(name, parts, counts)
-    return joined.reshape(len(joined), -1), counts
-
-
-def _warn_of_rounding(
-    name: str, parts: Sequence[npt.NDArray[Any]], counts: npt.NDArray[np.int64]
-) -> None:
+def _warn_of_rounding(kept: KeptRows) -> None:
     """Warns where float32 loses what tells values apart: of the first episodes."""
-    if np.asarray(parts[0]).dtype.itemsize <= 4:
-        return
-    enough = int(np.searchsorted(counts.cumsum(), _ROWS_LOOKED_AT)) + 1
-    some = np.concatenate(parts[:enough])
-    if np.isfinite(some).all():
-        for message in lost_by_float32(some, name, "the dataset"):
-            warnings.warn(message, stacklevel=6)
+    for name in ("observations", "actions", "rewards"):
+        if np.asarray(getattr(kept.episodes[0], name)).dtype.itemsize <= 4:
+            continue
+        some = np.concatenate([getattr(episode, name) for episode in kept.episodes])
+        if np.isfinite(some).all():
+            for message in lost_by_float32(some, name, "the dataset"):
+                warnings.warn(message, stacklevel=5)
 
 
-def _validate_fits_float32(name: str, parts: Sequence[npt.NDArray[Any]]) -> None:
-    """Raises DatasetError for a finite value that float32 cannot hold."""
-    for episode, part in enumerate(parts):
-        values = np.asarray(part, dtype=np.float64)
-        beyond = np.isfinite(values) & (np.abs(values) > np.finfo(np.float32).max)
-        if beyond.any():
-            row, column = np.argwhere(beyond.reshape(len(values), -1))[0]
-            raise DatasetError(
-                f"The {name} hold {values.reshape(len(values), -1)[row, column]:g} in "
-                f"column {column} (episode {episode}, step {row}), which float32 cannot: "
-                "3.4e38 at most. Scale or repair that column."
-            )
-
-
-def _validate_lengths(
-    observations: npt.NDArray[np.int64],
-    actions: npt.NDArray[np.int64],
-    rewards: npt.NDArray[np.int64],
-) -> None:
+def _validate_lengths(kept: KeptRows, number: int) -> None:
+    observations, actions, rewards = (
+        np.fromiter(
+            (len(getattr(episode, name)) for episode in kept.episodes),
+            np.int64,
+            len(kept.episodes),
+        )
+        for name in ("observations", "actions", "rewards")
+    )
     wrong = np.flatnonzero((observations < actions) | (rewards != actions))
     if len(wrong):
         first = wrong[0]
         raise DatasetError(
-            f"Episode {first} has {observations[first]} observations, {actions[first]} "
-            f"actions and {rewards[first]} rewards. Expected as many of each, or one "
-            "observation more."
+            f"Episode {number + first} has {observations[first]} observations, "
+            f"{actions[first]} actions and {rewards[first]} rewards. Expected as many of "
+            "each, or one observation more."
         )

@@ -7,7 +7,7 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 import torch
-from d3rlpy.dataset import ReplayBufferBase
+from d3rlpy.dataset import MixedReplayBuffer, ReplayBufferBase
 
 from ..support.errors import DatasetError
 from .action_sets import ActionSet
@@ -100,7 +100,20 @@ class RealData:
         return rows
 
     def validate_for_learners(self) -> None:
-        """Raises DatasetError if there is no row that a learner can draw."""
+        """Refuses a dataset that learners cannot draw from.
+
+        Raises:
+            DatasetError: It has no row for them, or draws its parts in a ratio of its
+                own, which rows drawn one as likely as the other would not keep.
+        """
+        if isinstance(self.dataset, MixedReplayBuffer):
+            raise DatasetError(
+                "The dataset is a MixedReplayBuffer, which draws its two parts in a ratio "
+                "of its own and gives no single transitions, as learners ask. Expected one "
+                "buffer; join the parts, each row then as likely as any other: "
+                "d3rlpy.dataset.create_infinite_replay_buffer(mixed.episodes, "
+                "transition_picker=mixed.transition_picker)."
+            )
         if not len(self.learner_rows):
             raise DatasetError(
                 "No transition of the dataset has a known next action or is terminal, so "

@@ -82,12 +82,16 @@ class Number(Declaration):
 @dataclasses.dataclass(frozen=True)
 class _NumberList(Declaration):
     entry: Number
+    optional: bool
 
     @property
     def allowed(self) -> str:
-        return f"a list, each entry {self.entry.allowed}"
+        without = "None, or " if self.optional else ""
+        return f"{without}a list, each entry {self.entry.allowed}"
 
     def plain(self, value: Any) -> Any:
+        if value is None and self.optional:
+            return None
         if not isinstance(value, (list, tuple, np.ndarray)):
             raise ValueError
         return [self.entry.plain(entry) for entry in value]
@@ -231,7 +235,7 @@ def number(
 
 
 def number_list(
-    default: Sequence[float],
+    default: Optional[Sequence[float]],
     *,
     at_least: Optional[float] = None,
     more_than: Optional[float] = None,
@@ -239,10 +243,20 @@ def number_list(
     less_than: Optional[float] = None,
     whole: bool = False,
 ) -> Any:
-    """Returns a dataclass field that holds a list of numbers, each as in `number`."""
-    declaration = _NumberList(Number(at_least, more_than, at_most, less_than, whole))
+    """Returns a dataclass field that holds a list of numbers, each as in `number`.
+
+    Args:
+        default: Of the field; None allows None besides.
+        at_least: Of an entry, as the others in `number`.
+        more_than: See `number`.
+        at_most: See `number`.
+        less_than: See `number`.
+        whole: See `number`.
+    """
+    entry = Number(at_least, more_than, at_most, less_than, whole)
     return dataclasses.field(
-        default_factory=lambda: list(default), metadata={DECLARATION: declaration}
+        default_factory=lambda: None if default is None else list(default),
+        metadata={DECLARATION: _NumberList(entry, optional=default is None)},
     )
 
 

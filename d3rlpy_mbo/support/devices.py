@@ -8,8 +8,10 @@ from .errors import CompositionError
 __all__ = [
     "ROWS_COMPARED",
     "ROWS_IN_CACHE",
+    "ROWS_IN_DOUBLE",
     "ROWS_OF_A_LEARNER",
     "ROWS_OF_A_TERMINATION",
+    "ROWS_READ",
     "device_name",
     "rollouts_together",
     "validate_device",
@@ -62,6 +64,13 @@ ROWS_IN_CACHE = 1000
 # 100,000 times 750 hidden units are 300 MB); as many through a learned termination.
 ROWS_OF_A_LEARNER = 100_000
 ROWS_OF_A_TERMINATION = 100_000
+
+# Rows of a dataset that are read at once (ours: few enough that what reading needs is
+# small beside them all).
+ROWS_READ = 100_000
+
+# Rows of the data that become float64 at once (ours: 8 MB for 60 columns).
+ROWS_IN_DOUBLE = 16_384
 
 # Rows of the data that a path is compared with at once (60 MB for a path of 300).
 ROWS_COMPARED = 50_000

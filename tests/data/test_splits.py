@@ -21,6 +21,7 @@ from minari import combine_datasets, split_dataset
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
 from own_data import episode_buffers, walk, write_minari
+from toys import QUIET, line_imagination, small_learner
 
 
 def load(dataset: Any) -> ReplayBuffer:
@@ -104,6 +105,32 @@ def test_a_mixed_buffer_of_two_parts_is_drawn_from_and_read_whole():
     mixed = MixedReplayBuffer(one, two, secondary_mix_ratio=0.5)
     assert firsts(mixed) == firsts(dataset)
     assert mixed.sample_transition_batch(64).rewards.shape == (64, 1)
+
+
+def test_a_mixed_buffer_whose_part_forgot_rows_is_read_as_it_is_kept():
+    dataset = mbo.dataset_from_arrays(**walk())
+    picker = dataset.transition_picker
+    first = create_fifo_replay_buffer(2, dataset.episodes[:1], picker)
+    rest = create_infinite_replay_buffer(dataset.episodes[1:], picker)
+    mixed = MixedReplayBuffer(first, rest, secondary_mix_ratio=0.5)
+    assert firsts(mixed) == firsts(dataset)[1:]
+
+
+def test_learners_are_refused_a_mixed_buffer_before_anything_is_fitted():
+    dataset = mbo.dataset_from_arrays(**walk())
+    one, two = (
+        create_infinite_replay_buffer(part, dataset.transition_picker)
+        for part in (dataset.episodes[:1], dataset.episodes[1:])
+    )
+    mixed = MixedReplayBuffer(one, two, secondary_mix_ratio=0.5)
+    with pytest.raises(mbo.DatasetError, match="MixedReplayBuffer.* join the parts"):
+        mbo.ImaginedReplayBuffer(mixed, [])
+    imagination = line_imagination("forward")
+    with pytest.raises(mbo.DatasetError, match="MixedReplayBuffer"):
+        mbo.fit(small_learner("bc"), mixed, imagination, n_steps=1, **QUIET)
+    assert not imagination.fitted
+    joined = create_infinite_replay_buffer(mixed.episodes, mixed.transition_picker)
+    mbo.ImaginedReplayBuffer(joined, []).sample_transition()
 
 
 @pytest.mark.parametrize("terminal", [(), (0, 1, 2)])

@@ -26,6 +26,7 @@ class Every(mbo.Penalty):
     steps: int = mbo.number(10, at_least=1, whole=True)
     limit: Optional[int] = mbo.number(None, at_least=1, whole=True)
     units: list[int] = mbo.number_list([8], at_least=1, whole=True)
+    weights: Optional[list[float]] = mbo.number_list(None, at_least=0)
     bounds: tuple[float, float] = mbo.interval(0.0, 1.0)
     range: tuple[float, float] = mbo.interval(-math.inf, 1.0, infinite=True)
     word: str = mbo.choice("mean", ["mean", "max"])
@@ -59,6 +60,8 @@ class Every(mbo.Penalty):
         ("units", 8, "a list, each entry a whole number, at least 1"),
         ("units", [8, 0], "a list, each entry a whole number, at least 1"),
         ("units", "88", "a list, each entry a whole number, at least 1"),
+        ("units", None, "a list, each entry a whole number, at least 1"),
+        ("weights", [-1], "None, or a list, each entry a number, at least 0"),
         ("bounds", (1.0, 1.0), "a pair of finite numbers, the lower one first"),
         ("bounds", (2.0, 1.0), "a pair of finite numbers, the lower one first"),
         ("bounds", (-math.inf, 1.0), "a pair of finite numbers, the lower one first"),
@@ -85,7 +88,9 @@ def test_a_value_that_is_not_allowed_is_refused_by_field_value_and_what_is(
 
 
 def test_what_is_allowed_is_kept_and_numpy_numbers_become_pythons():
+    assert Every().weights is None
     made = Every(
+        weights=np.array([0.5]),
         share=np.float32(0.25),
         steps=np.int64(3),
         limit=np.int32(2),
@@ -97,6 +102,7 @@ def test_what_is_allowed_is_kept_and_numpy_numbers_become_pythons():
     assert values == (0.25, 3, 2, 4, 5, -1.0, 2.0)
     assert {type(value) for value in values} == {int, float}
     assert made.bounds == (-1.0, 2.0)
+    assert made.weights == [0.5]
     again = Every.deserialize(made.serialize())
     assert again == made
 

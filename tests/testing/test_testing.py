@@ -131,7 +131,7 @@ def test_a_component_is_asked_about_choices_where_it_says_that_it_knows_them():
         "HalfChoices with discrete actions: actions must be indic"
     )
     assert "Found: 31 others, such as " in message
-    check(SOUND[1])  # says nothing of choices, and is asked about none
+    check(SoundPolicy())  # says nothing of choices, and is asked about none
 
 
 def test_every_check_has_a_broken_component():

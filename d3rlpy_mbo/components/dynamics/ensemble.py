@@ -15,12 +15,13 @@ from d3rlpy.base import DeviceArg
 from torch import nn
 
 from ...data.action_sets import columns_of
-from ...data.transitions import Direction, Transitions
+from ...data.transitions import Transitions
 from ...registry.fields import interval, number, number_list
 from ...support.errors import CompositionError, DatasetError
 from ..history import FitRecord
 from .interface import Dynamics, DynamicsConfig, Prediction
 from .networks import GaussianNetworks, Standardizer, mixture_log_prob
+from .regression import Regression, Standardized
 from .training import (
     bounds_loss,
     decay_loss,
@@ -49,7 +50,10 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
         hidden_units: Units of the hidden layers.
         learning_rate: Of Adam.
         batch_size: Rows a member sees in one step.
-        weight_decays: One for each layer, the output layer last.
+        weight_decays: One for each layer, the output layer last. None: the papers',
+            2.5e-5, 5e-5, 7.5e-5, 7.5e-5 and 1e-4 with their five layers; with others
+            (ours) the first, second and last of these stay at their ends of the network
+            and 7.5e-5 lies between.
         holdout_ratio: Share of rows held out ...
         max_holdout: ... and the most rows held out.
         log_variance_bounds: Start of the learned soft bounds of the log-variance of
@@ -72,9 +76,7 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
     hidden_units: list[int] = number_list([200] * 4, at_least=1, whole=True)
     learning_rate: float = number(1e-3, more_than=0)
     batch_size: int = number(256, at_least=1, whole=True)
-    weight_decays: list[float] = number_list(
-        [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4], at_least=0
-    )
+    weight_decays: Optional[list[float]] = number_list(None, at_least=0)
     holdout_ratio: float = number(0.2, more_than=0, less_than=1)
     max_holdout: int = number(1000, at_least=1, whole=True)
     log_variance_bounds: tuple[float, float] = interval(-6.0, 0.5)
@@ -88,11 +90,20 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
             raise CompositionError(
                 f"n_elites is {self.n_elites}, expected 1 to n_models = {self.n_models}."
             )
-        if len(self.weight_decays) != len(self.hidden_units) + 1:
+        if len(self.layer_weight_decays) != len(self.hidden_units) + 1:
             raise CompositionError(
-                f"weight_decays has {len(self.weight_decays)} entries, expected one for "
-                f"each of the {len(self.hidden_units) + 1} layers that hidden_units makes."
+                f"weight_decays has {len(self.layer_weight_decays)} entries, expected one "
+                f"for each of the {len(self.hidden_units) + 1} layers that hidden_units "
+                "makes, or None."
             )
+
+    @property
+    def layer_weight_decays(self) -> list[float]:
+        """`weight_decays`, or what stands for None; one for each layer."""
+        if self.weight_decays is not None:
+            return self.weight_decays
+        n_hidden = len(self.hidden_units)
+        return [*([2.5e-5, 5e-5] + [7.5e-5] * n_hidden)[:n_hidden], 1e-4]
 
     @staticmethod
     def get_type() -> str:
@@ -148,17 +159,18 @@ class ProbabilisticEnsemble(Dynamics):
     def fit(self, transitions: Transitions) -> None:
         """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
         n_holdout = self._holdout_size(len(transitions))
-        inputs, targets = _regression(
-            transitions, self.direction, transitions.n_actions
-        )
+        n_actions = transitions.n_actions
+        of = Regression(transitions, self.direction, n_actions)
+        inputs, targets = of.standardizer(of.inputs), of.standardizer(of.targets)
         rows = torch.randperm(len(transitions))
-        holdout, training = rows[:n_holdout], rows[n_holdout:]
+        holdout, training = rows[:n_holdout].clone(), rows[n_holdout:]
 
-        standardizers = Standardizer.fit(inputs), Standardizer.fit(targets)
-        x = standardizers[0].standardize(inputs).to(self.device)
-        y = standardizers[1].standardize(targets).to(self.device)
-        members = self._build(self.config.n_models, x.shape[1], y.shape[1])
-        members.to(self.device)
+        sizes = len(inputs.mean), len(targets.mean)
+        members = self._build(self.config.n_models, *sizes).to(self.device)
+        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        asked = Regression(transitions.to(self.device), self.direction, n_actions)
+        x = Standardized(asked.inputs, inputs)
+        y = Standardized(asked.targets, targets)
         config, history = self.config, list[FitRecord]()
         errors, n_steps = train_ensemble(
             members,
@@ -167,7 +179,7 @@ class ProbabilisticEnsemble(Dynamics):
             training,
             holdout,
             learning_rate=config.learning_rate,
-            weight_decays=config.weight_decays,
+            weight_decays=config.layer_weight_decays,
             batch_size=config.batch_size,
             bounds_weight=config.bounds_weight,
             patience=config.patience,
@@ -176,14 +188,12 @@ class ProbabilisticEnsemble(Dynamics):
         )
 
         # Taken over only now: an interrupted fit leaves the model as it was.
-        self._inputs = standardizers[0].to(self.device)
-        self._targets = standardizers[1].to(self.device)
+        self._inputs, self._targets = inputs, targets
         order = torch.argsort(errors)
         self._elites = members[order[: self.config.n_elites]]
         self._others = members[order[self.config.n_elites :]]
         self._holdout_indices = holdout
-        self._n_rows = len(transitions)
-        self._n_actions = transitions.n_actions
+        self._n_rows, self._n_actions = len(transitions), n_actions
         self._fitted = True
         self.history = history
         self.metrics = {
@@ -342,9 +352,9 @@ class ProbabilisticEnsemble(Dynamics):
         """Refuses other rows than those of `fit`: hold-out indices would mean nothing."""
         same = len(transitions) == self._n_rows
         if same:
-            inputs, _ = _regression(transitions, self.direction, self._n_actions)
             mean, std = self._inputs.mean, self._inputs.std
-            found = inputs.double().mean(dim=0).to(mean)
+            of = Regression(transitions, self.direction, self._n_actions)
+            found = of.standardizer(of.inputs).mean.to(mean)
             # Rounding leaves 1e-6 of either; other data differs by far more.
             same = bool(((found - mean).abs() <= 1e-3 * std + 1e-4 * mean.abs()).all())
         if not same:
@@ -375,7 +385,7 @@ class ProbabilisticEnsemble(Dynamics):
         """See `Dynamics.training_loss`: `ensemble_loss` and the weight decays."""
         x, y = self._dealt(transitions)
         loss = ensemble_loss(self._elites, x, y, self.config.bounds_weight)
-        return loss + decay_loss(self._elites, self.config.weight_decays)
+        return loss + decay_loss(self._elites, self.config.layer_weight_decays)
 
     def training_loss_and_sample(
         self,
@@ -396,7 +406,7 @@ class ProbabilisticEnsemble(Dynamics):
         )
         loss = gaussian_loss(*real, y)
         loss = loss + bounds_loss(self._elites, self.config.bounds_weight)
-        loss = loss + decay_loss(self._elites, self.config.weight_decays)
+        loss = loss + decay_loss(self._elites, self.config.layer_weight_decays)
 
         chosen = self._random_elites(observations)
         drawn = (outputs[chosen].detach() for outputs in imagined)
@@ -421,25 +431,13 @@ class ProbabilisticEnsemble(Dynamics):
         self, transitions: Transitions
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns standardised inputs (B, D + A) and targets (B, D + 1)."""
-        inputs, targets = _regression(transitions, self.direction, self._n_actions)
-        return self._inputs.standardize(inputs), self._targets.standardize(targets)
+        asked = Regression(transitions, self.direction, self._n_actions)
+        return (
+            self._inputs.standardize(asked.inputs()),
+            self._targets.standardize(asked.targets()),
+        )
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Returns the weights, biases and log-variance bounds of the elites."""
         self.check_fitted()
         return self._elites.parameters()
-
-
-def _regression(
-    transitions: Transitions, direction: Direction, n_actions: Optional[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns inputs (B, D + A) and targets (B, D + 1): change of s, then reward.
-
-    Of n_actions choices, A is a column for each.
-    """
-    given = transitions.given_observations(direction)
-    change = transitions.predicted_observations(direction) - given
-    return (
-        torch.cat([given, columns_of(transitions.actions, n_actions)], dim=1),
-        torch.cat([change, transitions.rewards], dim=1),
-    )

@@ -3,12 +3,13 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from ...support.devices import ROWS_IN_DOUBLE
 from .products import evaluate_members
 
 __all__ = ["GaussianNetworks", "Standardizer", "mixture_log_prob"]
@@ -102,8 +103,23 @@ class Standardizer:
     @classmethod
     def fit(cls, values: torch.Tensor) -> "Standardizer":
         """Returns the standardizer of (B, D) values."""
-        double = values.double()
-        mean, std = double.mean(dim=0), double.std(dim=0, correction=0)
+        return cls.of_chunks(torch.split(values, ROWS_IN_DOUBLE))
+
+    @classmethod
+    def of_chunks(cls, chunks: Iterable[torch.Tensor]) -> "Standardizer":
+        """Returns the standardizer of (B, D) values that come a chunk at a time.
+
+        Source: Chan, Golub and LeVeque 1983, equation 1.5: deviations of joined samples.
+        """
+        n_rows, mean, squares = 0, torch.zeros(()), torch.zeros(())
+        for chunk in chunks:
+            double = chunk.double()
+            its_mean, share = double.mean(dim=0), len(double) / (n_rows + len(double))
+            change = its_mean - mean
+            squares = squares + (double - its_mean).square().sum(dim=0)
+            squares = squares + change.square() * (n_rows * share)
+            mean, n_rows = mean + change * share, n_rows + len(double)
+        std = (squares / n_rows).sqrt()
         # Rounding leaves about 1e-8 of a constant column's size as its deviation.
         std[std <= 1e-6 * mean.abs()] = 0.0
         return cls(mean.float(), std.float())

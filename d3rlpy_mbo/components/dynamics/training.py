@@ -1,6 +1,6 @@
 """Trains an ensemble: bootstrap samples, hold-out errors, each member's best epoch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import torch
@@ -10,6 +10,8 @@ from ...support.errors import DivergedError
 from ...support.progress import Progress
 from ..history import FitRecord
 from .networks import GaussianNetworks
+from .regression import Rows
+from .samples import batches, bootstrap_samples
 
 __all__ = [
     "bounds_loss",
@@ -78,8 +80,8 @@ def decay_loss(
 
 def train_ensemble(
     network: GaussianNetworks,
-    x: torch.Tensor,
-    y: torch.Tensor,
+    x: Rows,
+    y: Rows,
     training: torch.Tensor,
     holdout: torch.Tensor,
     *,
@@ -123,8 +125,7 @@ def train_ensemble(
     step = recorded(learn) if x.is_cuda else learn
     x_holdout, y_holdout = x[holdout], y[holdout]
     # Every member trains on its own bootstrap sample.
-    samples = training[torch.randint(len(training), (len(network), len(training)))]
-    samples = samples.to(x.device)
+    samples = bootstrap_samples(training, len(network)).to(x.device)
     history = [] if history is None else history
     errors = holdout_errors(network, x_holdout, y_holdout).mean(dim=1)
     history.append(FitRecord(0, 0, "holdout_error", float(errors.mean())))
@@ -140,13 +141,12 @@ def train_ensemble(
         while stale_epochs <= patience:
             epoch += 1
             total, n_batches = torch.zeros((), device=x.device), 0
-            for rows in _batches(samples, batch_size):
+            left = None if max_steps is None else max_steps - n_steps
+            for rows in batches(samples, batch_size, left):
                 total += step(rows)
                 n_steps += 1
                 n_batches += 1
                 progress.advance(rows=rows.shape[1])
-                if n_steps == max_steps:
-                    break
             errors = holdout_errors(network, x_holdout, y_holdout).mean(dim=1)
             improved = best.update(errors)
             stale_epochs = 0 if improved else stale_epochs + 1
@@ -186,14 +186,6 @@ def _optimizer(
     # What a CUDA graph replays must keep its count of steps on the device.
     on_gpu = network.max_log_variance.is_cuda
     return torch.optim.Adam(groups, lr=learning_rate, fused=True, capturable=on_gpu)
-
-
-def _batches(samples: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
-    """Yields (E, batch) row indices of one epoch, in each member's own random order."""
-    order = torch.rand(samples.shape, device=samples.device).argsort(dim=1)
-    shuffled = samples.gather(1, order)
-    for start in range(0, samples.shape[1], batch_size):
-        yield shuffled[:, start : start + batch_size]
 
 
 @torch.no_grad()

@@ -14,12 +14,13 @@ from d3rlpy_mbo.components.dynamics.networks import (
     Standardizer,
     mixture_log_prob,
 )
+from d3rlpy_mbo.components.dynamics.samples import batches
 from d3rlpy_mbo.components.dynamics.training import (
-    _batches,
     decay_loss,
     ensemble_loss,
     train_ensemble,
 )
+from d3rlpy_mbo.runs.settings import apply_settings
 from toys import LineDynamicsConfig, line_transitions, small_ensemble
 
 DIRECTIONS = ["forward", "reverse"]
@@ -90,11 +91,11 @@ def test_shapes_are_those_of_the_contract():
 def test_training_draws_only_from_the_training_rows(monkeypatch):
     drawn = []
 
-    def spy(samples, batch_size):
+    def spy(samples, *arguments):
         drawn.append(samples)
-        yield from _batches(samples, batch_size)
+        yield from batches(samples, *arguments)
 
-    monkeypatch.setattr("d3rlpy_mbo.components.dynamics.training._batches", spy)
+    monkeypatch.setattr("d3rlpy_mbo.components.dynamics.training.batches", spy)
     model = fitted(transitions=line_transitions(600))
     assert not torch.isin(torch.cat(drawn), model.holdout_indices).any()
 
@@ -102,11 +103,11 @@ def test_training_draws_only_from_the_training_rows(monkeypatch):
 def test_every_member_gets_its_own_bootstrap_sample(monkeypatch):
     drawn = []
 
-    def spy(samples, batch_size):
+    def spy(samples, *arguments):
         drawn.append(samples)
-        yield from _batches(samples, batch_size)
+        yield from batches(samples, *arguments)
 
-    monkeypatch.setattr("d3rlpy_mbo.components.dynamics.training._batches", spy)
+    monkeypatch.setattr("d3rlpy_mbo.components.dynamics.training.batches", spy)
     fitted(transitions=line_transitions(600))
     for first, second in itertools.combinations(drawn[0], 2):
         assert not torch.equal(first.sort().values, second.sort().values)
@@ -450,6 +451,50 @@ def test_an_unfitted_model_refuses_to_predict():
     fresh = line_transitions(2)
     with pytest.raises(mbo.NotFittedError, match="not fitted"):
         small_ensemble().create().predict(fresh.observations, fresh.actions, False)
+
+
+@pytest.mark.parametrize(
+    ("hidden_units", "decays"),
+    [
+        ([200] * 4, [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4]),  # as the papers and 0.1
+        ([64, 64], [2.5e-5, 5e-5, 1e-4]),
+        ([64], [2.5e-5, 1e-4]),
+        ([], [1e-4]),
+        ([64] * 5, [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 7.5e-5, 1e-4]),
+    ],
+)
+def test_weight_decays_follow_the_hidden_units_unless_given(hidden_units, decays):
+    config = mbo.ProbabilisticEnsembleConfig(hidden_units=hidden_units)
+    assert config.layer_weight_decays == decays
+    given = mbo.ProbabilisticEnsembleConfig(hidden_units=[8], weight_decays=[0.0, 0.1])
+    assert given.layer_weight_decays == [0.0, 0.1]
+
+
+def test_hidden_units_alone_can_be_changed_in_code_and_by_setting():
+    changed = dataclasses.replace(
+        mbo.ProbabilisticEnsembleConfig(), hidden_units=[8, 8]
+    )
+    assert len(changed.layer_weight_decays) == 3
+    imagination = apply_settings(
+        mbo.ImaginationConfig(dynamics=mbo.ProbabilisticEnsembleConfig()),
+        {"dynamics.hidden_units": [8, 8]},
+    )
+    assert imagination.dynamics.layer_weight_decays == [2.5e-5, 5e-5, 1e-4]
+
+
+def test_members_are_decayed_as_the_default_says():
+    ensemble = fitted(hidden_units=[8, 8], weight_decays=None, max_steps=1)
+    rows = line_transitions(10)
+    weights = ensemble.state_dict()["elites"]
+    expected = sum(
+        0.5 * decay * weights[f"weights.{layer}"].square().sum()
+        for layer, decay in enumerate([2.5e-5, 5e-5, 1e-4])
+    )
+    ensemble.config.weight_decays = [0.0] * 3
+    bare = ensemble.training_loss(rows)
+    ensemble.config.weight_decays = None
+    found = (ensemble.training_loss(rows) - bare).item()
+    assert found == pytest.approx(float(expected), rel=0.05)
 
 
 @pytest.mark.parametrize(
