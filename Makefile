@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test fast coverage demo check format docs clean
+.PHONY: test fast browser coverage demo check format docs clean
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
@@ -11,6 +11,11 @@ test: $(VENV)/installed
 # The tests that need no training: under a minute.
 fast: $(VENV)/installed
 	$(BIN)/python -m pytest -m 'not slow and not training'
+
+# The pages in a real browser, Chromium or Chrome: apt-get install chromium
+browser: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	$(BIN)/python -m pytest -m slow tests/study/test_browser.py
 
 # The whole suite, and the lines that it never ran.
 coverage: $(VENV)/installed
@@ -37,7 +42,7 @@ docs: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,plot,studies,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,plot,studies,report,dev]'
 	touch $@
 
 clean:

@@ -56,6 +56,7 @@ from .runs.diagnosis.results import Diagnosis, Verdict
 from .runs.fit import fit
 from .runs.selection import Candidate, rank_by_q_values
 from .support.errors import (
+    CheckpointError,
     CompositionError,
     D3RLPyMBOError,
     DatasetError,
@@ -79,6 +80,7 @@ __all__ = [
     "AntTermination",
     "BehaviorCloningPolicyConfig",
     "Candidate",
+    "CheckpointError",
     "Component",
     "CompositionError",
     "Context",

@@ -22,6 +22,9 @@ from .testing import checks_for, module_components, run_checks
 __all__ = ["main"]
 
 
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
 class _Group(click.Group):
     """Shows our errors as messages, not as tracebacks."""
 
@@ -30,6 +33,10 @@ class _Group(click.Group):
             return super().invoke(context)
         except D3RLPyMBOError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as interrupt:
+            if not interrupt.args:  # else it has been said how to go on
+                click.echo("Interrupted.", err=True)
+            context.exit(_INTERRUPTED)
 
 
 @click.group(cls=_Group)
@@ -201,6 +208,11 @@ def _has_field(task: type[Task], name: str) -> bool:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Default: runs/...")
 @click.option("--force", is_flag=True, help="Replace the run in the output folder.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in the output folder, which was interrupted.",
+)
 def train(
     dataset: str,
     learner: str,
@@ -208,9 +220,14 @@ def train(
     settings: tuple[str, ...],
     out: Optional[Path],
     force: bool,
+    resume: bool,
     **fields: Any,
 ) -> None:
-    """Train LEARNER on a dataset with or without an imagination."""
+    """Train LEARNER on a dataset with or without an imagination.
+
+    A run is kept in OUT/unfinished on its way: however it was interrupted, the same
+    command with --resume goes on, to the same result. --n-steps may be more than before.
+    """
     parsed = parse_settings(settings)
     experiment = Experiment(
         dataset,
@@ -222,7 +239,14 @@ def train(
     )
     name = f"{learner}-{imagination}-seed{experiment.seed}"
     out = out or Path("runs") / dataset.replace("/", "-") / name
-    result = experiment.run(out, force)
+    if resume:
+        state = experiment.folder(out).state()
+        if state == "finished":
+            click.echo(f"The run in {out} is finished: nothing is left to do.")
+            return
+        if state == "new":
+            click.echo(f"Nothing was saved in {out} yet: the run begins.")
+    result = experiment.run(out, force, resume=resume)
     for evaluation in result["evaluations"]:
         score = evaluation["normalized_score"]
         shown = "no reference scores" if score is None else f"{score:.1f}"
@@ -233,6 +257,7 @@ def train(
             f"normalised score {shown}"
         )
     click.echo(f"Wrote {out / 'result.json'}.")
+    click.echo(study_commands.page_of(out))
 
 
 main.add_command(diagnose)

@@ -2,8 +2,9 @@
 
 Collects a walk through PointMaze's U, fits a reverse model (and a forward one, to
 look at), trains BCQ on the walk alone and on the walk plus what the reverse model
-imagines, prints both returns and draws `demo/romi.png` in the spirit of figure 3 of
-Wang et al. 2021. About seven minutes on two cores; everything is left in `demo/`.
+imagines, prints both returns, writes a page about the reverse model,
+`demo/model.html`, and draws `demo/romi.png` in the spirit of figure 3 of Wang et al.
+2021. About seven minutes on two cores; everything is left in `demo/`.
 """
 
 import dataclasses
@@ -64,11 +65,11 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Runs the demo, two processes of one thread each doing the long parts."""
-    needed = ("matplotlib", "gymnasium_robotics", "mujoco")
+    needed = ("matplotlib", "altair", "vl_convert", "gymnasium_robotics", "mujoco")
     if missing := [name for name in needed if find_spec(name) is None]:
         sys.exit(
             f"The demo needs {' and '.join(missing)}. Install what it draws and "
-            "simulates with: pip install 'd3rlpy-mbo[mujoco,plot]'"
+            "simulates with: pip install 'd3rlpy-mbo[mujoco,plot,report]'"
         )
     silence()
     settings.folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +124,11 @@ def run(settings: Settings, parallel_map: Callable[..., Iterable[Any]]) -> list[
 
     evaluations = [result["evaluations"] for result in results]
     lines = table(settings, evaluations)
-    dataset, _, maze = load_walk()
+    dataset, env, maze = load_walk()
+    page = settings.folder / "model.html"
+    mbo.diagnose(
+        mbo.load_imagination(settings.folder / "reverse.mbo"), dataset, env=env
+    ).save_html(page)
     length = settings.rollout_length
     transitions = mbo.Transitions.from_dataset(dataset)
     shares = wall_shares(settings.folder, transitions, maze, length)
@@ -139,6 +144,7 @@ def run(settings: Settings, parallel_map: Callable[..., Iterable[Any]]) -> list[
     }
     (settings.folder / "result.json").write_text(json.dumps(summary, indent=1))
     say(f"Wrote {settings.folder / 'romi.png'} and result.json beside it.")
+    say(f"Is the reverse model any good? Open {page} in a browser.")
     return lines
 
 

@@ -47,10 +47,11 @@ def test_the_core_knows_no_plugin_by_name(path):
         assert folder.name not in path.read_text()
 
 
-def test_the_core_reads_learners_in_one_module_and_writes_them_in_one_other():
+def test_the_core_reads_learners_in_one_module_and_writes_them_in_two_others():
     readers = [p.relative_to(ROOT) for p in CORE if ".impl" in p.read_text()]
     wing = Path("d3rlpy_mbo/learners")
-    assert readers == [wing / "pretraining.py", wing / "reading.py"]
+    names = ["pretraining.py", "reading.py", "state.py"]
+    assert readers == [wing / name for name in names]
 
 
 def annotations(path: Path) -> Iterator[ast.expr]:

@@ -9,6 +9,7 @@ pytest.importorskip("gymnasium_robotics")
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
+from page_reader import PageReader
 from strangers import hook
 
 SMALL = [
@@ -79,8 +80,30 @@ def test_train_writes_everything_needed_to_run_it_again(invoke, tmp_path):
     assert written["versions"]["d3rlpy"].startswith("2.8")
     assert written["seconds"] > 0
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "result.json", "learner.d3", "imagination.mbo", "logs",
+        "result.json", "learner.d3", "imagination.mbo", "logs", "report.html",
     }  # fmt: skip
+
+
+@pytest.mark.training
+def test_train_ends_with_its_page_or_with_what_would_write_one(
+    invoke, tmp_path, monkeypatch
+):
+    pytest.importorskip("altair")
+    out = tmp_path / "run"
+    result = train(invoke, out, "--imagination", "none")
+    assert result.stdout.splitlines()[-1] == (
+        f"Wrote {out / 'report.html'}: open it in a browser."
+    )
+    written = json.loads((out / "result.json").read_text())
+    read = PageReader(out / "report.html")
+    assert read.data["evaluations"] == {str(out): written["evaluations"]}
+    missing = "altair", "no_such_package_for_pages"
+    monkeypatch.setattr("d3rlpy_mbo.runs.pages.html._PACKAGES", missing)
+    result = train(invoke, out, "--imagination", "none", "--force")
+    assert result.exit_code == 0, result.output
+    last = result.stdout.splitlines()[-1]
+    assert "pip install 'd3rlpy-mbo[report]'" in last
+    assert f"d3rlpy-mbo report {out} --html" in last
 
 
 def test_train_hands_on_whether_the_environment_is_trusted(

@@ -1,6 +1,6 @@
 """Counts the steps of the learner that draws from a buffer."""
 
-from typing import Optional
+from typing import Any, Optional
 
 from .. import learners
 from ..learners import Learner
@@ -53,3 +53,17 @@ class LearnerProgress:
                 "(FQE)."
             )
         return self.step
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Returns how far the learner is, as this buffer has seen it."""
+        return {
+            "step": self.step,
+            "grad_step": self._grad_step,
+            "moved": self._moved,
+            "n_batches": self._n_batches,
+        }
+
+    def restore_checkpoint(self, state: dict[str, Any]) -> None:
+        """Takes over what `checkpoint_state` returned."""
+        self.step, self._grad_step = state["step"], state["grad_step"]
+        self._moved, self._n_batches = state["moved"], state["n_batches"]

@@ -195,6 +195,21 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             n_actions=self._real.transitions.n_actions,
         )
 
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Returns where the schedule stands; the rings keep their rows themselves."""
+        return {
+            "progress": self._progress.checkpoint_state(),
+            "rows_drawn": torch.from_numpy(self._rows_drawn),
+            "sources": [source.checkpoint_state() for source in self._sources],
+        }
+
+    def restore_checkpoint(self, state: dict[str, Any]) -> None:
+        """Takes over what `checkpoint_state` returned."""
+        self._progress.restore_checkpoint(state["progress"])
+        self._rows_drawn = state["rows_drawn"].numpy().copy()
+        for source, saved in zip(self._sources, state["sources"], strict=True):
+            source.restore_checkpoint(saved)
+
     def sample_transition(self) -> Transition:
         """Returns a real transition; d3rlpy reads its shapes."""
         return self._dataset.sample_transition()

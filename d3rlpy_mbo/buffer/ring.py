@@ -1,9 +1,11 @@
 """A fixed-size store of packed rows on the host."""
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 __all__ = ["Ring"]
 
@@ -24,6 +26,7 @@ class Ring:
         self._sizes: deque[int] = deque()  # rows of each refresh kept, oldest first
         self._start = 0
         self._size = 0
+        self.version = 0  # of the rows: another one after each change
 
     def __len__(self) -> int:
         return self._size
@@ -40,6 +43,7 @@ class Ring:
             self._start = (self._start + forgotten) % len(self._rows)
             self._size -= forgotten
         self._sizes.append(0)
+        self.version += 1
 
     def append(self, rows: npt.NDArray[np.float32]) -> None:
         """Adds (B, width) rows to the current refresh."""
@@ -50,6 +54,7 @@ class Ring:
         self._rows[: len(rows) - until_end] = rows[until_end:]
         self._sizes[-1] += len(rows)
         self._size += len(rows)
+        self.version += 1
 
     def sample(self, out: npt.NDArray[np.float32]) -> None:
         """Fills (n, width) with rows drawn uniformly, with replacement."""
@@ -63,3 +68,23 @@ class Ring:
         indices = (self._start + np.arange(self._size)) % len(self._rows)
         taken: npt.NDArray[np.float32] = self._rows[indices]
         return taken
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Returns the rows, oldest first, and how many each refresh has."""
+        return {
+            "rows": torch.from_numpy(self._in_one_piece()),
+            "sizes": list(self._sizes),
+        }
+
+    def _in_one_piece(self) -> npt.NDArray[np.float32]:
+        if self._start + self._size <= len(self._rows):  # no copy
+            return self._rows[self._start : self._start + self._size]
+        return self.rows()
+
+    def restore_checkpoint(self, state: dict[str, Any]) -> None:
+        """Takes over what `checkpoint_state` returned: the same rows in the same order."""
+        rows = state["rows"].numpy()
+        self._start, self._size = 0, len(rows)
+        self._rows[: len(rows)] = rows
+        self._sizes = deque(state["sizes"])
+        self.version += 1

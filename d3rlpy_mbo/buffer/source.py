@@ -5,7 +5,7 @@ import math
 import operator
 import warnings
 from collections.abc import Iterator
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -170,3 +170,20 @@ class ImaginedSource:
         """Fills (n, width) rows with imagined ones, drawn uniformly."""
         if len(out):
             self.ring.sample(out)
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Returns where the schedule stands, and its numbers; the ring has the rows."""
+        known = "_first_holdout_errors" in vars(self)
+        return {
+            "refreshed": self._refreshed,
+            "updated": self._updated,
+            "report": dict(self._report),
+            "first_holdout_errors": self._first_holdout_errors if known else None,
+        }
+
+    def restore_checkpoint(self, state: dict[str, Any]) -> None:
+        """Takes over what `checkpoint_state` returned."""
+        self._refreshed, self._updated = state["refreshed"], state["updated"]
+        self._report = dict(state["report"])
+        if state["first_holdout_errors"] is not None:
+            self._first_holdout_errors = state["first_holdout_errors"]

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 import torch
@@ -12,7 +12,8 @@ from ..registry.component import Component
 from ..support.devices import device_name
 from ..support.errors import DivergedError, NotFittedError
 from ..support.progress import Progress
-from .history import FitRecord
+from ..support.resuming import Loop, TorchState
+from .history import FitRecord, plain, records
 
 if TYPE_CHECKING:
     from .context import Context
@@ -73,6 +74,19 @@ class LearnedComponent(ABC):
         self.load_state_dict(state)
         self.metrics = dict(metrics)
 
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Returns what a run that is killed needs of it: see `state_dict`, and numbers."""
+        return {
+            "state": self.state_dict(),
+            "metrics": dict(self.metrics),
+            "history": plain(self.history),
+        }
+
+    def restore_checkpoint(self, state: dict[str, Any]) -> None:
+        """Takes over what `checkpoint_state` returned."""
+        self.restore(state["state"], state["metrics"])
+        self.history = records(state["history"])
+
     @property
     @abstractmethod
     def fitted(self) -> bool:
@@ -95,10 +109,12 @@ class LearnedComponent(ABC):
         n_steps: int,
         batch_size: int,
         description: str,
+        also: Sequence[TorchState] = (),
     ) -> float:
         """Takes gradient steps on random batches and shows how far it is.
 
-        The mean loss of each hundredth of the steps is kept in `history`.
+        The mean loss of each hundredth of the steps is kept in `history`. A run that is
+        killed and resumed goes on at its last hundredth.
 
         Args:
             optimizer: Holds the parameters.
@@ -107,6 +123,8 @@ class LearnedComponent(ABC):
             n_steps: Gradient steps.
             batch_size: Rows in each, drawn with replacement.
             description: Shown beside the bar.
+            also: What the steps change besides the optimizer and its parameters:
+                schedulers, modules with buffers.
 
         Returns:
             Mean loss of the last tenth of the steps.
@@ -119,8 +137,16 @@ class LearnedComponent(ABC):
         tail = torch.zeros((), device=self.device)
         recent, n_recent = torch.zeros((), device=self.device), 0
         n_kept, history = min(n_steps, _N_KEPT), list[FitRecord]()
-        with Progress(description, total=n_steps) as progress:
-            for step in range(n_steps):
+        loop = Loop(
+            parameters=_Parameters(optimizer),
+            optimizer=optimizer,
+            **{f"also_{i}": each for i, each in enumerate(also)},
+        )
+        at = loop.go_on(step=0, tail=tail, history=[])
+        first, tail = at["step"], at["tail"].to(self.device)
+        history += records(at["history"])
+        with Progress(description, total=n_steps, initial=first) as progress:
+            for step in range(first, n_steps):
                 rows = torch.randint(len(columns[0]), (batch_size,), device=self.device)
                 value = loss(*(column[rows] for column in columns))
                 optimizer.zero_grad()
@@ -136,6 +162,7 @@ class LearnedComponent(ABC):
                     history.append(FitRecord(n_done, step + 1, "loss", average))
                     progress.note(loss=average)
                     recent, n_recent = torch.zeros_like(recent), 0
+                    loop.reached(step=step + 1, tail=tail, history=plain(history))
                 progress.advance(rows=batch_size)
         self.history = history
         mean = float(tail) / n_tail
@@ -145,3 +172,19 @@ class LearnedComponent(ABC):
                 "look for outliers in the dataset."
             )
         return mean
+
+
+class _Parameters:
+    """The parameters that an optimizer changes, as a loop keeps them."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        groups = optimizer.param_groups
+        self._parameters = [each for group in groups for each in group["params"]]
+
+    def state_dict(self) -> list[torch.Tensor]:
+        return [parameter.detach() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def load_state_dict(self, state: list[torch.Tensor]) -> None:
+        for parameter, saved in zip(self._parameters, state, strict=True):
+            parameter.copy_(saved)

@@ -1,8 +1,9 @@
 """What a fit measured on its way, kept for the logs of the run that follows."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-__all__ = ["FitRecord"]
+__all__ = ["FitRecord", "plain", "records"]
 
 
 class FitRecord(NamedTuple):
@@ -20,3 +21,13 @@ class FitRecord(NamedTuple):
     step: int
     name: str
     value: float
+
+
+def plain(history: Iterable[FitRecord]) -> list[list[Any]]:
+    """Returns a history as lists, which a checkpoint can hold."""
+    return [list(record) for record in history]
+
+
+def records(history: Iterable[list[Any]]) -> list[FitRecord]:
+    """Returns the history that `plain` made lists of."""
+    return [FitRecord(*record) for record in history]

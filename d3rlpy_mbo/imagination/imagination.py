@@ -37,6 +37,7 @@ from ..registry.component import Component
 from ..registry.fields import component_field, number
 from ..support.devices import device_name, rollouts_together, validate_device
 from ..support.errors import CompositionError, LoadError, NotFittedError
+from ..support.resuming import fit_once
 from .composition import (
     validate_direction,
     validate_given,
@@ -173,6 +174,7 @@ class Imagination:
         self._n_rows = 0  # it was fitted on
         self._changed = False  # by the dynamics updater, while ...
         self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
+        self.version = 0  # of what was learned: another one after each change
         self._attach(None)
 
     def _new_updater(self) -> Optional[DynamicsUpdater]:
@@ -319,14 +321,20 @@ class Imagination:
         self.dynamics_updater = self._new_updater()
         self._attach(action_set)
         if not self._dynamics_given:
-            self.dynamics.fit(known)
+            self._fit_part("dynamics", self.dynamics, known)
             self._changed = False
-        self.rollout_policy.fit(known)
+        self._fit_part("rollout_policy", self.rollout_policy, known)
         if self._learned_termination is not None:
-            self._learned_termination.fit(known)
+            self._fit_part("termination", self._learned_termination, known)
         self._observation_size = known.observation_size
         self._n_rows = len(known)
         self._action_set = action_set
+        self.version += 1
+
+    @staticmethod
+    def _fit_part(name: str, part: Any, transitions: Transitions) -> None:
+        """Fits a part; a run that goes on from a checkpoint takes it from there."""
+        fit_once(name, part, lambda: part.fit(transitions))
 
     def check_fittable(self, transitions: Transitions) -> None:
         """Refuses real transitions that it cannot be fitted on.
@@ -398,6 +406,7 @@ class Imagination:
         assert self.dynamics_updater is not None
         self.dynamics_updater.apply(self.dynamics, transitions, learner)
         self._changed, self._changed_for = True, weakref.ref(learner)
+        self.version += 1
         return self.dynamics.measure_holdout(transitions)
 
     def changed_for_another(self, learner: Optional[Learner]) -> bool:
@@ -525,6 +534,38 @@ class Imagination:
         self._observation_size = state["observation_size"]
         self._n_rows = state["n_rows"]
         self.action_set = action_set_of(state["action_range"])
+        self.version += 1
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Returns all that a run which is killed needs of it."""
+        parts = self._learned().items()
+        return {
+            "parts": {name: part.checkpoint_state() for name, part in parts},
+            "action_range": self.action_set.state_dict(),
+            "observation_size": self._observation_size,
+            "n_rows": self._n_rows,
+            "changed": self._changed,
+        }
+
+    def restore_checkpoint(
+        self, state: dict[str, Any], learner: Optional[Learner] = None
+    ) -> None:
+        """Takes over what `checkpoint_state` returned.
+
+        Args:
+            state: What it returned.
+            learner: The one that trains on.
+        """
+        for name, part in self._learned().items():
+            part.restore_checkpoint(state["parts"][name])
+        self._observation_size, self._n_rows = (
+            state["observation_size"],
+            state["n_rows"],
+        )
+        self.action_set = action_set_of(state["action_range"])
+        self._changed = state["changed"]
+        self._changed_for = weakref.ref(learner) if learner is not None else None
+        self.version += 1
 
 
 def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:

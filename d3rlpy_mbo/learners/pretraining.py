@@ -28,6 +28,7 @@ from ..data.real_data import RealData
 from ..registry.fields import Number
 from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
+from ..support.resuming import Loop
 from .distributions import unvalidated
 from .reading import Learner, check_actions
 from .scalers import validate_scalers, warn_beyond_range
@@ -146,9 +147,15 @@ def _fit(
     batch_size: int,
 ) -> float:
     """Returns the mean loss of the last epoch; raises DivergedError."""
-    n_batches, mean = len(x) // batch_size, math.nan
-    with unvalidated(), Progress("Pretraining", total=n_epochs * n_batches) as progress:
-        for epoch in range(1, n_epochs + 1):
+    n_batches = len(x) // batch_size
+    loop = Loop(policy=cast(Any, learner.impl).policy, optimizer=optimizer)
+    at = loop.go_on(epoch=0, mean=math.nan)
+    first, mean = int(at["epoch"]), float(at["mean"])
+    progress = Progress(
+        "Pretraining", total=n_epochs * n_batches, initial=first * n_batches
+    )
+    with unvalidated(), progress:
+        for epoch in range(first + 1, n_epochs + 1):
             order = torch.randperm(len(x), device=x.device)
             total = torch.zeros((), dtype=torch.float64, device=x.device)
             for batch in order[: n_batches * batch_size].view(n_batches, batch_size):
@@ -166,6 +173,7 @@ def _fit(
                     "for outliers in the dataset. The policy is as it was before."
                 )
             progress.note(epoch=epoch, loss=mean)
+            loop.reached(epoch=epoch, mean=mean)
     return mean
 
 

@@ -4,15 +4,55 @@ import math
 import statistics
 from typing import Any, Optional
 
+import d3rlpy
 import gymnasium
+import numpy as np
+from d3rlpy.dataset import ReplayBufferBase
+from d3rlpy.interface import QLearningAlgoProtocol
+from d3rlpy.metrics import EnvironmentEvaluator
 
 from ..metrics import normalized_score
 
-__all__ = ["FIRST_FINAL_SEED", "evaluation", "final_evaluation", "finite"]
+__all__ = [
+    "FIRST_FINAL_SEED",
+    "EnvironmentEvaluations",
+    "evaluation",
+    "final_evaluation",
+    "finite",
+]
 
 # Final episodes start from reset(seed=...) of this and the following seeds, so that all
 # runs on a task end with the same ones and can be compared in pairs.
 FIRST_FINAL_SEED = 1_000_000
+
+
+class EnvironmentEvaluations:
+    """Mean raw return, from starts that the seed and the number of the evaluation decide.
+
+    So nothing of the environment need be kept for a run to go on as it would have.
+
+    Args:
+        env: To play in.
+        n_trials: Episodes of an evaluation.
+        seed: Of the first evaluation.
+        n_done: Evaluations before this process.
+    """
+
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], n_trials: int, seed: int, n_done: int = 0
+    ):
+        self._env, self._seed, self._n_done = env, seed, n_done
+        self._evaluator = EnvironmentEvaluator(env, n_trials=n_trials)
+
+    def __call__(self, algo: QLearningAlgoProtocol, dataset: ReplayBufferBase) -> float:
+        """See d3rlpy's `EnvironmentEvaluator`."""
+        seed = self._seed
+        if self._n_done:
+            sequence = np.random.SeedSequence([self._seed, self._n_done])
+            seed = int(sequence.generate_state(1)[0]) >> 1
+        self._n_done += 1
+        d3rlpy.envs.seed_env(self._env, seed)
+        return self._evaluator(algo, dataset)
 
 
 def evaluation(

@@ -1,11 +1,8 @@
 """One run from names alone, and the file that tells everything about it."""
 
 import dataclasses
-import json
 import platform
-import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,27 +16,22 @@ from ..data.minari import load_minari, reference_scores
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination, ImaginationConfig
 from ..learners.names import learner_config
-from ..learners.pretraining import check_pretraining, pretrain_policy
+from ..learners.pretraining import check_pretraining
 from ..registry.discovery import get_component
 from ..registry.fields import Number
 from ..registry.json_form import encode
 from ..support.devices import validate_device
 from ..support.errors import CompositionError
-from ..support.files import atomic_write
-from ..support.progress import progress_shown
 from ..support.version import installed_versions
 from .evaluation import evaluation, final_evaluation, finite
-from .fit import fit
+from .folder import UNFINISHED, RunFolder
 from .settings import apply_settings
+from .training import Run
 from .validation import build_for_critics, validate_parts, validated_epochs
 
 __all__ = ["UNFINISHED", "Experiment", "versions"]
 
 _PACKAGES = ("d3rlpy-mbo", "d3rlpy", "torch", "numpy", "gymnasium", "minari", "mujoco")
-_OURS = ("logs", "imagination.mbo", "learner.d3", "result.json")  # in this order
-
-# Where a run lies until it is complete.
-UNFINISHED = "unfinished"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,44 +100,59 @@ class Experiment:
         )
         return configured
 
+    def folder(self, out: Path) -> RunFolder:
+        """Returns the folder of this run.
+
+        Args:
+            out: Where it is or will be.
+        """
+        return RunFolder(out, dataclasses.asdict(self))
+
     def run(
         self,
         out: Path,
         force: bool = False,
         *,
+        resume: bool = False,
         dynamics: Optional[Dynamics] = None,
         evaluators: Optional[dict[str, EvaluatorProtocol]] = None,
         record: Optional[dict[str, Any]] = None,
         show_progress: bool = True,
+        checkpoint_interval: Optional[int] = None,
     ) -> dict[str, Any]:
         """Trains, evaluates and writes ``result.json``, once it is complete.
 
         Everything that can be refused is refused before anything is written. The run is
-        made in ``out/unfinished``: one that it replaces stays until it is complete.
+        made in ``out/unfinished``, with its checkpoints: one that it replaces stays until
+        it is complete.
 
         Args:
             out: Folder for the result, the learner, the imagination and d3rlpy's logs.
             force: Whether a result that lies there may be replaced.
+            resume: Whether a run of this experiment that was interrupted there goes on.
+                One that is finished is left as it is, and its result returned.
             dynamics: A fitted model that several runs share; by default each fits its
                 own.
             evaluators: More numbers after each epoch, into ``"metrics"``.
             record: More entries of the result, for example where the model came from.
             show_progress: Whether d3rlpy and the models' fits show their progress.
+            checkpoint_interval: See `fit`.
 
         Returns:
             The content of ``result.json``.
 
         Raises:
             CompositionError: The folder is taken, or settings that do not fit.
+            CheckpointError: There is no run of this experiment to go on with.
             NotFittedError: The model given is not fitted.
             UnknownComponentError, DatasetError: Names that lead nowhere.
         """
-        started = time.perf_counter()
-        if out.exists() and not force and (not out.is_dir() or any(out.iterdir())):
-            raise CompositionError(
-                f"The output folder {str(out)!r} is taken. Choose another --out, or pass "
-                "--force to replace the run in it."
-            )
+        folder = self.folder(out)
+        state = folder.state() if resume else "new"
+        if state == "finished":
+            return folder.result()
+        if state == "new":
+            folder.validate_free(force)
         n_steps_per_epoch = validated_epochs(self.n_steps, self.n_steps_per_epoch)
         learner_config, imagination_config = (
             self.learner_config(),
@@ -167,86 +174,72 @@ class Experiment:
         real = RealData.of(dataset)
         validate_parts(learner, real, imaginations, env=env)
         build_for_critics(learner, real, imaginations)
-
-        work = _begun(out)
-        if self.n_pretraining_epochs:
-            with progress_shown(show_progress):
-                pretrain_policy(learner, real, n_epochs=self.n_pretraining_epochs)
-        epochs = fit(
+        run = Run(
             learner,
             real,
             imaginations,
             self.n_steps,
-            n_steps_per_epoch=n_steps_per_epoch,
-            env=env,
-            n_trials=self.n_trials,
-            evaluators=evaluators,
-            logger_adapter=FileAdapterFactory(root_dir=str(work)),
-            experiment_name="logs",
-            with_timestamp=False,
-            save_interval=self.n_steps,  # the last one is saved below
-            show_progress=show_progress,
+            n_steps_per_epoch,
+            env,
+            self.n_trials,
+            n_pretraining_epochs=self.n_pretraining_epochs,
         )
-        learner.save(str(work / "learner.d3"))
-        for imagination in imaginations:
-            imagination.save(work / "imagination.mbo")
-        result = {
-            "experiment": dataclasses.asdict(self),
-            "evaluations": [
-                evaluation(epoch * n_steps_per_epoch, metrics, scores)
-                for epoch, metrics in epochs
-                if env is not None
-            ],
-            "final_evaluation": (
-                final_evaluation(learner, env, self.n_final_trials, scores)
-                if env is not None and self.n_final_trials
-                else None
-            ),
-            "reference_scores": scores,
-            "d4rl_reference_scores": reference_scores(self.dataset, "d4rl_"),
-            "metrics": [finite(metrics) for _, metrics in epochs],
-            "learner": {
-                "type": learner_config.get_type(),
-                "params": learner_config.serialize_to_dict(),
-            },
-            "imagination": encode(imagination_config),
-            "seconds": time.perf_counter() - started,
-            "versions": versions(),
-            "command": sys.argv,
-            **(record or {}),
-        }
-        with atomic_write(work / "result.json") as file:
-            file.write(json.dumps(result, indent=1, allow_nan=False).encode())
-        _finished(work, out)
+
+        with folder.held():
+            complete = folder.complete() if state == "on its way" else None
+            if complete is not None:  # killed while it was put in its place
+                folder.finish(complete)
+                return complete
+            if state == "new":
+                folder.begin()
+            else:
+                folder.write_settings()
+            go_on = "The same command with --resume goes on from there."
+            with run.checkpoints(
+                folder.checkpoints, checkpoint_interval, go_on
+            ) as kept:
+                epochs = run.train(
+                    kept,
+                    evaluators,
+                    FileAdapterFactory(root_dir=str(folder.work)),
+                    {
+                        "experiment_name": "logs",
+                        "with_timestamp": False,
+                        "save_interval": self.n_steps,  # the last one is saved below
+                        "show_progress": show_progress,
+                    },
+                )
+                seconds = kept.seconds
+            learner.save(str(folder.work / "learner.d3"))
+            for imagination in imaginations:
+                imagination.save(folder.work / "imagination.mbo")
+            result = {
+                "experiment": dataclasses.asdict(self),
+                "evaluations": [
+                    evaluation(epoch * n_steps_per_epoch, metrics, scores)
+                    for epoch, metrics in epochs
+                    if env is not None
+                ],
+                "final_evaluation": (
+                    final_evaluation(learner, env, self.n_final_trials, scores)
+                    if env is not None and self.n_final_trials
+                    else None
+                ),
+                "reference_scores": scores,
+                "d4rl_reference_scores": reference_scores(self.dataset, "d4rl_"),
+                "metrics": [finite(metrics) for _, metrics in epochs],
+                "learner": {
+                    "type": learner_config.get_type(),
+                    "params": learner_config.serialize_to_dict(),
+                },
+                "imagination": encode(imagination_config),
+                "seconds": seconds,
+                "versions": versions(),
+                "command": sys.argv,
+                **(record or {}),
+            }
+            folder.finish(result)
         return result
-
-
-def _begun(out: Path) -> Path:
-    """Returns the folder in which a run is made; one that lies beside it stays whole."""
-    work = out / UNFINISHED
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        work.mkdir(parents=True)
-    except OSError as error:
-        raise CompositionError(
-            f"The output folder {str(out)!r} cannot be made: {error.strerror}. Choose "
-            "another --out."
-        ) from error
-    return work
-
-
-def _finished(work: Path, out: Path) -> None:
-    """Puts a complete run in the place of the one before, its result last."""
-    (out / _OURS[-1]).unlink(missing_ok=True)
-    for name in _OURS:  # nothing else that lies there is ours to replace
-        path = out / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        if (work / name).exists():
-            (work / name).replace(path)
-        else:
-            path.unlink(missing_ok=True)
-    work.rmdir()
 
 
 def versions() -> dict[str, str]:

@@ -1,26 +1,22 @@
 """fit(): one call that imagines, trains and evaluates."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Optional, Union
 
-import d3rlpy
 import gymnasium
-import numpy as np
 from d3rlpy.dataset import ReplayBufferBase
-from d3rlpy.logging import FileAdapterFactory, LoggerAdapterFactory
-from d3rlpy.metrics import EnvironmentEvaluator, EvaluatorProtocol
+from d3rlpy.logging import LoggerAdapterFactory
+from d3rlpy.metrics import EvaluatorProtocol
 
-from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..buffer.shares import imaginations_of
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners.reading import Learner
-from ..metrics import imagination_evaluators
-from ..support.progress import progress_shown
-from .logging import LoggerOfImaginations
+from .training import Run
 from .validation import (
-    build_for_critics,
     validate_arguments,
+    validate_checkpoints,
     validate_parts,
     validated_epochs,
 )
@@ -41,6 +37,8 @@ def fit(
     shares: Optional[Sequence[float]] = None,
     evaluators: Optional[dict[str, EvaluatorProtocol]] = None,
     logger_adapter: Optional[LoggerAdapterFactory] = None,
+    checkpoint: Optional[Union[str, Path]] = None,
+    checkpoint_interval: Optional[int] = None,
     **fit_arguments: Any,
 ) -> list[tuple[int, dict[str, float]]]:
     """Trains a learner on real and imagined transitions.
@@ -63,6 +61,12 @@ def fit(
         shares: See `ImaginedReplayBuffer`.
         evaluators: More of them.
         logger_adapter: d3rlpy's, by default files under ``d3rlpy_logs``.
+        checkpoint: Folder in which the run is kept on its way. If it holds this run
+            already, the call goes on from there, and ends as if it had never stopped:
+            the same weights and metrics (times apart), bit for bit on a CPU. SIGTERM
+            and Ctrl-C end it at a checkpoint. More `n_steps` than before go on too.
+        checkpoint_interval: Epochs from one checkpoint to the next, of the training as
+            of models' fits; by default as many as let them cost a hundredth of the time.
         **fit_arguments: Handed on to `learner.fit`; ``show_progress=False`` keeps the
             imaginations' fits quiet too.
 
@@ -74,6 +78,7 @@ def fit(
             epochs, or parts, data, environment and learner that do not fit each other;
             nothing is fitted or written then.
         DatasetError, TerminationRequiredError: A dataset that does not fit; likewise.
+        CheckpointError: The folder holds another run, or nothing that is whole.
     """
     n_steps_per_epoch = validated_epochs(n_steps, n_steps_per_epoch)
     validate_arguments(
@@ -83,31 +88,22 @@ def fit(
         logger_adapter=logger_adapter,
         fit_arguments=fit_arguments,
     )
+    validate_checkpoints(checkpoint, checkpoint_interval, fit_arguments)
     imaginations = imaginations_of(imagination)
     real = RealData.of(dataset)
     validate_parts(learner, real, imaginations, real_ratio, shares, env)
-    # Drawn first, so that runs with the same seed are evaluated from the same starts
-    # whatever they imagine.
-    evaluation_seed = int(np.random.randint(2**31))
-    build_for_critics(learner, real, imaginations)
-    with progress_shown(fit_arguments.get("show_progress", True)):
-        for each in imaginations:
-            if not each.fitted:
-                each.fit(real)
-        buffer = ImaginedReplayBuffer(real, imaginations, learner, real_ratio, shares)
-        every: dict[str, EvaluatorProtocol] = {**imagination_evaluators(buffer)}
-        if env is not None:
-            d3rlpy.envs.seed_env(env, evaluation_seed)
-            every["environment"] = EnvironmentEvaluator(env, n_trials=n_trials)
-        return learner.fit(
-            buffer,
-            n_steps=n_steps,
-            n_steps_per_epoch=n_steps_per_epoch,
-            evaluators={**every, **(evaluators or {})},
-            logger_adapter=LoggerOfImaginations(
-                logger_adapter or FileAdapterFactory(),
-                imaginations,
-                own_folder=fit_arguments.get("with_timestamp", True),
-            ),
-            **fit_arguments,
-        )
+    run = Run(
+        learner,
+        real,
+        imaginations,
+        n_steps,
+        n_steps_per_epoch=n_steps_per_epoch,
+        env=env,
+        n_trials=n_trials,
+        real_ratio=real_ratio,
+        shares=shares,
+    )
+    if checkpoint is None:
+        return run.train(None, evaluators, logger_adapter, fit_arguments)
+    with run.checkpoints(Path(checkpoint), checkpoint_interval) as kept:
+        return run.train(kept, evaluators, logger_adapter, fit_arguments)

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from d3rlpy.logging import LoggerAdapter, LoggerAdapterFactory
+from d3rlpy.logging import (
+    FileAdapter,
+    FileAdapterFactory,
+    LoggerAdapter,
+    LoggerAdapterFactory,
+)
 
 from ..components.history import FitRecord
 from ..imagination.imagination import Imagination
@@ -14,7 +19,13 @@ from ..imagination.prefixes import log_prefixes, validate_name
 from ..registry.json_form import encode
 from ..support.errors import CompositionError
 
-__all__ = ["LoggerOfImaginations", "validate_logger"]
+__all__ = [
+    "LoggerOfImaginations",
+    "claimed_name",
+    "file_adapters",
+    "file_folders",
+    "validate_logger",
+]
 
 # What d3rlpy imports once training begins, by its factory's name.
 _PACKAGES = {
@@ -87,7 +98,7 @@ class LoggerOfImaginations(LoggerAdapterFactory):
     ) -> LoggerAdapter:
         """See d3rlpy's `LoggerAdapterFactory`."""
         if self._own_folder:
-            experiment_name = self._claimed(experiment_name)
+            experiment_name = claimed_name(self._factory, experiment_name)
         adapter = self._factory.create(algo, experiment_name, n_steps_per_epoch)
         write_params = adapter.write_params
 
@@ -99,23 +110,38 @@ class LoggerOfImaginations(LoggerAdapterFactory):
         adapter.write_params = write_all  # type: ignore[method-assign]
         return adapter
 
-    def _claimed(self, experiment_name: str) -> str:
-        """Returns a name whose folders nobody has, and makes them."""
-        roots = {
-            Path(each._root_dir)
-            for each in _factories(self._factory)
-            if hasattr(each, "_root_dir")
-        }
-        name, i = experiment_name, 1
-        while any((root / name).exists() for root in roots):
-            i += 1
-            name = f"{experiment_name}_{i}"
-        try:
-            for root in roots:
-                (root / name).mkdir(parents=True)
-        except FileExistsError:  # another process was faster
-            return self._claimed(experiment_name)
-        return name
+
+def claimed_name(factory: LoggerAdapterFactory, experiment_name: str) -> str:
+    """Returns a name whose folders nobody has, and makes them."""
+    roots = {
+        Path(each._root_dir)
+        for each in _factories(factory)
+        if hasattr(each, "_root_dir")
+    }
+    name, i = experiment_name, 1
+    while any((root / name).exists() for root in roots):
+        i += 1
+        name = f"{experiment_name}_{i}"
+    try:
+        for root in roots:
+            (root / name).mkdir(parents=True)
+    except FileExistsError:  # another process was faster
+        return claimed_name(factory, experiment_name)
+    return name
+
+
+def file_folders(factory: LoggerAdapterFactory, experiment_name: str) -> list[Path]:
+    """Returns where d3rlpy's file logger writes, if it is the factory, or among them."""
+    return [
+        Path(each._root_dir) / experiment_name
+        for each in _factories(factory)
+        if isinstance(each, FileAdapterFactory)
+    ]
+
+
+def file_adapters(adapter: LoggerAdapter) -> list[Any]:
+    """Returns the file loggers among what an adapter combines."""
+    return [each for each in _leaves(adapter) if isinstance(each, FileAdapter)]
 
 
 def _records(imaginations: Sequence[Imagination]) -> list[FitRecord]:

@@ -4,10 +4,12 @@ import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 import torch
+from d3rlpy.constants import LoggingStrategy
 
 from .. import learners
 from ..buffer.fill import Fill
@@ -25,6 +27,7 @@ from .logging import validate_logger
 __all__ = [
     "build_for_critics",
     "validate_arguments",
+    "validate_checkpoints",
     "validate_parts",
     "validated_epochs",
 ]
@@ -100,6 +103,35 @@ def validate_arguments(
                 f"fit got an argument {name!r}, which neither mbo.fit nor "
                 f"{type(learner).__name__}.fit has. {suggest(name, known)}"
             )
+
+
+def validate_checkpoints(
+    path: Any, interval: Any, fit_arguments: dict[str, Any]
+) -> None:
+    """Refuses a way of keeping checkpoints that there is none.
+
+    Raises:
+        CompositionError: By name.
+    """
+    if interval is not None:
+        _COUNT.validated("checkpoint_interval", interval)
+        if path is None:
+            raise CompositionError(
+                f"checkpoint_interval is {interval}, but checkpoint, the folder that they "
+                "go to, is None. Give a folder, or leave the interval out."
+            )
+    if path is None:
+        return
+    if not isinstance(path, str | Path):
+        raise CompositionError(
+            f"checkpoint is {path!r}, expected the path of a folder."
+        )
+    strategy = fit_arguments.get("logging_strategy", LoggingStrategy.EPOCH)
+    if strategy != LoggingStrategy.EPOCH:
+        raise CompositionError(
+            "logging_strategy is STEPS, but a run with checkpoints logs at the end of "
+            "each epoch, where they are taken. Leave one of the two out."
+        )
 
 
 def validate_parts(

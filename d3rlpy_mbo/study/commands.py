@@ -2,10 +2,13 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Optional
 
 import click
 
-__all__ = ["report", "study"]
+from ..support.errors import D3RLPyMBOError
+
+__all__ = ["page_of", "report", "study"]
 
 _EXTRAS = {
     "studies": ["joblib", "matplotlib", "pandas", "rliable"],
@@ -56,6 +59,7 @@ def study(
         context.exit(_INTERRUPTED)
     if (out / "report.md").exists():
         click.echo(f"Wrote {out / 'report.md'}.")
+        click.echo(page_of(out))
     for name, error in failures.items():
         click.echo(f"failed: {name}: {error}", err=True)
     if failures:
@@ -67,7 +71,7 @@ def study(
     "folders",
     nargs=-1,
     required=True,
-    metavar="DIR...",
+    metavar="RUN_OR_STUDY...",
     type=click.Path(path_type=Path),
 )
 @click.option(
@@ -76,26 +80,68 @@ def study(
     metavar="FILE.md",
     help="Write there, with learning curves beside it; by default print the tables.",
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Write a page there: everything in one file.",
+)
 @click.pass_context
-def report(context: click.Context, folders: tuple[Path, ...], out: Path) -> None:
-    """Print tables of studies, each its own section; exit status 1 if one is damaged."""
+def report(
+    context: click.Context,
+    folders: tuple[Path, ...],
+    out: Optional[Path],
+    html: Optional[Path],
+) -> None:
+    """Print tables of studies and runs; exit status 1 if one is damaged.
+
+    Each study is its own section, and so is each dataset of the runs. Whatever is there
+    is shown, also while a study runs.
+    """
     _require("studies")
+    for path in (out, html):
+        if path is not None and not path.parent.is_dir():
+            raise click.ClickException(
+                f"There is no folder {str(path.parent)!r}. Make it."
+            )
+    from .page import write_page
     from .report import tables, write
 
-    if out is None:
-        text, damaged = tables(folders)
-        click.echo(text, nl=False)
-    else:
-        if not out.parent.is_dir():
-            raise click.ClickException(
-                f"There is no folder {str(out.parent)!r}. Make it."
-            )
+    damaged: list[str] = []
+    if html is not None:
+        damaged = write_page(folders, html)
+        click.echo(f"Wrote {html}.")
+    if out is not None:
         damaged = write(folders, out)
         click.echo(f"Wrote {out}.")
+    if out is None and html is None:
+        text, damaged = tables(folders)
+        click.echo(text, nl=False)
     for message in damaged:
         click.echo(message, err=True)
     if damaged:
         context.exit(1)
+
+
+def page_of(folder: Path) -> str:
+    """Writes ``report.html`` into the folder of a run or a study; a second or two.
+
+    Returns:
+        Where it is. If none can be written: why, and what would write one; what took
+        hours is not to fail because of it.
+    """
+    # An extra, and slow to import.
+    from .page import write_page
+
+    path = folder / "report.html"
+    try:
+        write_page([folder], path)
+    except D3RLPyMBOError as error:
+        return (
+            f"There is no page of it: {error} Then: d3rlpy-mbo report {folder} --html "
+            f"{path}"
+        )
+    return f"Wrote {path}: open it in a browser."
 
 
 def _require(extra: str) -> None:

@@ -15,13 +15,17 @@ __all__ = ["ImaginedQ", "InsideWalls", "RealQ", "evaluators"]
 _N_ROWS = 2000
 
 
-def evaluators(dataset_id: str) -> dict[str, EvaluatorProtocol]:
+def evaluators(
+    dataset_id: str, trust_environment: bool = False
+) -> dict[str, EvaluatorProtocol]:
     """Returns what a study logs besides returns.
 
     Args:
         dataset_id: Of the dataset trained on.
+        trust_environment: As `load_minari` has it.
     """
-    env: Any = evaluation_environment(open_minari(dataset_id))
+    source = open_minari(dataset_id, trust_environment)
+    env: Any = evaluation_environment(source, trust_environment)
     walls = getattr(getattr(env, "unwrapped", None), "walls", None)
     found: dict[str, EvaluatorProtocol] = {
         "q_real_mean": RealQ(),

@@ -15,16 +15,20 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["Job", "error_path", "execute", "worker_of"]
+__all__ = ["KILLED", "Job", "error_path", "execute", "worker_of"]
 
-_KILLED = (
+# What an error's file says from a job's start until it is complete.
+KILLED = (
     "The process was killed before this was complete: out of memory, or stopped from "
     "outside. Start the study again to repeat it."
 )
 
 
 class Job(Protocol):
-    """Something to make in the study's folder."""
+    """Something to make in the study's folder.
+
+    One whose ``resumes`` is true goes on with what a killed process left of it.
+    """
 
     @property
     def path(self) -> Path:
@@ -58,8 +62,8 @@ def execute(job: Job, out: Path) -> None:
                 job.check(out)
                 return
             # Until it is complete: a process that is killed cannot say so itself.
-            error_path(job, out).write_text(_KILLED)
-            _clear(path)
+            error_path(job, out).write_text(KILLED)
+            _clear(path, keep=getattr(job, "resumes", False))
             with (
                 path.with_name(path.name + ".log").open("w", buffering=1) as log,
                 contextlib.redirect_stdout(log),
@@ -111,8 +115,9 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _clear(path: Path) -> None:
-    """Removes what a killed process left: half a run, temporary files."""
-    shutil.rmtree(path, ignore_errors=True)
+def _clear(path: Path, keep: bool) -> None:
+    """Removes what a killed process left: temporary files, half a job unless it resumes."""
+    if not keep:
+        shutil.rmtree(path, ignore_errors=True)
     for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         temporary.unlink()

@@ -2,8 +2,9 @@
 
 Makes what is not there yet: datasets, one model for all runs that share it, one
 result.json a run as ``d3rlpy-mbo train`` writes it, and a report. A run that is there is
-skipped, so the same command continues after any interruption; one that fails is named
-at the end, with its error in a file beside it, and does not stop the others.
+skipped, one that was interrupted goes on from its last checkpoint, so the same command
+continues after any interruption; one that fails is named at the end, with its error in a
+file beside it, and does not stop the others.
 
     DIR/DATASET/model-DIRECTION-DIGEST-seed-N.mbo    the models
     DIR/DATASET/METHOD/seed-N/result.json            the runs
@@ -117,7 +118,7 @@ def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:
     experiments = []
     for dataset in study.datasets:
         try:
-            termination = _termination(dataset)
+            termination = _termination(dataset, study.trust_environment)
         except D3RLPyMBOError as error:
             failures.setdefault(dataset, str(error))
             continue
@@ -131,7 +132,7 @@ def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:
         for method, each in experiments
     ]
     models = {
-        job.model.path: FitModel(job.model)
+        job.model.path: FitModel(job.model, study.trust_environment)
         for job in jobs
         if job.model is not None and not job.result(out).exists()
     }
@@ -150,9 +151,9 @@ def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:
     return failures | run_stage("runs", ready, out, n_jobs, steps_done, n_steps)
 
 
-def _termination(dataset_id: str) -> Optional[dict[str, Any]]:
+def _termination(dataset_id: str, trust_environment: bool) -> Optional[dict[str, Any]]:
     """Returns the JSON form of the environment's, None if nothing terminates."""
-    dataset, env = load_minari(dataset_id)
+    dataset, env = load_minari(dataset_id, trust_environment)
     if env is None or not any(episode.terminated for episode in dataset.episodes):
         return None
     try:

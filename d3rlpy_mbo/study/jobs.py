@@ -1,6 +1,7 @@
 """The jobs of a study: a dataset, a model, a run."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any, Optional
 
@@ -9,10 +10,12 @@ from minari.storage import get_dataset_path
 
 from ..components.terminations.interface import NoTermination
 from ..data.minari import load_minari
+from ..data.real_data import RealData
 from ..imagination.imagination import ImaginationConfig, load_imagination
 from ..registry.json_form import decode
+from ..runs.checkpoint import FitCheckpoint
 from ..runs.experiment import UNFINISHED, Experiment
-from ..support.errors import CompositionError
+from ..support.errors import CheckpointError, CompositionError
 from ..tasks import simulator  # noqa: F401  # settings find it by name
 from .collecting import Collection
 from .evaluators import evaluators
@@ -57,6 +60,7 @@ class FitModel:
     """Fits a model that runs share."""
 
     model: Model
+    trust_environment: bool = False
 
     @property
     def path(self) -> Path:
@@ -71,15 +75,20 @@ class FitModel:
         """Does nothing: the file's name says how it was made."""
 
     def make(self, out: Path) -> None:
-        """Fits and saves it."""
-        dataset, _ = load_minari(self.model.dataset)
+        """Fits and saves it; a fit that was interrupted goes on."""
+        dataset, _ = load_minari(self.model.dataset, self.trust_environment)
+        real = RealData.of(dataset)
         dynamics: Any = decode("dynamics", self.model.dynamics)
         d3rlpy.seed(self.model.seed)
         # A model is fitted on single steps and ends nothing.
         config = ImaginationConfig(dynamics, termination=NoTermination())
         imagination = config.create(device=self.model.device)
-        imagination.fit(dataset)
-        imagination.save(out / self.path)
+        path = out / self.path
+        kept = FitCheckpoint(path.with_name(f".{path.name}.checkpoints"))
+        with kept.of(imagination, real):
+            imagination.fit(real)
+        imagination.save(path)
+        kept.clear()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +131,18 @@ class RunExperiment:
                 "another --out, or move it away."
             )
 
+    resumes = True
+
     def make(self, out: Path) -> None:
-        """Trains and evaluates."""
+        """Trains and evaluates, from where an interruption left it."""
+        try:
+            self._make(out)
+        except CheckpointError as error:  # of other settings, or torn
+            print(f"{error} The run begins anew.")
+            shutil.rmtree(out / self.path)
+            self._make(out)
+
+    def _make(self, out: Path) -> None:
         dynamics, model = None, None
         if self.model is not None:
             path = out / self.model.path
@@ -132,8 +151,11 @@ class RunExperiment:
         self.experiment.run(
             out / self.path,
             force=True,
+            resume=True,
             dynamics=dynamics,
-            evaluators=evaluators(self.experiment.dataset),
+            evaluators=evaluators(
+                self.experiment.dataset, self.experiment.trust_environment
+            ),
             record={
                 "method": self.method,
                 "model": model,

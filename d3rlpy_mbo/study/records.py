@@ -9,7 +9,7 @@ from ..runs.experiment import Experiment
 from ..support.errors import CompositionError
 from .reading import require
 
-__all__ = ["differences", "read_experiment", "read_scores"]
+__all__ = ["differences", "flat_settings", "read_experiment", "read_scores"]
 
 _CONTENT = {
     "evaluations": list[dict[str, Any]],
@@ -56,8 +56,18 @@ _UNSET = _Unset()
 
 
 def _flat(experiment: Experiment) -> dict[str, Any]:
+    return flat_settings(dataclasses.asdict(experiment))
+
+
+def flat_settings(entries: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a run's `Experiment`, those of its parts by dotted path.
+
+    Args:
+        entries: By field, as ``result.json`` has them; an older version's may be fewer.
+    """
+    known = dataclasses.asdict(Experiment("", "", "", 0))
     # As JSON has it: lists for tuples.
-    fields = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    fields = json.loads(json.dumps({**known, **entries}))
     for name in ("learner_settings", "imagination_settings"):
         settings = fields.pop(name)
         fields |= {f"{name}.{path}": value for path, value in settings.items()}

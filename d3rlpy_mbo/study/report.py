@@ -11,64 +11,51 @@ below the other; nothing is averaged over them. From a study's settings:
     "pointmaze/umaze-sparse-v0" = 139.5 # a D4RL score
 """
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from ..runs.pages.parts import Table
 from ..support.files import atomic_write
-from .intervals import LEAST_SEEDS, interquartile_mean, mean
+from .groups import Group
+from .loose_runs import group_of_runs, is_run
 from .names import folder_name
-from .results import Results, Row, Scores, Task, normalized, read_results
-from .settings import Study
+from .results import Results, Task, evaluated, read_results
+from .tables import aggregate_of, differences_of_returns, evidence, scores
+from .words import introduction, normalizations, paper_scores, sources
 
 __all__ = ["tables", "write"]
 
-# What may explain the returns, from the last epoch's metrics, by name. One that begins
-# with an underscore follows the imagination's name.
-_EVIDENCE = {
-    "q_real_mean": "Q, real rows",
-    "q_value_mean": "Q, real rows",
-    "q_imagined_mean": "Q, imagined rows",
-    "imagined_in_wall_share": "imagined in walls",
-    "_model_holdout_error": "model's hold-out error",
-    "_model_reward_error": "of it, the reward's",
-    "_penalty_mean": "penalty",
-    "_dropped_share": "dropped",
-    "_clipped_share": "clipped",
-}
-
 
 def tables(folders: Sequence[Path]) -> tuple[str, list[str]]:
-    """Returns the tables of studies, and which of their results are damaged.
+    """Returns the tables of studies and runs, and which results are damaged.
 
     Args:
-        folders: Of the studies.
+        folders: Of the studies, and of runs that belong to none.
 
     Raises:
-        CompositionError: A folder is no study's.
+        CompositionError: A folder is no study's and no run's.
     """
-    found = [(folder, read_results(folder)) for folder in folders]
-    return _sections(found, {}), [each for _, r in found for each in r.damaged]
+    return _sections(*_read(folders), {})
 
 
 def write(folders: Sequence[Path], path: Path) -> list[str]:
-    """Writes the tables to a file and the curves beside it.
+    """Writes the tables to a file and the studies' curves beside it.
 
     Args:
-        folders: Of the studies.
+        folders: Of the studies, and of runs that belong to none.
         path: A Markdown file; its folder must exist.
 
     Returns:
         Which results are damaged.
 
     Raises:
-        CompositionError: A folder is no study's.
+        CompositionError: A folder is no study's and no run's.
     """
     # Slow to import, and only needed here.
     from .figures import draw_curves
 
-    found = [(folder, read_results(folder)) for folder in folders]
+    found, runs = _read(folders)
     curves: dict[tuple[Path, str], str] = {}
     for number, (folder, results) in enumerate(found, start=1):
         whose = f"-{number}" if len(found) > 1 else ""
@@ -77,44 +64,56 @@ def write(folders: Sequence[Path], path: Path) -> list[str]:
             with atomic_write(path.with_name(name)) as file:
                 draw_curves(task, results.study.n_last, file)
             curves[folder, task.dataset] = name
+    text, damaged = _sections(found, runs, curves)
     with atomic_write(path) as file:
-        file.write(_sections(found, curves).encode())
-    return [each for _, results in found for each in results.damaged]
+        file.write(text.encode())
+    return damaged
+
+
+def _read(
+    folders: Sequence[Path],
+) -> tuple[list[tuple[Path, Results]], Optional[Group]]:
+    runs = [each for each in folders if is_run(each)]
+    studies = [(each, read_results(each)) for each in folders if each not in runs]
+    return studies, group_of_runs(runs) if runs else None
 
 
 def _sections(
-    found: Sequence[tuple[Path, Results]], curves: dict[tuple[Path, str], str]
-) -> str:
-    """Returns the text; a study alone needs no heading."""
+    found: Sequence[tuple[Path, Results]],
+    runs: Optional[Group],
+    curves: dict[tuple[Path, str], str],
+) -> tuple[str, list[str]]:
+    """Returns the text, and what is damaged; a study alone needs no heading."""
     lines: list[str] = []
     for folder, results in found:
         of_folder = {name: file for (f, name), file in curves.items() if f == folder}
-        lines += [f"# {folder}", ""] if len(found) > 1 else []
+        alone = len(found) == 1 and runs is None
+        lines += [] if alone else [f"# {folder}", ""]
         lines += _text(results, of_folder)
-    return "\n".join(lines)
+    damaged = [each for _, results in found for each in results.damaged]
+    if runs is not None:
+        lines += [f"# {runs.title}", "", *runs.lead, ""]
+        for task in runs.tasks:
+            lines += _section(evaluated(task), {}, [])
+        lines += [f"- {n.subject.capitalize()}: {n.text}" for n in runs.notes]
+        damaged += [note.text for note in runs.notes if note.subject == "damaged"]
+        lines.append("")
+    return "\n".join(lines), damaged
 
 
 def _text(results: Results, curves: dict[str, str]) -> list[str]:
-    study = results.study
-    n_runs = len(study.datasets) * len(study.methods) * len(study.seeds)
-    hours = sum(row.content["seconds"] for row in results.rows) / 3600
-    lines = [
-        f"{len(results.rows)} of {n_runs} runs of "
-        f"{study.n_steps:,} gradient steps, {hours:.1f} process-hours. The score of a run "
-        f"is the mean return of its last {study.n_last} evaluations, never the best "
-        f"(episodes in each: {study.n_trials}); ± is the standard deviation over seeds.",
-        "",
-    ]
+    lines = [introduction(results), ""]
     for task in results.tasks:
-        lines += _section(task, study)
+        paper = paper_scores(results.study, task.dataset)
+        lines += _section(task, paper, results.study.compare)
         if task.dataset in curves:
             lines += [
                 f"![Learning curves on {task.dataset}]({curves[task.dataset]})",
                 "",
             ]
     if len(results.tasks) > 1:
-        lines += _aggregate(results)
-    lines += _sources(study)
+        lines += _table(aggregate_of(results.tasks))
+    lines += [f"- {text}" for text in sources(results.study)]
     for name, error in results.errors.items():
         lines.append(f"- Failed: {name}: {error}")
     lines += [f"- Damaged: {message}" for message in results.damaged]
@@ -122,153 +121,24 @@ def _text(results: Results, curves: dict[str, str]) -> list[str]:
     return [*lines, ""]
 
 
-def _section(task: Task, study: Study) -> list[str]:
-    paper = {
-        method: numbers[task.dataset]
-        for method, numbers in study.paper.items()
-        if task.dataset in numbers
-    }
-    enough = any(len(rows) >= LEAST_SEEDS for rows in task.methods.values())
-    head = ["method", "seeds", "return"]
-    head += ["interquartile mean [95 %]"] if enough else []
-    head += ["score"] if task.scores else []
-    head += ["D4RL score"] if task.d4rl_scores else []
-    head += ["paper's D4RL score"] if paper else []
-    head += ["last evaluation", "final episodes", "per seed"]
-    table = []
-    for method, rows in task.methods.items():
-        values = [row.score for row in rows]
-        cells = [method, str(len(rows)), _spread(values)]
-        if enough:
-            cells.append(_interval(values, interquartile_mean))
-        for scores in (task.scores, task.d4rl_scores):
-            if scores:
-                cells.append(_spread(normalized(values, scores) or []))
-        cells += [f"{paper[method]:.1f}" if method in paper else "-"] if paper else []
-        finals = [row.final_return for row in rows if row.final_return is not None]
-        cells += [_spread([row.returns[-1] for row in rows]), _spread(finals)]
-        table.append([*cells, ", ".join(f"{value:.1f}" for value in values)])
+def _section(
+    task: Task, paper: dict[str, float], compare: Sequence[Sequence[str]]
+) -> list[str]:
+    named = normalizations(task.scores, task.d4rl_scores)
     return [
         f"## {task.dataset}",
         "",
-        *_table(head, table),
-        "",
-        *_normalizations(task.scores, task.d4rl_scores),
-        *_differences(task, study),
-        *_evidence(task),
+        *_table(scores(task, paper) if task.methods else None),
+        *([*named, ""] if named else []),
+        *_table(differences_of_returns(task, compare)),
+        *_table(evidence(task)),
     ]
 
 
-def _normalizations(scores: Scores, d4rl_scores: Scores) -> list[str]:
-    lines = []
-    for name, references in (("Score", scores), ("D4RL score", d4rl_scores)):
-        if references:
-            low, high = references
-            lines.append(
-                f"{name}: a return of {low:.2f} is 0, one of {high:.2f} is 100."
-            )
-    return [*lines, ""] if lines else []
-
-
-def _differences(task: Task, study: Study) -> list[str]:
-    table = []
-    for first, second in study.compare:
-        ours = {row.seed: row.score for row in task.methods.get(first, [])}
-        theirs = {row.seed: row.score for row in task.methods.get(second, [])}
-        values = [ours[seed] - theirs[seed] for seed in sorted(ours) if seed in theirs]
-        if values:
-            table.append(
-                [
-                    f"{first} - {second}",
-                    str(len(values)),
-                    _spread(values),
-                    _interval(values, mean),
-                    ", ".join(f"{value:+.1f}" for value in values),
-                ]
-            )
-    head = ["difference of returns", "seeds", "mean", "mean [95 %]", "per seed"]
-    return [*_table(head, table), ""] if table else []
-
-
-def _evidence(task: Task) -> list[str]:
-    columns: dict[str, dict[str, list[float]]] = {}
-    for method, rows in task.methods.items():
-        for row in rows:
-            for name, value in _last_metrics(row).items():
-                title = _EVIDENCE.get(name) or next(
-                    (
-                        t
-                        for e, t in _EVIDENCE.items()
-                        if e[0] == "_" and name.endswith(e)
-                    ),
-                    None,
-                )
-                if title and value is not None:
-                    columns.setdefault(title, {}).setdefault(method, []).append(value)
-    titles = [title for title in dict.fromkeys(_EVIDENCE.values()) if title in columns]
-    table = [
-        [method, *(_mean(columns[title].get(method, [])) for title in titles)]
-        for method in task.methods
-    ]
-    return [*_table(["at the end", *titles], table), ""] if titles else []
-
-
-def _last_metrics(row: Row) -> dict[str, Optional[float]]:
-    """Returns the numbers of the last epoch; without an epoch there are none."""
-    last: dict[str, Optional[float]] = (row.content["metrics"] or [{}])[-1]
-    return last
-
-
-def _aggregate(results: Results) -> list[str]:
-    """All datasets together, for methods with enough seeds on each."""
-    table = []
-    for method in results.study.methods:
-        rows: list[list[Row]] = [task.methods.get(method, []) for task in results.tasks]
-        scores = [
-            normalized([row.score for row in some], task.scores)
-            for some, task in zip(rows, results.tasks, strict=True)
-        ]
-        complete = [each for each in scores if each]
-        least = min(map(len, rows))
-        if len(complete) == len(scores) and least >= LEAST_SEEDS:
-            by_seed = [list(seeds) for seeds in zip(*complete, strict=False)]
-            point, low, high = interquartile_mean(by_seed)
-            table.append([method, str(least), f"{point:.1f} [{low:.1f}, {high:.1f}]"])
-    head = ["all datasets", "seeds", "interquartile mean of scores [95 %]"]
-    return [*_table(head, table), ""] if table else []
-
-
-def _sources(study: Study) -> list[str]:
-    lines = [
-        f"- Paper's {method}: {numbers['source']}."
-        for method, numbers in study.paper.items()
-        if "source" in numbers
-    ]
-    return lines + [f"- Differs from the paper: {what}" for what in study.differs]
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return "-"
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
-
-
-def _interval(
-    values: list[float],
-    estimate: Callable[[list[list[float]]], tuple[float, float, float]],
-) -> str:
-    if len(values) < LEAST_SEEDS:
-        return "-"
-    point, low, high = estimate([[value] for value in values])
-    return f"{point:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _mean(values: list[float]) -> str:
-    return f"{statistics.mean(values):.3g}" if values else "-"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
+def _table(table: Optional[Table]) -> list[str]:
+    """Returns a table in Markdown, and an empty line; nothing if there is none."""
+    if table is None:
+        return []
+    rows = [[cell.text for cell in row] for row in table.rows]
+    lines = [table.head, ["---"] * len(table.head), *rows]
+    return [*(f"| {' | '.join(cells)} |" for cells in lines), ""]

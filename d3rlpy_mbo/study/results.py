@@ -18,6 +18,7 @@ __all__ = [
     "Row",
     "Scores",
     "Task",
+    "evaluated",
     "normalized",
     "read_results",
 ]
@@ -33,11 +34,13 @@ class Row:
         seed: Of the run.
         content: Of its result.json.
         n_last: Evaluations whose mean is the score.
+        folder: Where it lies.
     """
 
     seed: int
     content: dict[str, Any]
     n_last: int
+    folder: Path = Path()
 
     @property
     def steps(self) -> list[int]:
@@ -131,7 +134,7 @@ def read_results(out: Path) -> Results:
                 except CompositionError as error:
                     damaged.append(str(error))
                 else:
-                    methods[method].append(Row(seed, content, study.n_last))
+                    methods[method].append(Row(seed, content, study.n_last, out / run))
         rows = [row for rows in methods.values() for row in rows]
         if rows:
             found = {k: v for k, v in methods.items() if v}
@@ -142,6 +145,16 @@ def read_results(out: Path) -> Results:
         for path in sorted(out.rglob("*.error.txt"))
     }
     return Results(study, tasks, missing, errors, damaged)
+
+
+def evaluated(task: Task) -> Task:
+    """Returns a dataset without the runs that nobody evaluated."""
+    methods = {
+        method: [row for row in rows if row.returns]
+        for method, rows in task.methods.items()
+    }
+    kept = {method: rows for method, rows in methods.items() if rows}
+    return dataclasses.replace(task, methods=kept)
 
 
 def _require_evaluations(content: dict[str, Any], study: Study, path: Path) -> None:

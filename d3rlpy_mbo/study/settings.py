@@ -9,6 +9,7 @@
     n_final_trials = 50     # default 0: episodes of the last checkpoint, in pairs
     device = "cpu"          # the default
     model_per_seed = false  # the default: one model a dataset, with seed 0
+    trust_environment = false  # the default, see load_minari
 
     [methods.bcq]
     learner = "bcq"
@@ -89,6 +90,7 @@ class Study:
     compare: list[list[str]] = dataclasses.field(default_factory=list)
     paper: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     differs: list[str] = dataclasses.field(default_factory=list)
+    trust_environment: bool = False
 
     @classmethod
     def read(cls, path: Path) -> "Study":
@@ -155,6 +157,7 @@ class Study:
                 chosen.learner_settings,
             ),
             imagination_settings=imagination_settings,
+            trust_environment=self.trust_environment,
         )
 
     def model(self, experiment: Experiment) -> Optional["Model"]:

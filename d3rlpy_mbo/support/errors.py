@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = [
+    "CheckpointError",
     "CompositionError",
     "ConformanceError",
     "D3RLPyMBOError",
@@ -22,6 +23,10 @@ __all__ = [
 
 class D3RLPyMBOError(Exception):
     """Base of every error that d3rlpy-mbo raises on purpose."""
+
+
+class CheckpointError(D3RLPyMBOError):
+    """A checkpoint that is torn, foreign, or of a run with other settings."""
 
 
 class CompositionError(D3RLPyMBOError):

@@ -11,11 +11,13 @@ import torch
 
 pytest.importorskip("gymnasium_robotics")
 image = pytest.importorskip("matplotlib.image")
+pytest.importorskip("altair")
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import demo  # noqa: E402
 import demo_picture  # noqa: E402
+from page_reader import PageReader  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -72,7 +74,15 @@ def test_same_seed_gives_the_same_numbers(runs):
 def test_everything_stays_in_the_demos_folder(runs):
     names = {path.name for path in runs[0][0].iterdir()}
     expected = {"datasets", "forward.mbo", "reverse.mbo", "result.json", "romi.png"}
-    assert names == expected
+    assert names == expected | {"model.html"}
+
+
+def test_the_page_about_the_reverse_model_is_written_and_named(runs):
+    folder, printed, *_ = runs[0]
+    assert f"Open {folder / 'model.html'} in a browser." in printed
+    read = PageReader(folder / "model.html")
+    assert read.data["diagnosis"]["direction"] == "reverse"
+    assert "Rollouts in the maze" in read.charts
 
 
 def test_reported_return_is_the_mean_of_the_last_evaluations(monkeypatch):
@@ -103,7 +113,7 @@ def test_missing_extra_is_named_with_what_installs_it(monkeypatch):
         demo, "find_spec", lambda name: None if name == "matplotlib" else name
     )
     with pytest.raises(
-        SystemExit, match=r"needs matplotlib\..*'d3rlpy-mbo\[mujoco,plot\]'"
+        SystemExit, match=r"needs matplotlib\..*'d3rlpy-mbo\[mujoco,plot,report\]'"
     ):
         demo.main(TINY)
 

@@ -11,6 +11,7 @@ pytest.importorskip("gymnasium_robotics")
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
+from page_reader import PageReader
 
 pytestmark = pytest.mark.training
 
@@ -69,6 +70,27 @@ def test_it_fits_the_named_imagination_prints_and_writes_the_numbers(invoke, tmp
     assert again.read_text() == out.read_text()
 
 
+def test_it_writes_a_page_with_the_same_numbers_and_rollouts_in_the_maze(
+    invoke, tmp_path
+):
+    pytest.importorskip("altair")
+    numbers, page = tmp_path / "numbers.json", tmp_path / "model.html"
+    given = "--dataset", MAZE, "--imagination", "romi", *SET
+    result = invoke(*given, "--json", numbers, "--html", page)
+    assert result.exit_code == 0, result.output
+    assert str(page) in result.output
+    read = PageReader(page)
+    found = json.loads(numbers.read_text())
+    assert read.data["diagnosis"] == found
+    assert "Rollouts in the maze" in read.charts
+    maze = found["maze"]
+    assert maze["goal"] == [-1.0, 1.0]  # the U's upper left
+    assert [-2.0, 2.0] in maze["walls"]
+    assert len(maze["rollouts"]) == 40
+    # Of five steps each, in time order: a reverse one ends in a real state.
+    assert all(len(path) == 6 for path in maze["rollouts"])
+
+
 def test_it_loads_a_fitted_imagination(invoke, tmp_path, monkeypatch):
     dynamics = mbo.ProbabilisticEnsembleConfig(
         n_models=2, n_elites=1, hidden_units=[16], weight_decays=[0.0, 0.0], max_steps=5
@@ -94,6 +116,7 @@ def test_it_loads_a_fitted_imagination(invoke, tmp_path, monkeypatch):
         (["--imagination", "romy"], "'romi'"),
         (["--imagination", "romi", "--set", "learner.gamma=1"], "no learner here"),
         (["--imagination", "romi", "--json", "no/folder/x.json"], "no/folder"),
+        (["--imagination", "romi", "--html", "no/folder/x.html"], "no/folder"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_fitted(

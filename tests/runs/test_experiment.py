@@ -116,7 +116,7 @@ def test_the_policy_is_pretrained_if_asked_and_a_policy_that_cannot_be_is_refuse
 ):
     calls = []
     monkeypatch.setattr(
-        "d3rlpy_mbo.runs.experiment.pretrain_policy",
+        "d3rlpy_mbo.runs.training.pretrain_policy",
         lambda learner, dataset, n_epochs: calls.append((learner.grad_step, n_epochs)),
     )
     experiment(n_pretraining_epochs=3).run(tmp_path / "pretrained")

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import shutil
@@ -130,6 +131,8 @@ def test_a_study_ends_with_its_report(smoke):
     text = (out / "report.md").read_text()
     assert "8 of 8 runs" in text
     assert (out / "report-smoke-umaze-sparse-v0.png").stat().st_size > 10_000
+    page = out / "report.html"
+    assert page.exists() == (importlib.util.find_spec("altair") is not None)
 
 
 def test_a_failed_run_is_named_and_does_not_stop_the_others(

@@ -1,5 +1,6 @@
 """The wheel is the product: no checkout is needed for a study."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def test_a_study_runs_and_is_reported(environment):
     results = list((environment.folder / "out").rglob("result.json"))
     assert len(results) == 4
     assert json.loads(results[0].read_text())["command"][1:] == arguments
+    if importlib.util.find_spec("altair") is not None:  # its template is in the wheel
+        assert "report.html: open it in a browser" in done.stdout
     said = environment.run("d3rlpy-mbo", "report", "out")
     assert said.returncode == 0, said.stderr
     written = (environment.folder / "out" / "report.md").read_text()

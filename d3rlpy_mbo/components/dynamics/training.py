@@ -8,7 +8,8 @@ import torch
 from ...support.cuda_graphs import recorded
 from ...support.errors import DivergedError
 from ...support.progress import Progress
-from ..history import FitRecord
+from ...support.resuming import Loop
+from ..history import FitRecord, plain, records
 from .networks import GaussianNetworks
 from .regression import Rows
 from .samples import batches, bootstrap_samples
@@ -122,7 +123,7 @@ def train_ensemble(
         optimizer.step()
         return loss.detach()
 
-    step = recorded(learn) if x.is_cuda else learn
+    step = recorded(learn) if x.device.type == "cuda" else learn
     x_holdout, y_holdout = x[holdout], y[holdout]
     # Every member trains on its own bootstrap sample.
     samples = bootstrap_samples(training, len(network)).to(x.device)
@@ -130,11 +131,15 @@ def train_ensemble(
     errors = holdout_errors(network, x_holdout, y_holdout).mean(dim=1)
     history.append(FitRecord(0, 0, "holdout_error", float(errors.mean())))
     best = _Best(network, errors)
-    n_steps, stale_epochs, epoch = 0, 0, 0
     steps_per_epoch = -(-samples.shape[1] // batch_size)
+    loop = Loop(network=network, optimizer=optimizer, best=best)
+    at = loop.go_on(n_steps=0, stale_epochs=0, epoch=0, history=plain(history))
+    n_steps, stale_epochs, epoch = at["n_steps"], at["stale_epochs"], at["epoch"]
+    history[:] = records(at["history"])
     with Progress(
         "Fitting dynamics",
         total=max_steps,
+        initial=n_steps,
         steps_per_epoch=steps_per_epoch,
         ends=_ends(patience),
     ) as progress:
@@ -162,6 +167,12 @@ def train_ensemble(
             )
             if n_steps == max_steps:
                 break
+            loop.reached(
+                n_steps=n_steps,
+                stale_epochs=stale_epochs,
+                epoch=epoch,
+                history=plain(history),
+            )
     best.restore()
     return best.errors.cpu(), n_steps
 
@@ -230,6 +241,17 @@ class _Best:
         ):
             kept[improved] = current[improved]
         return bool(improved.any())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the errors and the parameters at them."""
+        return {"errors": self.errors, "snapshot": self._snapshot}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        self.errors = state["errors"].to(self.errors.device)
+        for kept, saved in zip(self._snapshot, state["snapshot"], strict=True):
+            kept.copy_(saved)
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -172,13 +172,15 @@ class LearnedTermination(LearnedComponent):
             targets[: len(rest)] = 1.0
             return functional.binary_cross_entropy_with_logits(logits, targets)
 
+        optimizer, schedule = self._optimizer(network)
         value = self.fit_by_gradient(
-            self._optimizer(network),
+            optimizer,
             loss,
             (training_rest,),
             n_steps=self.config.n_steps,
             batch_size=self.config.batch_size // 2,
             description="Fitting termination",
+            also=(schedule,),
         )
         self._inputs, self._n_actions = inputs, known.n_actions
         self._network = network.eval()
@@ -195,8 +197,10 @@ class LearnedTermination(LearnedComponent):
             **self._holdout_metrics(holdout_ends, holdout_rest),
         }
 
-    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Returns Adam whose learning rate falls to 0, by a cosine.
+    def _optimizer(
+        self, network: nn.Module
+    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        """Returns Adam whose learning rate falls to 0, by a cosine, and the cosine.
 
         Ours: at a constant one the last few steps decide about rows near the boundary,
         and the precision of a toy fell from 1.0 to 0.3 between two seeds.
@@ -205,7 +209,7 @@ class LearnedTermination(LearnedComponent):
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.n_steps)
         optimizer.register_step_post_hook(lambda *_: schedule.step())
-        return optimizer
+        return optimizer, schedule
 
     def _split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the rows to train on and those held out, at least one of each."""

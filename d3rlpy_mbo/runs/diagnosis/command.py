@@ -12,6 +12,7 @@ from ...imagination.imagination import Imagination, load_imagination
 from ...registry.discovery import get_component
 from ...support.errors import CompositionError
 from ...support.files import atomic_write
+from ..pages.html import require_pages
 from ..settings import apply_settings, parse_settings
 from .diagnose import diagnose as diagnose_imagination
 
@@ -30,6 +31,9 @@ __all__ = ["diagnose"]
 )
 @click.option("--load", "path", help="A fitted one instead, such as imagination.mbo.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write it there.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write a page of it there."
+)
 @click.option("--seed", default=0, show_default=True, type=int)
 @click.option("--device", default="cpu", show_default=True)
 def diagnose(
@@ -38,6 +42,7 @@ def diagnose(
     settings: tuple[str, ...],
     path: Optional[str],
     out: Optional[Path],
+    html: Optional[Path],
     seed: int,
     device: str,
 ) -> None:
@@ -50,8 +55,13 @@ def diagnose(
         raise click.UsageError("Give one of --imagination NAME and --load FILE.")
     if path is not None and settings:
         raise click.UsageError("--set is for --imagination only.")
-    if out is not None and not out.parent.is_dir():
-        raise CompositionError(f"There is no folder {str(out.parent)!r} for --json.")
+    for option, path_out in (("--json", out), ("--html", html)):
+        if path_out is not None and not path_out.parent.is_dir():
+            raise CompositionError(
+                f"There is no folder {str(path_out.parent)!r} for {option}."
+            )
+    if html is not None:
+        require_pages()
     d3rlpy.seed(seed)
     imagination = (
         load_imagination(path, device)
@@ -68,6 +78,9 @@ def diagnose(
         with atomic_write(out) as file:
             file.write(diagnosis.to_json().encode())
         click.echo(f"Wrote {out}.")
+    if html is not None:
+        diagnosis.save_html(html)
+        click.echo(f"Wrote {html}.")
 
 
 def _configured(name: str, settings: tuple[str, ...], device: str) -> Imagination:

@@ -26,11 +26,12 @@ from .calibration import calibration
 from .column_names import column_names
 from .ends import ends
 from .generators import own_generators
+from .mazes import maze_of
 from .one_step import one_step
 from .open_loop import open_loop
 from .penalties import penalty_ranks
 from .predictions import Predicted, predicted, with_known_rewards
-from .results import Calibration, Diagnosis, Ends, OpenLoop, Rollouts, Values
+from .results import Calibration, Diagnosis, Ends, Maze, OpenLoop, Rollouts, Values
 from .rollouts import imagined_rows, rollouts
 from .values import values
 from .verdicts import verdicts
@@ -72,7 +73,8 @@ def diagnose(
         seed: From 0 to 2^32 - 1; the same seed, the same numbers.
         held_out: Other data of the same task, best whole episodes that were set aside
             before `fit`: one step and k steps are judged on these then.
-        env: Where its observation columns have names that are known, they are used.
+        env: Where its observation columns have names that are known, they are used; where
+            it is one of our mazes, some rollouts are kept to be drawn in it.
 
     Raises:
         NotFittedError: The imagination is not fitted.
@@ -98,7 +100,7 @@ def diagnose(
         check_actions(learner, real.transitions.n_actions)
         check_built(learner, *sizes, n_actions=real.transitions.n_actions)
     with own_generators(seed), modes_kept(learner), torch.no_grad():
-        parts = _Parts(imagination, real, other, learner, n_rollouts)
+        parts = _Parts(imagination, real, other, learner, n_rollouts, env)
         return parts.diagnosed(seed, [*column_names(env, sizes[0]), "reward"])
 
 
@@ -115,7 +117,10 @@ class _Parts:
         held_out: Optional[RealData],
         learner: Optional[Learner],
         n_rollouts: int,
+        env: Optional[gymnasium.Env[Any, Any]],
     ):
+        self._env = env
+        self._maze: Optional[Maze] = None
         self._imagination, self._dynamics = imagination, imagination.dynamics
         self._real, self._held_out = real, held_out
         self._learner, self._n_rollouts = learner, n_rollouts
@@ -161,6 +166,7 @@ class _Parts:
             rollouts=found_rollouts,
             values=found_values,
             left_out=self._left_out,
+            maze=self._maze,
         )
         return dataclasses.replace(found, verdicts=verdicts(found, against))
 
@@ -231,6 +237,7 @@ class _Parts:
             self._left_out.append("rollouts: not one of their rows was kept")
             return None, None
         found = rollouts(imagined, self._real, self._reverse)
+        self._maze = maze_of(self._env, imagined, self._real.transitions)
         if learner is None:
             self._left_out.append("values: no learner was given")
             return found, None

@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
-from typing import Optional
+from pathlib import Path
+from typing import Optional, Union
 
+from ...support.errors import CompositionError
+from .reading import read_as
 from .render import rendered
 
 __all__ = [
@@ -13,6 +16,7 @@ __all__ = [
     "Diagnosis",
     "Distribution",
     "Ends",
+    "Maze",
     "Nearness",
     "OneStep",
     "OpenLoop",
@@ -292,6 +296,23 @@ class Values:
 
 
 @dataclasses.dataclass(frozen=True)
+class Maze:
+    """Some rollouts in the maze that they are of; one unit is a cell.
+
+    Args:
+        walls: Centres (x, y) of the squares that are wall.
+        goal: Its centre.
+        data: Some real positions.
+        rollouts: Of each its positions, in time order.
+    """
+
+    walls: list[list[float]]
+    goal: list[float]
+    data: list[list[float]]
+    rollouts: list[list[list[float]]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Diagnosis:
     """What `diagnose` found. ``print`` shows it as a table.
 
@@ -312,6 +333,7 @@ class Diagnosis:
         values: None without a learner that has a critic.
         left_out: Parts that were left out, each with its reason.
         verdicts: Judgements, see `Verdict`.
+        maze: None where the environment is no maze, or was not given.
     """
 
     imagination: str
@@ -329,6 +351,23 @@ class Diagnosis:
     values: Optional[Values]
     left_out: list[str]
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)
+    maze: Optional[Maze] = None
+
+    @classmethod
+    def from_json(cls, text: str) -> "Diagnosis":
+        """Returns what `to_json` wrote, be it of an older version.
+
+        Raises:
+            CompositionError: The text is damaged, or no diagnosis.
+        """
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise CompositionError(
+                f"This is no diagnosis, or a damaged one: {error}. Write it anew with "
+                "Diagnosis.to_json or `d3rlpy-mbo diagnose --json FILE`."
+            ) from error
+        return read_as(cls, content, "the diagnosis")
 
     def to_json(self) -> str:
         """Returns every number as JSON; names are those of the fields."""
@@ -336,3 +375,23 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return rendered(self)
+
+    def save_html(self, path: Union[str, Path]) -> None:
+        """Writes a page of it: one HTML file that needs nothing else.
+
+        Args:
+            path: The file; its folder is made if it is missing.
+
+        Raises:
+            CompositionError: The extra ``report`` is not installed, or the file cannot be
+                written.
+        """
+        # An extra, and slow to import.
+        from ..pages.html import require_pages, save_page
+        from ..pages.parts import Page
+        from .page import section
+
+        require_pages()
+        found = section(self, "Diagnosis")
+        title = f"Is this model any good? {self.imagination}, {self.direction}"
+        save_page(Page(title, [], [found]), Path(path))

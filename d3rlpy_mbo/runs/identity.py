@@ -1,0 +1,125 @@
+"""What a run is: a checkpoint of another one is refused, and what differs is named."""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from ..data.real_data import RealData
+from ..imagination.imagination import Imagination
+from ..registry.json_form import encode
+from ..support.devices import device_name
+from ..support.errors import CheckpointError
+from ..support.version import installed_versions
+
+__all__ = ["differences", "fit_identity_of", "identity_of", "validate_same_run"]
+
+# Their states may mean something else in another version.
+_VERSIONS = ("d3rlpy-mbo", "d3rlpy")
+
+
+def identity_of(
+    learner: Any,
+    real: RealData,
+    imaginations: Sequence[Imagination],
+    *,
+    n_steps_per_epoch: int,
+    n_trials: int,
+    real_ratio: Optional[float],
+    shares: Optional[Sequence[float]],
+    has_environment: bool,
+    n_pretraining_epochs: int,
+) -> dict[str, Any]:
+    """Returns everything that must be alike for a run to go on, as JSON has it."""
+    identity = {
+        "learner": _described(learner.config),
+        "imaginations": [encode(each.config) for each in imaginations],
+        "dataset": _fingerprint(real),
+        "device": {
+            "learner": device_name(learner._device),
+            "imaginations": [each.device for each in imaginations],
+        },
+        "versions": installed_versions(_VERSIONS),
+        "n_steps_per_epoch": n_steps_per_epoch,
+        "n_trials": n_trials,
+        "real_ratio": real_ratio,
+        "shares": None if shares is None else [float(each) for each in shares],
+        "environment": has_environment,
+        "n_pretraining_epochs": n_pretraining_epochs,
+    }
+    return dict(json.loads(json.dumps(identity)))
+
+
+def fit_identity_of(imagination: Imagination, real: RealData) -> dict[str, Any]:
+    """Returns everything that must be alike for a fit to go on, as JSON has it."""
+    identity = {
+        "imaginations": [encode(imagination.config)],
+        "dataset": _fingerprint(real),
+        "device": imagination.device,
+        "versions": installed_versions(_VERSIONS),
+    }
+    return dict(json.loads(json.dumps(identity)))
+
+
+def _described(config: Any) -> dict[str, Any]:
+    """Returns a learner's settings; what scalers were fitted to follows from the data."""
+    names = ("observation_scaler", "action_scaler", "reward_scaler")
+    scalers = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    plain = dataclasses.replace(config, **dict.fromkeys(scalers))
+    return {
+        "type": config.get_type(),
+        **plain.serialize_to_dict(),
+        **{name: each and each.get_type() for name, each in scalers.items()},
+    }
+
+
+def _fingerprint(real: RealData) -> dict[str, Any]:
+    rows, width = real.packed.shape
+    return {
+        "rows": rows,
+        "columns": width,
+        "episodes": len(real.episode_starts) - 1,
+        "crc32": zlib.crc32(real.packed.data),  # fast, and no secret
+    }
+
+
+def validate_same_run(
+    saved: Mapping[str, Any], ours: Mapping[str, Any], path: Path
+) -> None:
+    """Refuses checkpoints of another run.
+
+    Raises:
+        CheckpointError: Names what differs, with both values.
+    """
+    changed = differences("", saved, ours)
+    if changed:
+        raise CheckpointError(
+            f"The checkpoints in {str(path)!r} are of another run: {'; '.join(changed)}. "
+            "Give what was given then, or choose another folder."
+        )
+
+
+def differences(name: str, saved: Any, ours: Any) -> list[str]:
+    """Returns where two values that JSON can hold differ, each place with both.
+
+    Args:
+        name: Of the value, for the places in it.
+        saved: As it was.
+        ours: As it is here.
+    """
+    if saved == ours:
+        return []
+    if isinstance(saved, dict) and isinstance(ours, dict):
+        return [
+            each
+            for key in {**saved, **ours}
+            for each in differences(
+                f"{name}.{key}" if name else key, saved.get(key), ours.get(key)
+            )
+        ]
+    if isinstance(saved, list) and isinstance(ours, list) and len(saved) == len(ours):
+        pairs = enumerate(zip(saved, ours, strict=True))
+        return [d for i, (a, b) in pairs for d in differences(f"{name}[{i}]", a, b)]
+    return [f"{name} is {saved!r} there and {ours!r} here"]

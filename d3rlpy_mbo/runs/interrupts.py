@@ -1,0 +1,66 @@
+"""SIGTERM and Ctrl-C: a run first writes where it is, then ends."""
+
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Optional
+
+__all__ = ["Interrupts"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """Takes note of the first signal, so that the run can stop where it can go on.
+
+    The second one ends it at once. Outside the main thread, where Python lets nobody
+    take signals, it notes none.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._received: Optional[int] = None
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:  # somebody else answers
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    @property
+    def received(self) -> bool:
+        """Whether the run is to stop."""
+        return self._received is not None
+
+    def _note(self, number: int, frame: Optional[FrameType]) -> None:
+        if self._received is not None:
+            self.stop("Stopped at once: the checkpoint before is the last.")
+        self._received = number
+        _say(
+            "Stopping as soon as a checkpoint can be written, at the end of this step or "
+            "of a model's epoch. Once more stops at once."
+        )
+
+    def stop(self, message: str) -> NoReturn:
+        """Ends the run: exit code 143 after SIGTERM, KeyboardInterrupt after Ctrl-C."""
+        _say(message)
+        if self._received == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt(message)
+
+
+def _say(message: str) -> None:
+    # Whoever stops a run looks at its errors, and progress bars are there too.
+    print(f"\n{message}", file=sys.stderr, flush=True)

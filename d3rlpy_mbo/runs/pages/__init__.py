@@ -1,0 +1,1 @@
+"""Pages to look at: one HTML file each, with everything that it needs."""

@@ -1,0 +1,158 @@
+"""Tables of a study's datasets, for Markdown and for pages alike."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Optional
+
+from ..runs.pages.parts import Cell, Table
+from .intervals import LEAST_SEEDS, interquartile_mean, mean
+from .results import Row, Task, normalized
+
+__all__ = ["aggregate_of", "differences_of_returns", "evidence", "scores"]
+
+# What may explain the returns, from the last epoch's metrics, by name. One that begins
+# with an underscore follows the imagination's name.
+_EVIDENCE = {
+    "q_real_mean": "Q, real rows",
+    "q_value_mean": "Q, real rows",
+    "q_imagined_mean": "Q, imagined rows",
+    "imagined_in_wall_share": "imagined in walls",
+    "_model_holdout_error": "model's hold-out error",
+    "_model_reward_error": "of it, the reward's",
+    "_penalty_mean": "penalty",
+    "_dropped_share": "dropped",
+    "_clipped_share": "clipped",
+}
+
+
+def scores(task: Task, paper: dict[str, float]) -> Table:
+    """Returns the returns of each method.
+
+    Args:
+        task: At least one finished run.
+        paper: The paper's D4RL scores, by method.
+    """
+    enough = any(len(rows) >= LEAST_SEEDS for rows in task.methods.values())
+    head = ["method", "seeds", "return"]
+    head += ["interquartile mean [95 %]"] if enough else []
+    head += ["score"] if task.scores else []
+    head += ["D4RL score"] if task.d4rl_scores else []
+    head += ["paper's D4RL score"] if paper else []
+    head += ["last evaluation", "final episodes", "per seed"]
+    table = []
+    for method, rows in task.methods.items():
+        values = [row.score for row in rows]
+        cells = [Cell(method), Cell(str(len(rows)), len(rows)), _spread(values)]
+        if enough:
+            cells.append(_interval(values, interquartile_mean))
+        for references in (task.scores, task.d4rl_scores):
+            if references:
+                cells.append(_spread(normalized(values, references) or []))
+        if paper:
+            its = paper.get(method)
+            cells.append(Cell("-" if its is None else f"{its:.1f}", its))
+        finals = [row.final_return for row in rows if row.final_return is not None]
+        cells += [_spread([row.returns[-1] for row in rows]), _spread(finals)]
+        table.append([*cells, Cell(", ".join(f"{value:.1f}" for value in values))])
+    return Table("Returns", head, table)
+
+
+def differences_of_returns(
+    task: Task, pairs: Sequence[Sequence[str]]
+) -> Optional[Table]:
+    """Returns differences of methods in pairs of the same seed; None without a pair."""
+    table = []
+    for first, second in pairs:
+        ours = {row.seed: row.score for row in task.methods.get(first, [])}
+        theirs = {row.seed: row.score for row in task.methods.get(second, [])}
+        values = [ours[seed] - theirs[seed] for seed in sorted(ours) if seed in theirs]
+        if values:
+            table.append(
+                [
+                    Cell(f"{first} - {second}"),
+                    Cell(str(len(values)), len(values)),
+                    _spread(values),
+                    _interval(values, mean),
+                    Cell(", ".join(f"{value:+.1f}" for value in values)),
+                ]
+            )
+    head = ["difference of returns", "seeds", "mean", "mean [95 %]", "per seed"]
+    return Table("Differences in pairs of one seed", head, table) if table else None
+
+
+def evidence(task: Task) -> Optional[Table]:
+    """Returns what the last epochs measured, means over seeds; None if nothing did."""
+    columns: dict[str, dict[str, list[float]]] = {}
+    for method, rows in task.methods.items():
+        for row in rows:
+            for name, value in _last_metrics(row).items():
+                title = _title(name)
+                if title and value is not None:
+                    columns.setdefault(title, {}).setdefault(method, []).append(value)
+    titles = [title for title in dict.fromkeys(_EVIDENCE.values()) if title in columns]
+    table = [
+        [Cell(method), *(_mean(columns[title].get(method, [])) for title in titles)]
+        for method in task.methods
+    ]
+    if not titles:
+        return None
+    return Table("What may explain the returns", ["at the end", *titles], table)
+
+
+def _title(name: str) -> Optional[str]:
+    """Returns what a metric is called in tables; None for the others."""
+    if name in _EVIDENCE:
+        return _EVIDENCE[name]
+    ends = (end for end in _EVIDENCE if end[0] == "_" and name.endswith(end))
+    return _EVIDENCE.get(next(ends, ""))
+
+
+def _last_metrics(row: Row) -> dict[str, Optional[float]]:
+    """Returns the numbers of the last epoch; without an epoch there are none."""
+    last: dict[str, Optional[float]] = (row.content["metrics"] or [{}])[-1]
+    return last
+
+
+def aggregate_of(tasks: Sequence[Task]) -> Optional[Table]:
+    """Returns all datasets together, for methods with enough seeds on each."""
+    table = []
+    for method in dict.fromkeys(name for task in tasks for name in task.methods):
+        rows: list[list[Row]] = [task.methods.get(method, []) for task in tasks]
+        found = [
+            normalized([row.score for row in some], task.scores)
+            for some, task in zip(rows, tasks, strict=True)
+        ]
+        complete = [each for each in found if each]
+        least = min(map(len, rows))
+        if len(complete) == len(found) and least >= LEAST_SEEDS:
+            by_seed = [list(seeds) for seeds in zip(*complete, strict=False)]
+            point, low, high = interquartile_mean(by_seed)
+            shown = Cell(f"{point:.1f} [{low:.1f}, {high:.1f}]", point)
+            table.append([Cell(method), Cell(str(least), least), shown])
+    head = ["all datasets", "seeds", "interquartile mean of scores [95 %]"]
+    return Table("All datasets together", head, table) if table else None
+
+
+def _spread(values: list[float]) -> Cell:
+    if not values:
+        return Cell("-")
+    if len(values) == 1:
+        return Cell(f"{values[0]:.1f}", values[0])
+    center = statistics.mean(values)
+    return Cell(f"{center:.1f} ± {statistics.stdev(values):.1f}", center)
+
+
+def _interval(
+    values: list[float],
+    estimate: Callable[[list[list[float]]], tuple[float, float, float]],
+) -> Cell:
+    if len(values) < LEAST_SEEDS:
+        return Cell("-")
+    point, low, high = estimate([[value] for value in values])
+    return Cell(f"{point:.1f} [{low:.1f}, {high:.1f}]", point)
+
+
+def _mean(values: list[float]) -> Cell:
+    if not values:
+        return Cell("-")
+    return Cell(f"{statistics.mean(values):.3g}", statistics.mean(values))

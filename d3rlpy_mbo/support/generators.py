@@ -1,0 +1,50 @@
+"""The random generators that decide a run: torch's, NumPy's and Python's."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["generator_states", "set_generator_states"]
+
+
+def generator_states() -> dict[str, Any]:
+    """Returns where every generator stands, in tensors and plain values."""
+    version, words, gauss = random.getstate()
+    algorithm, key, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": {
+            "algorithm": algorithm,
+            "key": torch.from_numpy(np.asarray(key).astype(np.int64)),
+            "position": int(position),
+            "has_gauss": int(has_gauss),
+            "cached": float(cached),
+        },
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_generator_states(states: dict[str, Any]) -> None:
+    """Puts every generator where `generator_states` found it.
+
+    Those of GPUs that are not here are left out: nothing draws from them.
+    """
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    numpy = states["numpy"]
+    np.random.set_state(
+        (
+            numpy["algorithm"],
+            numpy["key"].numpy().astype(np.uint32),
+            numpy["position"],
+            numpy["has_gauss"],
+            numpy["cached"],
+        )
+    )
+    torch.set_rng_state(states["torch"])
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for i, state in enumerate(states["cuda"][:n_gpus]):
+        torch.cuda.set_rng_state(state, i)

@@ -1,0 +1,195 @@
+"""A run that is killed goes on, and leaves what one leaves that was not, bit for bit."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from kept_runs import SORTS, Killed, log_files, run, same
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.support.checkpoints import CheckpointFolder
+from toys import line_dataset, small_learner
+
+pytestmark = pytest.mark.training
+
+
+@pytest.fixture
+def kill_after(monkeypatch):
+    """Has the process die once the n-th checkpoint from now on is written."""
+
+    def arrange(n: int) -> None:
+        write, written = CheckpointFolder.write, []
+
+        def watched(self, *arguments):
+            write(self, *arguments)
+            written.append(None)
+            if len(written) == n:
+                monkeypatch.setattr(CheckpointFolder, "write", write)
+                raise Killed
+
+        monkeypatch.setattr(CheckpointFolder, "write", watched)
+
+    return arrange
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_killed_wherever_it_is_it_ends_as_if_it_had_not_been(
+    sort, tmp_path, kill_after
+):
+    whole = run(sort, tmp_path / "whole")
+    # At its beginning, then after the first, the second, ... checkpoint of what is left.
+    n_kills, left = 0, None
+    for n in (1, 1, 2, 3, 4, 99):
+        kill_after(n)
+        with contextlib.suppress(Killed):
+            left = run(sort, tmp_path / "killed", tmp_path / "checkpoints")
+            break
+        n_kills += 1
+    assert n_kills >= 2
+    assert same(left, whole)
+    assert log_files(tmp_path / "killed") == log_files(tmp_path / "whole")
+
+
+def test_a_run_is_not_changed_by_its_checkpoints(tmp_path):
+    kept = run("SAC + RAMBO", tmp_path / "kept", tmp_path / "checkpoints")
+    assert same(kept, run("SAC + RAMBO", tmp_path / "plain"))
+    assert log_files(tmp_path / "kept") == log_files(tmp_path / "plain")
+
+
+def test_a_complete_run_is_not_trained_again_and_more_steps_go_on(tmp_path):
+    longer = run("SAC + MOPO", tmp_path / "a", n_steps=9)
+    first = run("SAC + MOPO", tmp_path / "b", tmp_path / "checkpoints")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("d3rlpy.algos.SAC.update", None)
+        again = run("SAC + MOPO", tmp_path / "b", tmp_path / "checkpoints")
+    assert same(again, first)
+    grown = run("SAC + MOPO", tmp_path / "b", tmp_path / "checkpoints", n_steps=9)
+    assert same(grown, longer)
+    with pytest.raises(mbo.CheckpointError, match="n_steps is 6, .* 9 steps already"):
+        run("SAC + MOPO", tmp_path / "b", tmp_path / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)],
+)
+def test_a_signal_stops_it_amid_an_epoch_and_says_how_to_go_on(
+    tmp_path, capsys, number, error
+):
+    steps = []
+
+    def stop(algo, epoch, total_step):
+        steps.append((epoch, total_step))
+        if total_step == 4 and len(steps) == 4:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(error) as stopped:
+        run("SAC + MOPO", tmp_path / "killed", folder, callback=stop)
+    assert signal.getsignal(number) is before
+    if number == signal.SIGTERM:
+        assert stopped.value.code == 143
+    said = capsys.readouterr().err
+    assert (
+        f"a checkpoint is written to {folder}. The same call of mbo.fit goes on" in said
+    )
+    left = run("SAC + MOPO", tmp_path / "killed", folder, callback=stop)
+    assert steps == [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]
+    assert same(left, run("SAC + MOPO", tmp_path / "whole"))
+    assert log_files(tmp_path / "killed") == log_files(tmp_path / "whole")
+
+
+def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(tmp_path, kill_after):
+    folder = tmp_path / "checkpoints"
+    kill_after(3)
+    with pytest.raises(Killed):
+        run("learner alone", tmp_path / "logs", folder)
+    newest, before = sorted(folder.glob("*.json"), reverse=True)
+    part = next(folder.glob(f"learner-{newest.stem.split('-')[1]}.part"))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    with pytest.warns(UserWarning, match=f"{newest.name} is torn.*{before.name}"):
+        left = run("learner alone", tmp_path / "logs", folder)
+    assert same(left, run("learner alone", tmp_path / "whole"))
+
+
+def test_nothing_that_is_whole_is_refused_by_name(tmp_path):
+    folder = tmp_path / "checkpoints"
+    run("learner alone", tmp_path / "logs", folder)
+    for manifest in folder.glob("*.json"):
+        manifest.write_bytes(manifest.read_bytes()[:-9])
+    with pytest.raises(mbo.CheckpointError, match="None is left to go on from"):
+        run("learner alone", tmp_path / "logs", folder)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"dataset": line_dataset(3)}, "dataset.rows is 480 there and 72 here"),
+        ({"n_steps_per_epoch": 2}, "n_steps_per_epoch is 3 there and 2 here"),
+        ({"sort": "SAC + RAMBO"}, r"imaginations\[0\].type is 'mopo' there"),
+        ({"sort": "learner alone"}, "learner.type is 'sac' there and 'td3_plus_bc'"),
+    ],
+)
+def test_checkpoints_of_another_run_are_refused_and_what_differs_is_named(
+    tmp_path_factory, tmp_path, other, words
+):
+    folder = tmp_path / "checkpoints"
+    run("SAC + MOPO", tmp_path / "logs", folder, n_steps=3)
+    settings = {"sort": "SAC + MOPO", **other}
+    with pytest.raises(mbo.CheckpointError, match=words):
+        run(logs=tmp_path / "logs", checkpoint=folder, **settings)
+
+
+def test_checkpoints_of_another_version_are_refused_and_named(tmp_path, monkeypatch):
+    run("learner alone", tmp_path / "logs", tmp_path / "checkpoints", n_steps=3)
+    monkeypatch.setattr(
+        "d3rlpy_mbo.runs.identity.installed_versions", lambda names: {"d3rlpy": "9.9"}
+    )
+    with pytest.raises(mbo.CheckpointError, match=r"versions.d3rlpy is '2\.8"):
+        run("learner alone", tmp_path / "logs", tmp_path / "checkpoints")
+
+
+HOLDER = """
+import fcntl, os, sys, time
+with open(sys.argv[1], "w") as lock:
+    print(os.getpid(), end="", file=lock, flush=True)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_that_another_process_writes_into_is_refused(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    command = [sys.executable, "-c", HOLDER, str(folder / ".lock")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(mbo.CompositionError, match=f"process {process.pid}"):
+            run("learner alone", tmp_path / "logs", folder)
+    finally:
+        process.kill()
+        process.communicate()
+    run("learner alone", tmp_path / "logs", folder)  # its lock died with it
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"checkpoint_interval": 2}, "checkpoint, the folder that they go to, is None"),
+        ({"checkpoint": "x", "checkpoint_interval": 0}, "checkpoint_interval is 0"),
+        ({"checkpoint": 3}, "checkpoint is 3, expected the path"),
+    ],
+)
+def test_what_keeps_no_checkpoints_is_refused_beforehand(settings, words):
+    learner = small_learner("td3_plus_bc")
+    with pytest.raises(mbo.CompositionError, match=words):
+        mbo.fit(learner, line_dataset(), [], 2, **settings)
+    assert learner.impl is None

@@ -1,0 +1,247 @@
+"""`train` survives: its signals, its --resume, and what --resume refuses."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("gymnasium_robotics")
+
+from kept_runs import Killed, same, without_times
+
+from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.support.checkpoints import CheckpointFolder
+from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
+
+pytestmark = pytest.mark.training
+
+DATASET = "pointmaze/umaze-sparse-v0"
+SETTINGS = [
+    "train", "--dataset", DATASET, "--learner", "sac", "--imagination", "mopo",
+    "--set", "learner.batch_size=16",
+    "--set", "imagination.rollout_batch_size=30",
+    "--set", "imagination.rollout_interval=3",
+    "--set", "imagination.dynamics.n_models=2",
+    "--set", "imagination.dynamics.n_elites=1",
+    "--set", "imagination.dynamics.hidden_units=[16]",
+    "--set", "imagination.dynamics.weight_decays=[0, 0]",
+    "--set", "imagination.dynamics.max_steps=7",
+    "--n-steps-per-epoch", "3", "--n-trials", "1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("resumed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+        collect_pointmaze("pointmaze-umaze-sparse", n_steps=700, n_reference_episodes=2)
+    return root
+
+
+@pytest.fixture
+def train(root, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+
+    def run(out, *arguments, n_steps=6):
+        steps = ["--n-steps", str(n_steps), "--out", str(out)]
+        given = [str(each) for each in arguments]
+        return CliRunner().invoke(main, [*SETTINGS, *steps, *given])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(root, tmp_path_factory):
+    """A run that nobody interrupts."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+        arguments = [*SETTINGS, "--n-steps", "6", "--out", str(out)]
+        result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def read(out: Path):
+    """A result but for times and the command line."""
+    result = json.loads((out / "result.json").read_text())
+    result["metrics"] = [without_times(each) for each in result["metrics"]]
+    return {k: v for k, v in result.items() if k not in ("seconds", "command")}
+
+
+def weights(out: Path):
+    import d3rlpy
+    from kept_runs import networks
+
+    import d3rlpy_mbo as mbo
+
+    imagination = mbo.load_imagination(out / "imagination.mbo")
+    learner = d3rlpy.load_learnable(str(out / "learner.d3"))
+    return [networks(learner), imagination.checkpoint_state()]
+
+
+def test_a_killed_train_is_refused_without_resume_and_with_it_ends_alike(
+    train, whole, tmp_path, monkeypatch
+):
+    write, written = CheckpointFolder.write, []
+
+    def dies(self, *arguments):
+        write(self, *arguments)
+        written.append(None)
+        if len(written) == 3:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFolder, "write", dies)
+        with pytest.raises(Killed):
+            main([*SETTINGS, "--n-steps", "6", "--out", str(tmp_path / "run")])
+    refused = train(tmp_path / "run")
+    assert refused.exit_code == 1
+    assert "Pass --resume to go on with the run in it" in refused.output
+    changed = train(tmp_path / "run", "--resume", "--seed", 1)
+    assert changed.exit_code == 1
+    assert "seed is 0 there and 1 here" in changed.output
+    result = train(tmp_path / "run", "--resume")
+    assert result.exit_code == 0, result.output
+    assert read(tmp_path / "run") == read(whole)
+    assert same(weights(tmp_path / "run"), weights(whole))
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"result.json", "learner.d3", "imagination.mbo", "logs"}
+
+
+def test_killed_while_it_is_put_in_its_place_it_is_put_there_later(
+    train, whole, tmp_path, monkeypatch
+):
+    replace = Path.replace
+
+    def dies(self, target):
+        if self.name == "learner.d3":
+            raise Killed
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dies)
+        with pytest.raises(Killed):
+            main([*SETTINGS, "--n-steps", "6", "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert train(tmp_path / "run", "--resume").exit_code == 0
+    assert read(tmp_path / "run") == read(whole)
+    assert same(weights(tmp_path / "run"), weights(whole))
+    assert not (tmp_path / "run" / "unfinished").exists()
+
+
+def test_a_finished_run_says_so_and_nothing_is_touched(train, whole):
+    before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
+    result = train(whole, "--resume")
+    assert result.exit_code == 0
+    assert "is finished: nothing is left to do" in result.output
+    assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
+    more = train(whole, "--resume", n_steps=9)
+    assert more.exit_code == 1
+    assert "n_steps is 6 there and 9 here" in more.output
+
+
+def test_where_nothing_was_saved_it_begins_and_a_folder_that_is_no_run_is_refused(
+    train, tmp_path
+):
+    begun = train(tmp_path / "new", "--resume", n_steps=3)
+    assert begun.exit_code == 0, begun.output
+    assert "Nothing was saved" in begun.output
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    refused = train(tmp_path / "other", "--resume")
+    assert refused.exit_code == 1
+    assert "is not the folder of a run" in refused.output
+    assert (tmp_path / "other" / "notes.txt").read_text() == "mine"
+
+
+PROGRAM = "from d3rlpy_mbo.cli import main; main()"
+
+
+def started(root: Path, out: Path, n_steps: int, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [
+            *[sys.executable, "-c", PROGRAM, *SETTINGS, "--out", str(out)],
+            *["--n-steps", str(n_steps), *arguments],
+        ],
+        env={**os.environ, "MINARI_DATASETS_PATH": str(root / "minari")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_process_with_143_a_way_to_go_on_and_no_traceback(
+    root, tmp_path
+):
+    out = tmp_path / "run"
+    process = started(root, out, 3_000_000)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("unfinished/logs/environment.csv")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "The same command with --resume goes on from there." in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_in_a_models_fit_stops_it_and_it_goes_on_there(
+    train, whole, tmp_path, monkeypatch, number, code
+):
+    out, write = tmp_path / "run", CheckpointFolder.write
+
+    def signalled(self, *arguments):
+        write(self, *arguments)
+        monkeypatch.setattr(CheckpointFolder, "write", write)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(CheckpointFolder, "write", signalled)
+    stopped = train(out)
+    assert stopped.exit_code == code, stopped.output
+    assert "The same command with --resume goes on from there." in stopped.output
+    assert train(out, "--resume").exit_code == 0
+    assert read(out) == read(whole)
+    assert same(weights(out), weights(whole))
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_it_ends_with_the_same_result(
+    root, tmp_path, train
+):
+    whole, out, n_steps = tmp_path / "whole", tmp_path / "run", 3000
+    settings = ["--set", "imagination.dynamics.max_steps=2000"]
+    arguments = [*settings, "--n-steps-per-epoch", "100"]
+    begun = time.monotonic()
+    assert train(whole, *arguments, n_steps=n_steps).exit_code == 0
+    seconds = time.monotonic() - begun
+    moments, n_killed = random.Random(0), 0
+    for _ in range(20):
+        process = started(root, out, n_steps, *arguments, "--resume")
+        try:
+            process.communicate(timeout=4 + moments.random() * seconds / 8)
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            n_killed += 1
+    print(n_killed, "kills")
+    assert n_killed >= 10
+    result = train(out, *arguments, "--resume", n_steps=n_steps)
+    assert result.exit_code == 0, result.output
+    assert read(out) == read(whole)
+    assert same(weights(out), weights(whole))

@@ -1,0 +1,134 @@
+"""A study goes on inside its runs and models, and hands on whom it trusts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gymnasium_robotics")
+pytest.importorskip("joblib")
+
+from d3rlpy_mbo.runs.experiment import Experiment
+from d3rlpy_mbo.study.execution import error_path, execute
+from d3rlpy_mbo.study.jobs import FitModel, RunExperiment
+from d3rlpy_mbo.study.settings import Model, Study
+from d3rlpy_mbo.support.checkpoints import CheckpointFolder
+from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
+
+pytestmark = pytest.mark.training
+
+DATASET = "pointmaze/umaze-sparse-v0"
+
+
+class Killed(BaseException):
+    """What a job does not catch."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("study_resumes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+        collect_pointmaze("pointmaze-umaze-sparse", n_steps=700, n_reference_episodes=2)
+        yield root
+
+
+@pytest.fixture
+def kill_after(monkeypatch):
+    """Has the process die once the n-th checkpoint from now on is written."""
+
+    due = "d3rlpy_mbo.runs.checkpoint.RunCheckpoint._is_due"
+    monkeypatch.setattr(due, lambda self: True)  # so short a run would have few
+
+    def arrange(n: int) -> None:
+        write, written = CheckpointFolder.write, []
+
+        def watched(self, *arguments):
+            write(self, *arguments)
+            written.append(None)
+            if len(written) == n:
+                monkeypatch.setattr(CheckpointFolder, "write", write)
+                raise Killed
+
+        monkeypatch.setattr(CheckpointFolder, "write", watched)
+
+    return arrange
+
+
+def job(**changes) -> RunExperiment:
+    settings = {"n_steps_per_epoch": 2, "n_trials": 1, **changes}
+    experiment = Experiment(
+        DATASET,
+        "td3_plus_bc",
+        "none",
+        4,
+        learner_settings={"batch_size": 16},
+        **settings,
+    )
+    return RunExperiment("alone", experiment, None, [])
+
+
+def test_a_killed_run_of_a_study_goes_on_from_its_checkpoint(
+    root, tmp_path, kill_after
+):
+    execute(job(), tmp_path / "whole")
+    kill_after(2)  # after its first epoch
+    with pytest.raises(Killed):
+        execute(job(), tmp_path / "killed")
+    logs = tmp_path / "killed" / job().path / "unfinished" / "logs" / "environment.csv"
+    assert len(logs.read_text().splitlines()) == 1
+    before = logs.stat().st_ino
+    moved = tmp_path / "killed" / job().path / "logs" / "environment.csv"
+    execute(job(), tmp_path / "killed")
+    assert moved.stat().st_ino == before  # continued, not begun anew
+    whole, killed = (
+        json.loads(job().result(tmp_path / name).read_text())["evaluations"]
+        for name in ("whole", "killed")
+    )
+    assert killed == whole
+
+
+def test_what_a_run_of_other_settings_left_is_begun_anew(root, tmp_path, kill_after):
+    kill_after(2)
+    with pytest.raises(Killed):
+        execute(job(), tmp_path)
+    changed = job(n_trials=2)
+    execute(changed, tmp_path)
+    assert not error_path(changed, tmp_path).exists()
+    assert (
+        json.loads(changed.result(tmp_path).read_text())["experiment"]["n_trials"] == 2
+    )
+
+
+def test_a_killed_fit_of_a_model_goes_on_and_leaves_the_same_model(
+    root, tmp_path, kill_after
+):
+    dynamics = {
+        "type": "probabilistic_ensemble",
+        "params": {
+            "direction": "forward", "n_models": 2, "n_elites": 1,
+            "hidden_units": [8], "weight_decays": [0.0, 0.0], "max_steps": 9,
+        },
+    }  # fmt: skip
+    model = FitModel(Model(DATASET, dynamics, 0, "cpu"))
+    execute(model, tmp_path / "whole")
+    kill_after(3)  # in its second epoch
+    with pytest.raises(Killed):
+        execute(model, tmp_path / "killed")
+    execute(model, tmp_path / "killed")
+    assert model.result(tmp_path / "killed").read_bytes() == (
+        model.result(tmp_path / "whole").read_bytes()
+    )
+    assert not list((tmp_path / "killed").rglob("*.checkpoints"))
+
+
+def test_a_study_hands_on_whether_environments_are_trusted(tmp_path):
+    text = (
+        f'datasets = ["{DATASET}"]\nseeds = [0]\nn_steps = 4\nn_steps_per_epoch = 2\n'
+        'n_trials = 1\nn_last = 1\n[methods.bc]\nlearner = "bc"\n'
+    )
+    for trusted in (False, True):
+        line = "trust_environment = true\n" if trusted else ""
+        (tmp_path / "study.toml").write_text(line + text)
+        study = Study.read(tmp_path / "study.toml")
+        assert study.experiment(DATASET, "bc", 0).trust_environment is trusted
