@@ -50,7 +50,7 @@ def fit(
     new: a dynamics updater leaves a fitted one changed.
 
     Args:
-        learner: Any continuous d3rlpy Q-learning algorithm.
+        learner: Any d3rlpy Q-learning algorithm, for the data's kind of actions.
         dataset: Real data; it is read once. What `RealData.of` read of it does as well.
         imagination: One, several, or none (``[]``): the learner alone.
         n_steps: Gradient steps.
