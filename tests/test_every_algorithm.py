@@ -122,6 +122,27 @@ def test_the_same_seed_is_the_same_discrete_learner_bit_for_bit(real):
     assert answers[0].tolist() == answers[1].tolist()
 
 
+@pytest.mark.training
+def test_what_d3rlpy_evaluates_discrete_learners_with_works_on_the_buffer(real):
+    romi = choice_imagination()
+    romi.fit(real)
+    learner = small_learner("discrete_bcq")
+    buffer = mbo.ImaginedReplayBuffer(real, romi, learner)
+    episodes = buffer.episodes[:2]
+    evaluators = {
+        "match": d3rlpy.metrics.DiscreteActionMatchEvaluator(episodes),
+        "td_error": d3rlpy.metrics.TDErrorEvaluator(episodes),
+        **mbo.imagination_evaluators(buffer),
+    }
+    quiet = {**QUIET, "n_steps": 2, "n_steps_per_epoch": 2}
+    ((_, metrics),) = learner.fit(buffer, evaluators=evaluators, **quiet)
+    assert 0 <= metrics["match"] <= 1
+    assert np.isfinite(metrics["td_error"])
+    fqe = d3rlpy.ope.DiscreteFQE(learner, d3rlpy.ope.FQEConfig(batch_size=16))
+    fqe.fit(mbo.ImaginedReplayBuffer(real, romi), **quiet)
+    assert np.isfinite(fqe.predict_value(np.zeros((3, 1)), np.arange(3))).all()
+
+
 @pytest.fixture(scope="module")
 def cart_pole(tmp_path_factory) -> Any:
     """A few random episodes of CartPole as a local Minari dataset."""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
+import d3rlpy
 import numpy as np
 import pytest
 import torch
@@ -132,6 +133,24 @@ def test_a_component_is_asked_about_choices_where_it_says_that_it_knows_them():
     )
     assert "Found: 31 others, such as " in message
     check(SoundPolicy())  # says nothing of choices, and is asked about none
+
+
+@dataclasses.dataclass()
+class SlowDQN(d3rlpy.algos.DQNConfig):
+    """A learner of choices, sound."""
+
+    target_update_interval: int = 10
+
+    @staticmethod
+    def get_type():
+        return "slow_dqn"
+
+
+@pytest.mark.training
+def test_a_discrete_learner_is_checked_on_choices():
+    (subject,) = subjects_of(SlowDQN())
+    assert subject.world.choices
+    testing.check_component(SlowDQN())
 
 
 def test_every_check_has_a_broken_component():
