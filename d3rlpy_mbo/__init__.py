@@ -5,14 +5,16 @@ from .support import gym_notice  # noqa: F401  # before anything imports d3rlpy
 # isort: split
 
 from . import learners, metrics
+from .buffer.mini_batch import ImaginedMiniBatch
 from .buffer.replay_buffer import ImaginedReplayBuffer
 from .components.base import LearnedComponent
 from .components.context import Context
 from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from .components.dynamics.interface import Dynamics, DynamicsConfig, Prediction
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
+from .components.halts import Halt, HaltConfig, HaltDecision
 from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
-from .components.penalties import Penalty
+from .components.penalties import LearnedPenalty, LearnedPenaltyConfig, Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
 from .components.rollout_policies.interface import RolloutPolicy, RolloutPolicyConfig
@@ -95,14 +97,20 @@ __all__ = [
     "DynamicsUpdater",
     "DynamicsUpdaterConfig",
     "HalfCheetahJumpReward",
+    "Halt",
+    "HaltConfig",
+    "HaltDecision",
     "HopperTermination",
     "HumanoidTermination",
     "Imagination",
     "ImaginationConfig",
+    "ImaginedMiniBatch",
     "ImaginedReplayBuffer",
     "InvertedDoublePendulumTermination",
     "InvertedPendulumTermination",
     "LearnedComponent",
+    "LearnedPenalty",
+    "LearnedPenaltyConfig",
     "LearnedTerminationConfig",
     "Learner",
     "LearnerMismatchError",

@@ -17,7 +17,9 @@ from d3rlpy_mbo import learners
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.learners.names import learner_config
 from d3rlpy_mbo.registry.known_learners import is_of_d3rlpy, known_learners
+from d3rlpy_mbo_mobile import BellmanSpread, MOBILEConfig
 from d3rlpy_mbo_mopo import MOPOConfig
+from d3rlpy_mbo_morel import DisagreementHaltConfig, MOReLConfig
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
 from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
 from toys import (
@@ -71,6 +73,8 @@ def test_an_unbuilt_discrete_learner_trains_through_plain_fit(name, real):
 CLONED = mbo.BehaviorCloningPolicyConfig(hidden_units=[16], n_steps=3)
 TINY = small_ensemble(n_models=2, n_elites=1, max_steps=3)
 SIZE = {"rollout_batch_size": 50, "rollout_length": 2}
+PAIR = small_ensemble(n_models=2, n_elites=2, max_steps=3)
+HALT = DisagreementHaltConfig(beta=0.5, offset=-1e4)
 ADVERSARY = AdversarialUpdaterConfig(update_interval=1, n_updates=2, batch_size=8)
 COMPOSITIONS: dict[str, Any] = {
     "romi": ROMIConfig(
@@ -84,6 +88,8 @@ COMPOSITIONS: dict[str, Any] = {
     "mopo": MOPOConfig(dynamics=TINY, rollout_interval=1, **SIZE),
     "mbpo": MOPOConfig(dynamics=TINY, rollout_interval=1, penalty=None, **SIZE),
     "rambo": RAMBOConfig(dynamics=TINY, dynamics_updater=ADVERSARY, **SIZE),
+    "morel": MOReLConfig(dynamics=TINY, halt=HALT, rollout_interval=1, **SIZE),
+    "mobile": MOBILEConfig(dynamics=PAIR, penalty=BellmanSpread(n_samples=2), **SIZE),
 }
 
 
@@ -96,11 +102,12 @@ def trained(name: str, compositions: list[str], real: mbo.RealData) -> dict[str,
 
 
 @pytest.mark.training
+@pytest.mark.filterwarnings("ignore:The halt .* stopped not one rollout")
 @pytest.mark.parametrize("composition", [*COMPOSITIONS, "romi+mopo"])
 def test_every_composition_trains_every_discrete_learner_in_one_call(composition, real):
     for name in DISCRETE:
         parts = composition.split("+")
-        if composition == "rambo" and name == "discrete_bc":
+        if composition in ("rambo", "mobile") and name == "discrete_bc":
             with pytest.raises(mbo.CompositionError, match="DiscreteBC has no critic"):
                 trained(name, parts, real)
             continue

@@ -13,7 +13,6 @@ from d3rlpy.dataset import (
     ReplayBufferBase,
     TrajectorySlicerProtocol,
     Transition,
-    TransitionMiniBatch,
     TransitionPickerProtocol,
 )
 
@@ -21,8 +20,9 @@ from .. import learners
 from ..data.real_data import RealData
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
-from ..learners.reading import Learner
+from ..learners.reading import Learner, validate_real_ratio
 from ..support.errors import CompositionError
+from .mini_batch import ImaginedMiniBatch
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource
@@ -66,6 +66,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         imaginations = imaginations_of(imagination)
         self._shares = batch_shares(imaginations, real_ratio, shares)
         self._progress = _progress(imaginations, learner)
+        if learner is not None:
+            validate_real_ratio(learner, float(self._shares[0]))
         self._real = real = RealData.of(dataset)
         self._dataset = real.dataset
         rows = real.transitions
@@ -119,14 +121,15 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             if share > 0:
                 source.refresh(self._progress.step)
 
-    def sample_transition_batch(self, batch_size: int) -> TransitionMiniBatch:
+    def sample_transition_batch(self, batch_size: int) -> ImaginedMiniBatch:
         """Draws a batch of real and imagined rows, after imagining if it is due.
 
         Args:
             batch_size: Rows, with replacement.
 
         Returns:
-            A mini-batch in dataset units; it holds no `Transition` objects.
+            A mini-batch in dataset units that says which rows are imagined; it holds no
+            `Transition` objects.
 
         Raises:
             LearnerMismatchError: The learner that was given does not train.
@@ -145,16 +148,19 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         np.take(self._real.packed, real, axis=0, out=rows[: ends[0]], mode="clip")
         for source, first, last in zip(self._sources, ends, ends[1:], strict=False):
             source.sample(rows[first:last])
-        return TransitionMiniBatch(
+        return ImaginedMiniBatch(
             **self._real.layout.columns(rows),
             intervals=np.ones((batch_size, 1), dtype=np.float32),
             transitions=_NO_TRANSITIONS,
+            imagined=np.arange(batch_size)[:, None] >= counts[0],
         )
 
     def sample_imagined(
         self, n_rows: int, imagination: Optional[int] = None
     ) -> Transitions:
         """Draws imagined rows to look at, without a trace in what training draws.
+
+        They are as they were imagined: without what a penalty subtracts when drawn.
 
         Args:
             n_rows: Rows, with replacement.
@@ -186,7 +192,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             for source, out in zip(
                 chosen, np.array_split(rows, max(len(chosen), 1)), strict=False
             ):
-                source.sample(out)
+                source.ring.sample(out)
         finally:
             np.random.set_state(state)
         columns = self._real.layout.columns(rows)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from d3rlpy.dataset import ReplayBufferBase
 
+from ..support.devices import on_device
 from ..support.errors import DatasetError
 from .action_sets import ActionChoices, ActionRange, ActionSet, columns_of
 from .choices import validate_choices, validate_n_actions
@@ -39,6 +40,8 @@ class Transitions:
             every episode.
         rollout_ids: (B,) int64, rows of one imagined rollout share one; None for
             real data.
+        episode_ids: (B,) int32, rows of one real episode share one; None where that is
+            not known.
         n_actions: How many choices there are; None where actions are continuous.
     """
 
@@ -51,6 +54,7 @@ class Transitions:
     next_observation_known: Optional[torch.Tensor] = None
     next_action_known: Optional[torch.Tensor] = None
     rollout_ids: Optional[torch.Tensor] = None
+    episode_ids: Optional[torch.Tensor] = None
     n_actions: Optional[int] = None
 
     def __repr__(self) -> str:
@@ -171,8 +175,9 @@ class Transitions:
         return self._with({name: value[rows] for name, value in self._columns()})
 
     def to(self, device: str) -> "Transitions":
-        """Returns the same rows on another device."""
-        return self._with({name: value.to(device) for name, value in self._columns()})
+        """Returns the same rows on a device, without a copy if they are there."""
+        moved = {name: on_device(value, device) for name, value in self._columns()}
+        return self._with(moved)
 
     def _with(self, columns: dict[str, Any]) -> "Transitions":
         return dataclasses.replace(self, **columns)

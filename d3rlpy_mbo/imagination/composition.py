@@ -1,10 +1,11 @@
 """Whether the parts of an imagination can work together: refused before any training."""
 
-from typing import Any
+from typing import Any, Union
 
 import torch
 
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
+from ..components.penalties import LearnedPenalty, Penalty
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..registry.fields import Number
 from ..support.errors import CompositionError
@@ -12,6 +13,7 @@ from ..support.errors import CompositionError
 __all__ = [
     "validate_direction",
     "validate_given",
+    "validate_penalty",
     "validate_positive",
     "validate_ratio",
 ]
@@ -37,6 +39,26 @@ def validate_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> Non
             f"direction {direction!r}, only {supported}. Nearest: the same composition "
             f"with dynamics of direction {supported}, or this one with "
             "UniformPolicyConfig()."
+        )
+
+
+def validate_penalty(
+    dynamics: Dynamics, penalty: Union[Penalty, LearnedPenalty, None]
+) -> None:
+    """Raises CompositionError if a penalty cannot judge what these dynamics imagine."""
+    if penalty is None:
+        return
+    name = type(penalty).__name__
+    if penalty.when not in ("imagined", "drawn"):
+        raise CompositionError(
+            f"{name}.when is {penalty.when!r}, expected 'imagined' or 'drawn'."
+        )
+    if penalty.needs_critic and dynamics.direction == "reverse":
+        raise CompositionError(
+            f"The penalty {name} asks the learner's critic about the next states that the "
+            "model predicts, but reverse dynamics predict the states before. Nearest: the "
+            "same composition with forward dynamics, or a penalty on the model alone, "
+            "such as MaxAleatoric."
         )
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "predict_action",
     "q_value",
     "sample_action",
+    "validate_real_ratio",
 ]
 
 Learner: TypeAlias = QLearningAlgoBase[Any, Any]
@@ -63,6 +64,21 @@ def needs_returns_to_go(name: str) -> str:
         f"{name} needs returns-to-go, which imagined transitions do not have. Use CQL "
         "on this buffer, or train it on the real dataset alone."
     )
+
+
+def validate_real_ratio(learner: Learner, real_ratio: float) -> None:
+    """Asks a learner whether it can train on such a share of real rows, if it minds.
+
+    Args:
+        learner: Any; a plugin's may have a method ``validate_real_ratio``.
+        real_ratio: Of its batches, in expectation.
+
+    Raises:
+        CompositionError: As the learner says.
+    """
+    validate = getattr(learner, "validate_real_ratio", None)
+    if validate is not None:
+        validate(real_ratio)
 
 
 def grad_step(learner: Learner) -> int:

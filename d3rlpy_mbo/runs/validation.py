@@ -17,6 +17,7 @@ from ..buffer.shares import batch_shares
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners import Learner
+from ..learners.reading import validate_real_ratio
 from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import Number
 from ..support.devices import validate_device
@@ -148,7 +149,8 @@ def validate_parts(
     """
     learners.check(learner)
     learners.check_actions(learner, real.transitions.n_actions)
-    batch_shares(imaginations, real_ratio, shares)
+    share_of_real = batch_shares(imaginations, real_ratio, shares)[0]
+    validate_real_ratio(learner, float(share_of_real))
     real.validate_for_learners()
     for each in imaginations:
         if each.fitted:
@@ -182,8 +184,7 @@ def build_for_critics(
 
 
 def _needs_critic(imaginations: Sequence[Imagination]) -> bool:
-    updaters = [each.dynamics_updater for each in imaginations]
-    return any(each is not None and each.needs_critic for each in updaters)
+    return any(each.needs_critic for each in imaginations)
 
 
 def _validate_sizes(learner: Learner, real: RealData, critic: bool) -> None:
