@@ -32,21 +32,18 @@ from toys import (
     small_learner,
 )
 
-# They need returns-to-go, or trajectories, which imagined rows do not have.
-REFUSED = {"cal_ql", "decision_transformer", "discrete_decision_transformer", "tacr"}
+# Cal-QL and the transformers, whose own tests are beside what they need.
+OTHERS = {"cal_ql", "decision_transformer", "discrete_decision_transformer", "tacr"}
 
 # They learn nothing, or judge another that they have to be given.
 NO_LEARNERS = {"random_policy", "discrete_random_policy", "fqe", "discrete_fqe"}
 
 
-def test_every_algorithm_of_d3rlpy_trains_here_or_is_refused_by_name():
+def test_every_algorithm_of_d3rlpy_trains_here():
     theirs = {name for name, each in known_learners().items() if is_of_d3rlpy(each)}
-    assert theirs - NO_LEARNERS == {*LEARNERS, *DISCRETE} | REFUSED
+    assert theirs - NO_LEARNERS == {*LEARNERS, *DISCRETE} | OTHERS
     assert len(theirs - NO_LEARNERS) == 26
-    for name in REFUSED:
-        with pytest.raises(mbo.CompositionError, match="returns-to-go|trajectories"):
-            learners.check(known_learners()[name]().create())
-    for name in [*LEARNERS, *DISCRETE]:
+    for name in theirs - NO_LEARNERS:
         learners.check(learner_config(name)().create())
 
 
@@ -68,6 +65,26 @@ def test_an_unbuilt_discrete_learner_trains_through_plain_fit(name, real):
     batch = buffer.sample_transition_batch(64)
     assert batch.actions.dtype == np.float32
     assert set(batch.actions.flatten().tolist()) == {0, 1, 2}
+
+
+@pytest.mark.training
+def test_a_discrete_transformer_trains_on_trajectories_that_rollouts_lead_into(real):
+    romi = choice_imagination(real_ratio=0.0)
+    romi.fit(real)
+    learner = small_transformer()
+    buffer = mbo.ImaginedReplayBuffer(real, romi, learner)
+    learner.fit(buffer, n_steps=3, n_steps_per_epoch=3, **QUIET)
+    assert learner.grad_step == 3
+    batch = buffer.sample_trajectory_batch(20, 3)
+    assert batch.actions.shape == (20, 3, 1)
+    assert set(batch.actions.flatten().tolist()) == {0, 1, 2}
+
+
+def small_transformer() -> Any:
+    sizes = {"num_layers": 1, "num_heads": 1}
+    return small_learner(
+        "discrete_decision_transformer", context_size=3, max_timestep=50, **sizes
+    )
 
 
 CLONED = mbo.BehaviorCloningPolicyConfig(hidden_units=[16], n_steps=3)
@@ -179,7 +196,7 @@ def cart_pole(tmp_path_factory) -> Any:
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("name", DISCRETE)
+@pytest.mark.parametrize("name", [*DISCRETE, "discrete_decision_transformer"])
 def test_a_discrete_learner_trains_from_the_command_line_by_name(
     name, cart_pole, monkeypatch, tmp_path
 ):
@@ -195,6 +212,9 @@ def test_a_discrete_learner_trains_from_the_command_line_by_name(
         "dynamics.weight_decays=[0, 0]", "rollout_policy.discrete.n_steps=3",
     ):  # fmt: skip
         arguments += ["--set", f"imagination.{setting}"]
+    if name == "discrete_decision_transformer":
+        for setting in ("num_layers=1", "context_size=3", "max_timestep=500"):
+            arguments += ["--set", f"learner.{setting}"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -32,6 +32,7 @@ class DatasetColumns:
         next_action_known: (N,) False at the end of every episode.
         episode_starts: (episodes + 1,) int64: the rows of the i-th episode that has any
             begin at the i-th entry and end before the next.
+        kept: Which transitions these are.
         n_actions: How many choices there are; None where actions are continuous.
     """
 
@@ -40,6 +41,7 @@ class DatasetColumns:
     next_observation_known: npt.NDArray[np.bool_]
     next_action_known: npt.NDArray[np.bool_]
     episode_starts: npt.NDArray[np.int64]
+    kept: KeptRows
     n_actions: Optional[int]
 
 
@@ -79,7 +81,7 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
         for name in ("actions", "next_actions"):
             validate_choices(layout.columns(packed)[name], n_actions, name)
     return DatasetColumns(
-        packed, layout, observation_known, action_known, starts, n_actions
+        packed, layout, observation_known, action_known, starts, kept, n_actions
     )
 
 

@@ -175,6 +175,27 @@ def test_a_learner_that_samples_explores_by_itself_alone():
     ]
 
 
+@pytest.mark.training
+def test_rows_of_several_steps_are_a_discrete_learners_own_or_refused(real):
+    learner = small_learner("double_dqn")
+
+    def buffer(epsilon):
+        imagination = choice_imagination(
+            "forward",
+            rollout_policy=mbo.LearnerPolicyConfig(epsilon=epsilon),
+            steps_per_row=3,
+        )
+        imagination.fit(real)
+        return mbo.ImaginedReplayBuffer(real, imagination, learner)
+
+    with pytest.raises(mbo.CompositionError, match="share of 0.1.*epsilon=0.0"):
+        buffer(0.1)
+    learner.fit(buffer(0.0), n_steps=3, n_steps_per_epoch=3, **QUIET)
+    assert learner.grad_step == 3
+    batch = buffer(0.0).sample_transition_batch(64)
+    assert set(batch.intervals.flatten().tolist()) == {1, 2, 3}
+
+
 def test_proposals_beside_the_choices_are_projected_and_counted(real):
     @dataclasses.dataclass()
     class Scripted(ScriptedPolicyConfig):
