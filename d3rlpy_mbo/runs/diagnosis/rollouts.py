@@ -84,7 +84,7 @@ def _steps(ids: torch.Tensor, reverse: bool) -> tuple[torch.Tensor, torch.Tensor
 
 
 def rollouts(
-    imagined: Imagined, real: RealData, reverse: bool, halts: bool
+    imagined: Imagined, real: RealData, reverse: bool, halts: bool = False
 ) -> Rollouts:
     """Sums up imagined rows.
 
