@@ -108,11 +108,12 @@ def test_a_collected_dataset_comes_back_with_its_environment(minari_root):
 
 
 @pytest.mark.training
-def test_four_choices_are_collected_too(minari_root):
-    import minari
-
+def test_four_choices_are_collected_and_rewarded_too(minari_root):
     task = mbo.get_component("task", "hiv")(n_steps=30, discrete=True)
-    dataset = minari.load_dataset(task.collect())
-    assert dataset.id == "mopo/hiv-choices-v0"
-    assert dataset.action_space == gymnasium.spaces.Discrete(4)
-    assert dataset.env_spec.kwargs == {"discrete": True}
+    assert task.collect() == "mopo/hiv-choices-v0"
+    dataset, env = mbo.load_minari("mopo/hiv-choices-v0")
+    assert env.action_space == gymnasium.spaces.Discrete(4)
+    rows = mbo.Transitions.from_dataset(dataset)
+    assert (len(rows), rows.n_actions) == (30, 4)
+    found = mbo.HIVReward()(rows.observations, rows.actions, rows.next_observations)
+    torch.testing.assert_close(found, rows.rewards, rtol=1e-3, atol=1e-3)

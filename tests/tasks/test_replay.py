@@ -332,6 +332,12 @@ def test_every_choice_is_one_that_the_environment_has_and_leads_where_it_leads()
     observations += [env.step(action)[0] for action in episode.actions]
     np.testing.assert_array_equal(episode.observations, observations)
     assert episode.terminations[-1]  # a pole fell before 200 steps
+    rows = mbo.Transitions.from_dataset(mbo.load_minari(dataset)[0])
+    assert (len(rows), rows.n_actions) == (120, 2)
+    ends = mbo.CartPoleTermination()(
+        rows.observations, rows.actions, rows.next_observations
+    )
+    assert torch.equal(ends, rows.terminals > 0)
 
 
 def test_a_killed_collection_of_choices_ends_as_one_that_was_not(monkeypatch):
