@@ -31,6 +31,7 @@ from ..learners.returns import (
 )
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
+from .drawn_penalties import validate_drawn_penalty
 from .folding import validate_folding
 from .mini_batch import ImaginedMiniBatch
 from .progress import LearnerProgress
@@ -99,6 +100,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         for each in imaginations:
             epsilon = getattr(each.config.rollout_policy, "epsilon", 0.0)
             validate_folding(learner, each.config.steps_per_row, epsilon)
+            validate_drawn_penalty(each, learner)
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)

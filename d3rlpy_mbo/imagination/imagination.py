@@ -190,7 +190,7 @@ class Imagination:
             self.halt = config.halt.create(device)
         self.dynamics_updater = self._new_updater()
         validate_direction(self.dynamics, self.rollout_policy)
-        validate_penalty(self.dynamics, self.penalty)
+        validate_penalty(self.dynamics, self.penalty, config.steps_per_row)
         validate_steps_per_row(config)
         self._rows_together = rollouts_together(self.device)
         self._action_set: Optional[ActionSet] = None

@@ -12,6 +12,7 @@ import torch
 from d3rlpy.constants import LoggingStrategy
 
 from .. import learners
+from ..buffer.drawn_penalties import validate_drawn_penalty
 from ..buffer.fill import Fill
 from ..buffer.folding import validate_folding
 from ..buffer.shares import batch_shares
@@ -173,6 +174,7 @@ def validate_parts(
     for each in imaginations:
         epsilon = getattr(each.config.rollout_policy, "epsilon", 0.0)
         validate_folding(learner, each.config.steps_per_row, epsilon)
+        validate_drawn_penalty(each, learner)
     if learners.is_transformer(learner):
         validate_transformer(learner, real, imaginations, every_share)
     if uses_returns(learner):

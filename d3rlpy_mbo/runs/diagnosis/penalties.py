@@ -21,7 +21,10 @@ _DRAWS = 10
 
 
 def penalty_ranks(
-    judged: Predicted, own: _Asked, learner: Optional[Learner] = None
+    judged: Predicted,
+    own: _Asked,
+    learner: Optional[Learner] = None,
+    errors: Optional[torch.Tensor] = None,
 ) -> tuple[list[PenaltyRank], list[str]]:
     """Ranks real rows by every penalty and by the true error of the model there.
 
@@ -29,12 +32,14 @@ def penalty_ranks(
         judged: Real rows and what the model says of them.
         own: The imagination's.
         learner: For penalties that ask it, None if there is none.
+        errors: (B,) true errors; None: against what the rows say.
 
     Returns:
         The imagination's own first, then every registered one as it comes; and which
         could not be asked, with the reason.
     """
-    errors = _norm(judged.elite_means.mean(dim=0) - judged.targets)
+    if errors is None:
+        errors = _norm(judged.elite_means.mean(dim=0) - judged.targets)
     nulls = [_drawn_errors(judged) for _ in range(_DRAWS)]
     ranks, left_out = [], []
     for name, penalty in _all(own):
