@@ -12,8 +12,9 @@ from .components.context import Context
 from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from .components.dynamics.interface import Dynamics, DynamicsConfig, Prediction
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
+from .components.halts import Halt, HaltConfig, HaltDecision
 from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
-from .components.penalties import Penalty
+from .components.penalties import LearnedPenalty, LearnedPenaltyConfig, Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
 from .components.rollout_policies.interface import RolloutPolicy, RolloutPolicyConfig
@@ -95,6 +96,9 @@ __all__ = [
     "DynamicsUpdater",
     "DynamicsUpdaterConfig",
     "HalfCheetahJumpReward",
+    "Halt",
+    "HaltConfig",
+    "HaltDecision",
     "HopperTermination",
     "HumanoidTermination",
     "Imagination",
@@ -104,6 +108,8 @@ __all__ = [
     "InvertedDoublePendulumTermination",
     "InvertedPendulumTermination",
     "LearnedComponent",
+    "LearnedPenalty",
+    "LearnedPenaltyConfig",
     "LearnedTerminationConfig",
     "Learner",
     "LearnerMismatchError",

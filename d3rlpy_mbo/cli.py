@@ -1,6 +1,7 @@
 """The command line: plugins, collect, train, diagnose, check, study, report."""
 
 import dataclasses
+import errno
 import os
 import sys
 from pathlib import Path
@@ -33,6 +34,13 @@ class _Group(click.Group):
             return super().invoke(context)
         except D3RLPyMBOError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise click.ClickException(
+                f"The disk is full: {error}. Make room, and give the same command again; "
+                "train goes on with --resume."
+            ) from error
         except KeyboardInterrupt as interrupt:
             if not interrupt.args:  # else it has been said how to go on
                 click.echo("Interrupted.", err=True)

@@ -497,6 +497,121 @@ class DoubleReward(SoundReward):
         return super().__call__(observations, actions, next_observations).double()
 
 
+# Learned penalties: the distance from what the members say of the data on average.
+
+
+class DistanceFromUsual(mbo.LearnedPenalty):
+    usual: Optional[torch.Tensor] = None
+
+    @property
+    def fitted(self):
+        return self.usual is not None
+
+    def fit(self, dynamics, transitions):
+        means = [each.means.mean(dim=0) for each in dynamics.predictions(transitions)]
+        self.usual = torch.cat(means).mean(dim=0)
+
+    def __call__(self, prediction, learner=None):
+        self.check_fitted()
+        return (prediction.means.mean(dim=0) - self.usual).norm(dim=1, keepdim=True)
+
+    def state_dict(self):
+        return {"usual": self.usual}
+
+    def load_state_dict(self, state):
+        self.usual = state["usual"]
+
+
+@component("sound_learned_penalty")
+class SoundLearnedPenalty(mbo.LearnedPenaltyConfig):
+    Learned = DistanceFromUsual
+
+    def create(self, device=False):
+        return self.Learned(self, device)
+
+
+@breaks("check_save_and_load_alike")
+class ForgetsTheUsual(SoundLearnedPenalty):
+    class Learned(DistanceFromUsual):
+        def state_dict(self):
+            return {"usual": torch.zeros_like(self.usual)}
+
+
+@breaks("check_penalty_shape")
+class FlatLearnedPenalty(SoundLearnedPenalty):
+    class Learned(DistanceFromUsual):
+        def __call__(self, prediction, learner=None):
+            return super().__call__(prediction)[:, 0]
+
+
+# Halts: the spread of the members along a rollout, against twice the data's.
+
+
+class SpreadSum(mbo.Halt):
+    threshold: Optional[float] = None
+
+    @property
+    def fitted(self):
+        return self.threshold is not None
+
+    def spread(self, prediction):
+        means = prediction.means
+        return (means.amax(dim=0) - means.amin(dim=0)).norm(dim=1, keepdim=True)
+
+    def fit(self, dynamics, transitions):
+        spreads = [self.spread(each) for each in dynamics.predictions(transitions)]
+        self.threshold = 2 * float(torch.cat(spreads).mean())
+        self.metrics = {"halt_threshold": self.threshold}
+
+    def __call__(self, prediction, state):
+        self.check_fitted()
+        total = self.spread(prediction)
+        if state is not None:
+            total = total + state
+        stop = total > self.threshold
+        return mbo.HaltDecision(
+            stop, torch.ones_like(stop), stop, -1.0 + 0 * total, total
+        )
+
+    def state_dict(self):
+        return {"threshold": self.threshold}
+
+    def load_state_dict(self, state):
+        self.threshold = state["threshold"]
+
+
+@component("sound_halt")
+class SoundHalt(mbo.HaltConfig):
+    Learned = SpreadSum
+
+    def create(self, device=False):
+        return self.Learned(self, device)
+
+
+@breaks("check_halt_shapes_and_types")
+class StopsAsNumbers(SoundHalt):
+    class Learned(SpreadSum):
+        def __call__(self, prediction, state):
+            said = super().__call__(prediction, state)
+            return dataclasses.replace(said, reward=said.reward[:, 0])
+
+
+@breaks("check_halt_consistent")
+class TerminalAndDropped(SoundHalt):
+    class Learned(SpreadSum):
+        def __call__(self, prediction, state):
+            said = super().__call__(prediction, state)
+            return dataclasses.replace(said, keep=~said.stop)
+
+
+@breaks("check_halt_state_kept_by_row")
+class SumOverTheBatch(SoundHalt):
+    class Learned(SpreadSum):
+        def __call__(self, prediction, state):
+            said = super().__call__(prediction, state)
+            return dataclasses.replace(said, state=said.state.sum(0)[None])
+
+
 # Dynamics updaters: a random step.
 
 
@@ -719,6 +834,8 @@ SOUND = [
     SoundDynamics(direction="reverse"),
     SoundPolicy(),
     SoundPenalty(),
+    SoundLearnedPenalty(),
+    SoundHalt(),
     SoundTermination(),
     SoundReward(),
     SoundUpdater(),

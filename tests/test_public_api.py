@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 import d3rlpy_mbo as mbo
+import d3rlpy_mbo_combo
+import d3rlpy_mbo_mobile
 import d3rlpy_mbo_mopo
+import d3rlpy_mbo_morel
 import d3rlpy_mbo_rambo
 import d3rlpy_mbo_romi
 from d3rlpy_mbo import testing
@@ -20,7 +23,10 @@ MODULES = {
     "d3rlpy_mbo.learners": mbo.learners,
     "d3rlpy_mbo.metrics": mbo.metrics,
     "d3rlpy_mbo.testing": testing,
+    "d3rlpy_mbo_combo": d3rlpy_mbo_combo,
+    "d3rlpy_mbo_mobile": d3rlpy_mbo_mobile,
     "d3rlpy_mbo_mopo": d3rlpy_mbo_mopo,
+    "d3rlpy_mbo_morel": d3rlpy_mbo_morel,
     "d3rlpy_mbo_rambo": d3rlpy_mbo_rambo,
     "d3rlpy_mbo_romi": d3rlpy_mbo_romi,
 }

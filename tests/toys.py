@@ -105,6 +105,87 @@ class LineDynamics(mbo.Dynamics):
 
 
 @dataclasses.dataclass()
+class DoubtfulLineConfig(LineDynamicsConfig):
+    """The truth, whose two members lie |s| apart (reverse |s'|), `doubt` times as much."""
+
+    doubt: float = 1.0
+
+    @staticmethod
+    def get_type() -> str:
+        return "doubtful_line"
+
+    def create(self, device: Any = False) -> "DoubtfulLine":
+        return DoubtfulLine(self, device)
+
+
+class DoubtfulLine(LineDynamics):
+    config: DoubtfulLineConfig
+
+    def predict(
+        self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
+    ) -> mbo.Prediction:
+        prediction = super().predict(observations, actions, all_members)
+        if prediction.means is None:
+            return prediction
+        means = prediction.means.clone()
+        offset = 0.5 * self.config.doubt * observations.abs()
+        means[0, :, :-1] += offset
+        means[1, :, :-1] -= offset
+        return dataclasses.replace(prediction, means=means)
+
+
+@dataclasses.dataclass()
+class ReadingConfig(mbo.HaltConfig):
+    """Halts where the members lie more than `threshold` apart, in one of three readings."""
+
+    threshold: float = 1.5
+    reading: str = "morel"
+    reward: float = -31.0
+
+    @staticmethod
+    def get_type() -> str:
+        return "reading"
+
+    def create(self, device: Any = False) -> "Reading":
+        return Reading(self, device)
+
+
+class Reading(mbo.Halt):
+    config: ReadingConfig
+    fitted = True
+
+    def fit(self, dynamics: mbo.Dynamics, transitions: mbo.Transitions) -> None:
+        doubts = [self.doubt(each) for each in dynamics.predictions(transitions)]
+        self.metrics = {"largest_doubt": float(torch.cat(doubts).max())}
+
+    def doubt(self, prediction: mbo.Prediction) -> torch.Tensor:
+        assert prediction.means is not None
+        return (prediction.means[0] - prediction.means[1])[:, :-1].norm(
+            dim=1, keepdim=True
+        )
+
+    def __call__(
+        self, prediction: mbo.Prediction, state: Optional[torch.Tensor]
+    ) -> mbo.HaltDecision:
+        doubt = self.doubt(prediction)
+        if self.config.reading == "tatu":
+            doubt = doubt if state is None else doubt + state
+            far = doubt > self.config.threshold
+            return mbo.HaltDecision(far, ~far, torch.zeros_like(far), state=doubt)
+        far = doubt > self.config.threshold
+        if self.config.reading == "neubay":
+            return mbo.HaltDecision(far, torch.ones_like(far), torch.zeros_like(far))
+        reward = torch.full_like(doubt, self.config.reward)
+        return mbo.HaltDecision(far, torch.ones_like(far), far, reward)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metrics": self.metrics}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@dataclasses.dataclass()
 class ScriptedPolicyConfig(mbo.RolloutPolicyConfig):
     """Proposes given numbers, one after the other, for every row."""
 

@@ -4,6 +4,7 @@ import functools
 import sys
 import tempfile
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,30 +100,61 @@ class OfflineRLKit:
         buffer.load_dataset(self.data(transitions))
         return buffer
 
-    def policy(self, kind: str, transitions: Transitions, **parts: Any) -> Any:
-        """Returns its MOPOPolicy or RAMBOPolicy with SAC's networks of 2 x 256."""
+    def policy(
+        self,
+        kind: str,
+        transitions: Transitions,
+        hidden: Sequence[int] = (256, 256),
+        **parts: Any,
+    ) -> Any:
+        """Returns its MOPOPolicy, RAMBOPolicy or COMBOPolicy with SAC's networks."""
+        networks = self._networks(transitions, list(hidden))
+        optimizers = [torch.optim.Adam(each.parameters(), lr=3e-4) for each in networks]
+        kit, alpha = self.kit, self._alpha(transitions)
+        of = {
+            "mopo": kit.policy.MOPOPolicy,
+            "rambo": kit.policy.RAMBOPolicy,
+            "combo": kit.policy.COMBOPolicy,
+        }[kind]
+        return of(parts.pop("dynamics"), *networks, *optimizers, alpha=alpha, **parts)
+
+    def mobile_policy(
+        self, transitions: Transitions, dynamics: Any, **settings: Any
+    ) -> Any:
+        """Returns its MOBILEPolicy with SAC's networks of 2 x 256."""
+        actor, *critics = self._networks(transitions, [256, 256])
+        listed = torch.nn.ModuleList(critics)
+        optimizers = [
+            torch.optim.Adam(each.parameters(), lr=3e-4) for each in (actor, listed)
+        ]
+        alpha = self._alpha(transitions)
+        of = self.kit.policy.MOBILEPolicy
+        return of(dynamics, actor, listed, *optimizers, alpha=alpha, **settings)
+
+    def _networks(self, transitions: Transitions, hidden: list[int]) -> list[Any]:
+        """Returns an actor and two critics."""
         kit, size, device = self.kit, transitions.observation_size, self.device
-        actor = kit.nets.MLP(input_dim=size, hidden_dims=[256, 256])
+        actor = kit.nets.MLP(input_dim=size, hidden_dims=hidden)
         head = kit.modules.TanhDiagGaussian(
             256, transitions.action_size, unbounded=True, conditioned_sigma=True
         )
         actor = kit.modules.ActorProb(actor, head, device)
         critics = [
             kit.modules.Critic(
-                kit.nets.MLP(size + transitions.action_size, [256, 256]), device
+                kit.nets.MLP(size + transitions.action_size, hidden), device
             )
             for _ in range(2)
         ]
-        networks = [actor, *critics]
-        optimizers = [torch.optim.Adam(each.parameters(), lr=3e-4) for each in networks]
-        log_alpha = torch.zeros(1, requires_grad=True, device=device)
-        alpha = (
+        return [actor, *critics]
+
+    def _alpha(self, transitions: Transitions) -> tuple[Any, ...]:
+        """Returns a temperature that is learned."""
+        log_alpha = torch.zeros(1, requires_grad=True, device=self.device)
+        return (
             -transitions.action_size,
             log_alpha,
             torch.optim.Adam([log_alpha], lr=1e-4),
         )
-        of = {"mopo": kit.policy.MOPOPolicy, "rambo": kit.policy.RAMBOPolicy}[kind]
-        return of(parts.pop("dynamics"), *networks, *optimizers, alpha=alpha, **parts)
 
 
 def _stand_in_for_what_it_imports() -> None:

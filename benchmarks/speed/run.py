@@ -4,7 +4,7 @@
         [--parts PART ...]
 
 Each row is the median ratio of alternating rounds. Rows of OfflineRL-Kit need a
-checkout of github.com/yihaosun1124/OfflineRL-Kit and are skipped without one. Fifteen
+checkout of github.com/yihaosun1124/OfflineRL-Kit and are skipped without one. Twenty
 minutes on one quiet core. DIR gets speed.json and speed.png, anew after each row;
 with --parts, rows of other parts stay as they are there.
 """
@@ -21,10 +21,12 @@ from typing import Any, Optional
 import adversary
 import d3rlpy
 import learning
+import many_rows
 import numpy as np
 import picture
 import rollouts
 import sampling
+import steps
 import structlog
 import torch
 import training
@@ -34,7 +36,15 @@ from task import half_cheetah
 
 import d3rlpy_mbo as mbo
 
-PARTS = ["training", "rollouts", "adversary", "learning", "sampling"]
+PARTS = [
+    "training",
+    "rollouts",
+    "adversary",
+    "learning",
+    "steps",
+    "sampling",
+    "many_rows",
+]
 
 
 def rows(kit: Optional[OfflineRLKit], parts: list[str]) -> Iterator[Row]:
@@ -43,10 +53,15 @@ def rows(kit: Optional[OfflineRLKit], parts: list[str]) -> Iterator[Row]:
     for part in parts:
         if part == "training":
             yield from training.rows(data, kit)
-        elif part == "sampling":
-            yield from sampling.rows()
+        elif part in ("sampling", "many_rows"):
+            yield from (sampling if part == "sampling" else many_rows).rows()
         else:
-            module = {"rollouts": rollouts, "adversary": adversary}.get(part, learning)
+            modules: dict[str, Any] = {
+                "rollouts": rollouts,
+                "adversary": adversary,
+                "steps": steps,
+            }
+            module = modules.get(part, learning)
             yield from module.rows(dataset, kit)
 
 

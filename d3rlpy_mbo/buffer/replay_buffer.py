@@ -23,7 +23,7 @@ from .. import learners
 from ..data.real_data import RealData
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
-from ..learners.reading import AnyLearner, Learner
+from ..learners.reading import AnyLearner, Learner, validate_real_ratio
 from ..learners.returns import (
     uses_returns,
     validate_unknown_returns,
@@ -31,6 +31,7 @@ from ..learners.returns import (
 )
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
+from .drawn_penalties import validate_drawn_penalties
 from .folding import validate_folding
 from .mini_batch import ImaginedMiniBatch
 from .progress import LearnerProgress
@@ -78,6 +79,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         imaginations = imaginations_of(imagination)
         self._shares = batch_shares(imaginations, real_ratio, shares)
         self._progress = _progress(imaginations, learner)
+        if learner is not None:
+            validate_real_ratio(learner, float(self._shares[0]))
         self._real = real = RealData.of(dataset)
         self._dataset = real.dataset
         if learner is not None and learners.is_built(learner):
@@ -93,6 +96,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             warn_of_padding(learner, real)
         for each in imaginations:
             validate_folding(learner, each.config.steps_per_row)
+        validate_drawn_penalties(learner, imaginations)
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
@@ -216,6 +220,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     ) -> Transitions:
         """Draws imagined rows to look at, without a trace in what training draws.
 
+        They are as they were imagined: without what a penalty subtracts when drawn.
+
         Args:
             n_rows: Rows, with replacement.
             imagination: Index of one; by default the rows are split equally over all
@@ -246,7 +252,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             for source, out in zip(
                 chosen, np.array_split(rows, max(len(chosen), 1)), strict=False
             ):
-                source.sample(out)
+                source.ring.take(source.ring.draw(len(out)), out)
         finally:
             np.random.set_state(state)
         columns = self._real.layout.columns(rows)

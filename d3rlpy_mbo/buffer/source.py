@@ -13,13 +13,15 @@ import torch
 
 from .. import learners
 from ..data.real_data import RealData
+from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
-from ..imagination.readiness import validate_divergence
+from ..imagination.readiness import validate_divergence, validate_halts
 from ..imagination.rollout import Rollout, RolloutCounts
 from ..learners.reading import Learner
 from ..support.errors import DivergedError
 from ..support.progress import Progress
 from .drawn import ImaginedRows
+from .drawn_penalties import DrawnPenalty, penalty_report
 from .fill import Fill
 from .folding import fold
 from .ring import Ring
@@ -57,6 +59,9 @@ class ImaginedSource:
         )
         self._real = real
         self._learner = learner
+        self._drawn: Optional[DrawnPenalty] = None
+        if imagination.penalty_when("drawn") is not None:
+            self._drawn = DrawnPenalty(imagination, real.layout, learner)
         if imagination.changed_for_another(learner):
             warnings.warn(
                 f"The model of the imagination {config.get_type()!r} has been changed "
@@ -71,13 +76,20 @@ class ImaginedSource:
         names += [f"survival_{i + 1}" for i in range(config.rollout_length)]
         if config.penalty is not None:
             names += ["penalty_mean", "penalty_p95"]
+        if config.halt is not None:
+            names += [f"halted_{i + 1}" for i in range(config.rollout_length)]
         if config.dynamics_updater is not None:
             names += ["model_holdout_growth"]
         self._report = dict.fromkeys(names, math.nan)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Numbers of the last refresh (NaN before) and of the components."""
+        """Numbers of the last refresh (NaN before) and of the components.
+
+        Of a penalty that is subtracted when rows are drawn: of the last draws.
+        """
+        if self._drawn is not None:
+            self._report |= self._drawn.report()
         return {**self._report, **self.imagination.metrics_beside(self._report)}
 
     @property
@@ -92,6 +104,8 @@ class ImaginedSource:
             CompositionError: The dynamics updater cannot work with this learner.
             DivergedError: Too many rows were not finite.
         """
+        if step == 0 and self.imagination.needs_critic:
+            self._validate_critic()  # before anything is trained
         self._update_dynamics(step)
         interval = self.imagination.config.rollout_interval
         if self._refreshed is None or (
@@ -106,15 +120,15 @@ class ImaginedSource:
             DivergedError: Too many rows were not finite.
         """
         self.ring.begin_refresh()
-        config = self.imagination.config
+        n_steps = self.imagination.config.steps_per_row
         counts: list[RolloutCounts] = []
         rewards: list[torch.Tensor] = []
         penalties: list[torch.Tensor] = []
         for imagined in self._rollouts():
             origins = torch.stack([imagined.start_rows, imagined.distances], dim=1)
             rows, intervals = imagined.transitions, None
-            if config.steps_per_row > 1:
-                folded = fold(rows, config.steps_per_row, self._learner)
+            if n_steps > 1:
+                folded = fold(rows, n_steps, self._learner)
                 rows, intervals = folded.transitions, folded.intervals.cpu().numpy()
             packed = self._real.layout.pack(rows)
             self.ring.append(packed, origins.cpu().numpy(), intervals)
@@ -123,6 +137,11 @@ class ImaginedSource:
             penalties.append(imagined.penalties)
         total = functools.reduce(operator.add, counts)
         validate_divergence(total.dropped_share)
+        if self.imagination.halt is not None:
+            halted = total.halt_report()
+            first = self._refreshed is None
+            validate_halts(self.imagination.halt, halted, first)
+            self._report |= halted
         if not len(self.ring):
             raise DivergedError(
                 f"None of {self.fill.n_rollouts} rollouts has a row left: the "
@@ -134,10 +153,8 @@ class ImaginedSource:
             "reward_mean": float(torch.cat(rewards).mean()),
             **total.report(),
         }
-        if config.penalty is not None:
-            subtracted = torch.cat(penalties).cpu().numpy()
-            self._report["penalty_mean"] = float(subtracted.mean())
-            self._report["penalty_p95"] = float(np.percentile(subtracted, 95))
+        if self.imagination.penalty_when("imagined") is not None:
+            self._report |= penalty_report(torch.cat(penalties).cpu().numpy())
 
     def _rollouts(self) -> Iterator[Rollout]:
         """Yields the rollouts of a refresh; of the first one shows how far it is.
@@ -156,15 +173,18 @@ class ImaginedSource:
                 rows = len(imagined.transitions)
                 progress.advance(int(imagined.counts.rollouts), rows)
 
+    def _validate_critic(self) -> None:
+        assert self._learner is not None
+        rows = self._real.for_models
+        learners.check_built(
+            self._learner, rows.observation_size, rows.action_size, critic=True
+        )
+
     def _update_dynamics(self, step: int) -> None:
         updater = self.imagination.dynamics_updater
         if updater is None or self._learner is None:
             return
-        rows = self._real.for_models
-        if step == 0 and updater.needs_critic:  # refused before anything is trained
-            learners.check_built(
-                self._learner, rows.observation_size, rows.action_size, critic=True
-            )
+        rows = self._model_rows
         if step - self._updated >= updater.config.update_interval:
             before = self._first_holdout_errors
             after = self.imagination.update_dynamics(rows, self._learner)
@@ -176,12 +196,25 @@ class ImaginedSource:
     @functools.cached_property
     def _first_holdout_errors(self) -> dict[str, float]:
         """Before the first update of this run."""
-        return self.imagination.dynamics.holdout_errors(self._real.for_models)
+        return self.imagination.dynamics.holdout_errors(self._model_rows)
+
+    @functools.cached_property
+    def _model_rows(self) -> Transitions:
+        """What an updater needs at every update, kept as long as it may be asked for."""
+        return self._real.for_models
 
     def sample(self, out: npt.NDArray[np.float32]) -> ImaginedRows:
-        """Fills (n, width) rows with imagined ones, drawn uniformly; says which."""
+        """Fills (n, width) rows with imagined ones, drawn uniformly; says which.
+
+        A penalty that is subtracted when they are drawn is; the ring stays as it is.
+
+        Raises:
+            CompositionError: That penalty breaks its contract.
+        """
         places = self.ring.draw(len(out)) if len(out) else np.zeros(0, dtype=np.int64)
         self.ring.take(places, out)
+        if self._drawn is not None and len(out):
+            self._drawn.subtract(out)
         return ImaginedRows(self.ring, places, self._real, self.leads_to_real)
 
     def checkpoint_state(self) -> dict[str, Any]:
@@ -192,6 +225,7 @@ class ImaginedSource:
             "updated": self._updated,
             "report": dict(self._report),
             "first_holdout_errors": self._first_holdout_errors if known else None,
+            "drawn": None if self._drawn is None else self._drawn.checkpoint_state(),
         }
 
     def restore_checkpoint(self, state: dict[str, Any]) -> None:
@@ -200,3 +234,5 @@ class ImaginedSource:
         self._report = dict(state["report"])
         if state["first_holdout_errors"] is not None:
             self._first_holdout_errors = state["first_holdout_errors"]
+        if self._drawn is not None:
+            self._drawn.restore_checkpoint(state["drawn"])

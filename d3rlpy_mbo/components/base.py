@@ -9,7 +9,7 @@ import torch
 from d3rlpy.base import DeviceArg
 
 from ..registry.component import Component
-from ..support.devices import device_name
+from ..support.devices import device_name, on_device
 from ..support.errors import DivergedError, NotFittedError
 from ..support.progress import Progress
 from ..support.resuming import Loop, TorchState
@@ -132,7 +132,7 @@ class LearnedComponent(ABC):
         Raises:
             DivergedError: That mean is not finite.
         """
-        columns = tuple(column.to(self.device) for column in columns)
+        columns = tuple(on_device(column, self.device) for column in columns)
         n_tail = max(1, n_steps // 10)
         tail = torch.zeros((), device=self.device)
         recent, n_recent = torch.zeros((), device=self.device), 0

@@ -5,19 +5,34 @@ from abc import abstractmethod
 from typing import ClassVar, Optional
 
 import torch
+from d3rlpy.base import DeviceArg
 
+from ..data.transitions import Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
-from .dynamics.interface import Prediction
+from .base import LearnedComponent
+from .dynamics.interface import Dynamics, Prediction
 
-__all__ = ["Penalty"]
+__all__ = ["LearnedPenalty", "LearnedPenaltyConfig", "Penalty"]
 
 
 @dataclasses.dataclass()
 class Penalty(Component):
-    """Base of penalties: pure and stateless."""
+    """Base of penalties: stateless; the same prediction gives the same penalty.
+
+    Class attributes, or fields of the same names:
+
+    - ``when``: ``"imagined"``, subtracted once and kept with the imagined rows; or
+      ``"drawn"``, subtracted from the imagined rows of each batch, with the model and
+      the learner of now, while the rows are kept as they were imagined.
+    - ``needs_critic``: whether the learner's critic is asked about s'. It is refused then
+      without a learner that has one, and with reverse dynamics, which predict s.
+    """
 
     kind: ClassVar[str] = "penalty"
+    # Without annotations: fields for those that make fields of them alone.
+    when = "imagined"
+    needs_critic = False
 
     @abstractmethod
     def __call__(
@@ -26,10 +41,50 @@ class Penalty(Component):
         """Returns what to subtract from the imagined rewards.
 
         Args:
-            prediction: Of all members of the dynamics, not only of the elites.
+            prediction: Of all members of the dynamics, not only of the elites. Its
+                observations and rewards are those of the imagined rows.
             learner: The algorithm being trained, None if there is none.
 
         Returns:
             (B, 1) float32 in reward units, finite and at least 0.
         """
         raise NotImplementedError
+
+
+@dataclasses.dataclass()
+class LearnedPenaltyConfig(Component):
+    """Base of the configs of penalties that learn from data."""
+
+    kind: ClassVar[str] = "penalty"
+
+    def create(self, device: DeviceArg = False) -> "LearnedPenalty":
+        """Returns an unfitted penalty on a device, given as to d3rlpy's `create`."""
+        raise NotImplementedError
+
+
+class LearnedPenalty(LearnedComponent):
+    """A penalty that learns from data, and is saved with its imagination.
+
+    Attributes:
+        when: See `Penalty`.
+        needs_critic: See `Penalty`.
+    """
+
+    config: LearnedPenaltyConfig
+    when: str = "imagined"
+    needs_critic: bool = False
+
+    @abstractmethod
+    def fit(self, dynamics: Dynamics, transitions: Transitions) -> None:
+        """Learns from real data, from scratch.
+
+        Args:
+            dynamics: Fitted on these transitions; `Dynamics.predictions` asks it.
+            transitions: Real ones with known next observations, on the CPU.
+        """
+
+    @abstractmethod
+    def __call__(
+        self, prediction: Prediction, learner: Optional[Learner] = None
+    ) -> torch.Tensor:
+        """See `Penalty.__call__`."""

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
-from typing import Any, Union
+import weakref
+from collections.abc import Callable
+from typing import Any, Optional, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -86,12 +88,32 @@ class RealData:
         known = self.transitions.next_observation_known
         return torch.arange(len(self)) if known is None else torch.nonzero(known)[:, 0]
 
-    @functools.cached_property
+    @property
     def for_models(self) -> Transitions:
-        """The `model_rows`: one object, however often asked; no copy if they are all."""
-        if len(self.model_rows) == len(self):
-            return dataclasses.replace(self.transitions, next_observation_known=None)
-        return self.transitions[self.model_rows]
+        """The `model_rows`: no copy if they are all, else one while somebody has it.
+
+        They know their episodes.
+        """
+        rows: Optional[Transitions] = self._for_models()
+        if rows is None:
+            lengths = self.episode_starts.diff()
+            numbers = torch.arange(len(lengths), dtype=torch.int32)
+            rows = dataclasses.replace(
+                self.transitions, episode_ids=numbers.repeat_interleave(lengths)
+            )
+            if len(self.model_rows) == len(self):
+                rows = dataclasses.replace(rows, next_observation_known=None)
+            else:
+                rows = rows[self.model_rows]
+            self.__dict__["_for_models"] = weakref.ref(rows)
+        return rows
+
+    @functools.cached_property
+    def _for_models(self) -> Callable[[], Optional[Transitions]]:
+        return lambda: None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_for_models"}
 
     @functools.cached_property
     def learner_rows(self) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from d3rlpy.dataset import ReplayBufferBase
 
+from ..support.devices import on_device
 from ..support.errors import DatasetError
 from .action_sets import ActionRange
 from .columns import DatasetColumns, read_columns
@@ -38,6 +39,8 @@ class Transitions:
             every episode.
         rollout_ids: (B,) int64, rows of one imagined rollout share one; None for
             real data.
+        episode_ids: (B,) int32, rows of one real episode share one; None where that is
+            not known.
     """
 
     observations: torch.Tensor
@@ -49,6 +52,7 @@ class Transitions:
     next_observation_known: Optional[torch.Tensor] = None
     next_action_known: Optional[torch.Tensor] = None
     rollout_ids: Optional[torch.Tensor] = None
+    episode_ids: Optional[torch.Tensor] = None
 
     def __repr__(self) -> str:
         kind = "imagined" if self.rollout_ids is not None else "real"
@@ -150,9 +154,9 @@ class Transitions:
         return Transitions(**{name: value[rows] for name, value in self._columns()})
 
     def to(self, device: str) -> "Transitions":
-        """Returns the same rows on another device."""
+        """Returns the same rows on a device, without a copy if they are there."""
         return Transitions(
-            **{name: value.to(device) for name, value in self._columns()}
+            **{name: on_device(value, device) for name, value in self._columns()}
         )
 
     @property

@@ -4,6 +4,7 @@ from typing import Optional
 
 import torch
 
+from ..components.halts import HaltDecision
 from ..registry import discovery
 from ..support.errors import CompositionError
 
@@ -53,6 +54,30 @@ class ComponentChecks:
     ) -> None:
         """Notes whether values (B, n) are at least 0 in the rows where (B, 1) holds."""
         self._note(component, "negative", values < 0, where)
+
+    def halt(
+        self, component: object, decision: HaltDecision, where: torch.Tensor
+    ) -> None:
+        """Holds a halt's decision about B rows against its contract.
+
+        Raises:
+            CompositionError: A wrong shape or type, or a state of other rollouts.
+        """
+        n_rows = len(where)
+        for values in (decision.stop, decision.keep, decision.terminal):
+            self.shape(component, values, (n_rows, 1), torch.bool)
+        if decision.reward is not None:
+            self.shape(component, decision.reward, (n_rows, 1))
+            self.finite(component, decision.reward, where & decision.stop)
+        if decision.state is not None and decision.state.shape[:1] != (n_rows,):
+            raise CompositionError(
+                f"{_name(component)} carries a state of shape "
+                f"{tuple(decision.state.shape)}, expected {n_rows} rows, one for each "
+                "rollout."
+            )
+        contradictory = decision.terminal & ~(decision.stop & decision.keep)
+        what = "contradictory (terminal, but dropped or not stopped)"
+        self._note(component, what, contradictory, where)
 
     def _note(
         self,

@@ -19,8 +19,9 @@ from ..components.context import Context
 from ..components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
 from ..components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
+from ..components.halts import Halt, HaltConfig
 from ..components.history import FitRecord
-from ..components.penalties import Penalty
+from ..components.penalties import LearnedPenalty, LearnedPenaltyConfig, Penalty
 from ..components.rewards import RewardFunction
 from ..components.rollout_policies.interface import RolloutPolicy, RolloutPolicyConfig
 from ..components.rollout_policies.uniform import UniformPolicyConfig
@@ -36,14 +37,16 @@ from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import component_field, number
 from ..support.devices import device_name, rollouts_together, validate_device
-from ..support.errors import LoadError, NotFittedError
+from ..support.errors import D3RLPyMBOError, LoadError, NotFittedError
 from ..support.resuming import fit_once
 from .composition import (
     validate_direction,
     validate_given,
+    validate_penalty,
     validate_positive,
     validate_steps_per_row,
 )
+from .file_content import bounded
 from .readiness import (
     validate_divergence,
     validate_magnitudes,
@@ -70,7 +73,8 @@ class ImaginationConfig(Component):
             Required, be it `NoTermination`, for datasets that hold a terminal; None
             means never.
         reward_function: Known rewards; None for the predicted ones.
-        penalty: Subtracted from imagined rewards, before the learner's scaler.
+        penalty: Subtracted from imagined rewards, before the learner's scaler: when
+            they are imagined, or when they are drawn.
         dynamics_updater: Changes the dynamics while the learner trains.
         rollout_length: h, steps of a rollout at most.
         rollout_batch_size: Rollouts of one refresh. A class's default is bounded by the
@@ -80,6 +84,7 @@ class ImaginationConfig(Component):
         retained_refreshes: Older refreshes are forgotten. The store holds this many
             times rollout_length times rollout_batch_size rows.
         real_ratio: Share of real rows in the learner's batches, in expectation.
+        halt: Stops rollouts where the model is not to be trusted.
         steps_per_row: k, imagined steps that become one row of the learner's batches:
             their discounted rewards, and then the value k steps on. Of the learner's own
             actions alone; fewer at a terminal or a rollout's end.
@@ -96,7 +101,7 @@ class ImaginationConfig(Component):
         component_field("termination")
     )
     reward_function: Optional[RewardFunction] = component_field("reward_function")
-    penalty: Optional[Penalty] = component_field("penalty")
+    penalty: Optional[Union[Penalty, LearnedPenaltyConfig]] = component_field("penalty")
     dynamics_updater: Optional[DynamicsUpdaterConfig] = component_field(
         "dynamics_updater"
     )
@@ -105,6 +110,7 @@ class ImaginationConfig(Component):
     rollout_interval: Optional[int] = number(None, at_least=1, whole=True)
     retained_refreshes: int = number(1, at_least=1, whole=True)
     real_ratio: float = number(0.5, at_least=0, at_most=1)
+    halt: Optional[HaltConfig] = component_field("halt")
     steps_per_row: int = number(1, at_least=1, whole=True)
 
     def __post_init__(self) -> None:
@@ -168,9 +174,16 @@ class Imagination:
         self._learned_termination: Optional[LearnedTermination] = None
         if isinstance(config.termination, LearnedTerminationConfig):
             self._learned_termination = config.termination.create(device)
+        self._learned_penalty: Optional[LearnedPenalty] = None
+        if isinstance(config.penalty, LearnedPenaltyConfig):
+            self._learned_penalty = config.penalty.create(device)
+        self.halt: Optional[Halt] = None
+        if config.halt is not None:
+            self.halt = config.halt.create(device)
         self.dynamics_updater = self._new_updater()
         validate_direction(self.dynamics, self.rollout_policy)
-        validate_steps_per_row(config)
+        validate_penalty(self.dynamics, self.penalty)
+        validate_steps_per_row(config, self.penalty)
         self._rows_together = rollouts_together(self.device)
         self._action_set: Optional[ActionSet] = None
         self._observation_size = 0
@@ -250,7 +263,14 @@ class Imagination:
     @property
     def needs_learner(self) -> bool:
         """Whether a component asks the learner."""
-        return self.rollout_policy.needs_learner or self.dynamics_updater is not None
+        asks = self.rollout_policy.needs_learner or self.dynamics_updater is not None
+        return asks or self.needs_critic
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether a component asks the learner's critic."""
+        parts = (self.dynamics_updater, self.penalty)
+        return any(part is not None and part.needs_critic for part in parts)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -278,6 +298,22 @@ class Imagination:
             return self._learned_termination
         return self.config.termination
 
+    @property
+    def penalty(self) -> Union[Penalty, LearnedPenalty, None]:
+        """What is subtracted from imagined rewards, None if nothing is."""
+        if isinstance(self.config.penalty, LearnedPenaltyConfig):
+            return self._learned_penalty
+        return self.config.penalty
+
+    def penalty_when(self, when: str) -> Union[Penalty, LearnedPenalty, None]:
+        """Returns the `penalty` if it is subtracted then.
+
+        Args:
+            when: ``"imagined"`` or ``"drawn"``.
+        """
+        penalty = self.penalty
+        return penalty if penalty is not None and penalty.when == when else None
+
     def _learned(self) -> dict[str, LearnedComponent]:
         """Returns the components that have a state, by their field's name."""
         parts = {
@@ -285,6 +321,8 @@ class Imagination:
             "rollout_policy": self.rollout_policy,
             "dynamics_updater": self.dynamics_updater,
             "termination": self._learned_termination,
+            "penalty": self._learned_penalty,
+            "halt": self.halt,
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -298,7 +336,7 @@ class Imagination:
         return {name: list(part.history) for name, part in parts if part.history}
 
     def fit(self, dataset: Union[ReplayBufferBase, RealData]) -> None:
-        """Fits dynamics, rollout policy and a learned termination on real transitions.
+        """Fits dynamics, rollout policy and whatever else learns on real transitions.
 
         Shows how far it is, and keeps `fit_history`.
         Dynamics that were given at creation stay as they are; a dynamics updater forgets
@@ -324,6 +362,10 @@ class Imagination:
         self._fit_part("rollout_policy", self.rollout_policy, known)
         if self._learned_termination is not None:
             self._fit_part("termination", self._learned_termination, known)
+        for name, part in (("penalty", self._learned_penalty), ("halt", self.halt)):
+            if part is not None:
+                fit = functools.partial(part.fit, self.dynamics, known)
+                fit_once(name, part, fit)
         self._observation_size = known.observation_size
         self._n_rows = len(known)
         self._action_set = action_set
@@ -455,7 +497,8 @@ class Imagination:
                 action_set=self.action_set,
                 termination=self.termination,
                 reward_function=self.config.reward_function,
-                penalty=self.config.penalty,
+                penalty=self.penalty_when("imagined"),
+                halt=self.halt,
                 learner=learner,
             )
             started_from = drawn.to(self.device)[imagined.start_rows]
@@ -479,7 +522,8 @@ class Imagination:
 
         Returns:
             At most n_rollouts * rollout_length rows on the CPU, in time order within
-            a rollout, with `rollout_ids` (B,) from 0 to n_rollouts - 1.
+            a rollout, with `rollout_ids` (B,) from 0 to n_rollouts - 1. A penalty that
+            is subtracted when rows are drawn is not.
 
         Raises:
             NotFittedError, CompositionError, TerminationRequiredError: See
@@ -581,9 +625,12 @@ def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagi
     validate_device(device)
     config, state, saved_by = read_component(path, "imagination")
     assert isinstance(config, ImaginationConfig)
-    imagination = config.create(device)
     try:
-        imagination.load_state_dict(state)
+        with bounded(path, state):
+            imagination = config.create(device)
+            imagination.load_state_dict(state)
+    except D3RLPyMBOError:
+        raise
     except Exception as error:
         raise LoadError(
             f"{str(path)!r} is damaged, or does not fit this version of its components "

@@ -5,6 +5,7 @@ from typing import Optional
 
 import torch
 
+from ..components.halts import Halt
 from ..data.transitions import Transitions
 from ..registry import discovery
 from ..registry.component import Component
@@ -17,6 +18,7 @@ from ..support.errors import (
 
 __all__ = [
     "validate_divergence",
+    "validate_halts",
     "validate_magnitudes",
     "validate_model_rows",
     "validate_same_data",
@@ -33,6 +35,9 @@ _LARGEST = 1e18
 
 # More dropped rows than this are no accident any more (ours).
 _MAX_DROPPED = 0.1
+
+# More rollouts than this that a halt stops at their first step leave none (ours).
+_MAX_HALTED = 0.99
 
 
 def validate_termination(
@@ -125,6 +130,36 @@ def validate_divergence(dropped: float) -> None:
             f"{dropped:.0%} of the imagined rows held NaN or infinite values and were "
             f"dropped; more than {_MAX_DROPPED:.0%} is no accident. Shorten "
             "rollout_length, or fit the dynamics on more data."
+        )
+
+
+def validate_halts(halt: Halt, shares: dict[str, float], first: bool) -> None:
+    """Refuses a halt that stops everything; warns of one that stops nothing.
+
+    Args:
+        halt: What stops rollouts.
+        shares: Of the rows of each step, the first step's first, that it stopped.
+        first: Whether nothing was imagined before: then a warning is due.
+
+    Raises:
+        DivergedError: Almost no rollout gets beyond its first step.
+    """
+    measured = [f"{name} {value:.4g}" for name, value in halt.metrics.items()]
+    name = (
+        f"The halt {halt.config.get_type()!r} ({', '.join(measured) or 'no metrics'})"
+    )
+    at_once = next(iter(shares.values()))
+    if at_once > _MAX_HALTED:
+        raise DivergedError(
+            f"{name} stops {at_once:.1%} of the rollouts at their first step: beyond "
+            f"{_MAX_HALTED:.0%} nothing is left to imagine. Raise its threshold, or fit "
+            "the dynamics on more data."
+        )
+    if first and not any(shares.values()):
+        warnings.warn(
+            f"{name} stopped not one rollout: the imagination is the one without it. "
+            "Lower its threshold, or leave it out.",
+            stacklevel=2,
         )
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple, Optional, Union
 import torch
 
 from ..components.dynamics.interface import Dynamics
-from ..components.penalties import Penalty
+from ..components.halts import Halt
+from ..components.penalties import LearnedPenalty, Penalty
 from ..components.rewards import RewardFunction
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..components.terminations.interface import Termination
@@ -33,6 +34,8 @@ class RolloutCounts:
         dropped: Rows of these dropped because a value was not finite.
         proposed: Action entries proposed.
         clipped: Entries of these that lay outside the dataset's range.
+        asked: (rollout_length,) rows of each step that a halt was asked about ...
+        halted: ... and those of them that it stopped.
     """
 
     rollouts: torch.Tensor
@@ -41,6 +44,8 @@ class RolloutCounts:
     dropped: torch.Tensor
     proposed: torch.Tensor
     clipped: torch.Tensor
+    asked: torch.Tensor
+    halted: torch.Tensor
 
     def __add__(self, other: "RolloutCounts") -> "RolloutCounts":
         names = [field.name for field in dataclasses.fields(self)]
@@ -61,6 +66,11 @@ class RolloutCounts:
             "clipped_share": float(self.clipped / self.proposed),
             **{f"survival_{i}": share for i, share in enumerate(survival, start=1)},
         }
+
+    def halt_report(self) -> dict[str, float]:
+        """Returns the share of each step's rows that a halt stopped, for d3rlpy's logs."""
+        shares = (self.halted / self.asked.clamp(min=1)).tolist()
+        return {f"halted_{i}": share for i, share in enumerate(shares, start=1)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +100,15 @@ class _Step(NamedTuple):
     Attributes:
         transitions: (B,) rows.
         penalties: (B, 1) subtracted from the rewards.
+        asked: (B, 1) bool, whether a halt decides about the row.
+        halted: (B, 1) bool, whether it stopped the rollout there.
         kept: (B, 1) bool, whether the row belongs to a rollout that is alive.
     """
 
     transitions: Transitions
     penalties: torch.Tensor
+    asked: torch.Tensor
+    halted: torch.Tensor
     kept: torch.Tensor
 
 
@@ -108,7 +122,8 @@ def rollout(
     action_set: ActionSet,
     termination: Union[Termination, LearnedTermination, None] = None,
     reward_function: Optional[RewardFunction] = None,
-    penalty: Optional[Penalty] = None,
+    penalty: Union[Penalty, LearnedPenalty, None] = None,
+    halt: Optional[Halt] = None,
     learner: Optional[Learner] = None,
 ) -> Rollout:
     """Imagines transitions in the direction of the dynamics.
@@ -128,6 +143,7 @@ def rollout(
         termination: None if the task never terminates.
         reward_function: Replaces the predicted reward.
         penalty: Subtracted from the reward.
+        halt: Stops rollouts where the model is not to be trusted.
         learner: For policies and penalties that ask it.
 
     Returns:
@@ -139,7 +155,9 @@ def rollout(
     """
     checks = ComponentChecks()
     proposals = Proposals(rollout_policy, action_set, learner, checks)
-    model = StepModel(dynamics, reward_function, penalty, termination, learner, checks)
+    model = StepModel(
+        dynamics, reward_function, penalty, termination, halt, learner, checks
+    )
     walk = _Walk(
         model, proposals, starts, starts.given_observations(dynamics.direction)
     )
@@ -188,19 +206,23 @@ class _Walk:
             # Policies never see a state that is not finite: distributions refuse it.
             asked = torch.where(imagined.usable, imagined.reached, observations)
             proposed = self._proposals.at(asked)
+        halted = imagined.halted
         next_actions, terminals = self._next_actions, self._terminals
         if not reverse:
             next_actions, terminals = proposed, imagined.ends.float()
+        terminals = torch.where(halted.terminal, 1.0, terminals)
         finite = finite_rows(imagined.reached, actions, imagined.rewards, next_actions)
-        kept = alive & finite
+        asked = alive & finite
         if reverse:
-            kept = kept & ~imagined.ends
+            asked = asked & ~imagined.ends
+        kept = asked & halted.keep
         self._produced = self._produced + alive.sum()
         self._dropped = self._dropped + (alive & ~finite).sum()
         columns = imagined.before, actions, imagined.rewards, imagined.after
         rows = Transitions(*columns, next_actions, terminals)
-        self._steps.append(_Step(rows, imagined.penalties, kept))
-        self._alive = kept & ~imagined.ends
+        stopped = asked & halted.stop
+        self._steps.append(_Step(rows, imagined.penalties, asked, stopped, kept))
+        self._alive = kept & ~imagined.ends & ~stopped
         self._observations = torch.where(self._alive, imagined.reached, observations)
         # What comes before a row in time needs this row's action as its next action.
         self._next_actions, self._terminals = actions, torch.zeros_like(terminals)
@@ -212,6 +234,8 @@ class _Walk:
         kept = torch.cat([step.kept for step in steps], dim=1)  # (B, h)
         survivors = kept.sum(dim=0)
         distances = torch.arange(1, len(steps) + 1, device=kept.device)
+        asked = torch.cat([step.asked for step in steps], dim=1).sum(dim=0)
+        halted = torch.cat([step.halted for step in steps], dim=1).sum(dim=0)
         if self._model.reverse:
             steps, kept, distances = steps[::-1], kept.flip(1), distances.flip(0)
         rows = torch.nonzero(kept.flatten())[:, 0]
@@ -234,6 +258,8 @@ class _Walk:
                 dropped=self._dropped,
                 proposed=torch.tensor(self._proposals.n_entries, device=kept.device),
                 clipped=torch.as_tensor(self._proposals.n_projected),
+                asked=asked,
+                halted=halted,
             ),
             start_rows=ids,
             distances=distances[rows % len(steps)],

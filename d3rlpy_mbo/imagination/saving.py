@@ -12,6 +12,12 @@ from ..registry.json_form import decode, decoding_to, encode, parts
 from ..support.errors import D3RLPyMBOError, LoadError, UnknownComponentError
 from ..support.files import atomic_write
 from ..support.version import __version__, installed_versions
+from .file_content import (
+    digest_of,
+    validate_archive,
+    validate_content,
+    validate_state,
+)
 
 __all__ = ["read_component", "write_component"]
 
@@ -28,13 +34,14 @@ def write_component(
         config: Its components' distributions and versions are recorded too.
         state: Tensors, numbers, strings, lists and dicts.
     """
-    content = {
+    content: dict[str, Any] = {
         "format": _FORMAT,
         "version": __version__,
         "config": json.dumps(encode(config)),
         "components": [_provenance(part) for part in parts(config)],
         "state": state,
     }
+    content["digest"] = digest_of(content)
     with atomic_write(path) as file:
         torch.save(content, file)
 
@@ -52,6 +59,7 @@ def read_component(
     """
     if Path(path).is_dir():
         raise LoadError(f"{str(path)!r} is a folder, expected a file written by save.")
+    validate_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -67,6 +75,9 @@ def read_component(
             f"{str(path)!r} holds no {kind} that this version reads: expected the format "
             f"{_FORMAT!r}, found {found!r}."
         )
+    validate_content(path, content)
+    if kind == "imagination":
+        validate_state(path, content)
     saved_by = "; ".join(
         f"{part['kind']} {part['type']!r} from {part['distribution']} {part['version']}"
         for part in content["components"]

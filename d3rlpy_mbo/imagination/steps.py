@@ -1,11 +1,13 @@
 """One imagined step: actions proposed, outcomes predicted, ends and penalties told."""
 
+import dataclasses
 from typing import NamedTuple, Optional, Union
 
 import torch
 
-from ..components.dynamics.interface import Dynamics
-from ..components.penalties import Penalty
+from ..components.dynamics.interface import Dynamics, Prediction
+from ..components.halts import Halt, HaltDecision
+from ..components.penalties import LearnedPenalty, Penalty
 from ..components.rewards import RewardFunction
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..components.terminations.interface import Termination
@@ -18,7 +20,11 @@ __all__ = ["Imagined", "Proposals", "StepModel", "finite_rows"]
 
 
 class Imagined(NamedTuple):
-    """What a model imagined; (B, D) states, else (B, 1)."""
+    """What a model imagined; (B, D) states, else (B, 1).
+
+    Attributes:
+        halted: What the halt says of the rows.
+    """
 
     before: torch.Tensor
     after: torch.Tensor
@@ -27,6 +33,7 @@ class Imagined(NamedTuple):
     penalties: torch.Tensor
     ends: torch.Tensor
     usable: torch.Tensor
+    halted: HaltDecision
 
 
 class Proposals:
@@ -63,7 +70,7 @@ class Proposals:
 
 
 class StepModel:
-    """What imagines one step of all rollouts: dynamics, rewards, penalties, ends.
+    """What imagines one step of all rollouts: dynamics, rewards, penalties, ends, halts.
 
     Args: See `rollout`.
     """
@@ -72,14 +79,17 @@ class StepModel:
         self,
         dynamics: Dynamics,
         reward_function: Optional[RewardFunction],
-        penalty: Optional[Penalty],
+        penalty: Union[Penalty, LearnedPenalty, None],
         termination: Union[Termination, LearnedTermination, None],
+        halt: Optional[Halt],
         learner: Optional[Learner],
         checks: ComponentChecks,
     ):
         self.reverse = dynamics.direction == "reverse"
         self._dynamics, self._reward_function = dynamics, reward_function
         self._penalty, self._termination = penalty, termination
+        self._halt = halt
+        self._carried: Optional[torch.Tensor] = None
         self._learner, self._checks = learner, checks
 
     def imagine(
@@ -88,7 +98,7 @@ class StepModel:
         """Imagines from (B, D) states and (B, A) actions, where (B, 1) are alive."""
         checks, shape = self._checks, (len(observations), 1)
         prediction = self._dynamics.predict(
-            observations, actions, self._penalty is not None
+            observations, actions, not (self._penalty is None and self._halt is None)
         )
         reached, rewards = prediction.observations, prediction.rewards
         usable = alive & finite_rows(reached, rewards)
@@ -106,13 +116,29 @@ class StepModel:
             checks.finite(self._penalty, penalties, where=usable)
             checks.positive(self._penalty, penalties, where=usable)
             rewards = rewards - penalties
+        halted = self._halted(prediction, usable)
+        if halted.reward is not None:
+            rewards = torch.where(halted.stop, halted.reward, rewards)
+            penalties = torch.where(halted.stop, 0.0, penalties)
         ends = torch.zeros_like(alive)
         if self._termination is not None:
             # Backwards: whether s, as the end of the step that led to it, is one.
             asked = reached if self.reverse else before
             ends = self._termination(asked, actions, reached)
             checks.shape(self._termination, ends, shape, torch.bool)
-        return Imagined(before, after, reached, rewards, penalties, ends, usable)
+        return Imagined(
+            before, after, reached, rewards, penalties, ends, usable, halted
+        )
+
+    def _halted(self, prediction: Prediction, usable: torch.Tensor) -> HaltDecision:
+        """Asks the halt, which is handed what it carried from the last step."""
+        if self._halt is None:
+            return HaltDecision.nowhere(usable)
+        halted = self._halt(prediction, self._carried)
+        self._checks.halt(self._halt, halted, usable)
+        self._carried = halted.state
+        stop = halted.stop | ~halted.keep  # what lies behind would not chain
+        return dataclasses.replace(halted, stop=stop)
 
 
 def finite_rows(*columns: torch.Tensor) -> torch.Tensor:

@@ -28,6 +28,7 @@ __all__ = [
     "predict_action",
     "q_value",
     "sample_action",
+    "validate_real_ratio",
 ]
 
 Learner: TypeAlias = QLearningAlgoBase[Any, Any]
@@ -71,6 +72,21 @@ def needs_returns_to_go(name: str) -> str:
 def is_transformer(learner: Any) -> bool:
     """Returns whether the learner trains on trajectories instead of transitions."""
     return isinstance(learner, TransformerAlgoBase)
+
+
+def validate_real_ratio(learner: AnyLearner, real_ratio: float) -> None:
+    """Asks a learner whether it can train on such a share of real rows, if it minds.
+
+    Args:
+        learner: Any; a plugin's may have a method ``validate_real_ratio``.
+        real_ratio: Of its batches, in expectation.
+
+    Raises:
+        CompositionError: As the learner says.
+    """
+    validate = getattr(learner, "validate_real_ratio", None)
+    if validate is not None:
+        validate(real_ratio)
 
 
 def grad_step(learner: AnyLearner) -> int:
@@ -123,9 +139,10 @@ def _impl(learner: AnyLearner) -> Any:
     return learner.impl
 
 
-def _critics(learner: AnyLearner) -> Any:
+def _critics(learner: AnyLearner, target: bool = False) -> Any:
     try:
-        return _impl(learner).q_function
+        critics = _impl(learner).q_function
+        return learner.impl.modules.targ_q_funcs if target else critics  # type: ignore[union-attr]
     except (NotImplementedError, AttributeError):  # a transformer has none
         raise CompositionError(
             f"{type(learner).__name__} has no critic, so nobody can say what an imagined "
@@ -212,7 +229,10 @@ def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Ten
 
 @torch.no_grad()
 def q_value(
-    learner: Learner, observations: torch.Tensor, actions: torch.Tensor
+    learner: Learner,
+    observations: torch.Tensor,
+    actions: torch.Tensor,
+    target: bool = False,
 ) -> torch.Tensor:
     """Returns the least Q-value of the learner's critics.
 
@@ -222,6 +242,7 @@ def q_value(
         learner: Any continuous d3rlpy algorithm with a critic, built.
         observations: (B, D) in dataset units, on any device.
         actions: (B, A) in dataset units.
+        target: Whether the target critics are asked.
 
     Returns:
         (B, 1) on the device of the observations, in dataset units: the scale of a
@@ -234,7 +255,7 @@ def q_value(
     check_built(learner, observations.shape[1], actions.shape[1])
     impl, config = _impl(learner), learner.config
     _validate_scalers_fitted(learner)
-    critics = _critics(learner)
+    critics = _critics(learner, target)
     impl.modules.set_eval()
     x = _scaled_observations(config, observations.to(impl.device))
     a = actions.to(impl.device)

@@ -153,7 +153,7 @@ def get_component(kind: str, name: str) -> type[Provided]:
 
     Args:
         kind: ``"dynamics"``, ``"rollout_policy"``, ``"termination"``,
-            ``"reward_function"``, ``"penalty"``, ``"dynamics_updater"``,
+            ``"reward_function"``, ``"penalty"``, ``"halt"``, ``"dynamics_updater"``,
             ``"imagination"``, ``"task"`` or ``"learner"``.
         name: What its `get_type()` returns.
 

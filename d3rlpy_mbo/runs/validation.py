@@ -12,13 +12,14 @@ import torch
 from d3rlpy.constants import LoggingStrategy
 
 from .. import learners
+from ..buffer.drawn_penalties import validate_drawn_penalties
 from ..buffer.fill import Fill
 from ..buffer.folding import validate_folding
 from ..buffer.shares import batch_shares
 from ..buffer.transformers import validate_transformer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..learners.reading import AnyLearner
+from ..learners.reading import AnyLearner, validate_real_ratio
 from ..learners.returns import uses_returns, validate_unknown_returns
 from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import Number
@@ -160,6 +161,7 @@ def validate_parts(
     """
     learners.check(learner)
     every_share = batch_shares(imaginations, real_ratio, shares)
+    validate_real_ratio(learner, float(every_share[0]))
     real.validate_for_learners()
     for each in imaginations:
         if each.fitted:
@@ -170,6 +172,7 @@ def validate_parts(
         Fill(each.config, real).validate()
     for each in imaginations:
         validate_folding(learner, each.config.steps_per_row)
+    validate_drawn_penalties(learner, imaginations)
     if learners.is_transformer(learner):
         validate_transformer(learner, real, imaginations, every_share)
     if uses_returns(learner):
@@ -201,8 +204,7 @@ def build_for_critics(
 
 
 def _needs_critic(imaginations: Sequence[Imagination]) -> bool:
-    updaters = [each.dynamics_updater for each in imaginations]
-    return any(each is not None and each.needs_critic for each in updaters)
+    return any(each.needs_critic for each in imaginations)
 
 
 def _validate_sizes(learner: AnyLearner, real: RealData, critic: bool) -> None:

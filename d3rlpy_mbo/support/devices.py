@@ -13,6 +13,7 @@ __all__ = [
     "ROWS_OF_A_TERMINATION",
     "ROWS_READ",
     "device_name",
+    "on_device",
     "rollouts_together",
     "validate_device",
 ]
@@ -30,6 +31,16 @@ def device_name(device: DeviceArg) -> str:
     if device is True:
         return "cuda:0"
     return f"cuda:{device}" if isinstance(device, int) else device
+
+
+def on_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """Returns a tensor on a device: itself if it is there.
+
+    `Tensor.to` copies what is on the CPU when it is called ``"cpu:0"``, as d3rlpy does.
+    """
+    if tensor.device.type == "cpu" == torch.device(device).type:
+        return tensor
+    return tensor.to(device)
 
 
 def validate_device(device: DeviceArg) -> None:

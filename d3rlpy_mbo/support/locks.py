@@ -12,7 +12,7 @@ try:
 except ImportError:  # Windows: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["held_alone"]
+__all__ = ["held_alone", "held_if_free"]
 
 
 @contextlib.contextmanager
@@ -51,6 +51,31 @@ def held_alone(path: Path, what: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held_if_free(folder: Path) -> Iterator[bool]:
+    """Holds a folder until its process ends; yields False if another one holds it.
+
+    Where nothing is locked, nothing is known: False.
+    """
+    if fcntl is None:
+        yield False
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # it has just been removed
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = True
+    except OSError:
+        held = False
+    try:
+        yield held
+    finally:
         os.close(descriptor)
 
 

@@ -1,12 +1,12 @@
 """Writing a local Minari dataset that is complete or absent."""
 
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 import minari
+import numpy as np
+import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
@@ -15,6 +15,7 @@ from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
 from ..support.errors import DatasetError
+from .places import REPLACED, exchange, staging, validate_room
 
 __all__ = ["check_free", "write_local_dataset"]
 
@@ -85,10 +86,9 @@ def write_local_dataset(
     """
     check_free(dataset_id, force)
     path = Path(get_dataset_path(dataset_id))
-    # Minari's listing passes over hidden directories.
-    staging = Path(tempfile.mkdtemp(prefix=".d3rlpy-mbo-", dir=get_dataset_path()))
-    try:
-        complete = staging / "complete"
+    validate_room(sum(map(_size, episodes)), len(episodes))
+    with staging(path) as folder:
+        complete = folder / "complete"
         complete.mkdir()
         storage = MinariStorage.new(complete / "data", env_spec=env)
         storage.update_metadata(
@@ -101,10 +101,27 @@ def write_local_dataset(
         )
         storage.update_episodes(episodes)
         _create_namespace(dataset_id)
-        _move_into_place(complete, path, aside=staging / "replaced")
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        _move_into_place(complete, path, aside=folder / REPLACED)
     return path
+
+
+def _size(episode: EpisodeBuffer) -> int:
+    """Returns the bytes of an episode's arrays."""
+    values = [episode.observations, episode.actions, episode.rewards]
+    values += [episode.terminations, episode.truncations]
+    return sum(each.nbytes for value in values for each in _arrays(value))
+
+
+def _arrays(value: Any) -> Iterator[npt.NDArray[Any]]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, tuple) or (
+        isinstance(value, list) and value and isinstance(value[0], np.ndarray)
+    ):
+        for each in value:
+            yield from _arrays(each)
+    else:
+        yield np.asarray(value)
 
 
 def _create_namespace(dataset_id: str) -> None:
@@ -117,9 +134,13 @@ def _move_into_place(complete: Path, path: Path, aside: Path) -> None:
     if not path.exists():
         complete.rename(path)
         return
-    path.rename(aside)
+    if exchange(complete, path):
+        return
+    # In two steps: whoever is killed between them leaves `aside`, and it is put back.
     try:
+        path.rename(aside)
         complete.rename(path)
     except BaseException:
-        aside.rename(path)
+        if aside.exists() and not path.exists():
+            aside.rename(path)
         raise

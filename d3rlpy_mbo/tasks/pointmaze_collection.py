@@ -9,6 +9,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from ..support.errors import DatasetError, UnknownComponentError, suggest
 from ..support.version import installed_versions
 from .local_datasets import check_free, write_local_dataset
+from .places import write_alone
 from .pointmaze import LAYOUTS, REWARDS, PointMaze, pointmaze_spec
 from .waypoints import mean_return, walk
 
@@ -93,46 +94,50 @@ def collect_pointmaze(
             raise DatasetError(f"{task}: {name} is {value}, expected at least {least}.")
     layout, reward = POINTMAZE_TASKS[task]
     dataset_id = dataset_id or pointmaze_id(task)
-    check_free(dataset_id, force)
+    with write_alone(dataset_id):
+        check_free(dataset_id, force)
 
-    env = PointMaze(layout, reward)
-    spec = pointmaze_spec(layout, reward)
-    max_steps = LAYOUTS[layout].max_episode_steps
-    walk_rng, uniform_rng, controller_rng = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
-    )
-    observations, actions = walk(env, n_steps, max_steps, walk_rng)
-    uniform_return = mean_return(
-        env, "uniform", n_reference_episodes, max_steps, uniform_rng
-    )
-    controller_return = mean_return(
-        env, "controller", n_reference_episodes, max_steps, controller_rng
-    )
-    d4rl_min, d4rl_max = _D4RL_SCORES[task]
-    write_local_dataset(
-        dataset_id,
-        _cut(observations, actions, env.compute_rewards(observations[:-1]), max_steps),
-        env=spec,
-        metadata={
-            "description": (
-                f"D4RL's maze2d recipe on PointMaze, {layout}, {reward} reward: one "
-                "continuous walk between random cells, cut into truncated episodes; "
-                "rewards are of the state before the step. ref_max_score is the mean "
-                "return of a controller that plans in each episode; D4RL's own scores "
-                f"are {d4rl_min} and {d4rl_max} (d4rl_ref_min_score and "
-                "d4rl_ref_max_score), from one that plans in the first only."
+        env = PointMaze(layout, reward)
+        spec = pointmaze_spec(layout, reward)
+        max_steps = LAYOUTS[layout].max_episode_steps
+        walk_rng, uniform_rng, controller_rng = (
+            np.random.default_rng(child)
+            for child in np.random.SeedSequence(seed).spawn(3)
+        )
+        observations, actions = walk(env, n_steps, max_steps, walk_rng)
+        uniform_return = mean_return(
+            env, "uniform", n_reference_episodes, max_steps, uniform_rng
+        )
+        controller_return = mean_return(
+            env, "controller", n_reference_episodes, max_steps, controller_rng
+        )
+        d4rl_min, d4rl_max = _D4RL_SCORES[task]
+        write_local_dataset(
+            dataset_id,
+            _cut(
+                observations, actions, env.compute_rewards(observations[:-1]), max_steps
             ),
-            "algorithm_name": "waypoint controller",
-            "ref_min_score": uniform_return,
-            "ref_max_score": controller_return,
-            "num_episodes_average_score": n_reference_episodes,
-            "d4rl_ref_min_score": d4rl_min,
-            "d4rl_ref_max_score": d4rl_max,
-            "seed": seed,
-            "versions": installed_versions(_PACKAGES),
-        },
-        force=force,
-    )
+            env=spec,
+            metadata={
+                "description": (
+                    f"D4RL's maze2d recipe on PointMaze, {layout}, {reward} reward: one "
+                    "continuous walk between random cells, cut into truncated episodes; "
+                    "rewards are of the state before the step. ref_max_score is the mean "
+                    "return of a controller that plans in each episode; D4RL's own scores "
+                    f"are {d4rl_min} and {d4rl_max} (d4rl_ref_min_score and "
+                    "d4rl_ref_max_score), from one that plans in the first only."
+                ),
+                "algorithm_name": "waypoint controller",
+                "ref_min_score": uniform_return,
+                "ref_max_score": controller_return,
+                "num_episodes_average_score": n_reference_episodes,
+                "d4rl_ref_min_score": d4rl_min,
+                "d4rl_ref_max_score": d4rl_max,
+                "seed": seed,
+                "versions": installed_versions(_PACKAGES),
+            },
+            force=force,
+        )
     return dataset_id
 
 

@@ -16,6 +16,7 @@ from ..components.rewards import RewardFunction
 from ..data.minari_files import open_minari
 from ..support.errors import DatasetError, UnknownComponentError, suggest
 from .local_datasets import check_free, write_local_dataset
+from .places import write_alone
 
 __all__ = ["RELABELLED_TASKS", "RelabelledEnvironment", "relabel", "relabelled_id"]
 
@@ -187,33 +188,34 @@ def relabel(
     """
     _check_task(task)
     dataset_id = dataset_id or relabelled_id(task)
-    check_free(dataset_id, force)
-    dataset = _open_local(source)
-    spec = _check_environment(task, source, dataset.env_spec)
-    metadata = dataset.storage.metadata
-    write_local_dataset(
-        dataset_id,
-        [
-            _relabelled_episode(task, spec.kwargs, episode)
-            for episode in dataset.iterate_episodes()
-        ],
-        env=EnvSpec(
-            id=f"d3rlpy_mbo/{_TASKS[task].name}-v0",
-            entry_point="d3rlpy_mbo.tasks.relabel:RelabelledEnvironment",
-            max_episode_steps=spec.max_episode_steps,
-            disable_env_checker=True,
-            kwargs={"task": task, "settings": spec.kwargs},
-        ),
-        metadata={
-            "description": (
-                f"{source}, relabelled for MOPO's {task} (Yu et al. 2020, appendix "
-                f"G.1): {_TASKS[task].note}."
+    with write_alone(dataset_id):
+        check_free(dataset_id, force)
+        dataset = _open_local(source)
+        spec = _check_environment(task, source, dataset.env_spec)
+        metadata = dataset.storage.metadata
+        write_local_dataset(
+            dataset_id,
+            [
+                _relabelled_episode(task, spec.kwargs, episode)
+                for episode in dataset.iterate_episodes()
+            ],
+            env=EnvSpec(
+                id=f"d3rlpy_mbo/{_TASKS[task].name}-v0",
+                entry_point="d3rlpy_mbo.tasks.relabel:RelabelledEnvironment",
+                max_episode_steps=spec.max_episode_steps,
+                disable_env_checker=True,
+                kwargs={"task": task, "settings": spec.kwargs},
             ),
-            "algorithm_name": metadata.get("algorithm_name", "unknown"),
-            "source_dataset_id": source,
-        },
-        force=force,
-    )
+            metadata={
+                "description": (
+                    f"{source}, relabelled for MOPO's {task} (Yu et al. 2020, appendix "
+                    f"G.1): {_TASKS[task].note}."
+                ),
+                "algorithm_name": metadata.get("algorithm_name", "unknown"),
+                "source_dataset_id": source,
+            },
+            force=force,
+        )
     return dataset_id
 
 

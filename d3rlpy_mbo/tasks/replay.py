@@ -1,22 +1,20 @@
-"""D4RL's medium-replay recipe: everything that SAC saw while it learned online."""
+"""D4RL's medium-replay recipe: everything that a learner saw while it learned online."""
 
 import contextlib
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
-from d3rlpy.algos import SACConfig
 from d3rlpy.base import DeviceArg
-from d3rlpy.preprocessing import MinMaxActionScaler
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
 from ..data.environments import simulator_advice
 from ..support.devices import device_name
@@ -24,6 +22,8 @@ from ..support.errors import DatasetError
 from ..support.progress import Progress
 from ..support.version import installed_versions
 from .local_datasets import check_free, write_local_dataset
+from .online_learners import OnlineConfig, OnlineLearner, online_learner
+from .places import write_alone
 from .replay_store import Arrays, Checkpoint, Replay
 
 __all__ = ["collect_replay", "replay_id"]
@@ -41,22 +41,24 @@ _PACKAGES = ("d3rlpy", "gymnasium", "mujoco", "numpy", "torch")  # what decides 
 
 
 def collect_replay(
-    environment: str,
+    environment: Union[str, EnvSpec],
     *,
     n_steps: int,
     seed: int = 0,
     dataset_id: Optional[str] = None,
     force: bool = False,
-    learner: Optional[SACConfig] = None,
+    learner: Optional[OnlineConfig] = None,
     n_random_steps: int = 1_000,
     checkpoint_interval: int = 10_000,
     device: DeviceArg = False,
 ) -> str:
-    """Trains SAC online and makes a local Minari dataset of its whole replay, in order.
+    """Trains online and makes a local Minari dataset of the whole replay, in order.
 
-    One gradient step follows each environment step. Episodes keep their last
-    observation, also where the time limit or the end of the collection cuts them, and
-    the seed of their reset, so each can be played again by itself.
+    SAC learns continuous actions; where they are choices, DoubleDQN does, which takes a
+    random one with a probability that falls from 1 to 0.1 in the first 10,000 steps
+    that it learns (ours). One gradient step follows each environment step. Episodes keep
+    their last observation, also where the time limit or the end of the collection cuts
+    them, and the seed of their reset, so each can be played again by itself.
 
     A collection that was killed goes on where it last saved itself: at the first end of
     an episode after every ``checkpoint_interval`` steps (an environment whose episodes
@@ -70,8 +72,8 @@ def collect_replay(
     kept; they were measured in the -v2 environments.
 
     Args:
-        environment: Gymnasium's id, such as ``"Hopper-v5"``; vector observations and
-            continuous, bounded actions.
+        environment: Gymnasium's id, such as ``"Hopper-v5"``, or a spec; vector
+            observations, and continuous, bounded actions or a `Discrete` space.
         n_steps: Number of transitions. D4RL's medium-replay datasets have 402,000
             (hopper), 302,000 (walker2d) and 202,000 (halfcheetah).
         seed: Determines all of the dataset.
@@ -79,9 +81,10 @@ def collect_replay(
             like if None.
         force: Replace an existing dataset, and forget an unfinished collection of the
             same id that had other settings or cannot be read.
-        learner: SAC's settings; d3rlpy's if None: two layers of 256, batches of 256,
-            learning rates of 3e-4, as in rlkit. Actions are scaled to the
-            environment's range in any case.
+        learner: Its settings. None is, for SAC, d3rlpy's: two layers of 256, batches of
+            256, learning rates of 3e-4, as in rlkit; actions are scaled to the
+            environment's range in any case. For DoubleDQN it is a learning rate of
+            1e-3, batches of 64 and a target network every 500 steps (ours).
         n_random_steps: Steps of uniform actions, without gradient steps, to begin with
             (rlkit: 1000).
         checkpoint_interval: Steps between two savings.
@@ -97,6 +100,7 @@ def collect_replay(
 
     Source: Fu et al. 2020, D4RL, "medium-replay"; settings of rlkit's SAC example.
     """
+    name_of = environment if isinstance(environment, str) else environment.id
     for name, value, least in (
         ("n_steps", n_steps, 1),
         ("seed", seed, 0),
@@ -105,52 +109,55 @@ def collect_replay(
     ):
         if value < least:
             raise DatasetError(
-                f"Replay of {environment}: {name} is {value}, expected at least {least}."
+                f"Replay of {name_of}: {name} is {value}, expected at least {least}."
             )
-    with contextlib.closing(_make_environment(environment)) as env:
-        dataset_id = dataset_id or replay_id(environment)
+    dataset_id = dataset_id or replay_id(name_of)
+    with (
+        contextlib.closing(_make_environment(environment)) as env,
+        write_alone(dataset_id),
+    ):
         check_free(dataset_id, force)
-        low, high = env.action_space.low, env.action_space.high
-        config = replace(
-            learner or SACConfig(), action_scaler=MinMaxActionScaler(low, high)
-        )
+        online = online_learner(name_of, env.action_space, learner)
         settings = {
-            "environment": environment,
+            "environment": name_of,
+            **{f"environment.{k}": v for k, v in env.spec.kwargs.items()},
             "n_steps": n_steps,
             "seed": seed,
             "n_random_steps": n_random_steps,
-            **{f"learner.{k}": v for k, v in config.serialize_to_dict().items()},
+            **online.settings,
+            **{f"learner.{k}": v for k, v in online.config.serialize_to_dict().items()},
             **{f"version.{k}": v for k, v in installed_versions(_PACKAGES).items()},
         }
         checkpoint = Checkpoint(dataset_id, settings)
         with _seeded(seed, device):
-            collection = _Collection(env, config, n_steps, seed, device)
+            collection = _Collection(env, online, n_steps, n_random_steps, seed, device)
             collection.resume(checkpoint.read(force))
-            collection.run(n_random_steps, checkpoint, checkpoint_interval)
+            collection.run(checkpoint, checkpoint_interval)
         write_local_dataset(
             dataset_id,
             collection.replay.episodes(),
             env=env.spec,
-            metadata=_metadata(env.spec, settings),
+            metadata=_metadata(env.spec, online.algorithm, settings),
             force=force,
         )
-    checkpoint.remove()
+        checkpoint.remove()
     return dataset_id
 
 
-def _make_environment(environment: str) -> Any:
+def _make_environment(environment: Union[str, EnvSpec]) -> Any:
+    name = environment if isinstance(environment, str) else environment.id
     try:
         env: Any = gymnasium.make(environment)
     except (gymnasium.error.Error, ImportError) as error:
-        near = get_close_matches(environment, gymnasium.registry, n=1)
+        near = get_close_matches(name, gymnasium.registry, n=1)
         raise DatasetError(
-            f"gymnasium cannot make the environment {environment!r} "
+            f"gymnasium cannot make the environment {name!r} "
             f"({type(error).__name__}: {error})."
             + (f" Did you mean {near[0]!r}?" if near else "")
             + simulator_advice(error)
         ) from error
     try:
-        _check_environment(environment, env)
+        _check_environment(name, env)
     except DatasetError:
         env.close()
         raise
@@ -163,17 +170,6 @@ def _check_environment(environment: str, env: Any) -> None:
         raise DatasetError(
             f"The observations of {environment!r} are {space}; expected vectors, a Box "
             "of shape (D,). Images, dictionaries and tuples are not supported."
-        )
-    space = env.action_space
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-        raise DatasetError(
-            f"The actions of {environment!r} are {space}; expected a Box of shape (A,): "
-            "SAC's actions are continuous."
-        )
-    if not space.is_bounded():
-        raise DatasetError(
-            f"The actions of {environment!r} are {space}; expected bounds, to which SAC's "
-            "are scaled. Register it with an action space that has them."
         )
     try:
         env.spec.to_json()
@@ -190,10 +186,10 @@ def replay_id(environment: str) -> str:
     return f"replay/{name.lower()}-v0"
 
 
-def _metadata(spec: Any, settings: dict[str, Any]) -> dict[str, Any]:
+def _metadata(spec: Any, algorithm: str, settings: dict[str, Any]) -> dict[str, Any]:
     description = (
         f"D4RL's medium-replay recipe on {spec.id}: all {settings['n_steps']} "
-        "transitions, in order, that d3rlpy's SAC saw while it learned online."
+        f"transitions, in order, that d3rlpy's {algorithm} saw while it learned online."
     )
     scores = {}
     if spec.namespace is None and spec.name in _D4RL_SCORES:
@@ -205,7 +201,7 @@ def _metadata(spec: Any, settings: dict[str, Any]) -> dict[str, Any]:
         )
     return {
         "description": description,
-        "algorithm_name": "SAC",
+        "algorithm_name": algorithm,
         "seed": settings["seed"],
         "collection": settings,
         **scores,
@@ -223,45 +219,50 @@ def _seeded(seed: int, device: DeviceArg) -> Iterator[None]:
 
 
 class _Collection:
-    """SAC, its environment, its replay, and what decides how they go on."""
+    """A learner, its environment, its replay, and what decides how they go on."""
 
     def __init__(
-        self, env: Any, config: SACConfig, n_steps: int, seed: int, device: DeviceArg
+        self,
+        env: Any,
+        online: OnlineLearner,
+        n_steps: int,
+        n_random_steps: int,
+        seed: int,
+        device: DeviceArg,
     ):
         self._env = env
-        self._n_steps = n_steps
+        self._online = online
+        self._n_steps, self._n_random_steps = n_steps, n_random_steps
         self._device = torch.device(device_name(device))
-        self._learner = config.create(device)
-        self._learner.create_impl(
-            env.observation_space.shape, env.action_space.shape[0]
-        )
+        self._learner = online.config.create(device)
+        self._learner.create_impl(env.observation_space.shape, online.action_size)
         self._rng = np.random.default_rng(seed)
         self._saved_size = self._saved_episodes = 0
         self.replay = Replay(n_steps, env)
 
-    def run(self, n_random_steps: int, checkpoint: Checkpoint, interval: int) -> None:
+    def run(self, checkpoint: Checkpoint, interval: int) -> None:
         """Plays until the replay holds all steps."""
         with Progress(
-            f"SAC on {self._env.spec.id}",
+            f"{self._online.algorithm} on {self._env.spec.id}",
             initial=self.replay.size,
             total=self._n_steps,
         ) as progress:
             while self.replay.size < self._n_steps:
-                episode_return = self._play(n_random_steps, progress)
+                episode_return = self._play(progress)
                 progress.note(episode_return=episode_return)
                 if self.replay.size // interval > self._saved_size // interval:
                     self._save(checkpoint)
 
-    def _play(self, n_random_steps: int, progress: Progress) -> float:
+    def _play(self, progress: Progress) -> float:
         seed = int(self._rng.integers(2**31))
         observation, _ = self._env.reset(seed=seed)
         self.replay.begin_episode(seed, observation)
         episode_return, ended = 0.0, False
         while not ended and self.replay.size < self._n_steps:
-            action = self._act(observation, self.replay.size < n_random_steps)
+            action = self._act(observation)
             observation, reward, terminated, truncated, _ = self._env.step(action)
             self.replay.append(action, float(reward), terminated, observation)
-            if self.replay.size > n_random_steps:
+            if self.replay.size > self._n_random_steps:
                 size = self._learner.config.batch_size
                 self._learner.update(self.replay.sample(size, self._rng))
             episode_return += float(reward)
@@ -269,15 +270,11 @@ class _Collection:
             progress.advance()
         return episode_return
 
-    def _act(self, observation: npt.NDArray[Any], uniform: bool) -> npt.NDArray[Any]:
-        space = self._env.action_space
-        if uniform:
-            action = self._rng.uniform(space.low, space.high)
-        else:
-            action = self._learner.sample_action(observation[None])[0]
-        # Scaling to the range may round beyond it.
-        clipped: npt.NDArray[Any] = np.clip(action, space.low, space.high)
-        return clipped.astype(space.dtype)
+    def _act(self, observation: npt.NDArray[Any]) -> Any:
+        learned = self.replay.size - self._n_random_steps
+        if learned < 0:
+            return self._online.uniform(self._rng)
+        return self._online.explore(self._learner, observation, learned, self._rng)
 
     def _save(self, checkpoint: Checkpoint) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -314,6 +311,8 @@ class _Collection:
             torch.cuda.set_rng_state(generator, self._device)
         for part in parts:
             self.replay.extend(part)
+        # A target network is renewed by it.
+        self._learner.set_grad_step(max(0, self.replay.size - self._n_random_steps))
         self._saved_size, self._saved_episodes = (
             self.replay.size,
             self.replay.n_episodes,

@@ -40,6 +40,8 @@ class Replay:
             (2 * n_steps, *observations.shape), observations.dtype
         )
         self._actions = np.empty((n_steps, *actions.shape), actions.dtype)
+        # Learners count choices from 0, the environment perhaps from another number.
+        self._first_action = getattr(actions, "start", 0)
         self._rewards = np.empty(n_steps)
         self._terminations = np.empty(n_steps, dtype=bool)
         self._positions = np.empty(n_steps, dtype=np.int64)  # of s in the observations
@@ -88,7 +90,8 @@ class Replay:
     def sample(self, batch_size: int, rng: np.random.Generator) -> TransitionMiniBatch:
         """Draws transitions uniformly, with replacement."""
         rows = rng.integers(self.size, size=batch_size)
-        actions = self._actions[rows].astype(np.float32)
+        actions = self._actions[rows].reshape(batch_size, -1) - self._first_action
+        actions = actions.astype(np.float32)
         return TransitionMiniBatch(
             observations=self._observations[self._positions[rows]].astype(np.float32),
             actions=actions,
@@ -96,7 +99,7 @@ class Replay:
             next_observations=self._observations[self._positions[rows] + 1].astype(
                 np.float32
             ),
-            next_actions=actions,  # SAC reads none
+            next_actions=actions,  # neither SAC nor DoubleDQN reads any
             terminals=self._terminations[rows, None].astype(np.float32),
             intervals=np.ones((batch_size, 1), dtype=np.float32),
             transitions=[],

@@ -32,6 +32,11 @@ from .dynamics_checks import (
     check_training_loss_and_sample_agrees,
     check_zero_filled_terminals_ignored,
 )
+from .halt_checks import (
+    check_halt_consistent,
+    check_halt_shapes_and_types,
+    check_halt_state_kept_by_row,
+)
 from .imagination_checks import (
     check_real_episodes_stay_real,
     check_time_order,
@@ -67,6 +72,9 @@ __all__ = [
     "check_device_kept",
     "check_dynamics_direction",
     "check_finite_float32",
+    "check_halt_consistent",
+    "check_halt_shapes_and_types",
+    "check_halt_state_kept_by_row",
     "check_inputs_not_modified",
     "check_json_round_trip",
     "check_learner_loads_alike",

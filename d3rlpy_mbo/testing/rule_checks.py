@@ -1,5 +1,8 @@
 """Checks of penalties, terminations and reward functions."""
 
+from typing import Any
+
+import d3rlpy
 import torch
 
 from .running import conformance_check
@@ -14,12 +17,22 @@ __all__ = [
 ]
 
 
-@conformance_check("penalty", "termination", "reward_function")
+@conformance_check("penalty", "halt", "termination", "reward_function")
 def check_pure(subject: Subject) -> None:
-    """Checks that the same question has the same answer, whatever came in between."""
-    first = subject.ask(subject.ready, subject.inputs())
-    subject.ask(subject.ready, subject.inputs(1))
-    second = subject.ask(subject.ready, subject.inputs())
+    """Checks that the same question has the same answer, whatever came in between.
+
+    A penalty that asks the critic is seeded before: the learner's actions are drawn.
+    """
+    ask = subject.ask
+    if getattr(subject.ready, "needs_critic", False):
+
+        def ask(ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+            d3rlpy.seed(0)
+            return subject.ask(ready, inputs)
+
+    first = ask(subject.ready, subject.inputs())
+    ask(subject.ready, subject.inputs(1))
+    second = ask(subject.ready, subject.inputs())
     for name, values in first.items():
         if not torch.equal(values.nan_to_num(), second[name].nan_to_num()):
             raise subject.violation(

@@ -40,6 +40,7 @@ KINDS = (
     "termination",
     "reward_function",
     "penalty",
+    "halt",
     "dynamics_updater",
     "imagination",
 )

@@ -12,7 +12,7 @@ import d3rlpy
 import torch
 
 from ..buffer.replay_buffer import ImaginedReplayBuffer
-from ..components.dynamics.interface import Prediction
+from ..components.dynamics.interface import Dynamics, Prediction
 from ..components.dynamics_updaters import DynamicsUpdaterConfig
 from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..data.transitions import Transitions
@@ -113,8 +113,27 @@ class _Rule(Subject):
         return {name: ready(*inputs)}
 
 
-class _Penalty(Subject):
-    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+class _AsksPredictions(Subject):
+    """A penalty or a halt."""
+
+    @functools.cached_property
+    def _dynamics(self) -> Dynamics:
+        """A model of the world, for those that learn what it says of the data."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            dynamics = world.line_dynamics().create()
+            dynamics.fit(world.line_transitions())
+        return dynamics
+
+    def build(self, data: Any) -> Any:
+        if not self.learned:
+            return super().build(data)
+        made = self.component.create()  # type: ignore[attr-defined]
+        made.fit(self._dynamics, data)
+        return made
+
+    def prediction(self, n_rows: int) -> Prediction:
+        """Returns what an ensemble may say; in one row all its members agree."""
         rows = world.line_transitions(n_rows)
         size = (_N_MEMBERS, n_rows, world.OBSERVATION_SIZE + 1)
         noise, spread = (
@@ -124,7 +143,7 @@ class _Penalty(Subject):
         spread[:, 0] = 1e-6  # ... and are all but certain
         outcome = torch.cat([rows.next_observations, rows.rewards], dim=1)
         means = outcome + 4 * noise - 2
-        prediction = Prediction(
+        return Prediction(
             rows.observations,
             rows.actions,
             means[0, :, :-1].clone(),
@@ -132,10 +151,30 @@ class _Penalty(Subject):
             means,
             2 * spread,
         )
-        return prediction, world.line_learner()
+
+
+class _Penalty(_AsksPredictions):
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        return self.prediction(n_rows), world.line_learner()
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         return {"penalties": ready(*inputs)}
+
+
+class _Halt(_AsksPredictions):
+    """A halt, asked at two steps of rollouts."""
+
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        return (self.prediction(n_rows),)
+
+    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        (prediction,) = inputs
+        first = ready(prediction, None)
+        answers = dict(vars(first))
+        if first.state is None or len(first.state) == len(prediction.rewards):
+            second = ready(prediction, first.state)
+            answers |= {f"{k} at the second step": v for k, v in vars(second).items()}
+        return {name: value for name, value in answers.items() if value is not None}
 
 
 class _DynamicsUpdater(Subject):
@@ -234,6 +273,7 @@ _SUBJECTS: dict[str, type[Subject]] = {
     "termination": _Rule,
     "reward_function": _Rule,
     "penalty": _Penalty,
+    "halt": _Halt,
     "dynamics_updater": _DynamicsUpdater,
     "imagination": _Imagination,
     "task": Subject,

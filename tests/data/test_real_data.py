@@ -1,5 +1,9 @@
 """A dataset is read once, whatever follows."""
 
+import gc
+import pickle
+import weakref
+
 import d3rlpy
 import numpy as np
 import pytest
@@ -83,7 +87,8 @@ def test_row_sets_and_offsets_of_episodes_worked_out_by_hand():
     assert real.episode_starts.tolist() == [0, 3, 5, 8]
     assert real.learner_rows.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert real.model_rows.tolist() == [0, 1, 3, 4, 5, 6]
-    assert real.for_models is real.for_models
+    known = real.for_models
+    assert real.for_models is known
     torch.testing.assert_close(
         real.for_models.observations,
         real.transitions.observations[[0, 1, 3, 4, 5, 6]],
@@ -92,6 +97,19 @@ def test_row_sets_and_offsets_of_episodes_worked_out_by_hand():
     assert real.start_rows("reverse").tolist() == [0, 1, 3, 4, 5, 6]
     rows = real.transitions
     assert real.action_set.low.tolist() == rows.actions.amin(dim=0).tolist()
+
+
+def test_a_copy_of_the_rows_that_models_may_see_lives_as_long_as_it_is_used():
+    real = mbo.RealData.of(line_dataset(n_episodes=3, length=4, terminated=True))
+    known = weakref.ref(real.for_models)
+    gc.collect()
+    assert known() is None
+    rows = real.for_models
+    again = pickle.loads(pickle.dumps(real)).for_models
+    assert torch.equal(again.observations, rows.observations)
+    complete = mbo.RealData.of(world.complete_dataset(world.line_transitions(5)))
+    held = complete.for_models.observations
+    assert held.data_ptr() == complete.transitions.observations.data_ptr()
 
 
 def test_data_without_a_row_for_learners_is_refused():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
-from toys import line_dataset, line_episodes
+from toys import line_dataset, line_episodes, line_transitions
 
 
 def one_episode(terminated: bool) -> d3rlpy.dataset.ReplayBuffer:
@@ -139,6 +139,12 @@ def test_action_range_maps_to_the_unit_box_and_back_also_for_a_constant_dimensio
 def line_with_actions(actions: torch.Tensor) -> mbo.Transitions:
     zeros = np.zeros((len(actions), 1))
     return mbo.Transitions.from_arrays(zeros, actions.numpy(), zeros, zeros, zeros)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])
+def test_rows_that_are_on_the_device_are_not_copied(device):
+    rows = line_transitions(5)
+    assert rows.to(device).actions.data_ptr() == rows.actions.data_ptr()
 
 
 def test_an_empty_dataset_is_refused():

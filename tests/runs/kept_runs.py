@@ -9,15 +9,23 @@ import numpy as np
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo_mobile import BellmanSpread, MOBILEConfig
 from d3rlpy_mbo_mopo import MOPOConfig
+from d3rlpy_mbo_morel import DisagreementHaltConfig
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
 from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
 from toys import line_dataset, small_ensemble, small_learner
 
 SORTS = [
-    "learner alone", "SAC + MOPO", "SAC + RAMBO", "BCQ + ROMI", "two imaginations",
+    "learner alone",
+    "SAC + MOPO",
+    "SAC + RAMBO",
+    "BCQ + ROMI",
+    "two imaginations",
+    "MOBILE that halts",
+    "COMBO",
     "Decision Transformer + ROMI",
-]  # fmt: skip
+]
 
 
 class Killed(BaseException):
@@ -52,6 +60,17 @@ def romi() -> mbo.Imagination:
     return ROMIConfig(dynamics=dynamics, rollout_policy=policy, **settings).create()
 
 
+def mobile() -> mbo.Imagination:
+    """With a penalty when drawn and a halt."""
+    return MOBILEConfig(
+        dynamics=small_ensemble("forward", batch_size=64, max_steps=21),
+        penalty=BellmanSpread(n_samples=2),
+        halt=DisagreementHaltConfig(beta=1.0, offset=-1e4),
+        rollout_batch_size=30,
+        rollout_interval=3,
+    ).create()
+
+
 def parts(sort: str) -> tuple[Any, list[mbo.Imagination]]:
     if sort == "learner alone":
         scaler = d3rlpy.preprocessing.StandardObservationScaler()
@@ -61,6 +80,10 @@ def parts(sort: str) -> tuple[Any, list[mbo.Imagination]]:
     if sort == "Decision Transformer + ROMI":
         sizes = {"context_size": 3, "max_timestep": 24, "num_layers": 1}
         return small_learner("decision_transformer", **sizes), [romi()]
+    if sort == "MOBILE that halts":
+        return small_learner("mobile_sac"), [mobile()]
+    if sort == "COMBO":
+        return small_learner("combo"), [rambo()]
     imaginations = {
         "SAC + MOPO": [mopo],
         "SAC + RAMBO": [rambo],

@@ -91,6 +91,15 @@ def test_it_writes_a_page_with_the_same_numbers_and_rollouts_in_the_maze(
     assert all(len(path) == 6 for path in maze["rollouts"])
 
 
+def test_it_fits_on_other_episodes_than_it_is_judged_on_if_asked_to(invoke):
+    given = "--dataset", MAZE, "--imagination", "romi", *SET, "--held-out"
+    result = invoke(*given, "--set", "imagination.dynamics.max_holdout=60")
+    assert result.exit_code == 0, result.output
+    assert "whole episodes that the model was not fitted on" in " ".join(
+        result.output.split()
+    )
+
+
 def test_it_loads_a_fitted_imagination(invoke, tmp_path, monkeypatch):
     dynamics = mbo.ProbabilisticEnsembleConfig(
         n_models=2, n_elites=1, hidden_units=[16], weight_decays=[0.0, 0.0], max_steps=5
@@ -111,7 +120,11 @@ def test_it_loads_a_fitted_imagination(invoke, tmp_path, monkeypatch):
     [
         ([], "one of --imagination NAME and --load FILE"),
         (["--imagination", "romi", "--load", "x"], "one of --imagination NAME"),
-        (["--load", "x", "--set", "imagination.rollout_length=1"], "--set is for"),
+        (
+            ["--load", "x", "--set", "imagination.rollout_length=1"],
+            "--set and --held-out are for",
+        ),
+        (["--load", "x", "--held-out"], "--held-out are for"),
         (["--load", "nowhere.mbo"], "nowhere.mbo"),
         (["--imagination", "romy"], "'romi'"),
         (["--imagination", "romi", "--set", "learner.gamma=1"], "no learner here"),

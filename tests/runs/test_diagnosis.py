@@ -1,6 +1,7 @@
 """What diagnose() promises besides its numbers."""
 
 import copy
+import dataclasses
 import json
 import random
 
@@ -314,3 +315,28 @@ def test_an_interrupted_diagnosis_puts_the_random_numbers_back_too():
     with pytest.raises(mbo.DivergedError):
         mbo.diagnose(imagination, data)
     assert generators() == undisturbed
+
+
+def test_whole_episodes_that_fit_set_aside_are_what_it_is_judged_on():
+    data = line_world(terminated=True, n_episodes=20)
+    lengths = [len(episode.rewards) for episode in data.episodes]
+    dynamics = dataclasses.replace(line_dynamics(), holdout="episodes", max_holdout=20)
+    imagination = mbo.ImaginationConfig(
+        dynamics=dynamics,
+        termination=mbo.NoTermination(),
+        rollout_length=2,
+        rollout_batch_size=30,
+    ).create()
+    d3rlpy.seed(4)
+    imagination.fit(data)
+    ids = mbo.RealData.of(data).for_models.episode_ids
+    held_out = set(ids[imagination.dynamics.holdout_indices].tolist())
+    assert 1 <= len(held_out) < len(lengths)
+    diagnosis = mbo.diagnose(imagination, data)
+    assert diagnosis.judged_on == (
+        f"{sum(lengths[each] for each in held_out)} hold-out rows: {len(held_out)} whole "
+        "episodes that the model was not fitted on"
+    )
+    # k steps go along these too: so many windows of two rows they have.
+    windows = sum(max(lengths[each] - 1, 0) for each in held_out)
+    assert diagnosis.open_loop[0].sequences == min(windows, 500)

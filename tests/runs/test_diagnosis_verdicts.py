@@ -16,6 +16,8 @@ from diagnosis_toys import (
 )
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.runs.diagnosis.results import Distribution, Values
+from d3rlpy_mbo.runs.diagnosis.rollout_verdicts import judge_values, values_undecided
 from d3rlpy_mbo.testing.line_world import line_dataset as line_world
 from d3rlpy_mbo.testing.line_world import line_learner
 from d3rlpy_mbo_mopo import MaxAleatoric
@@ -299,11 +301,21 @@ def test_a_learner_that_believes_in_more_than_anybody_got_is_told_so():
         data, ModelOfLineWorldConfig(), termination=mbo.NoTermination()
     )
     learner = line_learner()
-    assert judgement(mbo.diagnose(imagination, data, learner))["values"]
-    with torch.no_grad():
-        for critic in learner.impl.q_function:
-            critic._fc.bias += 10_000
-    diagnosis = mbo.diagnose(imagination, data, learner)
+
+    def diagnosis_with(bias: float) -> mbo.Diagnosis:
+        with torch.no_grad():
+            for critic in learner.impl.q_function:
+                critic._fc.bias += bias
+        return mbo.diagnose(imagination, data, learner)
+
+    # It has not begun: its 0 is above all real returns, which nobody may call ok.
+    young = diagnosis_with(0.0)
+    assert "values" not in judgement(young)
+    assert any("hardly trained" in text for text in young.left_out)
+    below = diagnosis_with(-20.0)
+    assert judgement(below)["values"]
+    assert not any("hardly trained" in text for text in below.left_out)
+    diagnosis = diagnosis_with(10_000)
     assert not judgement(diagnosis)["values"]
     assert diagnosis.values.rollout_ends.quantiles[2] > 9_000
 
@@ -349,3 +361,27 @@ def test_nothing_is_said_against_a_healthy_model(seed):
         penalty=MaxAleatoric(),
     )
     assert faults(mbo.diagnose(imagination, data, seed=seed)) == []
+
+
+def values_of(at_end, returns=(-16.0, -1.0)) -> Values:
+    def at(least, median, greatest):
+        return Distribution(median, 1.0, [least, least, median, greatest, greatest])
+
+    low, high = returns
+    same = at(at_end, at_end, at_end)
+    return Values(same, same, same, at(low, (low + high) / 2, high), 10)
+
+
+def test_values_above_all_real_returns_are_never_called_ok():
+    (verdict,) = judge_values(values_of(-1.0))
+    assert verdict.ok
+    assert values_undecided(values_of(-1.0)) is None
+    # A learner that has not begun: 0 is above returns of -16 to -1, but not by much.
+    assert not [*judge_values(values_of(0.0))]
+    assert "above 0, beyond every real return-to-go (-1 at" in values_undecided(
+        values_of(0.0)
+    )
+    (verdict,) = judge_values(values_of(7.0))  # by more than half of their range
+    assert not verdict.ok
+    assert values_undecided(values_of(7.0)) is None
+    assert values_undecided(None) is None

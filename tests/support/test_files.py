@@ -1,10 +1,12 @@
 """Files are there whole or not at all, as open() would have made them."""
 
+import errno
 import os
 import stat
 
 import pytest
 
+from d3rlpy_mbo.support.errors import CompositionError
 from d3rlpy_mbo.support.files import atomic_write
 
 
@@ -43,3 +45,28 @@ def test_others_may_read_it_as_far_as_the_umask_lets_them(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o640
+
+
+def test_what_a_killed_process_left_is_swept_and_what_another_writes_is_not(tmp_path):
+    left, others = tmp_path / ".kept.abc.tmp", tmp_path / ".other.abc.tmp"
+    left.touch()
+    others.touch()
+    path = tmp_path / "kept"
+    with atomic_write(path) as file:
+        assert not left.exists()
+        with atomic_write(path) as second:  # does not sweep what the first writes
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+        file.write(b"first")
+    assert path.read_bytes() == b"first"
+    assert sorted(os.listdir(tmp_path)) == [".other.abc.tmp", "kept"]
+
+
+def test_a_full_disk_is_named_and_the_old_file_stands(tmp_path):
+    path = tmp_path / "kept"
+    path.write_bytes(b"old")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(CompositionError, match="the disk is full"):
+        interrupted_write(path, full)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["kept"]

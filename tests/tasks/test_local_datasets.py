@@ -11,6 +11,7 @@ from minari.dataset._storages.hdf5_storage import HDF5Storage
 from minari.namespace import list_local_namespaces
 
 from d3rlpy_mbo.support.errors import DatasetError
+from d3rlpy_mbo.tasks import local_datasets, places
 from d3rlpy_mbo.tasks.local_datasets import check_free, write_local_dataset
 
 ENV = gymnasium.spec("CartPole-v1")
@@ -116,6 +117,7 @@ def test_interrupted_replacement_keeps_the_old_dataset(monkeypatch):
 
 
 def test_old_dataset_returns_when_the_new_one_cannot_be_moved(root, monkeypatch):
+    monkeypatch.setattr(local_datasets, "exchange", lambda one, other: False)
     path = write(value=1.0)
     rename = type(root).rename
 
@@ -156,6 +158,75 @@ def test_killed_writing_leaves_no_dataset(root):
     assert minari.list_local_datasets() == {}
     write(value=2.0)
     assert first_value() == 2.0
+
+
+@pytest.mark.filterwarnings("ignore:This process .*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_killed_at_any_step_of_a_replacement_a_dataset_is_there_or_comes_back(
+    root, monkeypatch, in_one_step
+):
+    write(value=1.0)
+    rename = type(root).rename
+    swap = local_datasets.exchange
+
+    def dies_after(self, target):
+        rename(self, target)
+        os._exit(9)
+
+    for name in ("complete", "cart-v0"):
+        pid = os.fork()
+        if pid == 0:  # dies after the swap, or between the two renames
+
+            def swapped(one, other, name=name):
+                done = in_one_step and swap(one, other)
+                if done:
+                    os._exit(9)
+                return done
+
+            local_datasets.exchange = swapped
+            type(root).rename = lambda self, target, name=name: (
+                dies_after(self, target) if self.name == name else rename(self, target)
+            )
+            write(value=2.0, force=True)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+        if in_one_step:
+            assert first_value() == 2.0
+        with places.write_alone("toys/cart-v0"):  # as the next collection does
+            assert first_value() in (1.0, 2.0)
+        assert sorted(path.name for path in root.iterdir()) == ["toys"]
+
+
+def test_two_processes_do_not_collect_one_dataset(root):
+    with (
+        places.write_alone("toys/cart-v0"),
+        pytest.raises(DatasetError, match=f"process {os.getpid()}.*'toys/cart-v0'"),
+        places.write_alone("toys/cart-v0"),
+    ):
+        pass
+    with places.write_alone("toys/cart-v0"), places.write_alone("toys/other-v0"):
+        assert minari.list_local_datasets() == {}
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(root, monkeypatch):
+    usage = type("Usage", (), {"free": 1_000_000})
+    monkeypatch.setattr(places.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(
+        DatasetError, match="needs up to 1.0 MB, and .* has 1.0 MB left"
+    ):
+        write()
+    assert visible_and_hidden(root) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_collecting(
+    root, monkeypatch
+):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "/proc/datasets")
+    with (
+        pytest.raises(DatasetError, match="cannot be written to: .*proc"),
+        places.write_alone("toys/cart-v0"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

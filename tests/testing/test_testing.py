@@ -18,11 +18,14 @@ from broken_components import (
     SOUND,
     LinearPolicy,
     PenaltyWithoutDefault,
+    SoundHalt,
+    SoundLearnedPenalty,
     SoundLearner,
     SoundPenalty,
     SoundPolicy,
     SoundTask,
     SoundTermination,
+    SoundUpdater,
 )
 from d3rlpy_mbo import testing
 from d3rlpy_mbo.registry.known_learners import known_learners
@@ -53,6 +56,13 @@ APPLIES = {
     SoundPenalty: COMMON | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
     },
+    SoundLearnedPenalty: COMMON | LEARNED | {
+        "check_penalty_non_negative", "check_penalty_shape", "check_pure",
+    },
+    SoundHalt: COMMON - {"check_finite_float32"} | LEARNED | {
+        "check_halt_consistent", "check_halt_shapes_and_types",
+        "check_halt_state_kept_by_row", "check_pure",
+    },
     mbo.NoTermination: COMMON - {"check_finite_float32"} | {
         "check_pure", "check_termination_shape_and_type",
     },
@@ -60,7 +70,7 @@ APPLIES = {
         "check_pure", "check_termination_shape_and_type",
     },
     mbo.AntAngleReward: COMMON | {"check_pure", "check_reward_shape"},
-    type(SOUND[6]): COMMON - {"check_batch_of_one"} | {
+    SoundUpdater: COMMON - {"check_batch_of_one"} | {
         "check_metrics_can_be_logged", "check_only_the_dynamics_change",
     },
     mbo.ImaginationConfig: COMMON - {"check_inputs_not_modified"} | LEARNED | {

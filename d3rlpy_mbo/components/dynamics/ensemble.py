@@ -15,9 +15,10 @@ from d3rlpy.base import DeviceArg
 from torch import nn
 
 from ...data.transitions import Transitions
-from ...registry.fields import interval, number, number_list
+from ...registry.fields import choice, interval, number, number_list
 from ...support.errors import CompositionError, DatasetError
 from ..history import FitRecord
+from .holdout import split_by_episode
 from .interface import Dynamics, DynamicsConfig, Prediction
 from .networks import GaussianNetworks, Standardizer, mixture_log_prob
 from .regression import Regression, Standardized
@@ -55,6 +56,10 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
             and 7.5e-5 lies between.
         holdout_ratio: Share of rows held out ...
         max_holdout: ... and the most rows held out.
+        holdout: Which ones (ours): random ``"rows"``, as official code has it, whose
+            neighbours in time the model is fitted on, or those of whole random
+            ``"episodes"``: a harder and fairer test. The last of these may exceed
+            `max_holdout`.
         log_variance_bounds: Start of the learned soft bounds of the log-variance of
             standardised targets: 5 % of a column's deviation at least (ours, and
             RAMBO's). MOPO's -10 belongs to raw targets; with standardised ones, columns
@@ -81,6 +86,7 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
     bounds_weight: float = number(0.05, at_least=0)
     patience: int = number(5, at_least=0, whole=True)
     max_steps: Optional[int] = number(None, at_least=1, whole=True)
+    holdout: str = choice("rows", ["rows", "episodes"])
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -148,12 +154,9 @@ class ProbabilisticEnsemble(Dynamics):
 
     def fit(self, transitions: Transitions) -> None:
         """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
-        n_holdout = self._holdout_size(len(transitions))
+        holdout, training = self._split(transitions)
         of = Regression(transitions, self.direction)
         inputs, targets = of.standardizer(of.inputs), of.standardizer(of.targets)
-        rows = torch.randperm(len(transitions))
-        holdout, training = rows[:n_holdout].clone(), rows[n_holdout:]
-
         sizes = len(inputs.mean), len(targets.mean)
         members = self._build(self.config.n_models, *sizes).to(self.device)
         inputs, targets = inputs.to(self.device), targets.to(self.device)
@@ -197,6 +200,14 @@ class ProbabilisticEnsemble(Dynamics):
             [input_size, *config.hidden_units, target_size],
             config.log_variance_bounds,
         )
+
+    def _split(self, transitions: Transitions) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the rows held out and the others, each in random order."""
+        n_holdout = self._holdout_size(len(transitions))
+        if self.config.holdout == "episodes":
+            return split_by_episode(transitions, n_holdout, self.config.batch_size)
+        rows = torch.randperm(len(transitions))
+        return rows[:n_holdout].clone(), rows[n_holdout:]
 
     def _holdout_size(self, n_rows: int) -> int:
         config = self.config

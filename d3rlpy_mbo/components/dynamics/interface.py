@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Optional, get_args
 
 import torch
@@ -11,6 +11,7 @@ from d3rlpy.base import DeviceArg
 from ...data.transitions import Direction, Transitions
 from ...registry.component import Component
 from ...registry.fields import choice
+from ...support.devices import rollouts_together
 from ...support.errors import CompositionError
 from ..base import LearnedComponent
 
@@ -107,6 +108,26 @@ class Dynamics(LearnedComponent):
         Returns:
             Prediction in dataset units.
         """
+
+    @torch.no_grad()
+    def predictions(self, transitions: Transitions) -> Iterator[Prediction]:
+        """Says what all members predict of real rows, some rows at a time.
+
+        Args:
+            transitions: Real ones, on any device.
+
+        Yields:
+            Predictions on the model's device, in the rows' order.
+        """
+        given = transitions.given_observations(self.direction)
+        together = rollouts_together(self.device)
+        for first in range(0, len(transitions), together):
+            rows = slice(first, first + together)
+            yield self.predict(
+                given[rows].to(self.device),
+                transitions.actions[rows].to(self.device),
+                all_members=True,
+            )
 
     @property
     def fitted_on(self) -> Optional[tuple[int, int, int]]:

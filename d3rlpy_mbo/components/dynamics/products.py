@@ -1,14 +1,17 @@
 """Evaluates the members of an ensemble: where an imagination's time goes.
 
-On a CPU, rows that nothing is learned from go to oneDNN, member by member and in blocks
-that stay in the cache from layer to layer, with the activation fused. To learn, all
-members' products go to ``torch.bmm`` together, behind which stands MKL; but on AMD's
-CPUs with AVX-512 MKL uses half the vector width (85 GFLOP/s on a core of an EPYC where
-oneDNN does 170; ours, with 256 rows and 200 units), so there it is oneDNN too.
+On a CPU there are three ways. oneDNN takes member by member, to ask in blocks that stay
+in the cache from layer to layer, with the activation fused; torch.addmm (MKL, mostly)
+takes the same blocks; torch.bmm takes all members together. Which is the fastest depends
+on the processor: on AMD's CPUs with AVX-512 MKL uses half the vector width (85 GFLOP/s on
+a core of an EPYC where oneDNN does 170; ours, with 256 rows and 200 units), on Intel's it
+does not. So it is measured, once on a machine, with the papers' sizes.
 """
 
+import functools
+import itertools
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,32 +19,22 @@ import torch
 from torch.nn import functional
 
 from ...support.devices import ROWS_IN_CACHE
+from ...support.fastest import fastest
 
 __all__ = ["evaluate_members"]
 
-# Not public in torch, but there since 2.0; where a build lacks it, bmm does the work.
+# Not public in torch, but there since 2.0; where a build lacks it, others do the work.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
+Layers = Sequence[torch.Tensor]
+Way = Callable[[torch.Tensor, Layers, Layers], torch.Tensor]
 
-def _mkl_is_slow() -> bool:
-    try:
-        maker = Path("/proc/cpuinfo").read_text()
-    except OSError:  # no Linux
-        maker = platform.processor()
-    return (
-        torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-        and torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and "AuthenticAMD" in maker
-    )
-
-
-_MKL_IS_SLOW = _mkl_is_slow()
+_SIZES = (23, 200, 200, 200, 200, 36)  # HalfCheetah's, with the papers' hidden layers
+_LEARNING, _ASKING = (7, 256), (5, ROWS_IN_CACHE)  # members and rows
 
 
 def evaluate_members(
-    inputs: torch.Tensor,
-    weights: Sequence[torch.Tensor],
-    biases: Sequence[torch.Tensor],
+    inputs: torch.Tensor, weights: Layers, biases: Layers
 ) -> torch.Tensor:
     """Returns (M, B, D_out) of the members' layers, SiLU between them.
 
@@ -50,33 +43,95 @@ def evaluate_members(
         weights: (M, D_in, D_out) of each layer.
         biases: (M, 1, D_out) of each layer.
     """
-    learns = torch.is_grad_enabled()
-    onednn = _ONEDNN is not None and (_MKL_IS_SLOW or not learns)
-    if inputs.device.type != "cpu" or not onednn:
+    if inputs.device.type != "cpu":
         return _all_at_once(inputs, weights, biases)
+    learns, threads = torch.is_grad_enabled(), torch.get_num_threads()
+    return _ways(learns)[_chosen(learns, threads)](inputs, weights, biases)
+
+
+def _ways(learns: bool) -> dict[str, Way]:
+    """Returns what can be done here, by name."""
     if learns:
-        learn: Any = _OneAfterTheOther.apply
-        outputs: torch.Tensor = learn(inputs, *weights, *biases)
-        return outputs
-    return _in_blocks(inputs, weights, biases)
+        ways: dict[str, Way] = {"onednn": _one_after_the_other, "bmm": _all_at_once}
+    else:
+        ways = {"onednn": _in_blocks, "addmm": _in_blocks_of_addmm}
+    if _ONEDNN is None:
+        del ways["onednn"]
+    return ways
 
 
-def _all_at_once(
-    inputs: torch.Tensor,
-    weights: Sequence[torch.Tensor],
-    biases: Sequence[torch.Tensor],
-) -> torch.Tensor:
+@functools.cache
+def _chosen(learns: bool, threads: int) -> str:
+    """Returns the name of the fastest way, see `fastest`. Draws nothing."""
+    members, rows = _LEARNING if learns else _ASKING
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    pairs = list(itertools.pairwise(_SIZES))
+    # As large as in training: numbers next to zero take a processor far longer.
+    weights = [drawn(members, *pair) / pair[0] ** 0.5 for pair in pairs]
+    biases = [drawn(members, 1, out) for _, out in pairs]
+    inputs, above = (drawn(members, rows, size) for size in (_SIZES[0], _SIZES[-1]))
+    for parameter in (*weights, *biases):
+        parameter.requires_grad_(learns)
+
+    def work(way: Way) -> Callable[[], object]:
+        def once() -> None:
+            with torch.set_grad_enabled(learns):
+                outputs = way(inputs, weights, biases)
+                if learns:
+                    torch.autograd.grad(outputs, [*weights, *biases], above)
+
+        return once
+
+    about = {
+        "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "threads": threads,
+    }
+    name = f"products-{'learning' if learns else 'asking'}"
+    return fastest(name, about, {k: work(way) for k, way in _ways(learns).items()})
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # no Linux
+        return platform.processor()
+    wanted = ("vendor_id", "cpu family", "model", "model name")
+    named = dict(line.split(":", 1) for line in lines if ":" in line)
+    return " ".join(
+        value.strip() for key, value in named.items() if key.strip() in wanted
+    )
+
+
+def _all_at_once(inputs: torch.Tensor, weights: Layers, biases: Layers) -> torch.Tensor:
     hidden = inputs
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         hidden = torch.baddbmm(bias, functional.silu(hidden) if i else hidden, weight)
     return hidden
 
 
-def _in_blocks(
-    inputs: torch.Tensor,
-    weights: Sequence[torch.Tensor],
-    biases: Sequence[torch.Tensor],
+def _in_blocks_of_addmm(
+    inputs: torch.Tensor, weights: Layers, biases: Layers
 ) -> torch.Tensor:
+    outputs = inputs.new_empty(*inputs.shape[:2], weights[-1].shape[-1])
+    for member, of_member in enumerate(outputs):
+        for hidden, out in zip(
+            torch.split(inputs[member], ROWS_IN_CACHE),
+            torch.split(of_member, ROWS_IN_CACHE),
+            strict=True,
+        ):
+            for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+                entering = functional.silu(hidden, inplace=True) if i else hidden
+                hidden = torch.addmm(bias[member, 0], entering, weight[member])
+            out.copy_(hidden)
+    return outputs
+
+
+def _in_blocks(inputs: torch.Tensor, weights: Layers, biases: Layers) -> torch.Tensor:
     activations = ["swish"] * (len(weights) - 1) + ["none"]
     outputs = inputs.new_empty(*inputs.shape[:2], weights[-1].shape[-1])
     for member, of_member in enumerate(outputs):
@@ -94,6 +149,14 @@ def _in_blocks(
             for layer in layers:
                 hidden = _product(hidden, *layer)
             out.copy_(hidden)
+    return outputs
+
+
+def _one_after_the_other(
+    inputs: torch.Tensor, weights: Layers, biases: Layers
+) -> torch.Tensor:
+    learn: Any = _OneAfterTheOther.apply
+    outputs: torch.Tensor = learn(inputs, *weights, *biases)
     return outputs
 
 

@@ -30,6 +30,11 @@ __all__ = ["diagnose"]
     help="imagination.KEY=VALUE; repeatable; VALUE in JSON.",
 )
 @click.option("--load", "path", help="A fitted one instead, such as imagination.mbo.")
+@click.option(
+    "--held-out",
+    is_flag=True,
+    help="Fit on other episodes than it is judged on: dynamics.holdout=episodes.",
+)
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write it there.")
 @click.option(
     "--html", type=click.Path(path_type=Path), help="Write a page of it there."
@@ -41,6 +46,7 @@ def diagnose(
     name: Optional[str],
     settings: tuple[str, ...],
     path: Optional[str],
+    held_out: bool,
     out: Optional[Path],
     html: Optional[Path],
     seed: int,
@@ -53,8 +59,10 @@ def diagnose(
     """
     if (name is None) == (path is None):
         raise click.UsageError("Give one of --imagination NAME and --load FILE.")
-    if path is not None and settings:
-        raise click.UsageError("--set is for --imagination only.")
+    if path is not None and (settings or held_out):
+        raise click.UsageError("--set and --held-out are for --imagination only.")
+    if held_out:
+        settings = (*settings, "imagination.dynamics.holdout=episodes")
     for option, path_out in (("--json", out), ("--html", html)):
         if path_out is not None and not path_out.parent.is_dir():
             raise CompositionError(

@@ -21,6 +21,7 @@ from ...support.errors import CompositionError
 from .calibration import calibration
 from .column_names import column_names
 from .ends import ends
+from .episodes import unseen_episodes
 from .generators import own_generators
 from .mazes import maze_of
 from .one_step import one_step
@@ -28,6 +29,7 @@ from .open_loop import open_loop
 from .penalties import penalty_ranks
 from .predictions import Predicted, predicted, with_known_rewards
 from .results import Calibration, Diagnosis, Ends, Maze, OpenLoop, Rollouts, Values
+from .rollout_verdicts import values_undecided
 from .rollouts import imagined_rows, rollouts
 from .values import values
 from .verdicts import verdicts
@@ -62,8 +64,9 @@ def diagnose(
     Args:
         imagination: Fitted.
         dataset: What it was fitted on. One step is judged on the model's hold-out rows,
-            if it keeps any; they are random rows whose neighbours it has seen, which
-            can flatter it.
+            if it keeps any. Random rows, whose neighbours it has seen, can flatter it;
+            of whole episodes (``holdout="episodes"`` of the ensemble) k steps are judged
+            too.
         learner: For rollout policies that ask it, and to compare its Q-values.
         n_rollouts: How many rollouts to look at.
         seed: From 0 to 2^32 - 1; the same seed, the same numbers.
@@ -113,6 +116,7 @@ class _Parts:
         env: Optional[gymnasium.Env[Any, Any]],
     ):
         self._env = env
+        self._episodes: Optional[torch.Tensor] = None  # (episodes,) bool: unseen ones
         self._maze: Optional[Maze] = None
         self._imagination, self._dynamics = imagination, imagination.dynamics
         self._real, self._held_out = real, held_out
@@ -137,7 +141,9 @@ class _Parts:
             progress.update()
             loops = self._open_loops()
             progress.update()
-            ranks, not_asked = penalty_ranks(judged, config.penalty)
+            ranks, not_asked = penalty_ranks(
+                judged, self._imagination.penalty, self._learner
+            )
             self._left_out += not_asked
             progress.update()
             found_ends = self._ends(judged.rows)
@@ -161,6 +167,9 @@ class _Parts:
             left_out=self._left_out,
             maze=self._maze,
         )
+        undecided = values_undecided(found.values)
+        if undecided is not None:
+            self._left_out.append(undecided)
         return dataclasses.replace(found, verdicts=verdicts(found, against))
 
     def _judged(self, own_data: bool) -> tuple[Transitions, str]:
@@ -174,6 +183,13 @@ class _Parts:
             rows = _some(known)
             return rows, f"{len(rows)} rows that the model may have been fitted on"
         rows = known[unseen]
+        episodes = unseen_episodes(self._real, unseen)
+        if episodes is not None:
+            self._episodes = episodes
+            return rows, (
+                f"{len(rows)} hold-out rows: {int(episodes.sum())} whole episodes that the "
+                "model was not fitted on"
+            )
         return rows, (
             f"{len(rows)} hold-out rows (random ones, of whose episodes the model has seen "
             "the rest: that can flatter it; give held_out=)"
@@ -193,13 +209,17 @@ class _Parts:
         real = self._real if self._held_out is None else self._held_out
         found = []
         for n_steps in (length, 10 * length):
-            loop = open_loop(self._dynamics, real, n_steps)
+            loop = open_loop(self._dynamics, real, n_steps, self._episodes)
             if loop is not None:
                 found.append(loop)
                 continue
+            lengths = real.episode_starts.diff()
+            if self._episodes is not None:
+                lengths = lengths[self._episodes]
+            whose = "" if self._episodes is None else " that was held out"
             self._left_out.append(
-                f"{n_steps} steps along real actions: the longest episode has "
-                f"{int(real.episode_starts.diff().max())}"
+                f"{n_steps} steps along real actions: the longest episode{whose} has "
+                f"{int(lengths.max())}"
             )
         return found
 

@@ -18,10 +18,17 @@ __all__ = ["open_loop", "sequence_starts"]
 _SEQUENCES = 500
 
 
-def sequence_starts(real: RealData, n_steps: int) -> torch.Tensor:
+def sequence_starts(
+    real: RealData, n_steps: int, episodes: Optional[torch.Tensor] = None
+) -> torch.Tensor:
     """Returns the rows that a sequence of so many steps of one episode may begin with.
 
     All its rows have a known next observation.
+
+    Args:
+        real: Where the sequences are.
+        n_steps: Of each.
+        episodes: (episodes,) bool, which ones they may be of; None: all.
     """
     starts = real.episode_starts
     known = real.transitions.next_observation_known
@@ -29,24 +36,32 @@ def sequence_starts(real: RealData, n_steps: int) -> torch.Tensor:
     if known is not None:  # d3rlpy loses the last of an episode, and no other
         counts = counts - (~known[starts[1:] - 1]).long()
     n_windows = (counts - n_steps + 1).clamp(min=0)
+    if episodes is not None:
+        n_windows = n_windows * episodes
     first = starts[:-1].repeat_interleave(n_windows)
     before = (n_windows.cumsum(dim=0) - n_windows).repeat_interleave(n_windows)
     return first + torch.arange(len(first)) - before
 
 
 @torch.no_grad()
-def open_loop(dynamics: Dynamics, real: RealData, n_steps: int) -> Optional[OpenLoop]:
+def open_loop(
+    dynamics: Dynamics,
+    real: RealData,
+    n_steps: int,
+    episodes: Optional[torch.Tensor] = None,
+) -> Optional[OpenLoop]:
     """Follows real action sequences for so many steps.
 
     Args:
         dynamics: Fitted; a reverse model starts at the end and goes backwards.
         real: Where the sequences are.
         n_steps: Of each.
+        episodes: See `sequence_starts`.
 
     Returns:
         None if no episode is long enough.
     """
-    starts = sequence_starts(real, n_steps)
+    starts = sequence_starts(real, n_steps, episodes)
     if not len(starts):
         return None
     starts = starts[torch.randperm(len(starts))[:_SEQUENCES]]

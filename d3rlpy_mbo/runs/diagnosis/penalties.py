@@ -1,11 +1,12 @@
 """Penalties against the true error of the model."""
 
 from collections.abc import Iterator
-from typing import Optional
+from typing import Optional, TypeAlias, Union
 
 import torch
 
-from ...components.penalties import Penalty
+from ...components.penalties import LearnedPenalty, Penalty
+from ...learners.reading import Learner
 from ...registry.discovery import registry
 from .predictions import Predicted
 from .results import PenaltyRank
@@ -13,18 +14,21 @@ from .statistics import found_in_worst_tenth, spearman
 
 __all__ = ["penalty_ranks"]
 
+_Asked: TypeAlias = Union[Penalty, LearnedPenalty, None]
+
 # Draws of the null: their mean's error is then small beside that of the true ranks (ours).
 _DRAWS = 10
 
 
 def penalty_ranks(
-    judged: Predicted, own: Optional[Penalty]
+    judged: Predicted, own: _Asked, learner: Optional[Learner] = None
 ) -> tuple[list[PenaltyRank], list[str]]:
     """Ranks real rows by every penalty and by the true error of the model there.
 
     Args:
         judged: Real rows and what the model says of them.
         own: The imagination's.
+        learner: For penalties that ask it, None if there is none.
 
     Returns:
         The imagination's own first, then every registered one as it comes; and which
@@ -35,9 +39,9 @@ def penalty_ranks(
     ranks, left_out = [], []
     for name, penalty in _all(own):
         try:
-            if not isinstance(penalty, Penalty):
+            if penalty is None:
                 penalty = _made(name)
-            scores = penalty(judged.prediction).cpu().double()[:, 0]
+            scores = penalty(judged.prediction, learner).cpu().double()[:, 0]
             if len(scores) != len(errors) or not bool(torch.isfinite(scores).all()):
                 raise ValueError("it returned no finite number for each row")
         except Exception as error:  # a stranger's component must not end the diagnosis
@@ -59,12 +63,18 @@ def penalty_ranks(
     return ranks, left_out
 
 
-def _all(own: Optional[Penalty]) -> Iterator[tuple[str, Optional[Penalty]]]:
-    """Yields the names of all penalties, with the object where there is one."""
-    if own is not None:
-        yield own.get_type(), own
+def _all(own: _Asked) -> Iterator[tuple[str, _Asked]]:
+    """Yields the names of all penalties, with the object where there is one.
+
+    Of those that are not the imagination's own, the ones that no learner is asked for.
+    """
+    config = own.config if isinstance(own, LearnedPenalty) else own
+    own_name = config.get_type() if config is not None else None
+    if own_name is not None:
+        yield own_name, own
     for name in registry().names("penalty"):
-        if own is None or name != own.get_type():
+        component = registry().get("penalty", name)
+        if name != own_name and not getattr(component, "needs_critic", False):
             yield name, None
 
 

@@ -1,6 +1,7 @@
 """Rules on what is imagined; docs/diagnosis.md says them in words."""
 
 from collections.abc import Iterator
+from typing import Optional
 
 from .results import Ends, Rollouts, Values, Verdict
 
@@ -9,6 +10,7 @@ __all__ = [
     "judge_states",
     "judge_termination",
     "judge_values",
+    "values_undecided",
 ]
 
 # Each limit is ours, see `verdicts`.
@@ -87,13 +89,33 @@ def judge_values(found: Values) -> Iterator[Verdict]:
         f"half of the rollouts end where Q is above {at_end:.4g}; real returns-to-go are "
         f"{low:.4g} to {high:.4g}."
     )
-    if at_end <= high + (high - low) / 2:
+    if at_end <= high:
         yield Verdict("values", True, text)
         return
+    if at_end <= high + (high - low) / 2:
+        return  # `values_undecided` says so
     yield Verdict(
         "values",
         False,
         f"{text} The learner believes in what lies beyond the rollouts: raise "
         "real_ratio, imagine longer, in reverse, or with a "
         "penalty, or take a pessimistic learner such as CQL.",
+    )
+
+
+def values_undecided(found: Optional[Values]) -> Optional[str]:
+    """Returns why there is no verdict on values; None if there is, or they are missing.
+
+    A learner that has hardly trained says 0 everywhere, which may well lie above every
+    return: neither a fault of the rollouts, nor a reason to trust them.
+    """
+    if found is None or found.returns is None or found.rollout_ends is None:
+        return None
+    if next(judge_values(found), None) is not None:
+        return None
+    at_end, high = found.rollout_ends.quantiles[2], found.returns.quantiles[-1]
+    return (
+        f"a verdict on values: half of the rollouts end where Q is above {at_end:.4g}, "
+        f"beyond every real return-to-go ({high:.4g} at most), but by less than half of "
+        "their range; a learner that has hardly trained looks like that too"
     )

@@ -390,7 +390,7 @@ def _listed(field: str, names: Sequence[str]) -> Any:
         f"{field}:N",
         sort=list(names),
         title=None,
-        axis=alt.Axis(labelLimit=170, grid=True, ticks=False),
+        axis=alt.Axis(labelLimit=170, grid=True, ticks=False, labelPadding=8),
     )
 
 

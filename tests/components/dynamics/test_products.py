@@ -1,5 +1,4 @@
 import itertools
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,11 +26,16 @@ def plain(inputs, weights, biases):
     return hidden
 
 
-@pytest.fixture(params=["onednn", "onednn where nothing is learned", "bmm"])
+@pytest.fixture(params=["onednn", "bmm", "none"])
 def kernel(request, monkeypatch):
-    monkeypatch.setattr(member_networks, "_MKL_IS_SLOW", request.param == "onednn")
-    if request.param == "bmm":  # a GPU's way, and that of builds without oneDNN
+    if request.param == "none":  # builds without oneDNN
         monkeypatch.setattr(member_networks, "_ONEDNN", None)
+    ways = {True: "bmm", False: "addmm"}
+    monkeypatch.setattr(
+        member_networks,
+        "_chosen",
+        lambda learns, _: "onednn" if request.param == "onednn" else ways[learns],
+    )
 
 
 @pytest.mark.usefixtures("kernel")
@@ -80,27 +84,19 @@ def test_onednn_does_the_work_where_torch_has_it():
     assert (member_networks._ONEDNN is not None) == torch.backends.mkldnn.is_available()
 
 
-@pytest.mark.parametrize(
-    ("maker", "capability", "mkl", "expected"),
-    [
-        ("vendor_id : AuthenticAMD", "AVX512", True, True),
-        ("vendor_id : AuthenticAMD", "AVX2", True, False),  # its full width
-        ("vendor_id : GenuineIntel", "AVX512", True, False),
-        ("vendor_id : AuthenticAMD", "AVX512", False, False),
-    ],
-)
-def test_mkl_counts_as_slow_on_amds_wide_cpus_alone(
-    maker, capability, mkl, expected, monkeypatch
-):
-    monkeypatch.setattr(Path, "read_text", lambda self: maker)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
-    assert member_networks._mkl_is_slow() == expected
-
-
-@pytest.mark.parametrize("slow", [True, False])
-def test_learning_takes_the_faster_of_the_two_libraries(slow, monkeypatch):
-    monkeypatch.setattr(member_networks, "_MKL_IS_SLOW", slow)
+@pytest.mark.parametrize("way", ["onednn", "bmm"])
+def test_learning_takes_the_way_that_was_chosen(way, monkeypatch):
+    monkeypatch.setattr(member_networks, "_chosen", lambda learns, threads: way)
     weights, biases = members()
     outputs = evaluate_members(torch.randn(3, 7, SIZES[0]), weights, biases)
-    assert ("Baddbmm" in type(outputs.grad_fn).__name__) != slow
+    assert ("Baddbmm" in type(outputs.grad_fn).__name__) == (way == "bmm")
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_choosing_draws_nothing_and_leaves_the_mode_as_it_is(learns):
+    generator = torch.get_rng_state()
+    with torch.set_grad_enabled(not learns):
+        chosen = member_networks._chosen.__wrapped__(learns, 1)
+        assert torch.is_grad_enabled() != learns
+    assert chosen in member_networks._ways(learns)
+    assert torch.equal(torch.get_rng_state(), generator)

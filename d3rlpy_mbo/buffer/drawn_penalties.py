@@ -1,0 +1,121 @@
+"""Penalties that are subtracted when imagined rows are drawn."""
+
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..data.packed_rows import PackedLayout
+from ..imagination.contracts import ComponentChecks
+from ..imagination.imagination import Imagination
+from ..learners.reading import AnyLearner, Learner, is_transformer
+from ..learners.returns import uses_returns
+from ..support.errors import CompositionError
+
+__all__ = ["DrawnPenalty", "penalty_report", "validate_drawn_penalties"]
+
+# Batches whose penalties are reported (ours: enough for a percentile).
+_N_REPORTED = 100
+
+
+class DrawnPenalty:
+    """Subtracts an imagination's penalty from rows that are drawn, as things stand now.
+
+    Args:
+        imagination: Fitted; its penalty is one ``when`` drawn.
+        layout: Of the rows.
+        learner: The algorithm being trained, None if there is none.
+    """
+
+    def __init__(
+        self,
+        imagination: Imagination,
+        layout: PackedLayout,
+        learner: Optional[Learner],
+    ):
+        self._imagination, self._layout = imagination, layout
+        self._learner = learner
+        self._subtracted: deque[npt.NDArray[np.float32]] = deque(maxlen=_N_REPORTED)
+
+    @torch.no_grad()
+    def subtract(self, rows: npt.NDArray[np.float32]) -> None:
+        """Lowers the rewards of packed imagined rows (n, width) by their penalties.
+
+        Raises:
+            CompositionError: The penalty returned the wrong shape or type, values that
+                are not finite, or negative ones.
+        """
+        imagination, columns = self._imagination, self._layout.columns(rows)
+        penalty = imagination.penalty
+        assert penalty is not None
+        given, reached = columns["observations"], columns["next_observations"]
+        if imagination.dynamics.direction == "reverse":
+            given, reached = reached, given
+        observations, actions, outcome, rewards = (
+            torch.from_numpy(np.ascontiguousarray(column)).to(imagination.device)
+            for column in (given, columns["actions"], reached, columns["rewards"])
+        )
+        predicted = imagination.dynamics.predict(observations, actions, True)
+        # The members as they are now, beside the row as it was imagined.
+        prediction = dataclasses.replace(
+            predicted, observations=outcome, rewards=rewards
+        )
+        penalties = penalty(prediction, self._learner)
+        checks = ComponentChecks()
+        checks.shape(penalty, penalties, (len(rows), 1))
+        checks.finite(penalty, penalties)
+        checks.positive(penalty, penalties)
+        checks.raise_found()
+        subtracted = penalties.cpu().numpy()
+        columns["rewards"] -= subtracted
+        self._subtracted.append(subtracted[:, 0])
+
+    def report(self) -> dict[str, float]:
+        """Returns mean and 95th percentile of the last batches' penalties; NaN before."""
+        if not self._subtracted:
+            return {"penalty_mean": math.nan, "penalty_p95": math.nan}
+        return penalty_report(np.concatenate(self._subtracted))
+
+    def checkpoint_state(self) -> list[torch.Tensor]:
+        """Returns the penalties that are reported."""
+        return [torch.from_numpy(each) for each in self._subtracted]
+
+    def restore_checkpoint(self, state: list[torch.Tensor]) -> None:
+        """Takes over what `checkpoint_state` returned."""
+        self._subtracted = deque((each.numpy() for each in state), maxlen=_N_REPORTED)
+
+
+def validate_drawn_penalties(
+    learner: Optional[AnyLearner], imaginations: Sequence[Imagination]
+) -> None:
+    """Refuses learners whose returns-to-go a penalty of the moment would belie.
+
+    Raises:
+        CompositionError: One with a penalty that is subtracted when rows are drawn, for
+            Cal-QL or a transformer.
+    """
+    if not (uses_returns(learner) or is_transformer(learner)):
+        return
+    for each in imaginations:
+        if each.penalty_when("drawn") is not None:
+            raise CompositionError(
+                f"The penalty {type(each.penalty).__name__} of the imagination "
+                f"{each.config.get_type()!r} is subtracted when rows are drawn, so the "
+                "returns-to-go that lead through them do not hold it, but "
+                f"{type(learner).__name__} trains on those. Take a penalty that is "
+                "subtracted when imagined, such as MaxAleatoric, or another learner (SAC, "
+                "CQL, IQL, BCQ, ...)."
+            )
+
+
+def penalty_report(penalties: npt.NDArray[np.float32]) -> dict[str, float]:
+    """Returns mean and 95th percentile of penalties, for d3rlpy's logs."""
+    return {
+        "penalty_mean": float(penalties.mean()),
+        "penalty_p95": float(np.percentile(penalties, 95)),
+    }

@@ -1,0 +1,53 @@
+"""Whole episodes that a model is not fitted on."""
+
+import torch
+
+from ...data.transitions import Transitions
+from ...support.errors import DatasetError
+
+__all__ = ["split_by_episode"]
+
+
+def split_by_episode(
+    transitions: Transitions, n_holdout: int, least_training: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draws whole episodes to hold out.
+
+    Args:
+        transitions: N rows that know their episodes.
+        n_holdout: Episodes are held out until they have so many rows ...
+        least_training: ... or too few would be left: at least so many rows, and one
+            episode.
+
+    Returns:
+        The rows held out, and the others in random order.
+
+    Raises:
+        DatasetError: Rows that do not know their episodes, or too few of those.
+    """
+    if transitions.episode_ids is None:
+        raise DatasetError(
+            "holdout is 'episodes', but these transitions do not know theirs. Fit the "
+            "imagination on a dataset, or the dynamics on RealData.of(dataset).for_models; "
+            "or take holdout='rows'."
+        )
+    _, numbers, sizes = torch.unique(
+        transitions.episode_ids, return_inverse=True, return_counts=True
+    )
+    order = torch.randperm(len(sizes))
+    rows_so_far = sizes[order].cumsum(dim=0)
+    before = rows_so_far - sizes[order]
+    chosen = (before < n_holdout) & (len(transitions) - rows_so_far >= least_training)
+    chosen[1:] &= chosen[:-1].cumprod(dim=0).bool()  # the first ones of the order
+    if not bool(chosen[0]) or len(sizes) < 2:
+        raise DatasetError(
+            f"holdout is 'episodes', but of {len(sizes)} episodes, the one drawn with "
+            f"{int(sizes[order[0]])} of {len(transitions)} rows, none can be held out "
+            f"with {least_training} rows left to fit on. Take holdout='rows', or collect "
+            "more episodes."
+        )
+    held_out = torch.zeros(len(sizes), dtype=torch.bool)
+    held_out[order[chosen]] = True
+    shuffled = torch.randperm(len(transitions))
+    is_held_out = held_out[numbers[shuffled]]
+    return shuffled[is_held_out], shuffled[~is_held_out]

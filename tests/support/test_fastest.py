@@ -1,0 +1,72 @@
+"""What is faster is measured once, and stays as it was decided."""
+
+import json
+
+import pytest
+
+from d3rlpy_mbo.support.fastest import cache_folder, fastest
+
+
+@pytest.fixture(autouse=True)
+def empty(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def ways(calls, slow="a"):
+    def way(name):
+        def work():
+            calls.append(name)
+            sum(range(200_000 if name == slow else 2_000))
+
+        return work
+
+    return {name: way(name) for name in "ab"}
+
+
+def test_the_way_that_takes_less_time_is_chosen_and_remembered():
+    calls = []
+    assert fastest("work", {"processor": 1}, ways(calls)) == "b"
+    calls.clear()
+
+    assert fastest("work", {"processor": 1}, ways(calls, slow="b")) == "b"
+
+    assert calls == []  # not measured again: another way would round differently
+
+
+def test_another_processor_is_measured_anew():
+    assert fastest("work", {"processor": 1}, ways([])) == "b"
+    assert fastest("work", {"processor": 2}, ways([], slow="b")) == "a"
+
+
+@pytest.mark.parametrize("content", ["", '{"fastest": "gone"}'])
+def test_what_cannot_be_used_is_measured_anew(content):
+    fastest("work", {}, ways([]))
+    (file,) = cache_folder().iterdir()
+    file.write_text(content)
+
+    assert fastest("work", {}, ways([])) == "b"
+    assert json.loads(file.read_text())["fastest"] == "b"
+
+
+def test_where_nothing_can_be_remembered_the_first_is_taken_unmeasured(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    calls = []
+
+    assert fastest("work", {}, ways(calls)) == "a"
+    assert calls == []
+
+
+def test_of_two_processes_the_first_one_decides():
+    def other():
+        cache_folder().mkdir(exist_ok=True)
+        for path in known:
+            path.write_text(json.dumps({"fastest": "a"}))
+
+    fastest("work", {}, ways([]))
+    known = list(cache_folder().iterdir())
+    known[0].unlink()
+
+    assert fastest("work", {}, {"a": other, "b": lambda: None}) == "a"
