@@ -13,8 +13,12 @@ from ...data.real_data import RealData
 from ...data.transitions import Transitions
 from ...imagination.composition import validate_positive
 from ...imagination.imagination import Imagination
-from ...imagination.readiness import validate_model_rows, validate_sizes
-from ...learners import check, check_built
+from ...imagination.readiness import (
+    validate_choices_alike,
+    validate_model_rows,
+    validate_sizes,
+)
+from ...learners import check, check_actions, check_built
 from ...learners.reading import Learner, has_critic, modes_kept
 from ...registry.fields import Number
 from ...support.errors import CompositionError
@@ -99,7 +103,7 @@ def diagnose(
     Raises:
         NotFittedError: The imagination is not fitted.
         CompositionError: It, or the learner, is of other sizes, the learner has no
-            networks or is for discrete actions; a component broke its contract.
+            networks or is for another kind of actions; a component broke its contract.
         DatasetError: There is no row with a known next observation.
         DivergedError: The model predicts nothing finite.
     """
@@ -112,10 +116,13 @@ def diagnose(
     sizes = real.transitions.observation_size, real.transitions.action_size
     if other is not None:
         validate_sizes("The imagination", sizes, other.transitions)
+        n_actions = real.transitions.n_actions
+        validate_choices_alike("The imagination", n_actions, other.transitions)
         validate_model_rows(other.transitions)
     if learner is not None:
         check(learner)
-        check_built(learner, *sizes)
+        check_actions(learner, real.transitions.n_actions)
+        check_built(learner, *sizes, n_actions=real.transitions.n_actions)
     with own_generators(seed), modes_kept(learner), torch.no_grad():
         parts = _Parts(imagination, real, other, learner, n_rollouts, env)
         names = [*column_names(env, sizes[0]), "reward"]

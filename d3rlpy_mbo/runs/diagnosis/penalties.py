@@ -46,6 +46,8 @@ def penalty_ranks(
         try:
             if penalty is None:
                 penalty = _made(name)
+            if judged.rows.n_actions is not None:
+                _refuse_unless_discrete(penalty)
             scores = penalty(judged.prediction, learner).cpu().double()[:, 0]
             if len(scores) != len(errors) or not bool(torch.isfinite(scores).all()):
                 raise ValueError("it returned no finite number for each row")
@@ -89,6 +91,13 @@ def _made(name: str) -> Penalty:
     if not isinstance(penalty, Penalty):
         raise TypeError("it is nothing that can be asked before it has learned")
     return penalty
+
+
+def _refuse_unless_discrete(penalty: Union[Penalty, LearnedPenalty]) -> None:
+    """Raises if a penalty would take indices of choices for numbers."""
+    declares = penalty if isinstance(penalty, Penalty) else penalty.config
+    if "discrete" not in declares.action_spaces:
+        raise TypeError("it does not say that it knows discrete actions")
 
 
 def _drawn_errors(judged: Predicted) -> torch.Tensor:
