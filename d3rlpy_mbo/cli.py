@@ -42,8 +42,7 @@ class _Group(click.Group):
                 "train goes on with --resume."
             ) from error
         except KeyboardInterrupt as interrupt:
-            if not interrupt.args:  # else it has been said how to go on
-                click.echo("Interrupted.", err=True)
+            click.echo(str(interrupt) or "Interrupted.", err=True)
             context.exit(_INTERRUPTED)
 
 
@@ -60,8 +59,14 @@ main.add_command(study_commands.report)
 @main.command()
 @click.pass_context
 def plugins(context: click.Context) -> None:
-    """List plugins and what they provide; exit status 1 if one failed, or two clash."""
-    registry = discovery.registry()
+    """List plugins and what they provide; exit status 1 if one failed, or two clash.
+
+    Each is named on the error output before it is imported: one that ends the process,
+    or hangs, is the last.
+    """
+    registry = discovery.announced(
+        lambda name: click.echo(f"importing {name}", err=True)
+    )
     for plugin in registry.plugins:
         click.echo(f"{plugin.distribution} {plugin.version}: {plugin.entry_point}")
         for component in plugin.components:

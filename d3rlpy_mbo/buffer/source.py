@@ -120,15 +120,15 @@ class ImaginedSource:
             DivergedError: Too many rows were not finite.
         """
         self.ring.begin_refresh()
-        n_steps = self.imagination.config.steps_per_row
+        config = self.imagination.config
         counts: list[RolloutCounts] = []
         rewards: list[torch.Tensor] = []
         penalties: list[torch.Tensor] = []
         for imagined in self._rollouts():
             origins = torch.stack([imagined.start_rows, imagined.distances], dim=1)
             rows, intervals = imagined.transitions, None
-            if n_steps > 1:
-                folded = fold(rows, n_steps, self._learner)
+            if config.steps_per_row > 1:
+                folded = fold(rows, config.steps_per_row, self._learner)
                 rows, intervals = folded.transitions, folded.intervals.cpu().numpy()
             packed = self._real.layout.pack(rows)
             self.ring.append(packed, origins.cpu().numpy(), intervals)
@@ -177,7 +177,11 @@ class ImaginedSource:
         assert self._learner is not None
         rows = self._real.for_models
         learners.check_built(
-            self._learner, rows.observation_size, rows.action_size, critic=True
+            self._learner,
+            rows.observation_size,
+            rows.action_size,
+            critic=True,
+            n_actions=rows.n_actions,
         )
 
     def _update_dynamics(self, step: int) -> None:

@@ -44,9 +44,36 @@ def validate_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> Non
         )
 
 
-def validate_steps_per_row(
-    config: Any, penalty: Union[Penalty, LearnedPenalty, None]
+def validate_penalty(
+    dynamics: Dynamics,
+    penalty: Union[Penalty, LearnedPenalty, None],
+    steps_per_row: int,
 ) -> None:
+    """Raises CompositionError if a penalty cannot judge what these dynamics imagine."""
+    if penalty is None:
+        return
+    name = type(penalty).__name__
+    if penalty.when not in ("imagined", "drawn"):
+        raise CompositionError(
+            f"{name}.when is {penalty.when!r}, expected 'imagined' or 'drawn'."
+        )
+    if penalty.when == "drawn" and steps_per_row > 1:
+        raise CompositionError(
+            f"The penalty {name} is subtracted when rows are drawn, but with steps_per_row "
+            f"= {steps_per_row} a row holds several steps, of which the model can be asked "
+            "about the first alone. Set steps_per_row=1, or use a penalty that is "
+            "subtracted when imagined."
+        )
+    if penalty.needs_critic and dynamics.direction == "reverse":
+        raise CompositionError(
+            f"The penalty {name} asks the learner's critic about the next states that the "
+            "model predicts, but reverse dynamics predict the states before. Nearest: the "
+            "same composition with forward dynamics, or a penalty on the model alone, "
+            "such as MaxAleatoric."
+        )
+
+
+def validate_steps_per_row(config: Any) -> None:
     """Raises CompositionError if an imagination's steps cannot be folded into rows."""
     n_steps = config.steps_per_row
     if n_steps == 1:
@@ -62,33 +89,6 @@ def validate_steps_per_row(
         raise CompositionError(
             f"steps_per_row is {n_steps}, but rollouts have {config.rollout_length} steps: "
             "no row would ever have as many. Set rollout_length to as many or more."
-        )
-    if penalty is not None and penalty.when == "drawn":
-        raise CompositionError(
-            f"steps_per_row is {n_steps}, but the penalty {type(penalty).__name__} is "
-            "subtracted when rows are drawn: it would judge the first of a row's steps "
-            "alone. Set steps_per_row=1, or take a penalty that is subtracted when "
-            "imagined, such as MaxAleatoric."
-        )
-
-
-def validate_penalty(
-    dynamics: Dynamics, penalty: Union[Penalty, LearnedPenalty, None]
-) -> None:
-    """Raises CompositionError if a penalty cannot judge what these dynamics imagine."""
-    if penalty is None:
-        return
-    name = type(penalty).__name__
-    if penalty.when not in ("imagined", "drawn"):
-        raise CompositionError(
-            f"{name}.when is {penalty.when!r}, expected 'imagined' or 'drawn'."
-        )
-    if penalty.needs_critic and dynamics.direction == "reverse":
-        raise CompositionError(
-            f"The penalty {name} asks the learner's critic about the next states that the "
-            "model predicts, but reverse dynamics predict the states before. Nearest: the "
-            "same composition with forward dynamics, or a penalty on the model alone, "
-            "such as MaxAleatoric."
         )
 
 

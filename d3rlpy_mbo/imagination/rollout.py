@@ -155,6 +155,7 @@ def rollout(
     """
     checks = ComponentChecks()
     proposals = Proposals(rollout_policy, action_set, learner, checks)
+    rollout_policy.begin_rollouts(len(starts))
     model = StepModel(
         dynamics, reward_function, penalty, termination, halt, learner, checks
     )
@@ -233,9 +234,9 @@ class _Walk:
         steps = self._steps
         kept = torch.cat([step.kept for step in steps], dim=1)  # (B, h)
         survivors = kept.sum(dim=0)
-        distances = torch.arange(1, len(steps) + 1, device=kept.device)
         asked = torch.cat([step.asked for step in steps], dim=1).sum(dim=0)
         halted = torch.cat([step.halted for step in steps], dim=1).sum(dim=0)
+        distances = torch.arange(1, len(steps) + 1, device=kept.device)
         if self._model.reverse:
             steps, kept, distances = steps[::-1], kept.flip(1), distances.flip(0)
         rows = torch.nonzero(kept.flatten())[:, 0]
@@ -249,7 +250,9 @@ class _Walk:
         }
         ids = rows // len(steps)
         return Rollout(
-            transitions=Transitions(**columns, rollout_ids=ids),
+            transitions=Transitions(
+                **columns, rollout_ids=ids, n_actions=self._proposals.n_actions
+            ),
             penalties=taken([step.penalties for step in steps]),
             counts=RolloutCounts(
                 rollouts=torch.tensor(len(kept), device=kept.device),

@@ -5,7 +5,7 @@ What is installed decides only what can be found by name, never what runs.
 
 import functools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any, Literal, NoReturn, Optional, overload
 
@@ -37,6 +37,7 @@ __all__ = [
     "NOT_INSTALLED",
     "Plugin",
     "Registry",
+    "announced",
     "component_of",
     "get_component",
     "imported_names",
@@ -106,6 +107,23 @@ def _who(plugins: Iterable[Plugin]) -> str:
     return " and ".join(f"{p.name} ({p.version})" for p in plugins)
 
 
+def announced(before: Callable[[str], None]) -> Registry:
+    """Returns the `registry`, and says of each distribution that it will be imported.
+
+    Args:
+        before: Called with its name, before one that is not imported yet.
+    """
+    for name in _plugins_distributions():
+        before(name)
+        plugins_of(name)
+    return registry()
+
+
+def _plugins_distributions() -> list[str]:
+    names = {plugin_of(point).distribution for point in installed_points()}
+    return sorted({canonicalize_name(name) for name in names})
+
+
 @functools.cache
 def registry() -> Registry:
     """Returns what is installed; looked up once, at the first need.
@@ -123,8 +141,7 @@ def registry() -> Registry:
                 "takes distribution:entry_point. " + suggest(entry, names.values()),
                 stacklevel=2,
             )
-    distributions = {canonicalize_name(plugin.distribution) for plugin in known}
-    found = Registry(p for name in sorted(distributions) for p in plugins_of(name))
+    found = Registry(p for name in _plugins_distributions() for p in plugins_of(name))
     claims: dict[str, list[str]] = {}
     for (kind, name), plugins in found.duplicates().items():
         claims.setdefault(_who(plugins), []).append(f"{kind} {name!r}")

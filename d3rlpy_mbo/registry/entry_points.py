@@ -22,6 +22,7 @@ from ..support.errors import PluginError
 from ..support.version import __version__
 from . import hookspecs
 from .hookspecs import ENTRY_POINT_GROUP
+from .importing import blamed
 from .kinds import Provided, key_of, kind_of
 from .known_learners import refuse_taken_name
 
@@ -123,10 +124,13 @@ def load_plugins(points: Iterable[EntryPoint]) -> Iterator[Plugin]:
             continue
         try:
             _check_requirements(point)
-            loaded = dataclasses.replace(
-                plugin, components=provided_components(point.load())
-            )
-        except (Exception, SystemExit) as error:
+            known = f"{plugin.name} ({plugin.version})"
+            with blamed(known, f"{DISABLE_VARIABLE}={plugin.name}"):
+                components = provided_components(point.load())
+            loaded = dataclasses.replace(plugin, components=components)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever it is: it is the plugin's
             loaded = dataclasses.replace(plugin, error=error)
             warnings.warn(
                 f"Plugin {plugin.name} ({plugin.version}) could not be loaded: "

@@ -55,8 +55,8 @@ class Interrupts:
 
     def stop(self, message: str) -> NoReturn:
         """Ends the run: exit code 143 after SIGTERM, KeyboardInterrupt after Ctrl-C."""
-        _say(message)
         if self._received == signal.SIGTERM:
+            _say(message)
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt(message)
 

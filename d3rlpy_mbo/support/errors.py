@@ -21,6 +21,10 @@ __all__ = [
 ]
 
 
+# Names that a message lists at most (ours: d3rlpy has 26 algorithms).
+_SHOWN = 60
+
+
 class D3RLPyMBOError(Exception):
     """Base of every error that d3rlpy-mbo raises on purpose."""
 
@@ -87,4 +91,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     if near:
         return f"Did you mean {near[0]!r}?"
-    return f"Known: {', '.join(names) if names else 'none'}."
+    shown = ", ".join(names[:_SHOWN]) if names else "none"
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"Known: {shown}{more}."

@@ -173,6 +173,41 @@ def test_a_penalty_that_asks_the_critic_is_refused_backwards_and_without_a_criti
         buffer.sample_transition_batch(8)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        d3rlpy.algos.CalQLConfig(),
+        d3rlpy.algos.DecisionTransformerConfig(context_size=9),
+    ],
+    ids=lambda config: config.get_type(),
+)
+def test_learners_that_ask_for_the_rewards_behind_a_row_are_refused(dataset, config):
+    # Backwards, where their returns are known but for what is subtracted later.
+    imagination = line_imagination(
+        "reverse",
+        dynamics=DoubtfulLineConfig(direction="reverse"),
+        penalty=DoubtWhenDrawn(),
+    )
+    made = config.create()
+    with pytest.raises(
+        mbo.CompositionError, match="is subtracted when single rows are"
+    ):
+        mbo.fit(made, dataset, imagination, n_steps=2, real_ratio=0.5, **QUIET)
+    assert not imagination.fitted
+    imagination.fit(dataset)
+    with pytest.raises(
+        mbo.CompositionError, match="is subtracted when single rows are"
+    ):
+        mbo.ImaginedReplayBuffer(dataset, imagination, made, real_ratio=0.5)
+
+
+def test_several_steps_in_a_row_are_refused():
+    settings = {"rollout_policy": mbo.LearnerPolicyConfig(), "steps_per_row": 2}
+    with pytest.raises(mbo.CompositionError, match="a row holds several steps"):
+        line_imagination("forward", penalty=DoubtWhenDrawn(), **settings)
+    line_imagination("forward", penalty=ConstantPenalty(), **settings)
+
+
 @dataclasses.dataclass()
 class SometimesConfig(ConstantPenalty):
     when: str = "sometimes"
@@ -243,31 +278,3 @@ def test_a_learned_penalty_is_fitted_subtracted_saved_and_loaded(
         batch = mbo.ImaginedReplayBuffer(dataset, each).sample_transition_batch(64)
         expected = batch.observations - np.abs(batch.next_observations - mean)
         np.testing.assert_allclose(batch.rewards, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["cal_ql", "decision_transformer"])
-def test_returns_to_go_that_do_not_hold_it_refuse_it(name):
-    dataset = line_dataset()
-    settings = {"max_timestep": 24} if name == "decision_transformer" else {}
-    for penalty, refused in ((DoubtWhenDrawn(), True), (ConstantPenalty(), False)):
-        imagination = line_imagination("reverse", dataset, penalty=penalty)
-        learner = small_learner(name, **settings)
-        if not refused:
-            mbo.ImaginedReplayBuffer(dataset, imagination, learner)
-            continue
-        with pytest.raises(
-            mbo.CompositionError, match="DoubtWhenDrawn.*do not hold it"
-        ):
-            mbo.ImaginedReplayBuffer(dataset, imagination, learner)
-        with pytest.raises(mbo.CompositionError, match="do not hold it"):
-            mbo.fit(learner, dataset, imagination, 2, **QUIET)
-
-
-def test_rows_of_several_steps_refuse_it():
-    with pytest.raises(mbo.CompositionError, match="first of a row's steps alone"):
-        line_imagination(
-            "forward",
-            penalty=DoubtWhenDrawn(),
-            steps_per_row=2,
-            rollout_policy=mbo.LearnerPolicyConfig(),
-        )

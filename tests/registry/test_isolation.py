@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.learners.names import learner_config, learner_configs
-from d3rlpy_mbo.registry import discovery, entry_points
+from d3rlpy_mbo.registry import discovery, entry_points, importing
 from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo_mopo import MOPOConfig
 from strangers import GOOD, HEAD, forget, hook, one_warning
@@ -29,6 +29,10 @@ def classes_go_with_their_modules():
 
 
 BROKEN = {
+    "raises what is no exception": (
+        "class Odd(BaseException):\n    pass\nraise Odd('x')",
+        "Odd: x",
+    ),
     "raises at import": ("raise ValueError('odd')", "ValueError: odd"),
     "imports what is missing": ("import not_there", "No module named 'not_there'"),
     "exits at import": ("sys.exit('bye')", "SystemExit: bye"),
@@ -142,10 +146,32 @@ def test_a_broken_plugin_is_one_warning_and_everything_else_keeps_working(
     is_blamed("evil", reason)
 
 
-def test_an_interrupt_is_the_users_and_not_the_plugins(install):
+def test_an_interrupt_is_the_users_and_not_the_plugins_but_says_whose_import_it_was(
+    install,
+):
     install("evil", "raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="evil:main .1.2. was imported"):
         mbo.get_component("rollout_policy", "uniform")
+
+
+@pytest.mark.training
+def test_an_import_that_hangs_is_named_and_given_up(install, monkeypatch, capsys):
+    monkeypatch.setattr(importing, "LIMIT", 0.5)
+    monkeypatch.setattr(importing, "_NOTICE", 0.1)
+    install("evil", "import time\ntime.sleep(60)")
+    install("good", GOOD)
+    is_blamed("evil", "its import had not ended after 0.5 seconds")
+    assert "Plugin evil:main (1.2) is being imported" in capsys.readouterr().err
+
+
+def test_what_ends_the_process_has_been_named(install):
+    install("evil", "import os\nos._exit(3)")
+    named = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os._exit", lambda code: named.append("ended"))
+        with one_warning("evil:main"):  # here it goes on, and provides nothing
+            discovery.announced(named.append)
+    assert named[named.index("evil") + 1] == "ended"
 
 
 @pytest.mark.parametrize(

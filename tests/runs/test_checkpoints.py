@@ -93,7 +93,7 @@ def test_a_signal_stops_it_amid_an_epoch_and_says_how_to_go_on(
     assert signal.getsignal(number) is before
     if number == signal.SIGTERM:
         assert stopped.value.code == 143
-    said = capsys.readouterr().err
+    said = capsys.readouterr().err + str(stopped.value)
     assert (
         f"a checkpoint is written to {folder}. The same call of mbo.fit goes on" in said
     )

@@ -114,7 +114,9 @@ def test_a_killed_train_is_refused_without_resume_and_with_it_ends_alike(
     assert read(tmp_path / "run") == read(whole)
     assert same(weights(tmp_path / "run"), weights(whole))
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"result.json", "learner.d3", "imagination.mbo", "logs"}
+    assert names == {
+        "result.json", "learner.d3", "imagination.mbo", "logs", "report.html",
+    }  # fmt: skip
 
 
 def test_killed_while_it_is_put_in_its_place_it_is_put_there_later(
