@@ -14,6 +14,7 @@ from toys import (
     QUIET,
     ConstantPenalty,
     ScriptedPolicyConfig,
+    choice_dataset,
     line_dataset,
     line_episodes,
     line_imagination,
@@ -43,6 +44,7 @@ def complete_dataset() -> d3rlpy.dataset.ReplayBuffer:
 DATASETS = {
     "d3rlpys": lambda: d3rlpy.dataset.create_infinite_replay_buffer(mixed_episodes()),
     "complete": complete_dataset,
+    "choices": lambda: choice_dataset(3, 7),
 }
 
 
