@@ -23,6 +23,7 @@ from ..imagination.imagination import Imagination
 from ..learners.reading import Learner, validate_real_ratio
 from ..support.errors import CompositionError
 from .mini_batch import ImaginedMiniBatch
+from .processes import validate_processes
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource
@@ -288,6 +289,7 @@ def _progress(
 ) -> LearnerProgress:
     if learner is not None:
         learners.check(learner)
+    validate_processes(imaginations, learner)
     for each in imaginations:
         if each.needs_learner and learner is None:
             raise CompositionError(

@@ -21,6 +21,7 @@ __all__ = [
     "grad_step",
     "has_critic",
     "is_built",
+    "is_distributed",
     "modes_kept",
     "needs_returns_to_go",
     "predict_action",
@@ -96,6 +97,11 @@ def discount(learner: Learner) -> float:
 def is_built(learner: Learner) -> bool:
     """Returns whether the learner has networks."""
     return learner.impl is not None
+
+
+def is_distributed(learner: Learner) -> bool:
+    """Returns whether the learner shares its gradients with other processes (DDP)."""
+    return bool(learner._enable_ddp)
 
 
 def check_built(

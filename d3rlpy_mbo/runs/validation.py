@@ -13,11 +13,12 @@ from d3rlpy.constants import LoggingStrategy
 
 from .. import learners
 from ..buffer.fill import Fill
+from ..buffer.processes import validate_processes
 from ..buffer.shares import batch_shares
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners import Learner
-from ..learners.reading import validate_real_ratio
+from ..learners.reading import is_distributed, validate_real_ratio
 from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import Number
 from ..support.devices import validate_device
@@ -107,7 +108,7 @@ def validate_arguments(
 
 
 def validate_checkpoints(
-    path: Any, interval: Any, fit_arguments: dict[str, Any]
+    learner: Learner, path: Any, interval: Any, fit_arguments: dict[str, Any]
 ) -> None:
     """Refuses a way of keeping checkpoints that there is none.
 
@@ -123,6 +124,12 @@ def validate_checkpoints(
             )
     if path is None:
         return
+    if is_distributed(learner):
+        raise CompositionError(
+            f"checkpoint is {str(path)!r}, but {type(learner).__name__} trains in several "
+            "processes (enable_ddp=True), which keep no checkpoints together. Leave the "
+            "checkpoint out, or train in one process."
+        )
     if not isinstance(path, str | Path):
         raise CompositionError(
             f"checkpoint is {path!r}, expected the path of a folder."
@@ -148,6 +155,7 @@ def validate_parts(
     Args, Raises: as `fit`.
     """
     learners.check(learner)
+    validate_processes(imaginations, learner)
     share_of_real = batch_shares(imaginations, real_ratio, shares)[0]
     validate_real_ratio(learner, float(share_of_real))
     real.validate_for_learners()
