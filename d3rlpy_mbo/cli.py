@@ -202,6 +202,11 @@ def _has_field(task: type[Task], name: str) -> bool:
     help="Episodes of an evaluation.",
 )
 @click.option(
+    "--target-return",
+    type=float,
+    help="What a transformer is asked to reach; by default the data's best return.",
+)
+@click.option(
     "--n-pretraining-epochs",
     default=0,
     show_default=True,

@@ -16,6 +16,7 @@ from .buffer.source import ImaginedSource
 from .components.dynamics.interface import Dynamics
 from .data.transitions import Transitions
 from .imagination.prefixes import log_prefixes, validate_name
+from .learners.returns import uses_returns
 from .support.devices import ROWS_COMPARED
 from .support.errors import CompositionError
 
@@ -111,14 +112,17 @@ def imagination_evaluators(
         Evaluators for `fit(evaluators=...)` by name. For each imagination, prefixed
         by its type: mean imagined reward, penalty, survival by step, dropped and
         clipped shares, hold-out error of the model and the components' other
-        numbers; besides, mean real reward and share of imagined rows drawn.
+        numbers; besides, mean real reward and share of imagined rows drawn, and where
+        the learner asks for returns-to-go the share of rows whose is not known.
 
     Raises:
         CompositionError: A component reports a number whose name contains "/".
     """
+    names = ["real_reward_mean", "imagined_share"]
+    if uses_returns(buffer.learner):
+        names.append("unknown_returns_share")
     evaluators: dict[str, EvaluatorProtocol] = {
-        name: _Reading(functools.partial(getattr, buffer, name))
-        for name in ("real_reward_mean", "imagined_share")
+        name: _Reading(functools.partial(getattr, buffer, name)) for name in names
     }
     prefixes = log_prefixes(buffer.imaginations)
     for prefix, source in zip(prefixes, buffer.sources, strict=True):

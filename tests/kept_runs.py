@@ -17,14 +17,9 @@ from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
 from toys import line_dataset, small_ensemble, small_learner
 
 SORTS = [
-    "learner alone",
-    "SAC + MOPO",
-    "SAC + RAMBO",
-    "BCQ + ROMI",
-    "two imaginations",
-    "MOBILE that halts",
-    "COMBO",
-]
+    "learner alone", "SAC + MOPO", "SAC + RAMBO", "BCQ + ROMI", "two imaginations",
+    "MOBILE that halts", "COMBO", "Decision Transformer + ROMI",
+]  # fmt: skip
 
 
 class Killed(BaseException):
@@ -80,6 +75,9 @@ def parts(sort: str) -> tuple[Any, list[mbo.Imagination]]:
         return small_learner("mobile_sac"), [mobile()]
     if sort == "COMBO":
         return small_learner("combo"), [rambo()]
+    if sort == "Decision Transformer + ROMI":
+        sizes = {"context_size": 3, "max_timestep": 24, "num_layers": 1}
+        return small_learner("decision_transformer", **sizes), [romi()]
     imaginations = {
         "SAC + MOPO": [mopo],
         "SAC + RAMBO": [rambo],

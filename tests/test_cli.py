@@ -236,10 +236,29 @@ def test_an_option_that_would_do_nothing_is_refused_and_nothing_is_collected(
     assert sorted((root / "minari").rglob("*")) == before
 
 
-def test_cal_ql_is_refused_before_anything_is_written(invoke, tmp_path):
-    result = train(invoke, tmp_path / "run", *ROMI, learner="cal_ql")
-    assert "returns-to-go" in result.output
+def test_a_scaler_that_hides_unknown_returns_is_refused_before_anything_is_written(
+    invoke, tmp_path
+):
+    forward = "--set", "imagination.dynamics.direction=forward"
+    clip = "--set", 'learner.reward_scaler={"type": "clip", "params": {"low": -1}}'
+    result = train(invoke, tmp_path / "run", *ROMI, *forward, *clip, learner="cal_ql")
+    assert "return-to-go that is not known" in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_transformer_trains_by_name_towards_a_return_that_is_given(invoke, tmp_path):
+    context = "--set", "learner.context_size=5"
+    result = train(
+        invoke, tmp_path / "run", *ROMI, *context, "--target-return", "12.5",
+        learner="decision_transformer",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["target_return"] == written["experiment"]["target_return"] == 12.5
+    assert [each["step"] for each in written["evaluations"]] == [2, 4]
+    assert len(written["metrics"]) == 2
+    learner = mbo.load_learner(tmp_path / "run" / "learner.d3")
+    assert learner.config.context_size == 5
 
 
 def test_collect_writes_a_dataset_once_and_names_the_nearest_task(invoke, root):

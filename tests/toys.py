@@ -10,10 +10,10 @@ import torch
 
 import d3rlpy_mbo as mbo
 
-# d3rlpy's continuous Q-learners, but for Cal-QL.
+# d3rlpy's continuous Q-learners.
 LEARNERS = [
     "bc", "td3", "ddpg", "sac", "bcq", "bear", "crr", "cql", "awac", "plas",
-    "plas_with_perturbation", "td3_plus_bc", "iql", "rebrac", "prdc",
+    "plas_with_perturbation", "td3_plus_bc", "iql", "rebrac", "prdc", "cal_ql",
 ]  # fmt: skip
 
 

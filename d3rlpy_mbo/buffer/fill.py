@@ -9,6 +9,7 @@ from typing import Optional
 from ..data.real_data import RealData
 from ..imagination.imagination import ImaginationConfig
 from ..support.errors import CompositionError
+from .ring import Ring
 
 __all__ = ["Fill"]
 
@@ -63,7 +64,8 @@ class Fill:
     @property
     def nbytes(self) -> int:
         """Bytes of the store."""
-        return self.capacity * self.real.layout.width * self.real.packed.itemsize
+        folded = self.config.steps_per_row > 1
+        return Ring.bytes_of(self.capacity, self.real.layout.width, folded)
 
     @property
     def description(self) -> str:

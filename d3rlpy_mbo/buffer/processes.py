@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Optional
 
 from ..imagination.imagination import Imagination
-from ..learners.reading import Learner, is_distributed
+from ..learners.reading import AnyLearner, is_distributed
 from ..support.errors import CompositionError
 
 __all__ = ["validate_processes"]
 
 
 def validate_processes(
-    imaginations: Sequence[Imagination], learner: Optional[Learner]
+    imaginations: Sequence[Imagination], learner: Optional[AnyLearner]
 ) -> None:
     """Refuses imaginations that several processes cannot share.
 

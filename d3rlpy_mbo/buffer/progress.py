@@ -3,7 +3,7 @@
 from typing import Any, Optional
 
 from .. import learners
-from ..learners import Learner
+from ..learners.reading import AnyLearner
 from ..support.errors import LearnerMismatchError
 
 __all__ = ["LearnerProgress"]
@@ -20,7 +20,7 @@ class LearnerProgress:
         learner: Its `grad_step` is followed; None to count batches.
     """
 
-    def __init__(self, learner: Optional[Learner]):
+    def __init__(self, learner: Optional[AnyLearner]):
         self.step = 0
         self._learner = learner
         self._grad_step = learners.grad_step(learner) if learner is not None else 0

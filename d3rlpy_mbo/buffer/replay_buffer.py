@@ -1,16 +1,19 @@
 """The seam: a d3rlpy replay buffer that mixes real and imagined transitions."""
 
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NoReturn, Optional, Union
+from collections.abc import Sequence
+from typing import Any, BinaryIO, NoReturn, Optional, Union, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from d3rlpy.dataset import (
     BufferProtocol,
     DatasetInfo,
     EpisodeBase,
+    PartialTrajectory,
     ReplayBufferBase,
+    TrajectoryMiniBatch,
     TrajectorySlicerProtocol,
     Transition,
     TransitionPickerProtocol,
@@ -20,13 +23,22 @@ from .. import learners
 from ..data.real_data import RealData
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
-from ..learners.reading import Learner, validate_real_ratio
+from ..learners.reading import AnyLearner, Learner, validate_real_ratio
+from ..learners.returns import (
+    uses_returns,
+    validate_unknown_returns,
+    warn_of_cut_episodes,
+)
 from ..support.errors import CompositionError
+from .drawn import DrawnRows, DrawnTransitions, RealRows
+from .folding import validate_folding
 from .mini_batch import ImaginedMiniBatch
 from .processes import validate_processes
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource
+from .trajectories import first_of, trajectories
+from .transformers import validate_lead_ins, validate_transformer, warn_of_padding
 
 __all__ = ["ImaginedReplayBuffer"]
 
@@ -60,7 +72,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         self,
         dataset: Union[ReplayBufferBase, RealData],
         imagination: Union[Imagination, Sequence[Imagination]],
-        learner: Optional[Learner] = None,
+        learner: Optional[AnyLearner] = None,
         real_ratio: Optional[float] = None,
         shares: Optional[Sequence[float]] = None,
     ):
@@ -78,8 +90,20 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             each.check_ready(real.transitions)
         real.validate_for_learners()
         self._learner_rows = real.learner_rows
-        self._sources = [ImaginedSource(each, real, learner) for each in imaginations]
+        self._learner = learner
+        if learners.is_transformer(learner):
+            validate_transformer(learner, real, imaginations, self._shares)
+            warn_of_padding(learner, real)
+        for each in imaginations:
+            validate_folding(learner, each.config.steps_per_row)
+        asked = cast(Optional[Learner], learner)  # no part asks a transformer
+        self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
+        self._lead_ins_validated = False
+        if uses_returns(learner) and self._unknown_share(self._shares):
+            self._validate_unknown_returns()
+        if uses_returns(learner) or learners.is_transformer(learner):
+            warn_of_cut_episodes(learner, real)
 
     def __repr__(self) -> str:
         shares = ", ".join(
@@ -93,6 +117,11 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         )
 
     @property
+    def learner(self) -> Optional[AnyLearner]:
+        """The algorithm that was given, None if none was."""
+        return self._learner
+
+    @property
     def imaginations(self) -> list[Imagination]:
         """What imagines, in the order given."""
         return [source.imagination for source in self._sources]
@@ -104,9 +133,28 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     @property
     def imagined_share(self) -> float:
-        """Share of imagined rows among all drawn so far; 0.0 before the first."""
+        """Share of imagined rows among all drawn so far; 0.0 before the first.
+
+        Of trajectories: of those that begin in one.
+        """
         total = int(self._rows_drawn.sum())
         return float(self._rows_drawn[1:].sum() / total) if total else 0.0
+
+    @property
+    def unknown_returns_share(self) -> float:
+        """Share of the rows drawn so far whose return-to-go is not known."""
+        return self._unknown_share(self._rows_drawn)
+
+    def _unknown_share(self, weights: npt.NDArray[Any]) -> float:
+        """Returns the share of rows without a known return, by weights as `shares`."""
+        known = [True, *(source.leads_to_real for source in self._sources)]
+        total = float(weights.sum())
+        return float(weights[~np.array(known)].sum()) / total if total else 0.0
+
+    def _validate_unknown_returns(self) -> None:
+        if self._learner is None:
+            raise CompositionError(learners.needs_returns_to_go("This algorithm"))
+        validate_unknown_returns(self._learner)
 
     @functools.cached_property
     def real_reward_mean(self) -> float:
@@ -126,32 +174,45 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             batch_size: Rows, with replacement.
 
         Returns:
-            A mini-batch in dataset units that says which rows are imagined; it holds no
-            `Transition` objects.
+            A mini-batch in dataset units that says which rows are imagined. Its
+            `transitions` are made when somebody iterates over them, as Cal-QL does for
+            returns-to-go; that is possible until rows are imagined anew.
 
         Raises:
             LearnerMismatchError: The learner that was given does not train.
             DivergedError: An imagination produced too many non-finite rows.
         """
+        counts = self._counts_of_next_batch(batch_size)
+        rows = np.empty((batch_size, self._real.layout.width), dtype=np.float32)
+        ends = np.cumsum(counts)
+        drawn = np.random.randint(len(self._learner_rows), size=counts[0])
+        real = self._learner_rows[drawn]
+        np.take(self._real.packed, real, axis=0, out=rows[: ends[0]], mode="clip")
+        parts: list[DrawnRows] = [RealRows(self._real, real)]
+        intervals = np.ones((batch_size, 1), dtype=np.float32)
+        for source, first, last in zip(self._sources, ends, ends[1:], strict=False):
+            imagined = source.sample(rows[first:last])
+            if imagined.intervals is not None:
+                intervals[first:last, 0] = imagined.intervals
+            parts.append(imagined)
+        columns = {**self._real.layout.columns(rows), "intervals": intervals}
+        return ImaginedMiniBatch(
+            **columns,
+            transitions=DrawnTransitions(
+                columns, parts, self._validate_unknown_returns
+            ),
+            imagined=np.arange(batch_size)[:, None] >= counts[0],
+        )
+
+    def _counts_of_next_batch(self, batch_size: int) -> npt.NDArray[np.int64]:
+        """Imagines if it is due; returns how much of a batch is real, then of each."""
         step = self._progress.observe()
         for source, share in zip(self._sources, self._shares[1:], strict=True):
             if share > 0:
                 source.prepare(step)
         counts = split_batch(batch_size, self._shares)
         self._rows_drawn += counts
-        rows = np.empty((batch_size, self._real.layout.width), dtype=np.float32)
-        ends = np.cumsum(counts)
-        drawn = np.random.randint(len(self._learner_rows), size=counts[0])
-        real = self._learner_rows[drawn]
-        np.take(self._real.packed, real, axis=0, out=rows[: ends[0]], mode="clip")
-        for source, first, last in zip(self._sources, ends, ends[1:], strict=False):
-            source.sample(rows[first:last])
-        return ImaginedMiniBatch(
-            **self._real.layout.columns(rows),
-            intervals=np.ones((batch_size, 1), dtype=np.float32),
-            transitions=_NO_TRANSITIONS,
-            imagined=np.arange(batch_size)[:, None] >= counts[0],
-        )
+        return counts
 
     def sample_imagined(
         self, n_rows: int, imagination: Optional[int] = None
@@ -190,7 +251,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             for source, out in zip(
                 chosen, np.array_split(rows, max(len(chosen), 1)), strict=False
             ):
-                source.ring.sample(out)
+                source.ring.take(source.ring.draw(len(out)), out)
         finally:
             np.random.set_state(state)
         columns = self._real.layout.columns(rows)
@@ -215,13 +276,41 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         """Returns a real transition; d3rlpy reads its shapes."""
         return self._dataset.sample_transition()
 
-    def sample_trajectory(self, length: int) -> NoReturn:
-        """Raises CompositionError: imagined rows are no trajectories."""
-        raise _no_trajectories()
+    def sample_trajectory(self, length: int) -> PartialTrajectory:
+        """Returns one trajectory of `sample_trajectory_batch`."""
+        return first_of(self.sample_trajectory_batch(1, length))
 
-    def sample_trajectory_batch(self, batch_size: int, length: int) -> NoReturn:
-        """Raises CompositionError: imagined rows are no trajectories."""
-        raise _no_trajectories()
+    def sample_trajectory_batch(
+        self, batch_size: int, length: int
+    ) -> TrajectoryMiniBatch:
+        """Draws sub-trajectories for transformers, after imagining if it is due.
+
+        Real ones are those d3rlpy would draw. The share of an imagination begins in
+        imagined rows of its reverse rollouts and goes on in the real episodes that these
+        lead to, with timesteps and returns-to-go that go on too.
+
+        Args:
+            batch_size: Trajectories.
+            length: Steps of each, padding in front included.
+
+        Returns:
+            A mini-batch in dataset units.
+
+        Raises:
+            CompositionError: An imagination that imagines forwards.
+            LearnerMismatchError, DivergedError: See `sample_transition_batch`.
+        """
+        if not self._lead_ins_validated:
+            validate_lead_ins(self.imaginations, self._shares)
+            self._lead_ins_validated = True
+        counts = self._counts_of_next_batch(batch_size)
+        ends = np.random.randint(len(self._real), size=counts[0])
+        leads = [
+            (source.ring, source.ring.draw(n_trajectories))
+            for source, n_trajectories in zip(self._sources, counts[1:], strict=True)
+            if n_trajectories
+        ]
+        return trajectories(self._real, length, ends, leads)
 
     def append(self, observation: Any, action: Any, reward: Any) -> NoReturn:
         """Raises CompositionError: real data is read-only here."""
@@ -285,7 +374,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
 
 def _progress(
-    imaginations: Sequence[Imagination], learner: Optional[Learner]
+    imaginations: Sequence[Imagination], learner: Optional[AnyLearner]
 ) -> LearnerProgress:
     if learner is not None:
         learners.check(learner)
@@ -309,33 +398,9 @@ def _read_only(name: str) -> CompositionError:
     )
 
 
-def _no_trajectories() -> CompositionError:
-    return CompositionError(
-        "Imagined transitions are single steps, not trajectories, so transformers "
-        "cannot train on this buffer. Train them on the real dataset, or use a "
-        "Q-learning algorithm (SAC, CQL, IQL, BCQ, ...)."
-    )
-
-
 def _needs_dataset(name: str) -> CompositionError:
     return CompositionError(
         f"ImaginedReplayBuffer.{name}: make the dataset with d3rlpy's ReplayBuffer or "
         "mbo.load_minari or mbo.dataset_from_arrays, then ImaginedReplayBuffer(dataset, "
         "imagination)."
     )
-
-
-class _NoTransitions(Sequence[Transition]):
-    """Stands for a batch's transitions, which only Cal-QL asks for."""
-
-    def __len__(self) -> int:
-        return 0
-
-    def __getitem__(self, index: Any) -> NoReturn:
-        raise CompositionError(learners.needs_returns_to_go("This algorithm"))
-
-    def __iter__(self) -> Iterator[Transition]:
-        raise CompositionError(learners.needs_returns_to_go("This algorithm (Cal-QL?)"))
-
-
-_NO_TRANSITIONS = _NoTransitions()

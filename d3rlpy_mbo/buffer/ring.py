@@ -1,27 +1,38 @@
-"""A fixed-size store of packed rows on the host."""
+"""A fixed-size store of packed rows on the host, and of where they come from."""
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["Ring"]
+from ..data.packed_rows import PackedLayout
+
+__all__ = ["Rest", "Ring"]
 
 
 class Ring:
     """The rows of the last refreshes, in memory that is allocated once.
 
+    Of each row it remembers the real row from which its rollout started, and how many
+    steps away that is. Rows of one rollout stay neighbours.
+
     Args:
         capacity: Rows at most.
         width: Of a row.
         retained_refreshes: Refreshes at most; older ones are forgotten whole.
+        folded: Whether rows hold several steps each, of which it remembers the number.
     """
 
-    def __init__(self, capacity: int, width: int, retained_refreshes: int):
+    def __init__(
+        self, capacity: int, width: int, retained_refreshes: int, folded: bool = False
+    ):
         # np.empty: the system hands out pages as they are written.
         self._rows = np.empty((capacity, width), dtype=np.float32)
+        # Whole numbers of their own: float32 ends at 2^24.
+        self._origins = np.empty((capacity, 2), dtype=np.int64)
+        self._intervals = np.ones(capacity, dtype=np.float32) if folded else None
         self._retained = retained_refreshes
         self._sizes: deque[int] = deque()  # rows of each refresh kept, oldest first
         self._start = 0
@@ -34,7 +45,14 @@ class Ring:
     @property
     def nbytes(self) -> int:
         """Bytes allocated."""
-        return self._rows.nbytes
+        folded = 0 if self._intervals is None else self._intervals.nbytes
+        return self._rows.nbytes + self._origins.nbytes + folded
+
+    @staticmethod
+    def bytes_of(capacity: int, width: int, folded: bool = False) -> int:
+        """Returns the bytes that a store of this size allocates."""
+        rows, origins = np.dtype(np.float32), np.dtype(np.int64)
+        return capacity * ((width + folded) * rows.itemsize + 2 * origins.itemsize)
 
     def begin_refresh(self) -> None:
         """Starts a refresh; forgets the oldest if as many as allowed are kept."""
@@ -45,23 +63,81 @@ class Ring:
         self._sizes.append(0)
         self.version += 1
 
-    def append(self, rows: npt.NDArray[np.float32]) -> None:
-        """Adds (B, width) rows to the current refresh."""
+    def append(
+        self,
+        rows: npt.NDArray[np.float32],
+        origins: npt.NDArray[np.int64],
+        intervals: Optional[npt.NDArray[np.float32]] = None,
+    ) -> None:
+        """Adds to the current refresh.
+
+        Args:
+            rows: (B, width), those of a rollout as neighbours, in time order.
+            origins: (B, 2) the real row that a rollout started from, and the steps to it.
+            intervals: (B,) steps in each row, of a store of folded ones.
+        """
         capacity = len(self._rows)
         first = (self._start + self._size) % capacity
         until_end = min(len(rows), capacity - first)
-        self._rows[first : first + until_end] = rows[:until_end]
-        self._rows[: len(rows) - until_end] = rows[until_end:]
+        stores: list[tuple[Any, Any]] = [(self._rows, rows), (self._origins, origins)]
+        if self._intervals is not None:
+            stores.append((self._intervals, intervals))
+        for store, values in stores:
+            store[first : first + until_end] = values[:until_end]
+            store[: len(rows) - until_end] = values[until_end:]
         self._sizes[-1] += len(rows)
         self._size += len(rows)
         self.version += 1
 
-    def sample(self, out: npt.NDArray[np.float32]) -> None:
-        """Fills (n, width) with rows drawn uniformly, with replacement."""
-        indices = np.random.randint(self._size, size=len(out))
-        indices += self._start
-        indices %= len(self._rows)
-        np.take(self._rows, indices, axis=0, out=out, mode="clip")
+    def draw(self, n_rows: int) -> npt.NDArray[np.int64]:
+        """Returns (n,) places of rows, drawn uniformly with replacement."""
+        places = np.random.randint(self._size, size=n_rows)
+        places += self._start
+        places %= len(self._rows)
+        return places
+
+    def take(self, places: npt.NDArray[np.int64], out: npt.NDArray[np.float32]) -> None:
+        """Fills (n, width) with the rows at (n,) places."""
+        np.take(self._rows, places, axis=0, out=out, mode="clip")
+
+    def at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Returns (n, width): the rows at (n,) places."""
+        return self._rows.take(places, axis=0)
+
+    def rest(
+        self,
+        places: npt.NDArray[np.int64],
+        n_rows: npt.NDArray[np.int64],
+        layout: PackedLayout,
+    ) -> "Rest":
+        """Returns what follows rows in their rollouts, themselves included.
+
+        Args:
+            places: (n,) of the rows.
+            n_rows: (n,) that belong to each at most: its distance, in reverse rollouts.
+            layout: Where the columns lie.
+        """
+        steps = np.arange(n_rows.max())
+        behind = (places[:, None] + steps) % len(self._rows)
+        there, ended = steps < n_rows[:, None], np.zeros(len(places), dtype=bool)
+        terminals = there & (self._rows[behind, layout.terminal] > 0)
+        if terminals.any():
+            ended = terminals.any(axis=1)
+            n_rows = np.where(ended, terminals.argmax(axis=1) + 1, n_rows)
+            there = steps < n_rows[:, None]
+        rewards = self._rows[behind, layout.reward]
+        return Rest(behind, rewards * there, there, n_rows, ended)
+
+    def origins(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Returns (n, 2): see `append`."""
+        taken: npt.NDArray[np.int64] = self._origins[places]
+        return taken
+
+    def intervals(
+        self, places: npt.NDArray[np.int64]
+    ) -> Optional[npt.NDArray[np.float32]]:
+        """Returns (n,) steps in the rows at (n,) places; None if all have one."""
+        return None if self._intervals is None else self._intervals[places]
 
     def rows(self) -> npt.NDArray[np.float32]:
         """Returns a copy of all rows, oldest first."""
@@ -70,21 +146,46 @@ class Ring:
         return taken
 
     def checkpoint_state(self) -> dict[str, Any]:
-        """Returns the rows, oldest first, and how many each refresh has."""
-        return {
-            "rows": torch.from_numpy(self._in_one_piece()),
+        """Returns the rows, oldest first, where they come from, and each refresh's size."""
+        first, last = self._start, self._start + self._size
+        if last <= len(self._rows):  # no copy
+            held: Any = slice(first, last)
+        else:
+            held = np.arange(first, last) % len(self._rows)
+        state = {
+            "rows": torch.from_numpy(self._rows[held]),
+            "origins": torch.from_numpy(self._origins[held]),
             "sizes": list(self._sizes),
         }
-
-    def _in_one_piece(self) -> npt.NDArray[np.float32]:
-        if self._start + self._size <= len(self._rows):  # no copy
-            return self._rows[self._start : self._start + self._size]
-        return self.rows()
+        if self._intervals is not None:
+            state["intervals"] = torch.from_numpy(self._intervals[held])
+        return state
 
     def restore_checkpoint(self, state: dict[str, Any]) -> None:
         """Takes over what `checkpoint_state` returned: the same rows in the same order."""
         rows = state["rows"].numpy()
         self._start, self._size = 0, len(rows)
         self._rows[: len(rows)] = rows
+        self._origins[: len(rows)] = state["origins"].numpy()
+        if self._intervals is not None:
+            self._intervals[: len(rows)] = state["intervals"].numpy()
         self._sizes = deque(state["sizes"])
         self.version += 1
+
+
+class Rest(NamedTuple):
+    """What follows (n,) rows in their rollouts, themselves included; h rows at most.
+
+    Attributes:
+        places: (n, h) where these rows lie.
+        rewards: (n, h) theirs, 0 where there is none.
+        there: (n, h) whether there is one.
+        n_rows: (n,) how many there are.
+        ended: (n,) whether the last one is terminal.
+    """
+
+    places: npt.NDArray[np.int64]
+    rewards: npt.NDArray[np.float32]
+    there: npt.NDArray[np.bool_]
+    n_rows: npt.NDArray[np.int64]
+    ended: npt.NDArray[np.bool_]

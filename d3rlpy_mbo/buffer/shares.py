@@ -79,5 +79,7 @@ def split_batch(
     batch_size: int, shares: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
     """Splits a batch so that every share is exact in expectation (systematic sampling)."""
-    cuts = np.floor(batch_size * np.cumsum(shares)[:-1] + np.random.random())
-    return np.diff(cuts, prepend=0, append=batch_size).astype(np.int64)
+    cuts = np.empty(len(shares) + 1)  # np.diff takes three times as long
+    cuts[0], cuts[-1] = 0, batch_size
+    np.floor(batch_size * shares.cumsum()[:-1] + np.random.random(), out=cuts[1:-1])
+    return (cuts[1:] - cuts[:-1]).astype(np.int64)

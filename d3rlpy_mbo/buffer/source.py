@@ -20,8 +20,10 @@ from ..imagination.rollout import Rollout, RolloutCounts
 from ..learners.reading import Learner
 from ..support.errors import DivergedError
 from ..support.progress import Progress
+from .drawn import ImaginedRows
 from .drawn_penalties import DrawnPenalty, penalty_report
 from .fill import Fill
+from .folding import fold
 from .ring import Ring
 
 __all__ = ["ImaginedSource"]
@@ -50,7 +52,10 @@ class ImaginedSource:
         self.fill = Fill(config, real)
         self.fill.validate()
         self.ring = Ring(
-            self.fill.capacity, real.layout.width, config.retained_refreshes
+            self.fill.capacity,
+            real.layout.width,
+            config.retained_refreshes,
+            folded=config.steps_per_row > 1,
         )
         self._real = real
         self._learner = learner
@@ -87,6 +92,11 @@ class ImaginedSource:
             self._report |= self._drawn.report()
         return {**self._report, **self.imagination.metrics_beside(self._report)}
 
+    @property
+    def leads_to_real(self) -> bool:
+        """Whether its rollouts end in real states, so that returns-to-go are known."""
+        return self.imagination.dynamics.direction == "reverse"
+
     def prepare(self, step: int) -> None:
         """Does what is due before the batch of this step: update, then imagine.
 
@@ -110,11 +120,18 @@ class ImaginedSource:
             DivergedError: Too many rows were not finite.
         """
         self.ring.begin_refresh()
+        config = self.imagination.config
         counts: list[RolloutCounts] = []
         rewards: list[torch.Tensor] = []
         penalties: list[torch.Tensor] = []
         for imagined in self._rollouts():
-            self.ring.append(self._real.layout.pack(imagined.transitions))
+            origins = torch.stack([imagined.start_rows, imagined.distances], dim=1)
+            rows, intervals = imagined.transitions, None
+            if config.steps_per_row > 1:
+                folded = fold(rows, config.steps_per_row, self._learner)
+                rows, intervals = folded.transitions, folded.intervals.cpu().numpy()
+            packed = self._real.layout.pack(rows)
+            self.ring.append(packed, origins.cpu().numpy(), intervals)
             counts.append(imagined.counts)
             rewards.append(imagined.transitions.rewards)
             penalties.append(imagined.penalties)
@@ -186,18 +203,19 @@ class ImaginedSource:
         """What an updater needs at every update, kept as long as it may be asked for."""
         return self._real.for_models
 
-    def sample(self, out: npt.NDArray[np.float32]) -> None:
-        """Fills (n, width) rows with imagined ones, drawn uniformly.
+    def sample(self, out: npt.NDArray[np.float32]) -> ImaginedRows:
+        """Fills (n, width) rows with imagined ones, drawn uniformly; says which.
 
         A penalty that is subtracted when they are drawn is; the ring stays as it is.
 
         Raises:
             CompositionError: That penalty breaks its contract.
         """
-        if len(out):
-            self.ring.sample(out)
-            if self._drawn is not None:
-                self._drawn.subtract(out)
+        places = self.ring.draw(len(out)) if len(out) else np.zeros(0, dtype=np.int64)
+        self.ring.take(places, out)
+        if self._drawn is not None and len(out):
+            self._drawn.subtract(out)
+        return ImaginedRows(self.ring, places, self._real, self.leads_to_real)
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Returns where the schedule stands, and its numbers; the ring has the rows."""

@@ -31,6 +31,7 @@ class DatasetColumns:
         next_action_known: (N,) False at the end of every episode.
         episode_starts: (episodes + 1,) int64: the rows of the i-th episode that has any
             begin at the i-th entry and end before the next.
+        kept: Which transitions these are.
     """
 
     packed: npt.NDArray[np.float32]
@@ -38,6 +39,7 @@ class DatasetColumns:
     next_observation_known: npt.NDArray[np.bool_]
     next_action_known: npt.NDArray[np.bool_]
     episode_starts: npt.NDArray[np.int64]
+    kept: KeptRows
 
 
 def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
@@ -70,7 +72,7 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
             _warn_of_rounding(chunk)
         row = rows.stop
         episode = int(np.searchsorted(starts, row, "right")) - 1
-    return DatasetColumns(packed, layout, observation_known, action_known, starts)
+    return DatasetColumns(packed, layout, observation_known, action_known, starts, kept)
 
 
 def _width(values: Any) -> int:

@@ -40,6 +40,16 @@ class PackedLayout:
             for name, size, end in zip(self.names, sizes, ends, strict=True)
         }
 
+    @property
+    def reward(self) -> int:
+        """Where the reward lies."""
+        return self.slices["rewards"].start
+
+    @property
+    def terminal(self) -> int:
+        """Where the terminal flag lies."""
+        return self.slices["terminals"].start
+
     def pack(self, transitions: "Transitions") -> npt.NDArray[np.float32]:
         """Returns (B, width) rows on the host: one transfer."""
         columns = [getattr(transitions, name) for name in self.names]
@@ -49,5 +59,5 @@ class PackedLayout:
     def columns(
         self, rows: npt.NDArray[np.float32]
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Returns views of the columns of (B, width) rows, by name."""
-        return {name: rows[:, where] for name, where in self.slices.items()}
+        """Returns views of the columns of (..., width) rows, by name."""
+        return {name: rows[..., where] for name, where in self.slices.items()}

@@ -14,6 +14,8 @@ from d3rlpy.dataset import MixedReplayBuffer, ReplayBufferBase
 from ..support.errors import DatasetError
 from .action_sets import ActionSet
 from .columns import read_columns
+from .episode_rewards import EpisodeRewards
+from .kept_rows import KeptRows
 from .packed_rows import PackedLayout
 from .suspicions import warn_of_suspicions
 from .transitions import Direction, Transitions, transitions_of
@@ -35,6 +37,7 @@ class RealData:
         layout: Where the columns lie in a row.
         transitions: The same rows as `Transitions` on the CPU, views of `packed`.
         episode_starts: (episodes + 1,) int64; the rows of an episode are consecutive.
+        kept: The dataset's transitions that the rows are.
     """
 
     dataset: ReplayBufferBase
@@ -42,6 +45,7 @@ class RealData:
     layout: PackedLayout
     transitions: Transitions
     episode_starts: torch.Tensor
+    kept: KeptRows
 
     @classmethod
     def of(cls, dataset: Union[ReplayBufferBase, "RealData"]) -> "RealData":
@@ -64,6 +68,7 @@ class RealData:
             columns.layout,
             transitions,
             starts,
+            columns.kept,
         )
 
     def __repr__(self) -> str:
@@ -117,6 +122,15 @@ class RealData:
             :, 0
         ].numpy()
         return rows
+
+    @functools.cached_property
+    def rewards(self) -> EpisodeRewards:
+        """The rewards of whole episodes: what follows a row.
+
+        Raises:
+            DatasetError: One is not finite.
+        """
+        return EpisodeRewards.of(self.kept)
 
     def validate_for_learners(self) -> None:
         """Refuses a dataset that learners cannot draw from.

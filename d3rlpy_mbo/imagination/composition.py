@@ -7,6 +7,7 @@ import torch
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
 from ..components.penalties import LearnedPenalty, Penalty
 from ..components.rollout_policies.interface import RolloutPolicy
+from ..components.rollout_policies.learner import LearnerPolicyConfig
 from ..registry.fields import Number
 from ..support.errors import CompositionError
 
@@ -16,6 +17,7 @@ __all__ = [
     "validate_penalty",
     "validate_positive",
     "validate_ratio",
+    "validate_steps_per_row",
 ]
 
 
@@ -59,6 +61,25 @@ def validate_penalty(
             "model predicts, but reverse dynamics predict the states before. Nearest: the "
             "same composition with forward dynamics, or a penalty on the model alone, "
             "such as MaxAleatoric."
+        )
+
+
+def validate_steps_per_row(config: Any) -> None:
+    """Raises CompositionError if an imagination's steps cannot be folded into rows."""
+    n_steps = config.steps_per_row
+    if n_steps == 1:
+        return
+    if not isinstance(config.rollout_policy, LearnerPolicyConfig):
+        raise CompositionError(
+            f"steps_per_row is {n_steps}, but the rollout policy is "
+            f"{config.rollout_policy.get_type()!r}: the rewards of a row would be those of "
+            "its proposals, and the learner would take them for its own. Set "
+            "rollout_policy=LearnerPolicyConfig(), or steps_per_row=1."
+        )
+    if n_steps > config.rollout_length:
+        raise CompositionError(
+            f"steps_per_row is {n_steps}, but rollouts have {config.rollout_length} steps: "
+            "no row would ever have as many. Set rollout_length to as many or more."
         )
 
 

@@ -44,6 +44,7 @@ from .composition import (
     validate_given,
     validate_penalty,
     validate_positive,
+    validate_steps_per_row,
 )
 from .file_content import bounded
 from .readiness import (
@@ -84,6 +85,9 @@ class ImaginationConfig(Component):
             times rollout_length times rollout_batch_size rows.
         real_ratio: Share of real rows in the learner's batches, in expectation.
         halt: Stops rollouts where the model is not to be trusted.
+        steps_per_row: k, imagined steps that become one row of the learner's batches:
+            their discounted rewards, and then the value k steps on. Of the learner's own
+            actions alone; fewer at a terminal or a rollout's end.
     """
 
     kind: ClassVar[str] = "imagination"
@@ -107,6 +111,7 @@ class ImaginationConfig(Component):
     retained_refreshes: int = number(1, at_least=1, whole=True)
     real_ratio: float = number(0.5, at_least=0, at_most=1)
     halt: Optional[HaltConfig] = component_field("halt")
+    steps_per_row: int = number(1, at_least=1, whole=True)
 
     def __post_init__(self) -> None:
         """Does nothing; subclasses of version 0.1 call it."""
@@ -178,6 +183,7 @@ class Imagination:
         self.dynamics_updater = self._new_updater()
         validate_direction(self.dynamics, self.rollout_policy)
         validate_penalty(self.dynamics, self.penalty)
+        validate_steps_per_row(config)
         self._rows_together = rollouts_together(self.device)
         self._action_set: Optional[ActionSet] = None
         self._observation_size = 0
@@ -461,7 +467,8 @@ class Imagination:
             rollout_length: Instead of the config's, from 1 on.
 
         Yields:
-            Rollouts on the imagination's device.
+            Rollouts on the imagination's device; `start_rows` are indices of the real
+            transitions.
         """
         if rollout_length is None:
             rollout_length = self.config.rollout_length
@@ -481,11 +488,11 @@ class Imagination:
                 if self.rollout_policy.needs_learner:
                     warn_if_slow(type(learner).__name__, seconds, n_rollouts)
             size = min(self._rows_together, n_rollouts - first)
-            starts = transitions[rows[torch.randint(len(rows), (size,))]]
-            yield rollout(
+            drawn = rows[torch.randint(len(rows), (size,))]
+            imagined = rollout(
                 self.dynamics,
                 self.rollout_policy,
-                starts.to(self.device),
+                transitions[drawn].to(self.device),
                 rollout_length,
                 action_set=self.action_set,
                 termination=self.termination,
@@ -494,6 +501,8 @@ class Imagination:
                 halt=self.halt,
                 learner=learner,
             )
+            started_from = drawn.to(self.device)[imagined.start_rows]
+            yield dataclasses.replace(imagined, start_rows=started_from)
 
     def imagine(
         self,

@@ -82,11 +82,16 @@ class Rollout:
             neighbours, in time order, and share a rollout id.
         penalties: (B, 1) what was subtracted from the rewards of these rows.
         counts: What happened.
+        start_rows: (B,) int64, which of the starts a row's rollout began from.
+        distances: (B,) int64, how many steps of its rollout lie between a row and that
+            start, its own included: 1 for the row that begins (reverse: ends) there.
     """
 
     transitions: Transitions
     penalties: torch.Tensor
     counts: RolloutCounts
+    start_rows: torch.Tensor
+    distances: torch.Tensor
 
 
 class _Step(NamedTuple):
@@ -150,6 +155,7 @@ def rollout(
     """
     checks = ComponentChecks()
     proposals = Proposals(rollout_policy, action_set, learner, checks)
+    rollout_policy.begin_rollouts(len(starts))
     model = StepModel(
         dynamics, reward_function, penalty, termination, halt, learner, checks
     )
@@ -230,8 +236,9 @@ class _Walk:
         survivors = kept.sum(dim=0)
         asked = torch.cat([step.asked for step in steps], dim=1).sum(dim=0)
         halted = torch.cat([step.halted for step in steps], dim=1).sum(dim=0)
+        distances = torch.arange(1, len(steps) + 1, device=kept.device)
         if self._model.reverse:
-            steps, kept = steps[::-1], kept.flip(1)
+            steps, kept, distances = steps[::-1], kept.flip(1), distances.flip(0)
         rows = torch.nonzero(kept.flatten())[:, 0]
 
         def taken(columns: list[torch.Tensor]) -> torch.Tensor:
@@ -241,9 +248,9 @@ class _Walk:
             name: taken([getattr(step.transitions, name) for step in steps])
             for name in PackedLayout.names
         }
-        ids = torch.arange(len(kept), device=kept.device).repeat_interleave(len(steps))
+        ids = rows // len(steps)
         return Rollout(
-            transitions=Transitions(**columns, rollout_ids=ids[rows]),
+            transitions=Transitions(**columns, rollout_ids=ids),
             penalties=taken([step.penalties for step in steps]),
             counts=RolloutCounts(
                 rollouts=torch.tensor(len(kept), device=kept.device),
@@ -255,4 +262,6 @@ class _Walk:
                 asked=asked,
                 halted=halted,
             ),
+            start_rows=ids,
+            distances=distances[rows % len(steps)],
         )

@@ -2,10 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Optional, TypeAlias, cast
+from typing import Any, Optional, TypeAlias, Union, cast
 
 import torch
-from d3rlpy.algos import CalQLConfig, QLearningAlgoBase
+from d3rlpy.algos import QLearningAlgoBase, TransformerAlgoBase
 from d3rlpy.base import LearnableConfig
 from d3rlpy.constants import ActionSpace
 
@@ -14,6 +14,7 @@ from ..support.errors import CompositionError
 from .distributions import unvalidated
 
 __all__ = [
+    "AnyLearner",
     "Learner",
     "check",
     "check_built",
@@ -22,6 +23,7 @@ __all__ = [
     "has_critic",
     "is_built",
     "is_distributed",
+    "is_transformer",
     "modes_kept",
     "needs_returns_to_go",
     "predict_action",
@@ -31,14 +33,14 @@ __all__ = [
 ]
 
 Learner: TypeAlias = QLearningAlgoBase[Any, Any]
+AnyLearner: TypeAlias = Union[Learner, TransformerAlgoBase[Any, Any]]
 
 
 def check(learner: Any) -> None:
     """Refuses what cannot train on imagined transitions.
 
     Raises:
-        CompositionError: Transformers, discrete actions, Cal-QL, or no d3rlpy
-            algorithm at all.
+        CompositionError: Discrete actions, or no d3rlpy algorithm at all.
     """
     name = type(learner).__name__
     if isinstance(learner, LearnableConfig):
@@ -46,30 +48,29 @@ def check(learner: Any) -> None:
             f"learner is the config {name}(...), expected what it creates: "
             f"{name}(...).create(device)."
         )
-    if not isinstance(learner, QLearningAlgoBase):
+    if not isinstance(learner, (QLearningAlgoBase, TransformerAlgoBase)):
         raise CompositionError(
             f"{name} cannot train on imagined transitions: expected one of d3rlpy's "
-            "Q-learning algorithms (SAC, CQL, IQL, BCQ, ...), which draw single "
-            "transitions. Transformers draw whole trajectories."
+            "algorithms, for Q-learning (SAC, CQL, IQL, BCQ, ...) or a transformer."
         )
     if learner.get_action_type() == ActionSpace.DISCRETE:
         raise CompositionError(
             f"{name} is for discrete actions, which are not supported yet. Use a "
             "continuous algorithm such as SAC, CQL, IQL or BCQ."
         )
-    if isinstance(learner.config, CalQLConfig):
-        raise CompositionError(needs_returns_to_go(name))
 
 
 def needs_returns_to_go(name: str) -> str:
-    """Returns the message for learners that need what imagined rows do not have."""
+    """Returns the message for learners that need what not all imagined rows have."""
     return (
-        f"{name} needs returns-to-go, which imagined transitions do not have. Use CQL "
-        "on this buffer, or train it on the real dataset alone."
+        f"{name} needs returns-to-go, which rows that are imagined forwards do not have: "
+        "they lead to no real state. Cal-QL can do without them, unless its reward scaler "
+        "stands in the way: pass ImaginedReplayBuffer(dataset, imagination, learner=algo), "
+        "so that this is seen to."
     )
 
 
-def validate_real_ratio(learner: Learner, real_ratio: float) -> None:
+def validate_real_ratio(learner: AnyLearner, real_ratio: float) -> None:
     """Asks a learner whether it can train on such a share of real rows, if it minds.
 
     Args:
@@ -84,7 +85,12 @@ def validate_real_ratio(learner: Learner, real_ratio: float) -> None:
         validate(real_ratio)
 
 
-def grad_step(learner: Learner) -> int:
+def is_transformer(learner: Any) -> bool:
+    """Returns whether the learner trains on trajectories instead of transitions."""
+    return isinstance(learner, TransformerAlgoBase)
+
+
+def grad_step(learner: AnyLearner) -> int:
     """Returns how many gradient steps the learner has taken."""
     return learner.grad_step
 
@@ -94,18 +100,18 @@ def discount(learner: Learner) -> float:
     return float(learner.config.gamma)
 
 
-def is_built(learner: Learner) -> bool:
+def is_built(learner: AnyLearner) -> bool:
     """Returns whether the learner has networks."""
     return learner.impl is not None
 
 
-def is_distributed(learner: Learner) -> bool:
+def is_distributed(learner: AnyLearner) -> bool:
     """Returns whether the learner shares its gradients with other processes (DDP)."""
     return bool(learner._enable_ddp)
 
 
 def check_built(
-    learner: Learner, observation_size: int, action_size: int, critic: bool = False
+    learner: AnyLearner, observation_size: int, action_size: int, critic: bool = False
 ) -> None:
     """Refuses a learner that cannot be asked about states and actions of these sizes.
 
@@ -130,7 +136,7 @@ def check_built(
         _critics(learner)
 
 
-def _impl(learner: Learner) -> Any:
+def _impl(learner: AnyLearner) -> Any:
     if learner.impl is None:
         raise CompositionError(
             f"{type(learner).__name__} is not built, so it can neither act nor judge. "
@@ -139,11 +145,11 @@ def _impl(learner: Learner) -> Any:
     return learner.impl
 
 
-def _critics(learner: Learner, target: bool = False) -> Any:
+def _critics(learner: AnyLearner, target: bool = False) -> Any:
     try:
         critics = _impl(learner).q_function
         return learner.impl.modules.targ_q_funcs if target else critics  # type: ignore[union-attr]
-    except NotImplementedError:
+    except (NotImplementedError, AttributeError):  # a transformer has none
         raise CompositionError(
             f"{type(learner).__name__} has no critic, so nobody can say what an imagined "
             "state is worth. Use an actor-critic learner such as SAC, TD3+BC, CQL or IQL."
@@ -206,6 +212,11 @@ def predict_action(learner: Learner, observations: torch.Tensor) -> torch.Tensor
 @torch.no_grad()
 def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Tensor:
     impl, config = _impl(learner), learner.config
+    if is_transformer(learner):
+        raise CompositionError(
+            f"{type(learner).__name__} acts from a whole context, not at single states: "
+            "expected one of d3rlpy's Q-learning algorithms (SAC, CQL, IQL, BCQ, ...)."
+        )
     _validate_scalers_fitted(learner)
 
     def act(rows: torch.Tensor) -> torch.Tensor:

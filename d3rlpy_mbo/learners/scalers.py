@@ -7,7 +7,7 @@ import torch
 
 from ..data.real_data import RealData
 from ..support.errors import CompositionError
-from .reading import Learner
+from .reading import AnyLearner
 
 __all__ = ["validate_scalers", "warn_beyond_range"]
 
@@ -21,7 +21,7 @@ _COLUMNS = {
 _RANGE = 1.001
 
 
-def validate_scalers(learner: Learner, real: RealData) -> None:
+def validate_scalers(learner: AnyLearner, real: RealData) -> None:
     """Refuses scalers that would divide by zero on this data: d3rlpy's policies become NaN.
 
     Raises:
@@ -86,7 +86,7 @@ def _returns_width(scaler: Any, real: RealData) -> torch.Tensor:
     return torch.where(width > rounding, width, 0.0)[None]
 
 
-def warn_beyond_range(learner: Learner, real: RealData) -> None:
+def warn_beyond_range(learner: AnyLearner, real: RealData) -> None:
     """Warns if the data's actions lie where the learner's policy cannot.
 
     d3rlpy's continuous policies act within [-1, 1]; without an action_scaler, actions

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..data.real_data import RealData
-from .reading import Learner
+from .reading import AnyLearner
 
 __all__ = ["LearnerState"]
 
@@ -27,7 +27,7 @@ class LearnerState:
         real: The data; a learner that has no networks yet is built for it.
     """
 
-    def __init__(self, learner: Learner, real: RealData):
+    def __init__(self, learner: AnyLearner, real: RealData):
         self._learner = learner
         self._real = real
 

@@ -9,6 +9,7 @@ from d3rlpy.logging import LoggerAdapter, LoggerAdapterFactory
 
 from .checkpoint import RunCheckpoint
 from .logging import file_adapters, file_folders
+from .transformers import fit_with_evaluators
 
 __all__ = ["LogFiles", "fit_with_checkpoints"]
 
@@ -85,7 +86,8 @@ def fit_with_checkpoints(
                 name: _from(callback, n_epochs, first_step)
                 for name, callback in callbacks.items()
             }
-            learner.fit(
+            fit_with_evaluators(
+                learner,
                 buffer,
                 n_steps=segment_steps,
                 n_steps_per_epoch=steps_per_epoch,
@@ -93,8 +95,11 @@ def fit_with_checkpoints(
                     logger_adapter, kept, rest, losses, save_interval
                 ),
                 save_interval=1,  # every epoch's end is told; which save, we know
-                **{**counted, "callback": _watched(kept, rest, losses, counted)},
-                **fit_arguments,
+                **{
+                    **fit_arguments,
+                    **counted,
+                    "callback": _watched(kept, rest, losses, counted),
+                },
             )
     kept.restore_generators()  # if nothing was left
     return kept.results

@@ -8,10 +8,11 @@ import d3rlpy
 import gymnasium
 import numpy as np
 from d3rlpy.dataset import ReplayBufferBase
-from d3rlpy.interface import QLearningAlgoProtocol
-from d3rlpy.metrics import EnvironmentEvaluator
+from d3rlpy.interface import StatefulTransformerAlgoProtocol
+from d3rlpy.metrics import EvaluatorProtocol
 
 from ..metrics import normalized_score
+from .transformers import acting
 
 __all__ = [
     "FIRST_FINAL_SEED",
@@ -33,18 +34,22 @@ class EnvironmentEvaluations:
 
     Args:
         env: To play in.
-        n_trials: Episodes of an evaluation.
+        evaluator: Plays in it, see `environment_evaluator`.
         seed: Of the first evaluation.
         n_done: Evaluations before this process.
     """
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], n_trials: int, seed: int, n_done: int = 0
+        self,
+        env: gymnasium.Env[Any, Any],
+        evaluator: EvaluatorProtocol,
+        seed: int,
+        n_done: int = 0,
     ):
         self._env, self._seed, self._n_done = env, seed, n_done
-        self._evaluator = EnvironmentEvaluator(env, n_trials=n_trials)
+        self._evaluator = evaluator
 
-    def __call__(self, algo: QLearningAlgoProtocol, dataset: ReplayBufferBase) -> float:
+    def __call__(self, algo: Any, dataset: ReplayBufferBase) -> float:
         """See d3rlpy's `EnvironmentEvaluator`."""
         seed = self._seed
         if self._n_done:
@@ -74,6 +79,7 @@ def final_evaluation(
     env: gymnasium.Env[Any, Any],
     n_trials: int,
     scores: Optional[tuple[float, float]],
+    target_return: Optional[float] = None,
 ) -> dict[str, Any]:
     """Plays episodes after training, and returns them as ``result.json`` has them.
 
@@ -82,9 +88,11 @@ def final_evaluation(
         env: To play in; its starts are the same for every run.
         n_trials: Number of episodes.
         scores: Returns that score 0 and 100, if there are such.
+        target_return: What a transformer is asked to reach.
     """
+    acts = acting(learner, target_return)
     returns = [
-        _episode_return(learner, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
+        _episode_return(acts, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
     ]
     played = finite({str(i): value for i, value in enumerate(returns)})
     return {
@@ -112,12 +120,16 @@ def finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:
     }
 
 
-def _episode_return(learner: Any, env: gymnasium.Env[Any, Any], seed: int) -> float:
+def _episode_return(
+    acts: StatefulTransformerAlgoProtocol, env: gymnasium.Env[Any, Any], seed: int
+) -> float:
     observation, _ = env.reset(seed=seed)
-    total, done = 0.0, False
+    acts.reset()
+    total, reward, done = 0.0, 0.0, False
     while not done:
-        action = learner.predict(observation[None])[0]
-        observation, reward, terminated, truncated, _ = env.step(action)
-        total += float(reward)
+        action = acts.predict(observation, reward)
+        observation, given, terminated, truncated, _ = env.step(action)
+        reward = float(given)
+        total += reward
         done = terminated or truncated
     return total

@@ -1,6 +1,7 @@
 """One run from names alone, and the file that tells everything about it."""
 
 import dataclasses
+import json
 import platform
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ from .evaluation import evaluation, final_evaluation, finite
 from .folder import UNFINISHED, RunFolder
 from .settings import apply_settings
 from .training import Run
+from .transformers import target_return_of
 from .validation import build_for_critics, validate_parts, validated_epochs
 
 __all__ = ["UNFINISHED", "Experiment", "versions"]
@@ -54,6 +56,8 @@ class Experiment:
         learner_settings: Fields of the learner's config by dotted path.
         imagination_settings: Fields of the imagination's config likewise.
         trust_environment: As `load_minari` has it.
+        target_return: What a transformer is asked to reach where it is evaluated; by
+            default the return of the data's best episode.
     """
 
     dataset: str
@@ -69,6 +73,7 @@ class Experiment:
     learner_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     imagination_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     trust_environment: bool = False
+    target_return: Optional[float] = None
 
     def learner_config(self) -> LearnableConfig:
         """Returns the learner's config with its settings.
@@ -173,6 +178,7 @@ class Experiment:
         scores = reference_scores(self.dataset)
         real = RealData.of(dataset)
         validate_parts(learner, real, imaginations, env=env)
+        target_return = target_return_of(learner, real, self.target_return)
         build_for_critics(learner, real, imaginations)
         run = Run(
             learner,
@@ -183,6 +189,7 @@ class Experiment:
             env,
             self.n_trials,
             n_pretraining_epochs=self.n_pretraining_epochs,
+            target_return=target_return,
         )
 
         with folder.held():
@@ -221,16 +228,20 @@ class Experiment:
                     if env is not None
                 ],
                 "final_evaluation": (
-                    final_evaluation(learner, env, self.n_final_trials, scores)
+                    final_evaluation(
+                        learner, env, self.n_final_trials, scores, target_return
+                    )
                     if env is not None and self.n_final_trials
                     else None
                 ),
+                "target_return": target_return,
                 "reference_scores": scores,
                 "d4rl_reference_scores": reference_scores(self.dataset, "d4rl_"),
                 "metrics": [finite(metrics) for _, metrics in epochs],
                 "learner": {
                     "type": learner_config.get_type(),
-                    "params": learner_config.serialize_to_dict(),
+                    # Not as a dict: d3rlpy's would hold enumerations.
+                    "params": json.loads(learner_config.serialize()),
                 },
                 "imagination": encode(imagination_config),
                 "seconds": seconds,

@@ -12,8 +12,9 @@ from d3rlpy.metrics import EvaluatorProtocol
 from ..buffer.shares import imaginations_of
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..learners.reading import Learner
+from ..learners.reading import AnyLearner
 from .training import Run
+from .transformers import target_return_of
 from .validation import (
     validate_arguments,
     validate_checkpoints,
@@ -25,7 +26,7 @@ __all__ = ["fit"]
 
 
 def fit(
-    learner: Learner,
+    learner: AnyLearner,
     dataset: Union[ReplayBufferBase, RealData],
     imagination: Union[Imagination, Sequence[Imagination]],
     n_steps: int,
@@ -39,6 +40,7 @@ def fit(
     logger_adapter: Optional[LoggerAdapterFactory] = None,
     checkpoint: Optional[Union[str, Path]] = None,
     checkpoint_interval: Optional[int] = None,
+    target_return: Optional[float] = None,
     **fit_arguments: Any,
 ) -> list[tuple[int, dict[str, float]]]:
     """Trains a learner on real and imagined transitions.
@@ -50,7 +52,7 @@ def fit(
     new: a dynamics updater leaves a fitted one changed.
 
     Args:
-        learner: Any continuous d3rlpy Q-learning algorithm.
+        learner: Any continuous d3rlpy algorithm; transformers too.
         dataset: Real data; it is read once. What `RealData.of` read of it does as well.
         imagination: One, several, or none (``[]``): the learner alone.
         n_steps: Gradient steps.
@@ -67,11 +69,14 @@ def fit(
             and Ctrl-C end it at a checkpoint. More `n_steps` than before go on too.
         checkpoint_interval: Epochs from one checkpoint to the next, of the training as
             of models' fits; by default as many as let them cost a hundredth of the time.
+        target_return: What a transformer is asked to reach where it is evaluated, in raw
+            rewards; by default the return of the data's best episode.
         **fit_arguments: Handed on to `learner.fit`; ``show_progress=False`` keeps the
             imaginations' fits quiet too.
 
     Returns:
-        (epoch, metrics) for each epoch, as `learner.fit` returns it.
+        (epoch, metrics) for each epoch, as `learner.fit` returns it; for transformers,
+        whose `fit` returns nothing and evaluates ten episodes by itself, as well.
 
     Raises:
         CompositionError: Arguments of no use, steps that are no whole number of
@@ -102,6 +107,7 @@ def fit(
         n_trials=n_trials,
         real_ratio=real_ratio,
         shares=shares,
+        target_return=target_return_of(learner, real, target_return),
     )
     if checkpoint is None:
         return run.train(None, evaluators, logger_adapter, fit_arguments)

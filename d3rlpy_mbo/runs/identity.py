@@ -31,6 +31,7 @@ def identity_of(
     shares: Optional[Sequence[float]],
     has_environment: bool,
     n_pretraining_epochs: int,
+    target_return: Optional[float],
 ) -> dict[str, Any]:
     """Returns everything that must be alike for a run to go on, as JSON has it."""
     identity = {
@@ -48,6 +49,7 @@ def identity_of(
         "shares": None if shares is None else [float(each) for each in shares],
         "environment": has_environment,
         "n_pretraining_epochs": n_pretraining_epochs,
+        "target_return": target_return,
     }
     return dict(json.loads(json.dumps(identity)))
 
@@ -70,7 +72,7 @@ def _described(config: Any) -> dict[str, Any]:
     plain = dataclasses.replace(config, **dict.fromkeys(scalers))
     return {
         "type": config.get_type(),
-        **plain.serialize_to_dict(),
+        **json.loads(plain.serialize()),
         **{name: each and each.get_type() for name, each in scalers.items()},
     }
 

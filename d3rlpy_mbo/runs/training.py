@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,7 @@ from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners.pretraining import pretrain_policy
-from ..learners.reading import Learner
+from ..learners.reading import AnyLearner, Learner
 from ..learners.state import LearnerState
 from ..metrics import imagination_evaluators
 from ..support.errors import CheckpointError
@@ -26,6 +26,7 @@ from .continuation import LogFiles, fit_with_checkpoints
 from .evaluation import EnvironmentEvaluations
 from .identity import identity_of
 from .logging import LoggerOfImaginations, claimed_name
+from .transformers import environment_evaluator, fit_with_evaluators
 from .validation import build_for_critics
 
 __all__ = ["Run"]
@@ -40,7 +41,7 @@ class Run:
     Args: see `fit`.
     """
 
-    learner: Learner
+    learner: AnyLearner
     real: RealData
     imaginations: Sequence[Imagination]
     n_steps: int
@@ -50,6 +51,7 @@ class Run:
     real_ratio: Optional[float] = None
     shares: Optional[Sequence[float]] = None
     n_pretraining_epochs: int = 0
+    target_return: Optional[float] = None
 
     def checkpoints(
         self, path: Path, interval: Optional[int], go_on: str = _GO_ON
@@ -71,6 +73,7 @@ class Run:
             shares=self.shares,
             has_environment=self.env is not None,
             n_pretraining_epochs=self.n_pretraining_epochs,
+            target_return=self.target_return,
         )
         return RunCheckpoint(path, interval, about, go_on)
 
@@ -118,8 +121,12 @@ class Run:
                 n_done = kept.n_epochs
             every: dict[str, EvaluatorProtocol] = {**imagination_evaluators(buffer)}
             if self.env is not None:
+                sampler = fit_arguments.get("eval_action_sampler")
+                evaluator = environment_evaluator(
+                    self.learner, self.env, self.n_trials, self.target_return, sampler
+                )
                 every["environment"] = EnvironmentEvaluations(
-                    self.env, self.n_trials, seed, n_done
+                    self.env, evaluator, seed, n_done
                 )
             arguments: dict[str, Any] = {
                 "n_steps": self.n_steps,
@@ -133,7 +140,7 @@ class Run:
                 **fit_arguments,
             }
             if kept is None:
-                return self.learner.fit(buffer, **arguments)
+                return fit_with_evaluators(self.learner, buffer, **arguments)
             return fit_with_checkpoints(self.learner, buffer, kept, **arguments)
 
     def _pretrain(self, kept: Optional[RunCheckpoint]) -> None:
@@ -145,7 +152,8 @@ class Run:
 
         def pretrain() -> None:
             epochs = self.n_pretraining_epochs
-            pretrain_policy(self.learner, self.real, n_epochs=epochs)
+            learner = cast(Learner, self.learner)  # no transformer: those are refused
+            pretrain_policy(learner, self.real, n_epochs=epochs)
 
         with fits_kept(None if kept is None else kept.fits):
             fit_once("pretraining", state, pretrain)
@@ -175,7 +183,7 @@ class Run:
 def _with_own_folder(
     kept: RunCheckpoint,
     factory: LoggerAdapterFactory,
-    learner: Learner,
+    learner: AnyLearner,
     fit_arguments: dict[str, Any],
 ) -> dict[str, Any]:
     """Returns arguments that name the run's log folder: the one that it had before."""

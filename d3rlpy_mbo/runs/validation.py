@@ -13,12 +13,14 @@ from d3rlpy.constants import LoggingStrategy
 
 from .. import learners
 from ..buffer.fill import Fill
+from ..buffer.folding import validate_folding
 from ..buffer.processes import validate_processes
 from ..buffer.shares import batch_shares
+from ..buffer.transformers import validate_transformer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..learners import Learner
-from ..learners.reading import is_distributed, validate_real_ratio
+from ..learners.reading import AnyLearner, is_distributed, validate_real_ratio
+from ..learners.returns import uses_returns, validate_unknown_returns
 from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import Number
 from ..support.devices import validate_device
@@ -45,6 +47,9 @@ _OURS = (
     "evaluators",
     "logger_adapter",
 )
+
+# How d3rlpy's transformers are told to evaluate themselves.
+_EVALUATION = {"eval_env", "eval_target_return"}
 
 
 def validated_epochs(n_steps: Any, n_steps_per_epoch: Any) -> int:
@@ -98,6 +103,12 @@ def validate_arguments(
     for name in ("save_interval", "logging_steps"):
         if name in fit_arguments:
             _COUNT.validated(name, fit_arguments[name])
+    if learners.is_transformer(learner) and _EVALUATION & set(fit_arguments):
+        raise CompositionError(
+            f"fit got {sorted(_EVALUATION & set(fit_arguments))}, with which "
+            f"{type(learner).__name__}.fit plays ten episodes by itself. Pass env, "
+            "n_trials and target_return, as for all learners."
+        )
     known = [n for n in inspect.signature(learner.fit).parameters if n not in _OURS]
     for name in fit_arguments:
         if name not in known:
@@ -108,7 +119,7 @@ def validate_arguments(
 
 
 def validate_checkpoints(
-    learner: Learner, path: Any, interval: Any, fit_arguments: dict[str, Any]
+    learner: AnyLearner, path: Any, interval: Any, fit_arguments: dict[str, Any]
 ) -> None:
     """Refuses a way of keeping checkpoints that there is none.
 
@@ -143,7 +154,7 @@ def validate_checkpoints(
 
 
 def validate_parts(
-    learner: Learner,
+    learner: AnyLearner,
     real: RealData,
     imaginations: Sequence[Imagination],
     real_ratio: Optional[float] = None,
@@ -156,8 +167,8 @@ def validate_parts(
     """
     learners.check(learner)
     validate_processes(imaginations, learner)
-    share_of_real = batch_shares(imaginations, real_ratio, shares)[0]
-    validate_real_ratio(learner, float(share_of_real))
+    every_share = batch_shares(imaginations, real_ratio, shares)
+    validate_real_ratio(learner, float(every_share[0]))
     real.validate_for_learners()
     for each in imaginations:
         if each.fitted:
@@ -166,6 +177,14 @@ def validate_parts(
             each.check_fittable(real.transitions)
         real.start_rows(each.dynamics.direction)
         Fill(each.config, real).validate()
+    for each in imaginations:
+        validate_folding(learner, each.config.steps_per_row)
+    if learners.is_transformer(learner):
+        validate_transformer(learner, real, imaginations, every_share)
+    if uses_returns(learner):
+        for each, share in zip(imaginations, every_share[1:], strict=True):
+            if share > 0 and each.dynamics.direction == "forward":
+                validate_unknown_returns(learner)
     if env is not None:
         validate_environment(env, real)
     validate_scalers(learner, real)
@@ -177,7 +196,7 @@ def validate_parts(
 
 
 def build_for_critics(
-    learner: Learner, real: RealData, imaginations: Sequence[Imagination]
+    learner: AnyLearner, real: RealData, imaginations: Sequence[Imagination]
 ) -> None:
     """Builds a learner whose critic an imagination will ask: not all of them have one.
 
@@ -194,12 +213,12 @@ def _needs_critic(imaginations: Sequence[Imagination]) -> bool:
     return any(each.needs_critic for each in imaginations)
 
 
-def _validate_sizes(learner: Learner, real: RealData, critic: bool) -> None:
+def _validate_sizes(learner: AnyLearner, real: RealData, critic: bool) -> None:
     sizes = real.transitions.observation_size, real.transitions.action_size
     learners.check_built(learner, *sizes, critic=critic)
 
 
-def _validate_buildable(learner: Learner, real: RealData) -> None:
+def _validate_buildable(learner: AnyLearner, real: RealData) -> None:
     """Builds a copy: d3rlpy refuses some settings only then, after the models' hours."""
     name = type(learner).__name__
     with _generators_kept():

@@ -71,6 +71,8 @@ class _RolloutPolicy(Subject):
         return rows.given_observations(self.ready.direction), learner
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        observations, _ = inputs
+        ready.begin_rollouts(len(observations))
         return {"actions": ready.sample_action(*inputs)}
 
 

@@ -8,7 +8,8 @@ from d3rlpy_mbo.learners.names import learner_configs
 from d3rlpy_mbo.runs.settings import apply_settings
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "settings"
-PAPERS = [FOLDER / f"{name}.toml" for name in ("mopo", "rambo", "romi")]
+METHODS = ("combo", "mobile", "mopo", "morel", "rambo", "romi")
+PAPERS = [FOLDER / f"{name}.toml" for name in METHODS]
 
 
 @pytest.mark.parametrize("path", PAPERS, ids=lambda p: p.stem)
@@ -20,7 +21,11 @@ def test_every_setting_is_a_field_with_a_value_of_its_type(path):
     for environment in settings["environment"].values():
         apply_settings(base, environment).create()
     for name, learner in settings["learner"].items():
-        apply_settings(learner_configs()[name](), learner).create()
+        config = apply_settings(learner_configs()[name](), learner)
+        config.create()
+        for environment, on_it in settings.get("learner_on", {}).items():
+            assert environment in settings["environment"]
+            apply_settings(config, on_it).create()
 
 
 def test_romis_table_6_is_complete():
@@ -42,3 +47,30 @@ def test_rambos_settings_are_the_three_of_the_paper():
     assert chosen == {(2, 3e-4), (5, 3e-4), (5, 0.0)}
     never = [name for name, row in rows.items() if "dynamics_updater" in row]
     assert len(never) == 4 + 4
+
+
+def test_mobiles_settings_are_whole():
+    settings = tomllib.loads((FOLDER / "mobile.toml").read_text())
+    rows = settings["environment"]
+    assert len(rows) == 12 + 9 + 2
+    assert rows["hopper-random"]["penalty.coef"] == 5.0
+    learners = settings["learner_on"]
+    fixed = {k for k, v in learners.items() if v.get("temp_learning_rate") == 0}
+    assert fixed == {
+        "hopper-medium", "hopper-medium-replay", "pen-cloned", "pen-human",
+        "neorl-hopper-low", "neorl-hopper-medium", "neorl-hopper-high",
+    }  # fmt: skip
+
+
+def test_combos_settings_are_whole():
+    settings = tomllib.loads((FOLDER / "combo.toml").read_text())
+    betas = {k: v["conservative_weight"] for k, v in settings["learner_on"].items()}
+    assert len(betas) == len(settings["environment"]) == 9
+    assert {k for k, v in betas.items() if v == 0.5} == {
+        "halfcheetah-medium", "halfcheetah-medium-replay", "hopper-medium-replay",
+        "walker2d-medium-replay",
+    }  # fmt: skip
+    lengths = {k: v["rollout_length"] for k, v in settings["environment"].items()}
+    assert {k for k, v in lengths.items() if v == 1} == {
+        k for k in lengths if k.startswith("walker2d")
+    }

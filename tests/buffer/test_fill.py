@@ -10,7 +10,8 @@ from d3rlpy_mbo_mopo import MOPOConfig
 from d3rlpy_mbo_romi import ROMIConfig
 from toys import QUIET, LineDynamicsConfig, line_dataset, small_learner
 
-WIDTH = 4 * (2 * 1 + 2 * 1 + 2)  # bytes of a packed row: s, a, r, s', a', terminal
+# Bytes of a packed row: s, a, r, s', a', terminal; and where it comes from.
+WIDTH = 4 * (2 * 1 + 2 * 1 + 2) + 2 * 8
 
 pytestmark = pytest.mark.usefixtures("talkative")
 
@@ -101,8 +102,8 @@ def test_a_default_of_more_than_a_quarter_of_the_memory_is_refused_before_any_fi
     learner = small_learner("td3_plus_bc")
     with pytest.raises(mbo.CompositionError, match="Lower rollout_batch_size") as found:
         mbo.fit(learner, line_dataset(), imagination, 4, **QUIET)
-    assert "'romi' would need a store of 6 MB" in str(found.value)
-    assert "this machine has 24 MB of memory" in str(found.value)
+    assert "'romi' would need a store of 10 MB" in str(found.value)
+    assert "this machine has 40 MB of memory" in str(found.value)
     assert "retained_refreshes" in str(found.value)
     assert not imagination.fitted
 

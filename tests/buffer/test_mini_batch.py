@@ -31,6 +31,7 @@ def test_real_data_alone_says_that_no_row_is_imagined():
     assert batch.imagined.tolist() == [[False]] * 5
 
 
+@pytest.mark.training
 def test_an_impl_is_told_without_a_compiled_graph(buffer):
     learner = small_learner("td3_plus_bc", compile_graph=False)
     learner.build_with_dataset(buffer)

@@ -46,25 +46,6 @@ def test_every_continuous_learner_trains_unbuilt_through_plain_fit(name, dataset
     assert learner.grad_step == 2
 
 
-def test_cal_ql_is_refused_because_imagined_rows_have_no_returns_to_go(dataset):
-    imagination = line_imagination("reverse", dataset)
-    learner = small_learner("cal_ql")
-    with pytest.raises(mbo.CompositionError, match="returns-to-go"):
-        mbo.ImaginedReplayBuffer(dataset, imagination, learner)
-    unnamed = mbo.ImaginedReplayBuffer(dataset, imagination)
-    with pytest.raises(mbo.CompositionError, match="returns-to-go"):
-        learner.fit(unnamed, n_steps=1, n_steps_per_epoch=1, **QUIET)
-
-
-def test_transformers_are_refused_because_imagined_rows_are_no_trajectories(dataset):
-    buffer = mbo.ImaginedReplayBuffer(dataset, line_imagination("reverse", dataset))
-    transformer = d3rlpy.algos.DecisionTransformerConfig(context_size=2).create()
-    with pytest.raises(mbo.CompositionError, match="not trajectories"):
-        transformer.fit(buffer, n_steps=1, n_steps_per_epoch=1, **QUIET)
-    with pytest.raises(mbo.CompositionError, match="Q-learning"):
-        mbo.ImaginedReplayBuffer(dataset, [], learner=transformer)
-
-
 @pytest.mark.training
 @pytest.mark.parametrize("ratio", [0.0, 0.05, 0.3, 0.9, 1.0])
 @pytest.mark.parametrize("batch_size", [10, 100, 256])

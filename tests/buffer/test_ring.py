@@ -7,8 +7,15 @@ from toys import line_transitions
 
 def fill(ring: Ring, value: float, n_rows: int) -> None:
     ring.begin_refresh()
-    for part in np.array_split(np.full((n_rows, 2), value, np.float32), 3):
-        ring.append(part)
+    origins = np.stack([np.arange(n_rows), np.full(n_rows, value)], axis=1)
+    for part in np.array_split(np.arange(n_rows), 3):
+        ring.append(np.full((len(part), 2), value, np.float32), origins[part])
+
+
+def sample(ring: Ring, n_rows: int) -> np.ndarray:
+    out = np.empty((n_rows, 2), np.float32)
+    ring.take(ring.draw(n_rows), out)
+    return out
 
 
 def test_it_keeps_exactly_the_last_refreshes_whatever_their_sizes():
@@ -25,8 +32,7 @@ def test_it_samples_all_its_rows_and_no_others_also_around_the_end():
     ring = Ring(capacity=2 * 10, width=2, retained_refreshes=2)
     for i, size in enumerate([10, 8, 6]):
         fill(ring, i, size)
-    out = np.empty((500, 2), np.float32)
-    ring.sample(out)
+    out = sample(ring, 500)
     shares = [(out[:, 0] == i).mean() for i in range(3)]
     assert shares[0] == 0
     assert abs(shares[1] - 8 / 14) < 0.1
@@ -34,7 +40,30 @@ def test_it_samples_all_its_rows_and_no_others_also_around_the_end():
 
 def test_it_allocates_no_more_than_its_rows():
     ring = Ring(capacity=1000, width=14, retained_refreshes=1)
-    assert ring.nbytes == 1000 * 14 * 4
+    assert ring.nbytes == 1000 * (14 * 4 + 2 * 8) == Ring.bytes_of(1000, 14)
+
+
+def test_rows_keep_where_they_come_from_also_around_the_end():
+    ring = Ring(capacity=2 * 10, width=2, retained_refreshes=2)
+    for i, size in enumerate([10, 8, 6, 10, 7]):
+        fill(ring, i, size)
+    places = ring.draw(200)
+    out = np.empty((200, 2), np.float32)
+    ring.take(places, out)
+    origins = ring.origins(places)
+    assert origins.dtype == np.int64
+    np.testing.assert_array_equal(origins[:, 1], out[:, 0])
+    assert set(origins[origins[:, 1] == 3, 0]) == set(range(10))
+    first = places[(origins[:, 0] == 0) & (origins[:, 1] == 3)]
+    rest = ring.rest(first, np.full(len(first), 10), PackedLayout(0, 0))
+    np.testing.assert_array_equal(ring.at(rest.places[:, 9])[:, 1], 3)
+
+
+def test_whole_numbers_beyond_float32_survive():
+    ring = Ring(capacity=4, width=2, retained_refreshes=1)
+    ring.begin_refresh()
+    ring.append(np.zeros((1, 2), np.float32), np.array([[2**24 + 1, 2**53 + 1]]))
+    assert ring.origins(ring.draw(1)).tolist() == [[2**24 + 1, 2**53 + 1]]
 
 
 def test_packing_and_taking_columns_are_inverse():

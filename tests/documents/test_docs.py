@@ -99,6 +99,7 @@ def small(monkeypatch: pytest.MonkeyPatch, minari_root: Path) -> None:
     wrap(mbo, "pretrain_policy", lambda _: {"n_epochs": 1})
     wrap(configs.LearnedComponent, "fit_by_gradient", two_steps)
     wrap(d3rlpy.algos.QLearningAlgoBase, "fit", two_epochs)
+    wrap(d3rlpy.algos.TransformerAlgoBase, "fit", two_epochs)
     wrap(EnvironmentEvaluator, "__init__", lambda _: {"n_trials": 1})
     few = {"n_steps": 700, "n_reference_episodes": 1}
     wrap(pointmaze_collection, "collect_pointmaze", lambda _: few)
@@ -119,6 +120,7 @@ def forgotten(tmp_path: Path) -> Iterator[None]:
 # d3rlpy's scalers assert shapes, which a traced policy then takes for given.
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:100% of the episodes were cut")  # pendulum()
 @pytest.mark.parametrize("page", CODE, ids=lambda p: str(p.relative_to(DOCS)))
 @pytest.mark.usefixtures("forgotten", "small")
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from strangers import forget, hook, one_warning
 from toys import line_dataset
 
 THEIRS = "Theirs = learner('theirs')\n" + hook("return [Theirs]")
-OURS = {"cql", "sac", "td3_plus_bc", "bcq", "iql", "cal_ql"}
+OURS = {"cql", "sac", "td3_plus_bc", "bcq", "iql", "cal_ql", "tacr"}
 
 
 def test_d3rlpys_continuous_learners_are_listed_and_the_plugins_with_them(install):
@@ -31,9 +31,9 @@ def test_d3rlpys_continuous_learners_are_listed_and_the_plugins_with_them(instal
     theirs = [
         each for each in without.values() if each.__module__.startswith("d3rlpy.")
     ]
-    assert len(theirs) == 16
+    assert len(theirs) == 18
     assert without.keys() >= OURS
-    assert not without.keys() & {"dqn", "random_policy", "decision_transformer", "fqe"}
+    assert not without.keys() & {"dqn", "random_policy", "fqe"}
     install("good", THEIRS)
     listed = learner_configs()
     assert listed.keys() - without.keys() == {"theirs"}

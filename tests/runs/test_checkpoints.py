@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from kept_runs import SORTS, Killed, log_files, run, same
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
+from kept_runs import SORTS, Killed, log_files, run, same
 from toys import line_dataset, small_learner
 
 pytestmark = pytest.mark.training

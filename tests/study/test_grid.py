@@ -141,7 +141,10 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(smoke[0].parent / "minari"))
     text = SMOKE.read_text().replace("seeds = [0, 1]", "seeds = [0]")
     text = text[: text.index("compare")] + (
-        '[methods.cal_ql]\nlearner = "cal_ql"\n[methods.bcq]\nlearner = "bcq"\n'
+        '[methods.clipped]\nlearner = "cal_ql"\nimagination = "custom"\n'
+        'imagination_settings.dynamics = "pointmaze_simulator"\n'
+        'learner_settings.reward_scaler = {type = "clip", params = {low = -1.0}}\n'
+        '[methods.bcq]\nlearner = "bcq"\n'
         "[learner_settings.bcq]\nbatch_size = 16\n"
         '[methods.simulator]\nlearner = "bcq"\nimagination = "custom"\n'
         "imagination_settings.rollout_batch_size = 20\n"
@@ -152,9 +155,9 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(
     arguments = ["study", str(tmp_path / "study.toml"), "--out", str(out)]
     done = CliRunner().invoke(main, [*arguments, "--n-jobs", "1"])
     assert done.exit_code == 1
-    failed = Path("smoke-umaze-sparse-v0/cal_ql/seed-0")
+    failed = Path("smoke-umaze-sparse-v0/clipped/seed-0")
     assert f"failed: {failed}: " in done.stderr
-    assert "returns-to-go" in (out / f"{failed}.error.txt").read_text()
+    assert "return-to-go that" in (out / f"{failed}.error.txt").read_text()
     for method in ("bcq", "simulator"):
         path = out / "smoke-umaze-sparse-v0" / method / "seed-0" / "result.json"
         assert json.loads(path.read_text())["method"] == method

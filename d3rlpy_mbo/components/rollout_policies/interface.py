@@ -59,6 +59,14 @@ class RolloutPolicy(LearnedComponent):
             transitions: Real transitions with known next observations, on the CPU.
         """
 
+    def begin_rollouts(self, n_rollouts: int) -> None:  # optional
+        """Is told that so many rollouts begin side by side. Optional.
+
+        The calls of `sample_action` that follow are about the same rollouts, in the same
+        order, one call a step, until this is called again: a policy may carry something
+        along them. Others ask `sample_action` without it.
+        """
+
     @abstractmethod
     def sample_action(
         self, observations: torch.Tensor, learner: Optional[Learner]

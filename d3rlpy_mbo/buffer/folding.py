@@ -1,0 +1,129 @@
+"""Several imagined steps in one row: rewards discounted and summed, values from afar."""
+
+from typing import Any, NamedTuple, Optional
+
+import torch
+
+from .. import learners
+from ..data.transitions import Transitions
+from ..learners.returns import uses_returns
+from ..support.errors import CompositionError
+
+__all__ = ["Folded", "fold", "validate_folding"]
+
+# Where a scaler that clips shows it.
+_FAR = 1e9
+
+
+class Folded(NamedTuple):
+    """Rows of several steps.
+
+    Attributes:
+        transitions: (B,) rows, of which each begins where the row given began.
+        intervals: (B,) float32 steps in a row.
+    """
+
+    transitions: Transitions
+    intervals: torch.Tensor
+
+
+def validate_folding(learner: Optional[Any], n_steps: int) -> None:
+    """Refuses learners for which rows of several steps are not what they seem.
+
+    Args:
+        learner: Any d3rlpy algorithm.
+        n_steps: In a row.
+
+    Raises:
+        CompositionError: There is none, it needs single steps, or its reward scaler is
+            fitted and does more than shift and scale.
+    """
+    if n_steps == 1:
+        return
+    name = type(learner).__name__
+    if learner is None:
+        raise CompositionError(
+            f"steps_per_row is {n_steps}, so rewards are discounted by the learner's "
+            "gamma, but there is no learner. Pass learner=algo."
+        )
+    if learners.is_transformer(learner) or uses_returns(learner):
+        raise CompositionError(
+            f"steps_per_row is {n_steps}, but {name} needs every step on the way: to train "
+            "on, or to hold against its returns-to-go. Set steps_per_row=1, or use another "
+            "algorithm (SAC, CQL, IQL, BCQ, ...)."
+        )
+    scaler = learner.config.reward_scaler
+    if scaler is not None and scaler.built:
+        _line(scaler, name)
+
+
+def fold(rows: Transitions, n_steps: int, learner: Any) -> Folded:
+    """Returns rows of up to n steps: from s_t and a_t to s_{t+n}.
+
+    Each row goes on through those behind it, until a terminal or its rollout's end. Its
+    reward is what the learner's scaler makes sum_i gamma^i f(r_{t+i}) of, f the scaler: a
+    scaler that shifts would shift a sum once and its parts each (d3rlpy's own multi-step
+    picker leaves it so).
+
+    Args:
+        rows: (B,) imagined forwards, those of a rollout as neighbours, in time order.
+        n_steps: k, in a row at most.
+        learner: Whose gamma discounts.
+
+    Raises:
+        CompositionError: The learner's reward scaler does more than shift and scale, or
+            is not fitted.
+    """
+    assert rows.rollout_ids is not None
+    gamma, scaler = learners.discount(learner), learner.config.reward_scaler
+    shift, scale = (
+        (0.0, 1.0) if scaler is None else _line(scaler, type(learner).__name__)
+    )
+    own = torch.arange(len(rows), device=rows.rewards.device)
+    last, intervals = own.clone(), torch.ones_like(rows.rewards[:, 0])
+    rewards, discounts = rows.rewards.clone(), torch.ones_like(rows.rewards)
+    goes_on = rows.terminals[:, 0] == 0
+    for step in range(1, n_steps):
+        behind = (own + step).clamp(max=len(rows) - 1)
+        same = rows.rollout_ids[behind] == rows.rollout_ids
+        goes_on = goes_on & same & (own + step < len(rows))
+        weight = gamma**step * goes_on[:, None].float()
+        rewards = rewards + weight * rows.rewards[behind]
+        discounts = discounts + weight
+        last = torch.where(goes_on, behind, last)
+        intervals = intervals + goes_on
+        goes_on = goes_on & (rows.terminals[behind, 0] == 0)
+    folded = Transitions(
+        observations=rows.observations,
+        actions=rows.actions,
+        rewards=rewards + (shift / scale) * (discounts - 1),
+        next_observations=rows.next_observations[last],
+        next_actions=rows.next_actions[last],
+        terminals=rows.terminals[last],
+        rollout_ids=rows.rollout_ids,
+    )
+    return Folded(folded, intervals)
+
+
+def _line(scaler: Any, learner: str) -> tuple[float, float]:
+    """Returns a and b of a scaler that makes a + b r of rewards.
+
+    Raises:
+        CompositionError: It is not fitted, or makes something else of them.
+    """
+    if not scaler.built:
+        raise CompositionError(
+            f"The reward_scaler of {learner}, {type(scaler).__name__}, is not fitted yet, "
+            "so steps cannot be folded into rows. Start learner.fit."
+        )
+    asked = torch.tensor([0.0, 1.0, -_FAR, _FAR], dtype=torch.float64)
+    shift, one, low, high = map(float, scaler.transform(asked))
+    scale = one - shift
+    nearby, across = torch.tensor(scale), torch.tensor((high - low) / (2 * _FAR))
+    if scale == 0 or not torch.isclose(nearby, across, rtol=1e-3, atol=0.0):
+        raise CompositionError(
+            f"The reward_scaler of {learner}, {type(scaler).__name__}, does more than "
+            "shift and scale rewards, so what it makes of a sum is no sum of what it makes "
+            "of its parts. Use another scaler, or steps_per_row=1."
+        )
+    return shift, scale
