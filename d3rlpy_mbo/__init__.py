@@ -31,7 +31,7 @@ from .components.terminations.gymnasium import (
 from .components.terminations.interface import NoTermination, Termination
 from .components.terminations.learned import LearnedTerminationConfig
 from .components.terminations.lookup import termination_for
-from .data.action_sets import ActionRange, ActionSet
+from .data.action_sets import ActionChoices, ActionRange, ActionSet
 from .data.arrays import dataset_from_arrays
 from .data.hdf5 import load_hdf5
 from .data.minari import load_minari
@@ -75,6 +75,7 @@ from .support.version import __version__
 from .tasks.interface import Task
 
 __all__ = [
+    "ActionChoices",
     "ActionRange",
     "ActionSet",
     "AntAngleReward",

@@ -16,6 +16,12 @@ LEARNERS = [
     "plas_with_perturbation", "td3_plus_bc", "iql", "rebrac", "prdc", "cal_ql",
 ]  # fmt: skip
 
+# Its discrete ones.
+DISCRETE = [
+    "dqn", "double_dqn", "nfq", "discrete_sac", "discrete_bcq", "discrete_cql",
+    "discrete_bc",
+]  # fmt: skip
+
 
 def line_episodes(
     n_episodes: int, length: int, terminated: bool = False, size: int = 1
@@ -55,6 +61,30 @@ def line_transitions(n_rows: int = 2000, size: int = 1) -> mbo.Transitions:
     )
 
 
+# Three choices on a line: s' = s + STEPS[a], r = s; their indices say nothing of it.
+STEPS = (0.5, -1.0, 2.0)
+
+
+def choice_dataset(
+    n_episodes: int = 20, length: int = 25, terminated: bool = False
+) -> d3rlpy.dataset.ReplayBuffer:
+    """Episodes of s' = s + STEPS[a] with their last observations; s drifts to 0."""
+    observations, actions, rewards = [], [], []
+    for _ in range(n_episodes):
+        states, taken = [float(np.random.uniform(-5, 5))], []
+        for _ in range(length):
+            up, stay, down = (0.1, 0.3, 0.6) if states[-1] > 0 else (0.5, 0.3, 0.2)
+            taken.append(int(np.random.choice(3, p=[stay, down, up])))
+            states.append(states[-1] + STEPS[taken[-1]])
+        observations.append(np.array(states).reshape(-1, 1))
+        actions.append(taken)
+        rewards.append(states[:-1])
+    flags = [terminated] * n_episodes
+    return mbo.dataset_from_arrays(
+        observations, actions, rewards, terminals=flags, n_actions=3
+    )
+
+
 @dataclasses.dataclass()
 class LineDynamicsConfig(mbo.DynamicsConfig):
     """The truth, with two members that agree; `noise` is what they claim as std."""
@@ -79,11 +109,14 @@ class LineDynamics(mbo.Dynamics):
         self.n_rows_fitted = len(transitions)
         self.fit_transitions = transitions
 
+    def moves(self, actions: torch.Tensor) -> torch.Tensor:
+        return actions
+
     def predict(
         self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
     ) -> mbo.Prediction:
         sign = 1 if self.direction == "forward" else -1
-        reached = observations + sign * actions
+        reached = observations + sign * self.moves(actions)
         reached = torch.where(reached.abs() > self.config.broken_at, torch.nan, reached)
         before = observations if self.direction == "forward" else reached
         means = torch.cat([reached, before[:, :1]], dim=1).expand(2, -1, -1)
@@ -102,6 +135,27 @@ class LineDynamics(mbo.Dynamics):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
+
+
+@dataclasses.dataclass()
+class ChoiceDynamicsConfig(LineDynamicsConfig):
+    """The truth where the choices are STEPS."""
+
+    action_spaces = ("discrete",)
+
+    @staticmethod
+    def get_type() -> str:
+        return "choice_line"
+
+    def create(self, device: Any = False) -> "ChoiceDynamics":
+        return ChoiceDynamics(self, device)
+
+
+class ChoiceDynamics(LineDynamics):
+    n_actions = 3
+
+    def moves(self, actions: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(STEPS)[actions[:, 0].long()][:, None]
 
 
 @dataclasses.dataclass()
@@ -254,6 +308,12 @@ class ConstantPenalty(mbo.Penalty):
     ) -> torch.Tensor:
         assert prediction.means is not None
         return torch.full_like(prediction.rewards, self.value)
+
+
+def choice_imagination(direction: str = "reverse", **settings: Any) -> mbo.Imagination:
+    """One with the true dynamics of the choices."""
+    dynamics = ChoiceDynamicsConfig(direction=direction)
+    return line_imagination(direction, dynamics=dynamics, **settings)
 
 
 def line_imagination(

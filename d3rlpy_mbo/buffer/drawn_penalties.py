@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import deque
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,11 @@ import torch
 from ..data.packed_rows import PackedLayout
 from ..imagination.contracts import ComponentChecks
 from ..imagination.imagination import Imagination
-from ..learners.reading import Learner
+from ..learners.reading import Learner, is_transformer
+from ..learners.returns import uses_returns
+from ..support.errors import CompositionError
 
-__all__ = ["DrawnPenalty", "penalty_report"]
+__all__ = ["DrawnPenalty", "penalty_report", "validate_drawn_penalty"]
 
 # Batches whose penalties are reported (ours: enough for a percentile).
 _N_REPORTED = 100
@@ -85,6 +87,29 @@ class DrawnPenalty:
     def restore_checkpoint(self, state: list[torch.Tensor]) -> None:
         """Takes over what `checkpoint_state` returned."""
         self._subtracted = deque((each.numpy() for each in state), maxlen=_N_REPORTED)
+
+
+def validate_drawn_penalty(imagination: Imagination, learner: Any) -> None:
+    """Refuses learners that ask for the rewards that follow a row.
+
+    Those are rewards as they were imagined, and a penalty of now is in none of them.
+
+    Args:
+        imagination: Its penalty may be one that is subtracted when rows are drawn.
+        learner: Any d3rlpy algorithm, or None.
+
+    Raises:
+        CompositionError: A transformer, or Cal-QL.
+    """
+    penalty = imagination.penalty_when("drawn")
+    if penalty is not None and (uses_returns(learner) or is_transformer(learner)):
+        raise CompositionError(
+            f"{type(learner).__name__} trains on the rewards that follow a row, as they "
+            f"were imagined, but the penalty {type(penalty).__name__} of the imagination "
+            f"{imagination.config.get_type()!r} is subtracted when single rows are drawn. "
+            "Use a penalty that is subtracted when imagined, or another learner, such as "
+            "SAC or CQL."
+        )
 
 
 def penalty_report(penalties: npt.NDArray[np.float32]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Several imagined steps in one row: rewards discounted and summed, values from afar."""
 
+import dataclasses
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -27,16 +28,19 @@ class Folded(NamedTuple):
     intervals: torch.Tensor
 
 
-def validate_folding(learner: Optional[Any], n_steps: int) -> None:
+def validate_folding(
+    learner: Optional[Any], n_steps: int, epsilon: float = 0.0
+) -> None:
     """Refuses learners for which rows of several steps are not what they seem.
 
     Args:
         learner: Any d3rlpy algorithm.
         n_steps: In a row.
+        epsilon: Share of the rollouts' actions that are not its own where it acts greedily.
 
     Raises:
-        CompositionError: There is none, it needs single steps, or its reward scaler is
-            fitted and does more than shift and scale.
+        CompositionError: There is none, it needs single steps, its reward scaler is
+            fitted and does more than shift and scale, or actions are not its own.
     """
     if n_steps == 1:
         return
@@ -51,6 +55,12 @@ def validate_folding(learner: Optional[Any], n_steps: int) -> None:
             f"steps_per_row is {n_steps}, but {name} needs every step on the way: to train "
             "on, or to hold against its returns-to-go. Set steps_per_row=1, or use another "
             "algorithm (SAC, CQL, IQL, BCQ, ...)."
+        )
+    if epsilon and learners.acts_greedily(learner):
+        raise CompositionError(
+            f"steps_per_row is {n_steps}, but a share of {epsilon:g} of the actions is "
+            f"uniform: {name} would take what they bring for its own. Set "
+            "rollout_policy=LearnerPolicyConfig(epsilon=0.0), or steps_per_row=1."
         )
     scaler = learner.config.reward_scaler
     if scaler is not None and scaler.built:
@@ -93,14 +103,12 @@ def fold(rows: Transitions, n_steps: int, learner: Any) -> Folded:
         last = torch.where(goes_on, behind, last)
         intervals = intervals + goes_on
         goes_on = goes_on & (rows.terminals[behind, 0] == 0)
-    folded = Transitions(
-        observations=rows.observations,
-        actions=rows.actions,
+    folded = dataclasses.replace(
+        rows,
         rewards=rewards + (shift / scale) * (discounts - 1),
         next_observations=rows.next_observations[last],
         next_actions=rows.next_actions[last],
         terminals=rows.terminals[last],
-        rollout_ids=rows.rollout_ids,
     )
     return Folded(folded, intervals)
 

@@ -31,6 +31,7 @@ from ..learners.returns import (
 )
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
+from .drawn_penalties import validate_drawn_penalty
 from .folding import validate_folding
 from .mini_batch import ImaginedMiniBatch
 from .processes import validate_processes
@@ -83,9 +84,12 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             validate_real_ratio(learner, float(self._shares[0]))
         self._real = real = RealData.of(dataset)
         self._dataset = real.dataset
+        rows = real.transitions
+        if learner is not None:
+            learners.check_actions(learner, rows.n_actions)
         if learner is not None and learners.is_built(learner):
-            sizes = real.transitions.observation_size, real.transitions.action_size
-            learners.check_built(learner, *sizes)
+            sizes = rows.observation_size, rows.action_size
+            learners.check_built(learner, *sizes, n_actions=rows.n_actions)
         for each in imaginations:
             each.check_ready(real.transitions)
         real.validate_for_learners()
@@ -95,7 +99,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             validate_transformer(learner, real, imaginations, self._shares)
             warn_of_padding(learner, real)
         for each in imaginations:
-            validate_folding(learner, each.config.steps_per_row)
+            epsilon = getattr(each.config.rollout_policy, "epsilon", 0.0)
+            validate_folding(learner, each.config.steps_per_row, epsilon)
+            validate_drawn_penalty(each, learner)
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
@@ -255,7 +261,10 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         finally:
             np.random.set_state(state)
         columns = self._real.layout.columns(rows)
-        return Transitions(**{k: torch.from_numpy(v) for k, v in columns.items()})
+        return Transitions(
+            **{k: torch.from_numpy(v) for k, v in columns.items()},
+            n_actions=self._real.transitions.n_actions,
+        )
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Returns where the schedule stands; the rings keep their rows themselves."""

@@ -177,7 +177,11 @@ class ImaginedSource:
         assert self._learner is not None
         rows = self._real.for_models
         learners.check_built(
-            self._learner, rows.observation_size, rows.action_size, critic=True
+            self._learner,
+            rows.observation_size,
+            rows.action_size,
+            critic=True,
+            n_actions=rows.n_actions,
         )
 
     def _update_dynamics(self, step: int) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar, Optional, Union
 
 from d3rlpy.base import DeviceArg
 
-from ..data.action_sets import ActionRange
+from ..data.action_sets import ActionRange, ActionSet
 from ..data.transitions import Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
@@ -58,7 +58,8 @@ class DynamicsUpdater(LearnedComponent):
         termination: What ends imagined episodes, None if nothing does.
         reward_function: Known rewards, None for predicted ones.
         rollout_length: Steps of a rollout at most.
-        action_range: To which actions are clipped, on the imagination's device.
+        action_set: To which actions are projected, on the imagination's device.
+        action_range: The same where actions are continuous, None where they are choices.
     """
 
     config: DynamicsUpdaterConfig
@@ -67,6 +68,7 @@ class DynamicsUpdater(LearnedComponent):
     termination: Union[Termination, LearnedTermination, None] = None
     reward_function: Optional[RewardFunction] = None
     rollout_length: int = 1
+    action_set: Optional[ActionSet] = None
     action_range: Optional[ActionRange] = None
 
     def attach(self, context: Context) -> None:
@@ -76,8 +78,10 @@ class DynamicsUpdater(LearnedComponent):
         self.termination = context.termination
         self.reward_function = context.reward_function
         self.rollout_length = context.rollout_length
-        if isinstance(context.action_set, ActionRange):
-            self.action_range = context.action_set
+        known = context.action_set
+        if known is not None:
+            self.action_set = known
+            self.action_range = known if isinstance(known, ActionRange) else None
 
     def apply(
         self, dynamics: Dynamics, transitions: Transitions, learner: Learner

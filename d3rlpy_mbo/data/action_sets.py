@@ -1,15 +1,20 @@
 """Action sets: which actions there are, so that nobody else has to know."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Optional
 
 import torch
 
-__all__ = ["ActionRange", "ActionSet"]
+__all__ = ["ActionChoices", "ActionRange", "ActionSet", "action_set_of", "columns_of"]
 
 
 class ActionSet(ABC):
     """The actions that a dataset allows; what asks it need not know their kind."""
+
+    @property
+    def n_actions(self) -> Optional[int]:
+        """How many choices there are; None where actions are continuous."""
+        return None
 
     @property
     @abstractmethod
@@ -23,6 +28,15 @@ class ActionSet(ABC):
     @abstractmethod
     def sample(self, n_rows: int) -> torch.Tensor:
         """Returns (n_rows, A) actions drawn uniformly, on the device of the set."""
+
+    @property
+    def n_columns(self) -> int:
+        """What networks see of an action: A, or as many as there are choices."""
+        return self.n_actions or self.size
+
+    def columns(self, actions: torch.Tensor) -> torch.Tensor:
+        """Returns (B, n_columns) of (B, A), see `columns_of`."""
+        return columns_of(actions, self.n_actions)
 
     @abstractmethod
     def to(self, device: str) -> "ActionSet":
@@ -79,3 +93,69 @@ class ActionRange(ActionSet):
     def state_dict(self) -> dict[str, Any]:
         """Returns ``low`` and ``high`` on the CPU."""
         return {"low": self.low.cpu(), "high": self.high.cpu()}
+
+
+class ActionChoices(ActionSet):
+    """Finitely many choices, known by their index: 0 to n_actions - 1.
+
+    An action is one float32 column that holds the index, as d3rlpy's mini-batches have
+    it. Indices are names: networks see one column for each choice instead.
+
+    Args:
+        n_actions: How many.
+        device: Where actions are drawn.
+    """
+
+    def __init__(self, n_actions: int, device: str = "cpu"):
+        self._n_actions, self._device = n_actions, device
+
+    def __repr__(self) -> str:
+        return f"ActionChoices({self._n_actions})"
+
+    @property
+    def n_actions(self) -> int:
+        """See `ActionSet.n_actions`."""
+        return self._n_actions
+
+    @property
+    def size(self) -> int:
+        """1."""
+        return 1
+
+    def project(self, actions: torch.Tensor) -> torch.Tensor:
+        """Returns the nearest index of each of (B, 1)."""
+        return actions.round().clamp(0, self._n_actions - 1)
+
+    def sample(self, n_rows: int) -> torch.Tensor:
+        """See `ActionSet.sample`."""
+        drawn = torch.randint(self._n_actions, (n_rows, 1), device=self._device)
+        return drawn.float()
+
+    def to(self, device: str) -> "ActionChoices":
+        """Returns the same choices on another device."""
+        return ActionChoices(self._n_actions, device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns ``n_actions``."""
+        return {"n_actions": self._n_actions}
+
+
+def action_set_of(state: dict[str, Any]) -> ActionSet:
+    """Returns the set that a `state_dict` is of, on the CPU."""
+    return ActionChoices(**state) if "n_actions" in state else ActionRange(**state)
+
+
+def columns_of(actions: torch.Tensor, n_actions: Optional[int]) -> torch.Tensor:
+    """Returns actions as networks see them.
+
+    Args:
+        actions: (..., A); indices (..., 1) where there are choices.
+        n_actions: How many choices there are, None where actions are continuous.
+
+    Returns:
+        The actions themselves, or (..., n_actions): 1 in the choice's column, else 0.
+    """
+    if n_actions is None:
+        return actions
+    columns = actions.new_zeros(*actions.shape[:-1], n_actions)
+    return columns.scatter_(-1, actions.long(), 1.0)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ def dataset_from_arrays(
     next_observations: Any = None,
     terminals: Any = None,
     timeouts: Any = None,
+    n_actions: Optional[int] = None,
 ) -> ReplayBuffer:
     """Builds a d3rlpy dataset from arrays, with every true next observation they hold.
 
@@ -43,11 +44,14 @@ def dataset_from_arrays(
 
     Args:
         observations: (N, D), or one array (T + 1, D) an episode.
-        actions: (N, A), or one array (T, A) an episode; continuous.
+        actions: (N, A), or one array (T, A) an episode; of choices their indices from 0
+            on, (N,) or (N, 1), or one array (T,) an episode.
         rewards: (N,) or (N, 1), or one array (T,) an episode.
         next_observations: (N, D), or one array (T, D) an episode. May be left out.
         terminals: 1 where the environment ended the episode, else 0. None: nowhere.
         timeouts: 1 where an episode was cut, by a time limit or otherwise.
+        n_actions: How many choices there are, those that the data never takes included;
+            None where actions are continuous, be they whole numbers or not.
 
     Returns:
         Of `CompleteEpisode`. Splits of it need its `transition_picker`.
@@ -55,7 +59,7 @@ def dataset_from_arrays(
     Raises:
         DatasetError: Shapes or lengths that do not fit, values that are not finite real
             numbers, flags other than 0 and 1, masks (1: goes on) given as terminals,
-            nothing that says where episodes end.
+            nothing that says where episodes end, actions that name no choice.
     """
     columns = {
         "observations": observations,
@@ -65,7 +69,7 @@ def dataset_from_arrays(
         "terminals": terminals,
         "timeouts": timeouts,
     }
-    return dataset_of_rows(Rows.of(columns, "the arrays"), "the arrays")
+    return dataset_of_rows(Rows.of(columns, "the arrays", n_actions), "the arrays")
 
 
 def dataset_of_rows(rows: Rows, whose: str, notes: Sequence[str] = ()) -> ReplayBuffer:
@@ -89,7 +93,7 @@ def dataset_of_rows(rows: Rows, whose: str, notes: Sequence[str] = ()) -> Replay
             f"No row of {whose} has a known next observation or is terminal. Give "
             "next_observations, or T + 1 observations an episode."
         )
-    return dataset_of_episodes(episodes)
+    return dataset_of_episodes(episodes, rows.n_actions)
 
 
 def _episodes(

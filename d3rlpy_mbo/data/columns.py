@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from d3rlpy.dataset import BasicTransitionPicker, ReplayBufferBase
 
 from ..support.devices import ROWS_READ
 from ..support.errors import DatasetError
+from .choices import validate_choices, validate_n_actions
 from .episodes import CompleteEpisode, CompleteTransitionPicker
 from .kept_rows import KeptRows, kept_rows
 from .packed_rows import PackedLayout
@@ -32,6 +33,7 @@ class DatasetColumns:
         episode_starts: (episodes + 1,) int64: the rows of the i-th episode that has any
             begin at the i-th entry and end before the next.
         kept: Which transitions these are.
+        n_actions: How many choices there are; None where actions are continuous.
     """
 
     packed: npt.NDArray[np.float32]
@@ -40,6 +42,7 @@ class DatasetColumns:
     next_action_known: npt.NDArray[np.bool_]
     episode_starts: npt.NDArray[np.int64]
     kept: KeptRows
+    n_actions: Optional[int]
 
 
 def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
@@ -72,7 +75,23 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
             _warn_of_rounding(chunk)
         row = rows.stop
         episode = int(np.searchsorted(starts, row, "right")) - 1
-    return DatasetColumns(packed, layout, observation_known, action_known, starts, kept)
+    n_actions = _n_actions(dataset)
+    if n_actions is not None:
+        # An action that is no row's own is the next one of the row before it.
+        for name in ("actions", "next_actions"):
+            validate_choices(layout.columns(packed)[name], n_actions, name)
+    return DatasetColumns(
+        packed, layout, observation_known, action_known, starts, kept, n_actions
+    )
+
+
+def _n_actions(dataset: ReplayBufferBase) -> Optional[int]:
+    """Returns how many choices a dataset has, None where its actions are continuous."""
+    info = dataset.dataset_info
+    if info.action_space != ActionSpace.DISCRETE:
+        return None
+    validate_n_actions(info.action_size)
+    return int(info.action_size)
 
 
 def _width(values: Any) -> int:
@@ -144,18 +163,6 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
         raise DatasetError(
             f"Observations of shape {tuple(shapes[0])} (images?) are not supported; "
             "expected vectors of shape (D,). Flatten or encode them first."
-        )
-    if info.action_space != ActionSpace.CONTINUOUS:
-        whole = ""
-        if np.issubdtype(info.action_signature.dtype[0], np.floating):
-            whole = (
-                " They are floating-point numbers: if they are whole only by chance, "
-                "d3rlpy guessed wrong; build the dataset with "
-                "action_space=d3rlpy.ActionSpace.CONTINUOUS."
-            )
-        raise DatasetError(
-            "Discrete actions are not supported yet; expected continuous actions "
-            f"of shape (A,).{whole}"
         )
     picker = type(dataset.transition_picker)
     if picker not in (BasicTransitionPicker, CompleteTransitionPicker):

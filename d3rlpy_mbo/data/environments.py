@@ -78,7 +78,23 @@ def evaluation_environment(
         return None
     if isinstance(environment.observation_space, spaces.Dict):
         environment = GoalConcatWrapper(environment)
+    space = environment.action_space
+    if isinstance(space, spaces.Discrete) and space.start:
+        environment = _ChoicesFromZero(environment)
     return environment
+
+
+class _ChoicesFromZero(gymnasium.ActionWrapper[Any, Any, Any]):
+    """Takes indices from 0 on, as learners give them, for the environment's numbers."""
+
+    def __init__(self, environment: gymnasium.Env[Any, Any]):
+        super().__init__(environment)
+        space: Any = environment.action_space
+        self.action_space = spaces.Discrete(int(space.n))
+        self._start = int(space.start)
+
+    def action(self, action: Any) -> int:
+        return int(action) + self._start
 
 
 def trusted_spec(spec: EnvSpec) -> tuple[Optional[EnvSpec], str]:

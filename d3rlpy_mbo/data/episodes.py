@@ -6,7 +6,7 @@ lost, zero-filled at terminals and dropped at time-outs. Dynamics need it.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from d3rlpy.constants import ActionSpace
@@ -31,7 +31,7 @@ class CompleteEpisode(Episode):
 
     Args:
         observations: (T + 1, D), the last one is where the last action led.
-        actions: (T, A).
+        actions: (T, A); of choices their indices, (T, 1) integers.
         rewards: (T, 1).
         terminated: Whether the environment ended the episode (not a time-out).
     """
@@ -101,12 +101,15 @@ class _Actions(np.ndarray):
             ) from error
 
 
-def dataset_of_episodes(episodes: Sequence[EpisodeBase]) -> ReplayBuffer:
+def dataset_of_episodes(
+    episodes: Sequence[EpisodeBase], n_actions: Optional[int] = None
+) -> ReplayBuffer:
     """Returns a d3rlpy dataset that knows every outcome that its episodes know.
 
     Args:
         episodes: At least one; `CompleteEpisode`, or d3rlpy's own where the outcome of
             the last action is not known.
+        n_actions: How many choices there are; None where actions are continuous.
     """
     first = episodes[0]
     return ReplayBuffer(
@@ -116,6 +119,9 @@ def dataset_of_episodes(episodes: Sequence[EpisodeBase]) -> ReplayBuffer:
         observation_signature=first.observation_signature,
         action_signature=first.action_signature,
         reward_signature=Signature([np.dtype(np.float32)], [(1,)]),
-        action_space=ActionSpace.CONTINUOUS,
-        action_size=first.actions.shape[1],
+        # Said, because d3rlpy would guess: whole numbers are choices to it.
+        action_space=ActionSpace.CONTINUOUS
+        if n_actions is None
+        else ActionSpace.DISCRETE,
+        action_size=first.actions.shape[1] if n_actions is None else n_actions,
     )

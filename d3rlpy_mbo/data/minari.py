@@ -1,5 +1,6 @@
 """Minari datasets as d3rlpy's, every episode aligned, every last observation kept."""
 
+import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional, Union
@@ -12,6 +13,7 @@ from d3rlpy.dataset import ReplayBuffer
 from gymnasium import spaces
 
 from ..support.errors import DatasetError
+from .choices import validate_choices, validate_n_actions
 from .environments import evaluation_environment
 from .episodes import CompleteEpisode, dataset_of_episodes
 from .minari_files import open_minari, reference_scores
@@ -28,7 +30,8 @@ def load_minari(
     `d3rlpy.datasets.get_minari` (2.8.1) shifts every episode after the first, because
     Minari keeps T + 1 observations for T actions. Here each episode keeps them, so
     that models learn from all T transitions. Goal-conditioned observations become
-    one vector: observation, then desired goal.
+    one vector: observation, then desired goal. Discrete actions become indices from 0
+    on, whatever the space counts from; the environment takes them so too.
 
     The environment is made if its id is registered with Gymnasium, by what is registered
     there, or if it is one of d3rlpy-mbo's. What only the dataset names is not run.
@@ -58,32 +61,68 @@ def load_minari(
             "Minari dataset or a MinariDataset. For arrays use mbo.dataset_from_arrays, "
             "for D4RL's files mbo.load_hdf5."
         )
-    sizes = _sizes(source.id, source.observation_space, source.action_space)
+    size = _observation_size(source.id, source.observation_space)
+    actions = _Actions.of(source.id, source.action_space)
     episodes: list[CompleteEpisode] = []
     lost: list[str] = []
     for episode in _stored(source):
         if np.shape(episode.actions)[:1] == (0,):
             continue
         whose = f"episode {episode.id} of {source.id!r}"
-        episodes.append(_episode(whose, episode, *sizes))
+        episodes.append(_episode(whose, episode, size, actions))
         lost = lost or _lost(whose, episode)
     if lost:
         warnings.warn(lost[0], stacklevel=2)
     if not episodes:
         raise DatasetError(f"The dataset {source.id!r} holds no transitions.")
     environment = evaluation_environment(source, trust_environment, stacklevel=2)
-    return dataset_of_episodes(episodes), environment
+    return dataset_of_episodes(episodes, actions.n_actions), environment
 
 
-def _sizes(
-    dataset_id: str, observation_space: spaces.Space[Any], action_space: Any
-) -> tuple[int, int]:
-    """Returns D and A."""
-    if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
-        raise DatasetError(
-            f"The actions of {dataset_id!r} are {action_space}; expected a Box of shape "
-            "(A,). Discrete actions are not supported yet."
-        )
+@dataclasses.dataclass(frozen=True)
+class _Actions:
+    """What the actions of a dataset are.
+
+    Args:
+        size: A.
+        n_actions: How many choices there are; None where actions are continuous.
+        start: What the choices are counted from in the file.
+    """
+
+    size: int
+    n_actions: Optional[int] = None
+    start: int = 0
+
+    @classmethod
+    def of(cls, dataset_id: str, space: Any) -> "_Actions":
+        if isinstance(space, spaces.Discrete):
+            validate_n_actions(int(space.n), repr(dataset_id))
+            return cls(1, int(space.n), int(space.start))
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            raise DatasetError(
+                f"The actions of {dataset_id!r} are {space}; expected a Box of shape (A,), "
+                "or a Discrete. Several choices at once (MultiDiscrete, MultiBinary) are "
+                "not supported: number their combinations."
+            )
+        return cls(space.shape[0])
+
+    def read(self, episode: minari.EpisodeData, whose: str) -> npt.NDArray[Any]:
+        """Returns (T, A) float32, or (T, 1) int64 indices from 0 on."""
+        actions = float32_values(episode.actions, "actions", whose)
+        n_steps = len(actions) if actions.ndim else 0
+        if self.n_actions is None:
+            _validate("actions", whose, actions, (n_steps, self.size))
+            return actions
+        if actions.shape != (n_steps, 1):
+            _validate("actions", whose, actions, (n_steps,))
+        indices = actions.reshape(-1, 1)
+        name = f"actions of {whose}"
+        validate_choices(indices, self.n_actions, name, self.start)
+        return indices.astype(np.int64) - self.start
+
+
+def _observation_size(dataset_id: str, observation_space: spaces.Space[Any]) -> int:
+    """Returns D."""
     parts = [observation_space]
     if isinstance(observation_space, spaces.Dict):
         if not {"observation", "desired_goal"} <= set(observation_space):
@@ -101,7 +140,7 @@ def _sizes(
                 "of shape (D,). Images, tuples and nested goals are not supported."
             )
         size += part.shape[0]
-    return size, action_space.shape[0]
+    return size
 
 
 def _stored(source: minari.MinariDataset) -> Iterator[minari.EpisodeData]:
@@ -116,11 +155,13 @@ def _stored(source: minari.MinariDataset) -> Iterator[minari.EpisodeData]:
 
 
 def _episode(
-    whose: str, episode: minari.EpisodeData, observation_size: int, action_size: int
+    whose: str,
+    episode: minari.EpisodeData,
+    observation_size: int,
+    kind_of_actions: _Actions,
 ) -> CompleteEpisode:
-    actions = float32_values(episode.actions, "actions", whose)
-    n_steps = len(actions) if actions.ndim else 0
-    _validate("actions", whose, actions, (n_steps, action_size))
+    actions = kind_of_actions.read(episode, whose)
+    n_steps = len(actions)
     observations = _vectors(episode.observations, whose)
     if observations.shape[0] != n_steps + 1:
         raise DatasetError(

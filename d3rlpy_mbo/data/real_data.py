@@ -73,10 +73,13 @@ class RealData:
 
     def __repr__(self) -> str:
         rows = self.transitions
+        actions = f"actions of size {rows.action_size}"
+        if rows.n_actions is not None:
+            actions = f"{rows.n_actions} choices"
         return (
             f"<RealData: {len(self)} rows of {len(self.episode_starts) - 1} episodes, "
-            f"observations of size {rows.observation_size}, actions of size "
-            f"{rows.action_size}, {int(rows.terminals.sum())} terminals>"
+            f"observations of size {rows.observation_size}, {actions}, "
+            f"{int(rows.terminals.sum())} terminals>"
         )
 
     def __len__(self) -> int:
@@ -157,7 +160,7 @@ class RealData:
     @functools.cached_property
     def action_set(self) -> ActionSet:
         """The actions of the data: what proposed ones are projected to."""
-        return self.transitions.action_range()
+        return self.transitions.action_set()
 
     def start_rows(self, direction: Direction) -> torch.Tensor:
         """Returns the indices that the function `start_rows` finds, found once."""

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..support.errors import DatasetError
+from .choices import validate_choices, validate_n_actions
 from .values import float32_values, lost_by_float32, numbers, zero_or_one
 
 __all__ = ["Rows"]
@@ -19,35 +20,42 @@ class Rows:
 
     Args:
         observations: (N, D) float32.
-        actions: (N, A) float32.
+        actions: (N, A) float32; of choices their indices, (N, 1) int64.
         rewards: (N, 1) float32.
         next_observations: (N, D) float32 as they were given, or None.
         terminals: (N,) bool.
         timeouts: (N,) bool: ends of episodes that are not terminal.
         marked: Whether anything says where episodes end.
         lost: What float32 loses of the values, as sentences.
+        n_actions: How many choices there are; None where actions are continuous.
     """
 
     observations: npt.NDArray[np.float32]
-    actions: npt.NDArray[np.float32]
+    actions: npt.NDArray[Any]
     rewards: npt.NDArray[np.float32]
     next_observations: Optional[npt.NDArray[np.float32]]
     terminals: npt.NDArray[np.bool_]
     timeouts: npt.NDArray[np.bool_]
     marked: bool
     lost: list[str]
+    n_actions: Optional[int] = None
 
     @classmethod
-    def of(cls, columns: Mapping[str, Any], whose: str) -> "Rows":
+    def of(
+        cls, columns: Mapping[str, Any], whose: str, n_actions: Optional[int] = None
+    ) -> "Rows":
         """Reads columns that may have one more dimension, episodes first.
 
         Args:
             columns: The arguments of `dataset_from_arrays` by name; None is not given.
             whose: For messages.
+            n_actions: How many choices there are; None where actions are continuous.
 
         Raises:
             DatasetError: Values, shapes or lengths that do not fit.
         """
+        if n_actions is not None:
+            validate_n_actions(n_actions, whose)
         given = {name: value for name, value in columns.items() if value is not None}
         missing = [name for name in _NUMBERS if name not in given]
         if missing:
@@ -65,7 +73,11 @@ class Rows:
             for name in _FLAGS
             if name in given
         }
+        if n_actions is not None and read["actions"].ndim == 1:
+            read["actions"] = read["actions"][:, None]
         _validate_shapes({**read, **flags}, whose)
+        if n_actions is not None:
+            validate_choices(read["actions"], n_actions, f"actions of {whose}")
         n_rows = len(read["observations"])
         terminals, timeouts = (
             flags[name].reshape(n_rows) if name in flags else np.zeros(n_rows, bool)
@@ -73,7 +85,7 @@ class Rows:
         )
         return cls(
             read["observations"],
-            read["actions"],
+            read["actions"] if n_actions is None else read["actions"].astype(np.int64),
             read["rewards"].reshape(n_rows, 1),
             read.get("next_observations"),
             terminals,
@@ -84,6 +96,7 @@ class Rows:
                 for name in read
                 for note in lost_by_float32(given[name], name, whose)
             ],
+            n_actions,
         )
 
 
@@ -114,7 +127,7 @@ def _validate_shapes(columns: Mapping[str, npt.NDArray[Any]], whose: str) -> Non
         if len(shape) != 2:
             advice = {
                 1: "Reshape it with reshape(-1, 1) if each row is one number. "
-                "(Discrete actions: use d3rlpy's MDPDataset.)",
+                "(Discrete actions: n_actions of mbo.dataset_from_arrays.)",
             }.get(len(shape), "Images, stacks and tuples are not supported.")
             raise DatasetError(
                 f"{name} of {whose} has shape {shape}, expected (rows, size). {advice}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
+from .choices import never_taken
 from .transitions import Transitions
 
 __all__ = ["warn_of_suspicions"]
@@ -12,6 +13,8 @@ __all__ = ["warn_of_suspicions"]
 # Of the rows, or of the episodes looked at (ours).
 _MOST = 0.5
 _NEARLY_ALL = 0.8
+
+_LISTED = 10  # of many that could be named (ours)
 
 # Fewer episodes say nothing about all of them (ours).
 _ENOUGH = 10
@@ -29,6 +32,16 @@ def warn_of_suspicions(transitions: Transitions, episode_starts: torch.Tensor) -
 
 
 def _suspicions(transitions: Transitions, starts: torch.Tensor) -> Iterator[str]:
+    if transitions.n_actions is not None:
+        missing = never_taken(transitions.actions, transitions.n_actions)
+        if missing:
+            listed = ", ".join(map(str, missing[:_LISTED]))
+            more = ", ..." if len(missing) > _LISTED else ""
+            yield (
+                f"The dataset never takes {len(missing)} of its {transitions.n_actions} "
+                f"actions: {listed}{more}. What models and critics say of them is a guess, "
+                "and imaginations that propose them (uniform) learn from it."
+            )
     terminal = transitions.terminals[:, 0] > 0
     share = float(terminal.float().mean())
     if share > _MOST:

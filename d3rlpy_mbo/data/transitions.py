@@ -11,7 +11,8 @@ from d3rlpy.dataset import ReplayBufferBase
 
 from ..support.devices import on_device
 from ..support.errors import DatasetError
-from .action_sets import ActionRange
+from .action_sets import ActionChoices, ActionRange, ActionSet, columns_of
+from .choices import validate_choices, validate_n_actions
 from .columns import DatasetColumns, read_columns
 
 __all__ = ["Direction", "Transitions", "transitions_of"]
@@ -27,7 +28,7 @@ class Transitions:
 
     Args:
         observations: (B, D) s.
-        actions: (B, A) a.
+        actions: (B, A) a; (B, 1) the index of the choice where actions are discrete.
         rewards: (B, 1) r.
         next_observations: (B, D) s'; zero where it is not known.
         next_actions: (B, A) a'; zero where it is not known, of no meaning where s' is
@@ -41,6 +42,7 @@ class Transitions:
             real data.
         episode_ids: (B,) int32, rows of one real episode share one; None where that is
             not known.
+        n_actions: How many choices there are; None where actions are continuous.
     """
 
     observations: torch.Tensor
@@ -53,12 +55,16 @@ class Transitions:
     next_action_known: Optional[torch.Tensor] = None
     rollout_ids: Optional[torch.Tensor] = None
     episode_ids: Optional[torch.Tensor] = None
+    n_actions: Optional[int] = None
 
     def __repr__(self) -> str:
         kind = "imagined" if self.rollout_ids is not None else "real"
+        actions = f"actions of size {self.action_size}"
+        if self.n_actions is not None:
+            actions = f"{self.n_actions} choices"
         return (
             f"<Transitions: {len(self)} {kind} rows, observations of size "
-            f"{self.observation_size}, actions of size {self.action_size}, "
+            f"{self.observation_size}, {actions}, "
             f"{int(self.terminals.sum())} terminals, on {self.observations.device}>"
         )
 
@@ -67,17 +73,18 @@ class Transitions:
         """Reads every transition of a d3rlpy dataset, in its order.
 
         Args:
-            dataset: Vector observations, continuous actions and either d3rlpy's
-                `BasicTransitionPicker` or what `load_minari`, `dataset_from_arrays` and
-                `load_hdf5` return.
+            dataset: Vector observations, continuous or discrete actions and either
+                d3rlpy's `BasicTransitionPicker` or what `load_minari`,
+                `dataset_from_arrays` and `load_hdf5` return.
 
         Returns:
             Transitions on the CPU. Rows whose next observation d3rlpy zero-fills
             are marked, not dropped: learners may use them, models may not.
 
         Raises:
-            DatasetError: Images, tuples, discrete actions, another transition
-                picker, no transitions, NaN or infinite values.
+            DatasetError: Images, tuples, several discrete actions at once, indices
+                that name no choice, another transition picker, no transitions, NaN or
+                infinite values.
         """
         return transitions_of(read_columns(dataset))
 
@@ -90,19 +97,22 @@ class Transitions:
         next_observations: npt.ArrayLike,
         terminals: npt.ArrayLike,
         next_actions: Optional[npt.ArrayLike] = None,
+        n_actions: Optional[int] = None,
     ) -> "Transitions":
         """Builds transitions from plain arrays with true next observations.
 
         Args:
             observations: (B, D).
-            actions: (B, A).
+            actions: (B, A); of choices their indices, (B,) or (B, 1).
             rewards: (B,) or (B, 1).
             next_observations: (B, D), true ones also where an episode ends.
             terminals: (B,) or (B, 1), bool or 0/1.
             next_actions: (B, A); without them no row has a known next action.
+            n_actions: How many choices there are; None where actions are continuous.
 
         Raises:
-            DatasetError: Shapes that do not fit, NaN or infinite values.
+            DatasetError: Shapes that do not fit, NaN or infinite values, indices that
+                name no choice.
         """
         flags = np.asarray(terminals)
         if not np.isin(flags, (0, 1)).all():
@@ -111,7 +121,15 @@ class Transitions:
                 f"terminals hold {strange}, expected 1 where the environment ended the "
                 "episode and 0 elsewhere."
             )
-        observations, actions = _float32(observations), _float32(actions)
+        as_actions = _float32 if n_actions is None else _column
+        observations, actions = _float32(observations), as_actions(actions)
+        following = (
+            np.zeros_like(actions) if next_actions is None else as_actions(next_actions)
+        )
+        if n_actions is not None:
+            validate_n_actions(n_actions)
+            for name, column in (("actions", actions), ("next_actions", following)):
+                validate_choices(column, n_actions, name)
         n_rows = len(observations) if observations.ndim else 0
         known = np.full(n_rows, next_actions is not None)
         return cls._checked(
@@ -119,31 +137,34 @@ class Transitions:
             actions,
             _column(rewards),
             _float32(next_observations),
-            np.zeros_like(actions) if next_actions is None else _float32(next_actions),
+            following,
             _column(terminals),
             np.ones(n_rows, dtype=bool),
             known,
+            n_actions=n_actions,
         )
 
     @classmethod
-    def _checked(cls, *columns: npt.NDArray[Any]) -> "Transitions":
+    def _checked(
+        cls, *columns: npt.NDArray[Any], n_actions: Optional[int]
+    ) -> "Transitions":
         names = [field.name for field in dataclasses.fields(cls)][: len(columns)]
-        return cls(**_validated(dict(zip(names, columns, strict=True))))
+        validated = _validated(dict(zip(names, columns, strict=True)))
+        return cls(**validated, n_actions=n_actions)
 
     @classmethod
     def concatenate(cls, parts: Sequence["Transitions"]) -> "Transitions":
         """Joins parts that know the same columns, in their order."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        columns: dict[str, Optional[torch.Tensor]] = {}
-        for name in names:
-            values = [getattr(part, name) for part in parts]
-            columns[name] = None if values[0] is None else torch.cat(values)
-        return cls(**columns)  # type: ignore[arg-type]
+        columns = {
+            name: torch.cat([getattr(part, name) for part in parts])
+            for name, _ in parts[0]._columns()
+        }
+        return cls(**columns, n_actions=parts[0].n_actions)
 
     def _columns(self) -> Iterator[tuple[str, torch.Tensor]]:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None:
+            if isinstance(value, torch.Tensor):
                 yield field.name, value
 
     def __len__(self) -> int:
@@ -151,13 +172,15 @@ class Transitions:
 
     def __getitem__(self, rows: Any) -> "Transitions":
         """Returns the rows that a slice, indices or a boolean tensor select."""
-        return Transitions(**{name: value[rows] for name, value in self._columns()})
+        return self._with({name: value[rows] for name, value in self._columns()})
 
     def to(self, device: str) -> "Transitions":
         """Returns the same rows on a device, without a copy if they are there."""
-        return Transitions(
-            **{name: on_device(value, device) for name, value in self._columns()}
-        )
+        moved = {name: on_device(value, device) for name, value in self._columns()}
+        return self._with(moved)
+
+    def _with(self, columns: dict[str, Any]) -> "Transitions":
+        return dataclasses.replace(self, **columns)
 
     @property
     def observation_size(self) -> int:
@@ -169,8 +192,28 @@ class Transitions:
         """A."""
         return int(self.actions.shape[1])
 
+    @property
+    def action_columns(self) -> torch.Tensor:
+        """(B, A) the actions as networks see them; of choices (B, n_actions), one-hot."""
+        return columns_of(self.actions, self.n_actions)
+
+    def action_set(self) -> ActionSet:
+        """Returns the actions that there are: the choices, or the `action_range`."""
+        if self.n_actions is not None:
+            return ActionChoices(self.n_actions, str(self.actions.device))
+        return self.action_range()
+
     def action_range(self) -> ActionRange:
-        """Returns the least and greatest value of each action dimension."""
+        """Returns the least and greatest value of each action dimension.
+
+        Raises:
+            DatasetError: The actions are choices: no numbers that have a range.
+        """
+        if self.n_actions is not None:
+            raise DatasetError(
+                f"The actions are {self.n_actions} choices, whose indices have no range. "
+                "Ask transitions.action_set(), which knows both kinds."
+            )
         return ActionRange(self.actions.amin(dim=0), self.actions.amax(dim=0))
 
     def given_observations(self, direction: Direction) -> torch.Tensor:
@@ -210,7 +253,7 @@ def transitions_of(columns: DatasetColumns) -> Transitions:
         "next_action_known": columns.next_action_known,
     }
     packed = columns.layout.columns(columns.packed)
-    return Transitions(**_validated({**packed, **known}))
+    return Transitions(**_validated({**packed, **known}), n_actions=columns.n_actions)
 
 
 def _validated(columns: dict[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:

@@ -45,7 +45,9 @@ def validate_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> Non
 
 
 def validate_penalty(
-    dynamics: Dynamics, penalty: Union[Penalty, LearnedPenalty, None]
+    dynamics: Dynamics,
+    penalty: Union[Penalty, LearnedPenalty, None],
+    steps_per_row: int,
 ) -> None:
     """Raises CompositionError if a penalty cannot judge what these dynamics imagine."""
     if penalty is None:
@@ -54,6 +56,13 @@ def validate_penalty(
     if penalty.when not in ("imagined", "drawn"):
         raise CompositionError(
             f"{name}.when is {penalty.when!r}, expected 'imagined' or 'drawn'."
+        )
+    if penalty.when == "drawn" and steps_per_row > 1:
+        raise CompositionError(
+            f"The penalty {name} is subtracted when rows are drawn, but with steps_per_row "
+            f"= {steps_per_row} a row holds several steps, of which the model can be asked "
+            "about the first alone. Set steps_per_row=1, or use a penalty that is "
+            "subtracted when imagined."
         )
     if penalty.needs_critic and dynamics.direction == "reverse":
         raise CompositionError(

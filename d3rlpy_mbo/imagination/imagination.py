@@ -30,14 +30,19 @@ from ..components.terminations.learned import (
     LearnedTermination,
     LearnedTerminationConfig,
 )
-from ..data.action_sets import ActionRange, ActionSet
+from ..data.action_sets import ActionRange, ActionSet, action_set_of
 from ..data.real_data import RealData, start_rows
 from ..data.transitions import Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import component_field, number
 from ..support.devices import device_name, rollouts_together, validate_device
-from ..support.errors import D3RLPyMBOError, LoadError, NotFittedError
+from ..support.errors import (
+    CompositionError,
+    D3RLPyMBOError,
+    LoadError,
+    NotFittedError,
+)
 from ..support.resuming import fit_once
 from .composition import (
     validate_direction,
@@ -48,6 +53,8 @@ from .composition import (
 )
 from .file_content import bounded
 from .readiness import (
+    validate_action_spaces,
+    validate_choices_alike,
     validate_divergence,
     validate_magnitudes,
     validate_model_rows,
@@ -91,6 +98,7 @@ class ImaginationConfig(Component):
     """
 
     kind: ClassVar[str] = "imagination"
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")  # if parts do
     dynamics: DynamicsConfig = component_field(
         "dynamics", ProbabilisticEnsembleConfig, required=True
     )
@@ -182,7 +190,7 @@ class Imagination:
             self.halt = config.halt.create(device)
         self.dynamics_updater = self._new_updater()
         validate_direction(self.dynamics, self.rollout_policy)
-        validate_penalty(self.dynamics, self.penalty)
+        validate_penalty(self.dynamics, self.penalty, config.steps_per_row)
         validate_steps_per_row(config)
         self._rows_together = rollouts_together(self.device)
         self._action_set: Optional[ActionSet] = None
@@ -251,9 +259,14 @@ class Imagination:
 
         Raises:
             NotFittedError: Nothing was fitted yet.
+            CompositionError: It was fitted on choices, whose indices have no range.
         """
         action_set = self.action_set
-        assert isinstance(action_set, ActionRange)
+        if not isinstance(action_set, ActionRange):
+            raise CompositionError(
+                f"The imagination {self.config.get_type()!r} imagines with {action_set!r}, "
+                "which has no range. Ask imagination.action_set."
+            )
         return action_set
 
     @action_range.setter
@@ -352,7 +365,7 @@ class Imagination:
         real = RealData.of(dataset)
         self.check_fittable(real.transitions)
         known = real.for_models
-        action_set = known.action_range().to(self.device)
+        action_set = known.action_set().to(self.device)
         self._action_set = None  # an interrupted fit is no fit
         self.dynamics_updater = self._new_updater()
         self._attach(action_set)
@@ -383,14 +396,19 @@ class Imagination:
             DatasetError: Models would have nothing to learn from, or values too large.
             TerminationRequiredError: They terminate and no termination is given.
             CompositionError: The dynamics that were given were fitted on other shapes,
-                or on other data and there is a dynamics updater.
+                or on other data and there is a dynamics updater; or a part does not know
+                the data's kind of actions.
         """
+        validate_action_spaces(self.config, transitions)
         validate_model_rows(transitions)
         validate_magnitudes(transitions)
         if self._learned_termination is not None:
             self._learned_termination.check_transitions(transitions)
+        whose = "The dynamics given"
         fitted_on = self.dynamics.fitted_on if self._dynamics_given else None
-        self._validate("The dynamics given", fitted_on, transitions)
+        if fitted_on is not None:
+            validate_choices_alike(whose, self.dynamics.n_actions, transitions)
+        self._validate(whose, fitted_on, transitions)
 
     def check_ready(self, transitions: Transitions) -> None:
         """Refuses real transitions that it cannot imagine from.
@@ -403,6 +421,7 @@ class Imagination:
         """
         fitted_on = self._n_rows, self._observation_size, self.action_set.size
         name = f"The imagination {self.config.get_type()!r}"
+        validate_choices_alike(name, self.action_set.n_actions, transitions)
         self._validate(name, fitted_on, transitions)
 
     def _validate(
@@ -560,7 +579,7 @@ class Imagination:
         state = {
             "components": {name: part.state_dict() for name, part in parts},
             "metrics": {name: part.metrics for name, part in parts},
-            "action_range": self._action_set.state_dict(),
+            "action_range": self._action_set.state_dict(),  # as 0.1 named it
             "observation_size": self._observation_size,
             "n_rows": self._n_rows,
         }
@@ -572,7 +591,7 @@ class Imagination:
             part.restore(state["components"][name], state["metrics"][name])
         self._observation_size = state["observation_size"]
         self._n_rows = state["n_rows"]
-        self.action_range = ActionRange(**state["action_range"])
+        self.action_set = action_set_of(state["action_range"])
         self.version += 1
 
     def checkpoint_state(self) -> dict[str, Any]:
@@ -601,7 +620,7 @@ class Imagination:
             state["observation_size"],
             state["n_rows"],
         )
-        self.action_range = ActionRange(**state["action_range"])
+        self.action_set = action_set_of(state["action_range"])
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
         self.version += 1

@@ -1,5 +1,6 @@
 """Whether real data and an imagination fit each other."""
 
+import inspect
 import warnings
 from typing import Optional
 
@@ -8,7 +9,8 @@ import torch
 from ..components.halts import Halt
 from ..data.transitions import Transitions
 from ..registry import discovery
-from ..registry.component import Component
+from ..registry.component import Component, defined_components
+from ..registry.json_form import parts
 from ..support.errors import (
     CompositionError,
     DatasetError,
@@ -17,6 +19,8 @@ from ..support.errors import (
 )
 
 __all__ = [
+    "validate_action_spaces",
+    "validate_choices_alike",
     "validate_divergence",
     "validate_halts",
     "validate_magnitudes",
@@ -52,6 +56,58 @@ def validate_termination(
             "termination=mbo.termination_for(env), LearnedTerminationConfig() where "
             "nobody knows the rule, or NoTermination() if its terminals mean nothing. "
             f"Known by name: {known}."
+        )
+
+
+def validate_action_spaces(config: Component, transitions: Transitions) -> None:
+    """Raises CompositionError if a part does not know the data's kind of actions.
+
+    Args:
+        config: An imagination's; its parts are asked.
+        transitions: The data.
+    """
+    n_actions = transitions.n_actions
+    space = "continuous" if n_actions is None else "discrete"
+    for part in parts(config):
+        if space in part.action_spaces:
+            continue
+        others = sorted(
+            {
+                known.get_type()
+                for known in defined_components()
+                if getattr(known, "kind", None) == part.kind
+                and space in known.action_spaces
+                and not inspect.isabstract(known)
+                and "get_type" in vars(known)
+            }
+        )
+        found = "are continuous" if n_actions is None else f"are {n_actions} choices"
+        raise CompositionError(
+            f"The {part.kind} {part.get_type()!r} is for {' or '.join(part.action_spaces)} "
+            f"actions, but the dataset's {found}. For these: "
+            f"{', '.join(others) or 'none is known'}. (A component of yours that can says "
+            f'action_spaces = ("continuous", "discrete").)'
+        )
+
+
+def validate_choices_alike(
+    whose: str, fitted: Optional[int], transitions: Transitions
+) -> None:
+    """Raises CompositionError unless the data has the choices of the fitted models.
+
+    Args:
+        whose: What was fitted.
+        fitted: Number of choices it was fitted for, None for continuous actions.
+        transitions: The data.
+    """
+    if fitted != transitions.n_actions:
+        was, has = (
+            "continuous actions" if n is None else f"{n} choices"
+            for n in (fitted, transitions.n_actions)
+        )
+        raise CompositionError(
+            f"{whose} was fitted on {was}, but the dataset has {has}. Fit one on this "
+            "dataset."
         )
 
 

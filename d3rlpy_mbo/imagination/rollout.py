@@ -250,7 +250,9 @@ class _Walk:
         }
         ids = rows // len(steps)
         return Rollout(
-            transitions=Transitions(**columns, rollout_ids=ids),
+            transitions=Transitions(
+                **columns, rollout_ids=ids, n_actions=self._proposals.n_actions
+            ),
             penalties=taken([step.penalties for step in steps]),
             counts=RolloutCounts(
                 rollouts=torch.tensor(len(kept), device=kept.device),

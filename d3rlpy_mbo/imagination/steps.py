@@ -55,6 +55,7 @@ class Proposals:
     ):
         self._policy, self._action_set = rollout_policy, action_set
         self._learner, self._checks = learner, checks
+        self.n_actions = action_set.n_actions
         self.n_entries = 0
         self.n_projected: Union[torch.Tensor, int] = 0
 

@@ -2,11 +2,14 @@
 
 from .reading import (
     Learner,
+    acts_greedily,
     check,
+    check_actions,
     check_built,
     discount,
     grad_step,
     is_built,
+    is_discrete,
     is_transformer,
     needs_returns_to_go,
     predict_action,
@@ -16,11 +19,14 @@ from .reading import (
 
 __all__ = [
     "Learner",
+    "acts_greedily",
     "check",
+    "check_actions",
     "check_built",
     "discount",
     "grad_step",
     "is_built",
+    "is_discrete",
     "is_transformer",
     "needs_returns_to_go",
     "predict_action",

@@ -4,7 +4,6 @@ from typing import Any
 
 import d3rlpy
 from d3rlpy.base import LearnableConfig
-from d3rlpy.constants import ActionSpace
 
 from ..registry.discovery import refuse_unknown, registry
 from ..registry.known_learners import is_of_d3rlpy, known_learners
@@ -15,7 +14,7 @@ __all__ = ["learner_config", "learner_configs"]
 def learner_configs() -> dict[str, type[LearnableConfig]]:
     """Returns the configs that ``--learner`` knows, by their type's name.
 
-    d3rlpy's continuous algorithms, and whatever plugins or imported modules
+    d3rlpy's algorithms, and whatever plugins or imported modules
     have added to d3rlpy's list. A name that two plugins claim is not among them.
     """
     registry()  # adds the plugins'
@@ -48,11 +47,12 @@ def learner_config(name: str) -> type[LearnableConfig]:
 
 
 def _trains(config: type[LearnableConfig]) -> bool:
-    """Whether one of d3rlpy's is a continuous algorithm that learns."""
+    """Whether one of d3rlpy's is an algorithm that learns."""
     try:
         algo: Any = config().create()
     except (NotImplementedError, TypeError):
         return False  # it evaluates another, which it has to be given
     kinds = d3rlpy.algos.QLearningAlgoBase, d3rlpy.algos.TransformerAlgoBase
-    learns = isinstance(algo, kinds) and not isinstance(algo, d3rlpy.algos.RandomPolicy)
-    return learns and algo.get_action_type() == ActionSpace.CONTINUOUS
+    return isinstance(algo, kinds) and not isinstance(
+        algo, (d3rlpy.algos.RandomPolicy, d3rlpy.algos.DiscreteRandomPolicy)
+    )

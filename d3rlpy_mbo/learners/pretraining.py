@@ -9,6 +9,7 @@ from d3rlpy.algos import (
     CQLConfig,
     CRRConfig,
     DDPGConfig,
+    DiscreteSACConfig,
     PRDCConfig,
     ReBRACConfig,
     SACConfig,
@@ -29,7 +30,7 @@ from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
 from ..support.resuming import Loop
 from .distributions import unvalidated
-from .reading import Learner
+from .reading import Learner, check_actions
 from .scalers import validate_scalers, warn_beyond_range
 
 __all__ = ["check_pretraining", "pretrain_policy"]
@@ -37,6 +38,7 @@ __all__ = ["check_pretraining", "pretrain_policy"]
 # How these act, and so what the likelihood of an action is.
 _TANH_GAUSSIAN = (SACConfig, CQLConfig, BEARConfig)
 _GAUSSIAN = (CRRConfig,)
+_CATEGORICAL = (DiscreteSACConfig,)
 _DETERMINISTIC = (DDPGConfig, TD3Config, TD3PlusBCConfig, ReBRACConfig, PRDCConfig)
 
 # Clipped controllers sit at exactly +-1, where a tanh-Gaussian has no density (ours).
@@ -62,8 +64,8 @@ def pretrain_policy(
 
     Args:
         learner: SAC, CQL, BEAR (tanh-Gaussian likelihood), CRR (Gaussian, as it acts),
-            or DDPG, TD3, TD3+BC, ReBRAC, PRDC (squared error, the likelihood of a
-            constant deviation).
+            DiscreteSAC (of its choices), or DDPG, TD3, TD3+BC, ReBRAC, PRDC (squared
+            error, the likelihood of a constant deviation).
         dataset: Real data. Actions in the outermost hundredth of the learner's range
             count as that hundredth's inner edge.
         n_epochs: Passes over it; the last, incomplete batch of each is left out.
@@ -75,13 +77,15 @@ def pretrain_policy(
 
     Raises:
         CompositionError: Other learners, by name: their policies are no distributions
-            over actions, or are cloned from the data anyway.
+            over actions, or are cloned from the data anyway. Or one for other actions than
+            the data's.
         DivergedError: Its actions became non-finite; the policy is then what it was.
     """
     check_pretraining(learner, n_epochs)
     Number(more_than=0).validated("learning_rate", learning_rate)
     Number(at_least=1, whole=True).validated("batch_size", batch_size)
     real = RealData.of(dataset)
+    check_actions(learner, real.transitions.n_actions)
     validate_scalers(learner, real)
     warn_beyond_range(learner, real)
     rows, episodes = real.transitions, cast(ReplayBuffer, real.dataset)
@@ -106,13 +110,13 @@ def pretrain_policy(
 
 def check_pretraining(learner: Learner, n_epochs: int) -> None:
     """Raises what `pretrain_policy` would, before anything is done."""
-    known = _TANH_GAUSSIAN + _GAUSSIAN + _DETERMINISTIC
+    known = _TANH_GAUSSIAN + _GAUSSIAN + _CATEGORICAL + _DETERMINISTIC
     if not isinstance(learner.config, known):
         names = ", ".join(config.__name__.removesuffix("Config") for config in known)
         raise CompositionError(
-            f"The policy of {type(learner).__name__} cannot be pretrained: it acts "
-            "through a generative model, or is cloned from the data anyway. Those that "
-            f"can: {names}."
+            f"The policy of {type(learner).__name__} cannot be pretrained: it acts through "
+            "a generative model or by its critic alone, or is cloned from the data anyway. "
+            f"Those that can: {names}."
         )
     Number(at_least=1, whole=True).validated("n_epochs", n_epochs)
 
@@ -127,6 +131,8 @@ def _scaled(
         observations = cast(
             torch.Tensor, config.observation_scaler.transform(observations)
         )
+    if isinstance(config, _CATEGORICAL):
+        return observations, actions.long()
     if config.action_scaler:
         actions = config.action_scaler.transform(actions)
     return observations, actions.clamp(-_MARGIN, _MARGIN)
@@ -172,8 +178,10 @@ def _fit(
 
 
 def _loss(learner: Learner, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    """Returns the mean negative log-likelihood of scaled actions."""
+    """Returns the mean negative log-likelihood of scaled actions, or of choices."""
     output = cast(Any, learner.impl).policy(x)
+    if isinstance(learner.config, _CATEGORICAL):
+        return cast(torch.Tensor, -output.log_prob(a[:, 0]).mean())
     if isinstance(learner.config, _DETERMINISTIC):
         return cast(torch.Tensor, (output.squashed_mu - a).square().mean())
     if isinstance(learner.config, _GAUSSIAN):

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Any, Optional, TypeAlias, Union, cast
 
 import torch
-from d3rlpy.algos import QLearningAlgoBase, TransformerAlgoBase
+from d3rlpy.algos import DiscreteSACConfig, QLearningAlgoBase, TransformerAlgoBase
 from d3rlpy.base import LearnableConfig
 from d3rlpy.constants import ActionSpace
 
+from ..data.action_sets import ActionChoices
 from ..support.devices import ROWS_OF_A_LEARNER
 from ..support.errors import CompositionError
 from .distributions import unvalidated
@@ -16,12 +17,15 @@ from .distributions import unvalidated
 __all__ = [
     "AnyLearner",
     "Learner",
+    "acts_greedily",
     "check",
+    "check_actions",
     "check_built",
     "discount",
     "grad_step",
     "has_critic",
     "is_built",
+    "is_discrete",
     "is_distributed",
     "is_transformer",
     "modes_kept",
@@ -40,7 +44,7 @@ def check(learner: Any) -> None:
     """Refuses what cannot train on imagined transitions.
 
     Raises:
-        CompositionError: Discrete actions, or no d3rlpy algorithm at all.
+        CompositionError: A config, or no d3rlpy algorithm at all.
     """
     name = type(learner).__name__
     if isinstance(learner, LearnableConfig):
@@ -51,12 +55,7 @@ def check(learner: Any) -> None:
     if not isinstance(learner, (QLearningAlgoBase, TransformerAlgoBase)):
         raise CompositionError(
             f"{name} cannot train on imagined transitions: expected one of d3rlpy's "
-            "algorithms, for Q-learning (SAC, CQL, IQL, BCQ, ...) or a transformer."
-        )
-    if learner.get_action_type() == ActionSpace.DISCRETE:
-        raise CompositionError(
-            f"{name} is for discrete actions, which are not supported yet. Use a "
-            "continuous algorithm such as SAC, CQL, IQL or BCQ."
+            "algorithms, for Q-learning (SAC, CQL, IQL, DQN, ...) or a transformer."
         )
 
 
@@ -110,27 +109,74 @@ def is_distributed(learner: AnyLearner) -> bool:
     return bool(learner._enable_ddp)
 
 
+def is_discrete(learner: AnyLearner) -> bool:
+    """Returns whether the learner chooses among finitely many actions."""
+    return learner.get_action_type() == ActionSpace.DISCRETE
+
+
+def check_actions(learner: AnyLearner, n_actions: Optional[int]) -> None:
+    """Refuses a learner of another kind of actions than the data's.
+
+    Args:
+        learner: Any d3rlpy algorithm, built or not.
+        n_actions: Choices that the data has, None where its actions are continuous.
+
+    Raises:
+        CompositionError: Names both, and learners of the data's kind.
+    """
+    if learner.get_action_type() == ActionSpace.BOTH:
+        return
+    if is_discrete(learner) == (n_actions is not None):
+        return
+    name = type(learner).__name__
+    if n_actions is None:
+        raise CompositionError(
+            f"{name} is for discrete actions, but the dataset's are continuous. Use a "
+            "continuous algorithm such as SAC, CQL, IQL or BCQ. If the actions are indices "
+            "of choices, say so where the dataset is made: n_actions of "
+            "mbo.dataset_from_arrays, action_space and action_size of d3rlpy's "
+            "MDPDataset."
+        )
+    raise CompositionError(
+        f"{name} is for continuous actions, but the dataset's are {n_actions} choices. Use "
+        "a discrete algorithm such as DQN, DiscreteCQL, DiscreteBCQ or DiscreteSAC. If the "
+        "actions are numbers that are whole only by chance, build the dataset with "
+        "action_space=d3rlpy.ActionSpace.CONTINUOUS and action_size."
+    )
+
+
 def check_built(
-    learner: AnyLearner, observation_size: int, action_size: int, critic: bool = False
+    learner: AnyLearner,
+    observation_size: int,
+    action_size: int,
+    critic: bool = False,
+    n_actions: Optional[int] = None,
 ) -> None:
     """Refuses a learner that cannot be asked about states and actions of these sizes.
 
     Args:
-        learner: Any continuous d3rlpy algorithm.
+        learner: Any d3rlpy algorithm.
         observation_size: D.
-        action_size: A.
+        action_size: A; 1 where actions are indices of choices.
         critic: Whether its Q-values will be asked for.
+        n_actions: How many choices there are, where that is known and actions are such.
 
     Raises:
         CompositionError: It has no networks yet, other sizes, or no critic.
     """
     name, impl = type(learner).__name__, _impl(learner)
-    built = tuple(impl.observation_shape), impl.action_size
+    columns = 1 if is_discrete(learner) else impl.action_size
+    built = tuple(impl.observation_shape), columns
     if built != ((observation_size,), action_size):
         raise CompositionError(
             f"{name} was built for observations of shape {built[0]} and actions of size "
             f"{built[1]}, but the data has ({observation_size},) and {action_size}. "
             "Build it on this dataset."
+        )
+    if n_actions is not None and n_actions != impl.action_size:
+        raise CompositionError(
+            f"{name} was built for {impl.action_size} choices, but the data has "
+            f"{n_actions}. Build it on this dataset."
         )
     if critic:
         _critics(learner)
@@ -184,20 +230,29 @@ def _networks(learner: Learner) -> list[torch.nn.Module]:
     return list(_impl(learner).modules.get_torch_modules().values())
 
 
-def sample_action(learner: Learner, observations: torch.Tensor) -> torch.Tensor:
+def sample_action(
+    learner: Learner, observations: torch.Tensor, epsilon: float = 0.0
+) -> torch.Tensor:
     """Samples the learner's actions, as `learner.sample_action` would.
 
     Args:
-        learner: Any continuous d3rlpy algorithm, built.
+        learner: Any d3rlpy Q-learning algorithm, built.
         observations: (B, D) in dataset units, on any device.
+        epsilon: Share of uniform choices in their place, where it `acts_greedily`.
 
     Returns:
-        (B, A) in dataset units, on the device of the observations.
+        (B, A) float32 in dataset units, on the device of the observations; of a discrete
+        learner (B, 1), indices of choices.
 
     Raises:
         CompositionError: The learner has no networks yet.
     """
-    return _act(learner, observations, "sample_action")
+    actions = _act(learner, observations, "sample_action")
+    if not epsilon or not acts_greedily(learner):
+        return actions
+    choices = ActionChoices(_impl(learner).action_size, str(actions.device))
+    explored = torch.rand(len(actions), 1, device=actions.device) < epsilon
+    return torch.where(explored, choices.sample(len(actions)), actions)
 
 
 def predict_action(learner: Learner, observations: torch.Tensor) -> torch.Tensor:
@@ -224,7 +279,8 @@ def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Ten
         actions = getattr(impl, method)(x)
         if config.action_scaler:
             actions = config.action_scaler.reverse_transform(actions)
-        return cast(torch.Tensor, actions).to(rows.device)
+        # Of discrete learners (B,) int64; d3rlpy's own mini-batches hold them like this.
+        return cast(torch.Tensor, actions).float().view(len(rows), -1).to(rows.device)
 
     # BCQ, BEAR, CRR and PLAS choose among this many actions for each row.
     size = max(ROWS_OF_A_LEARNER // getattr(config, "n_action_samples", 1), 1)
@@ -245,10 +301,10 @@ def q_value(
     d3rlpy's `predict_value` is their mean, and in scaled rewards.
 
     Args:
-        learner: Any continuous d3rlpy algorithm with a critic, built.
+        learner: Any d3rlpy Q-learning algorithm with a critic, built.
         observations: (B, D) in dataset units, on any device.
-        actions: (B, A) in dataset units.
-        target: Whether the target critics are asked.
+        actions: (B, A) in dataset units; of a discrete learner (B, 1), indices of choices.
+        target: Whether the target critics are asked, those that TD targets are made with.
 
     Returns:
         (B, 1) on the device of the observations, in dataset units: the scale of a
@@ -265,13 +321,27 @@ def q_value(
     impl.modules.set_eval()
     x = _scaled_observations(config, observations.to(impl.device))
     a = actions.to(impl.device)
-    if config.action_scaler:
-        a = config.action_scaler.transform(a)
-    values = torch.stack([critic(x, a).q_value for critic in critics]).amin(dim=0)
+    if is_discrete(learner):
+        # A critic's values of all choices, of which the one taken is read.
+        each = [critic(x).q_value.gather(1, a.long()) for critic in critics]
+    else:
+        if config.action_scaler:
+            a = config.action_scaler.transform(a)
+        each = [critic(x, a).q_value for critic in critics]
+    values = torch.stack(each).amin(dim=0)
     if config.reward_scaler:
         reverse = config.reward_scaler.reverse_transform
         values = reverse(values) - reverse(torch.zeros_like(values))
     return values.to(observations.device)
+
+
+def acts_greedily(learner: Learner) -> bool:
+    """Returns whether a discrete learner's sampled action is always its best one.
+
+    Of d3rlpy's discrete algorithms DiscreteSAC alone samples from a policy; continuous
+    ones explore by themselves or are cloned, and are never told to do otherwise.
+    """
+    return is_discrete(learner) and not isinstance(learner.config, DiscreteSACConfig)
 
 
 def _validate_scalers_fitted(learner: Learner) -> None:

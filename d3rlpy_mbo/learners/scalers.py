@@ -92,7 +92,8 @@ def warn_beyond_range(learner: AnyLearner, real: RealData) -> None:
     d3rlpy's continuous policies act within [-1, 1]; without an action_scaler, actions
     beyond it are never taken, and imagined ones become a corner of the data's range.
     """
-    if getattr(learner.config, "action_scaler", None) is not None:
+    scaled = getattr(learner.config, "action_scaler", None) is not None
+    if scaled or real.transitions.n_actions is not None:
         return
     actions = real.transitions.actions
     low, high = actions.amin(dim=0), actions.amax(dim=0)

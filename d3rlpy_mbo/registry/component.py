@@ -65,9 +65,15 @@ class Component(SerializableConfig):
     `number`, `number_list`, `interval`, `choice` and `text` refuse what they cannot
     hold, when the component is made as when they are assigned; a subclass that only
     changes a default keeps what its base declares.
+
+    Attributes:
+        action_spaces: Which actions it works with: ``"continuous"`` alone, unless it says
+            that it knows ``"discrete"`` ones too, which are indices of choices. An
+            imagination on other data is refused before anything is fitted.
     """
 
     kind: ClassVar[str]
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous",)
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

@@ -195,7 +195,13 @@ def component_field(
     return dataclasses.field(
         default_factory=default_factory or (lambda: None),
         metadata={
-            **json_field(encoder=encode, decoder=lambda encoded: decode(kind, encoded)),
+            **json_field(
+                encoder=encode,
+                # Of a file older than the field it is handed the field's default.
+                decoder=lambda encoded: (
+                    encoded if isinstance(encoded, Component) else decode(kind, encoded)
+                ),
+            ),
             DECLARATION: _Part(kind, required),
         },
     )

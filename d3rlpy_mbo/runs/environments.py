@@ -39,16 +39,33 @@ def validate_environment(env: Any, real: RealData) -> None:
             "d3rlpy.envs.GoalConcatWrapper, another in gymnasium's FlattenObservation."
         )
     rows = real.transitions
-    for name, space, size in (
-        ("observations", env.observation_space, rows.observation_size),
-        ("actions", env.action_space, rows.action_size),
-    ):
+    vectors = [("observations", env.observation_space, rows.observation_size)]
+    if rows.n_actions is None:
+        vectors.append(("actions", env.action_space, rows.action_size))
+    else:
+        _validate_choices(env.action_space, rows.n_actions)
+    for name, space, size in vectors:
         if getattr(space, "shape", None) != (size,):
             raise CompositionError(
                 f"The environment's {name} are {space}, but the dataset's have size "
                 f"{size}, shape ({size},). Pass the environment that the data is from."
             )
     _warn_without_limit(env, terminates=bool(rows.terminals.any()))
+
+
+def _validate_choices(space: Any, n_actions: int) -> None:
+    if not isinstance(space, spaces.Discrete) or space.n != n_actions:
+        raise CompositionError(
+            f"The environment's actions are {space}, but the dataset's are {n_actions} "
+            "choices. Pass the environment that the data is from."
+        )
+    if space.start:
+        raise CompositionError(
+            f"The environment's actions are counted from {space.start}, but learners "
+            "choose from 0 on. The environment that mbo.load_minari returns takes them so; "
+            "wrap another in gymnasium.wrappers.TransformAction(env, lambda a: a + "
+            f"{space.start}, gymnasium.spaces.Discrete({n_actions}))."
+        )
 
 
 def _warn_without_limit(env: gymnasium.Env[Any, Any], terminates: bool) -> None:

@@ -52,7 +52,7 @@ def fit(
     new: a dynamics updater leaves a fitted one changed.
 
     Args:
-        learner: Any continuous d3rlpy algorithm; transformers too.
+        learner: Any d3rlpy algorithm for the data's kind of actions; transformers too.
         dataset: Real data; it is read once. What `RealData.of` read of it does as well.
         imagination: One, several, or none (``[]``): the learner alone.
         n_steps: Gradient steps.

@@ -12,6 +12,7 @@ import torch
 from d3rlpy.constants import LoggingStrategy
 
 from .. import learners
+from ..buffer.drawn_penalties import validate_drawn_penalty
 from ..buffer.fill import Fill
 from ..buffer.folding import validate_folding
 from ..buffer.processes import validate_processes
@@ -166,6 +167,7 @@ def validate_parts(
     Args, Raises: as `fit`.
     """
     learners.check(learner)
+    learners.check_actions(learner, real.transitions.n_actions)
     validate_processes(imaginations, learner)
     every_share = batch_shares(imaginations, real_ratio, shares)
     validate_real_ratio(learner, float(every_share[0]))
@@ -178,7 +180,9 @@ def validate_parts(
         real.start_rows(each.dynamics.direction)
         Fill(each.config, real).validate()
     for each in imaginations:
-        validate_folding(learner, each.config.steps_per_row)
+        epsilon = getattr(each.config.rollout_policy, "epsilon", 0.0)
+        validate_folding(learner, each.config.steps_per_row, epsilon)
+        validate_drawn_penalty(each, learner)
     if learners.is_transformer(learner):
         validate_transformer(learner, real, imaginations, every_share)
     if uses_returns(learner):
@@ -214,8 +218,10 @@ def _needs_critic(imaginations: Sequence[Imagination]) -> bool:
 
 
 def _validate_sizes(learner: AnyLearner, real: RealData, critic: bool) -> None:
-    sizes = real.transitions.observation_size, real.transitions.action_size
-    learners.check_built(learner, *sizes, critic=critic)
+    rows = real.transitions
+    learners.check_built(
+        learner, rows.observation_size, rows.action_size, critic, rows.n_actions
+    )
 
 
 def _validate_buildable(learner: AnyLearner, real: RealData) -> None:

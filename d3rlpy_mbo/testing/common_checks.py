@@ -198,7 +198,7 @@ def _saved_and_loaded(subject: Subject) -> Any:
         ) from error
     loaded = subject.component.create()  # type: ignore[attr-defined]
     if hasattr(loaded, "directions"):
-        loaded.attach(context_for(loaded, subject.ready.direction))
+        loaded.attach(context_for(loaded, subject.ready.direction, subject.world))
     loaded.load_state_dict(state)
     return loaded
 

@@ -86,7 +86,7 @@ def check_dynamics_direction(subject: Subject) -> None:
         ready = _in_direction(subject, direction)
         if ready is None:
             continue
-        rows = world.line_transitions()
+        rows = subject.world.line_transitions()
         given = rows.given_observations(direction)
         prediction = ready.predict(given, rows.actions, True)
         outcomes = {"observations": prediction.observations}
@@ -96,7 +96,9 @@ def check_dynamics_direction(subject: Subject) -> None:
             (1, "s' = s + M a") if direction == "forward" else (-1, "s = s' - M a")
         )
         for name, values in outcomes.items():
-            found = sign * world.slope(values - given, world.moves(rows.actions))
+            found = sign * world.slope(
+                values - given, subject.world.moves(rows.actions)
+            )
             if not found > _LEAST_SLOPE:
                 raise subject.violation(
                     f"{direction}, {name} must follow {formula} on data of s' = s + M a",
@@ -121,7 +123,7 @@ def _in_direction(subject: Subject, direction: Direction) -> Any:
     if subject.ready.direction == direction:
         return subject.ready
     config = _config_in_direction(subject, direction)
-    return None if config is None else type(subject)(config).ready
+    return None if config is None else type(subject)(config, subject.world).ready
 
 
 def _config_in_direction(
@@ -145,7 +147,7 @@ def check_zero_filled_terminals_ignored(subject: Subject) -> None:
     config = _config_in_direction(subject, "forward")
     if config is None:
         return
-    transitions = world.ending_transitions()
+    transitions = subject.world.ending_transitions()
     ends = transitions[transitions.terminals[:, 0] > 0]
     datasets = {
         "zero-filled": world.zero_filled_dataset(transitions),
@@ -180,7 +182,7 @@ def _reach(dynamics: Any, rows: Transitions) -> float:
 def check_log_prob_differentiable(subject: Subject) -> None:
     """Checks, where offered, that log_prob and training_loss reach the parameters."""
     n_rows = N_ROWS * subject.ready.n_members
-    rows = world.line_transitions(n_rows)
+    rows = subject.world.line_transitions(n_rows)
     for name, shape in (("log_prob", (n_rows, 1)), ("training_loss", ())):
         try:
             values = getattr(subject.ready, name)(rows)
@@ -219,7 +221,7 @@ def check_training_loss_and_sample_agrees(subject: Subject) -> None:
         type(model).training_loss_and_sample is Dynamics.training_loss_and_sample
     ):  # made of its parts
         return
-    rows = world.line_transitions(N_ROWS * model.n_members)
+    rows = subject.world.line_transitions(N_ROWS * model.n_members)
     given, actions = subject.inputs()
     with torch.no_grad():
         loss, prediction, log_prob = model.training_loss_and_sample(

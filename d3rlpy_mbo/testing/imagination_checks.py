@@ -13,15 +13,17 @@ from .subjects import Subject
 
 __all__ = ["check_real_episodes_stay_real", "check_time_order", "check_trains_learners"]
 
-_LEARNERS = ("TD3PlusBC", "CQL", "IQL")
 _N_STEPS = 3
 
 
 @conformance_check("imagination")
 def check_trains_learners(subject: Subject) -> None:
-    """Checks that TD3+BC, CQL and IQL train on it for a few steps."""
-    for name in _LEARNERS:
-        learner = world.line_learner(name)
+    """Checks that a few learners train on it for a few steps.
+
+    TD3+BC, CQL and IQL; of choices DoubleDQN, DiscreteCQL and DiscreteSAC.
+    """
+    for name in subject.world.learners:
+        learner = subject.world.line_learner(name)
         try:
             imagination = _for_one_learner(subject)
             buffer = ImaginedReplayBuffer(subject.fitted_on, imagination, learner)
@@ -81,7 +83,7 @@ def check_time_order(subject: Subject) -> None:
 
 def _check_slope(subject: Subject, imagined: Transitions) -> None:
     change = imagined.next_observations - imagined.observations
-    found = world.slope(change, world.moves(imagined.actions))
+    found = world.slope(change, subject.world.moves(imagined.actions))
     if not found > 0:
         raise subject.violation(
             "imagined rows must have s' = s + M a, as the data",
@@ -94,7 +96,7 @@ def _check_slope(subject: Subject, imagined: Transitions) -> None:
 @conformance_check("imagination")
 def check_real_episodes_stay_real(subject: Subject) -> None:
     """Checks that fitting and sampling change nothing in the dataset's episodes."""
-    learner = world.line_learner()
+    learner = subject.world.line_learner()
     buffer = ImaginedReplayBuffer(subject.fitted_on, _for_one_learner(subject), learner)
     buffer.sample_transition_batch(64)
     untouched = subject.data()

@@ -1,12 +1,14 @@
 """The world of the checks: s' = s + M a with M a = (a1, a2, a1), and r = s1.
 
 Linear, so that any model can learn it; D differs from A and the action ranges are neither
-symmetric nor equal, so that nothing fits by accident. Always the same numbers: nothing here
-draws from the global random state.
+symmetric nor equal, so that nothing fits by accident. Where actions are discrete, M a is
+that of the row of `CHOICES` that the index names, so that its size says nothing. Always the
+same numbers: nothing here draws from the global random state.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Optional
+from typing import Any, Optional
 
 import d3rlpy
 import numpy as np
@@ -30,7 +32,9 @@ __all__ = [
     "ACTION_HIGH",
     "ACTION_LOW",
     "ACTION_SIZE",
+    "CHOICES",
     "OBSERVATION_SIZE",
+    "LineWorld",
     "complete_dataset",
     "draw",
     "ending_transitions",
@@ -45,6 +49,7 @@ __all__ = [
 
 OBSERVATION_SIZE, ACTION_SIZE = 3, 2
 ACTION_LOW, ACTION_HIGH = torch.tensor([-1.0, -0.2]), torch.tensor([0.5, 2.0])
+CHOICES = torch.tensor([[0.5, -0.2], [-1.0, 2.0], [0.2, 0.9]])
 
 _ENCODER = d3rlpy.models.VectorEncoderFactory([16])
 _BEYOND = 2.5  # episodes of `ending_transitions` end from s1 beyond it
@@ -55,13 +60,10 @@ def draw(n_rows: int, size: int, seed: int) -> torch.Tensor:
     return torch.rand(n_rows, size, generator=torch.Generator().manual_seed(seed))
 
 
-def _actions(n_rows: int, seed: int) -> torch.Tensor:
-    width = ACTION_HIGH - ACTION_LOW
-    return ACTION_LOW + width * draw(n_rows, ACTION_SIZE, seed)
-
-
-def moves(actions: torch.Tensor) -> torch.Tensor:
-    """Returns M a, (B, 3), for actions (B, 2)."""
+def moves(actions: torch.Tensor, choices: bool = False) -> torch.Tensor:
+    """Returns M a, (B, 3), for actions (B, 2), or indices (B, 1) of choices."""
+    if choices:
+        actions = CHOICES[actions[:, 0].long()]
     return torch.cat([actions, actions[:, :1]], dim=1)
 
 
@@ -72,30 +74,6 @@ def slope(values: torch.Tensor, over: torch.Tensor) -> float:
     """
     values, over = values - values.mean(dim=0), over - over.mean(dim=0)
     return float((values * over).sum() / over.square().sum())
-
-
-def line_transitions(n_rows: int = 1000) -> Transitions:
-    """Returns unconnected rows with s in [-5, 5] that never end."""
-    return _transitions(10 * draw(n_rows, OBSERVATION_SIZE, 1) - 5, torch.zeros(n_rows))
-
-
-def ending_transitions(n_rows: int = 1000) -> Transitions:
-    """Returns unconnected rows; four of five with s1 > 2.5 are terminal, true s' kept."""
-    observations = 10 * draw(n_rows, OBSERVATION_SIZE, 1) - 5
-    ends = (observations[:, 0] > _BEYOND) & (draw(n_rows, 1, 2)[:, 0] < 0.8)
-    return _transitions(observations, ends.float())
-
-
-def _transitions(observations: torch.Tensor, terminals: torch.Tensor) -> Transitions:
-    actions = _actions(len(observations), 3)
-    return Transitions(
-        observations,
-        actions,
-        observations[:, :1].clone(),
-        observations + moves(actions),
-        _actions(len(observations), 4),
-        terminals[:, None],
-    )
 
 
 def zero_filled_dataset(transitions: Transitions) -> ReplayBuffer:
@@ -110,7 +88,7 @@ def zero_filled_dataset(transitions: Transitions) -> ReplayBuffer:
         )
         for states, actions, rewards, ended in _single_steps(transitions)
     ]
-    return _replay_buffer(episodes)
+    return _replay_buffer(episodes, transitions.n_actions)
 
 
 def complete_dataset(transitions: Transitions) -> ReplayBuffer:
@@ -119,92 +97,180 @@ def complete_dataset(transitions: Transitions) -> ReplayBuffer:
         CompleteEpisode(states, actions[:1], rewards[:1], ended)
         for states, actions, rewards, ended in _single_steps(transitions)
     ]
-    return _replay_buffer(episodes, CompleteTransitionPicker())
+    return _replay_buffer(episodes, transitions.n_actions, CompleteTransitionPicker())
 
 
 def _replay_buffer(
     episodes: Sequence[EpisodeBase],
+    n_actions: Optional[int],
     transition_picker: Optional[TransitionPickerProtocol] = None,
 ) -> ReplayBuffer:
-    def signature(size: int) -> Signature:
-        return Signature(dtype=[np.dtype(np.float32)], shape=[(size,)])
+    def signature(size: int, dtype: Any = np.float32) -> Signature:
+        return Signature(dtype=[np.dtype(dtype)], shape=[(size,)])
 
+    actions, size = signature(ACTION_SIZE), ACTION_SIZE
+    if n_actions is not None:
+        actions, size = signature(1, np.int64), n_actions
+    spaces = d3rlpy.constants.ActionSpace
     return ReplayBuffer(
         InfiniteBuffer(),
         transition_picker=transition_picker,
         episodes=episodes,
         # d3rlpy logs a line for each of these that it has to find out.
         observation_signature=signature(OBSERVATION_SIZE),
-        action_signature=signature(ACTION_SIZE),
+        action_signature=actions,
         reward_signature=signature(1),
-        action_space=d3rlpy.constants.ActionSpace.CONTINUOUS,
-        action_size=ACTION_SIZE,
+        action_space=spaces.CONTINUOUS if n_actions is None else spaces.DISCRETE,
+        action_size=size,
     )
+
+
+def _stored(actions: torch.Tensor, n_actions: Optional[int]) -> npt.NDArray[Any]:
+    """Returns actions as datasets hold them: choices are integers."""
+    array: npt.NDArray[Any] = actions.numpy()
+    return array if n_actions is None else array.astype(np.int64)
 
 
 def _single_steps(
     transitions: Transitions,
 ) -> Iterator[
-    tuple[
-        npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], bool
-    ]
+    tuple[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[np.float32], bool]
 ]:
     """Yields s and s' (2, D), a and a' (2, A), r twice (2, 1), and whether it ended."""
     for row in range(len(transitions)):
         step = transitions[row : row + 1]
         yield (
             torch.cat([step.observations, step.next_observations]).numpy(),
-            torch.cat([step.actions, step.next_actions]).numpy(),
+            _stored(
+                torch.cat([step.actions, step.next_actions]), transitions.n_actions
+            ),
             torch.cat([step.rewards, step.rewards]).numpy(),
             bool(step.terminals[0, 0]),
         )
 
 
-def line_dataset(terminated: bool = False, n_episodes: int = 40) -> ReplayBuffer:
-    """Returns connected episodes of 25 steps with their last observations.
+@dataclasses.dataclass(frozen=True)
+class LineWorld:
+    """Data and learners of the world, for one kind of actions.
 
     Args:
-        terminated: Whether every second episode ends in a terminal.
-        n_episodes: How many.
+        choices: Whether actions are indices of `CHOICES`.
     """
-    episodes = []
-    for i in range(n_episodes):
-        actions = _actions(25, 100 + i)
-        start = 10 * draw(1, OBSERVATION_SIZE, 200 + i) - 5
-        observations = torch.cat([start, moves(actions)]).cumsum(dim=0)
-        episodes.append(
-            CompleteEpisode(
-                observations.numpy(),
-                actions.numpy(),
-                observations[:-1, :1].numpy().copy(),
-                terminated and i % 2 == 0,
-            )
+
+    choices: bool = False
+
+    @property
+    def n_actions(self) -> Optional[int]:
+        """How many choices there are; None where actions are continuous."""
+        return len(CHOICES) if self.choices else None
+
+    @property
+    def action_size(self) -> int:
+        """A."""
+        return 1 if self.choices else ACTION_SIZE
+
+    @property
+    def action_space(self) -> str:
+        """Its name, as components declare it."""
+        return "discrete" if self.choices else "continuous"
+
+    @property
+    def learners(self) -> tuple[str, ...]:
+        """d3rlpy's algorithms that every imagination must train."""
+        if self.choices:
+            return "DoubleDQN", "DiscreteCQL", "DiscreteSAC"
+        return "TD3PlusBC", "CQL", "IQL"
+
+    def actions(self, n_rows: int, seed: int) -> torch.Tensor:
+        """Returns (n_rows, A) actions."""
+        if self.choices:
+            return (len(CHOICES) * draw(n_rows, 1, seed)).floor()
+        width = ACTION_HIGH - ACTION_LOW
+        return ACTION_LOW + width * draw(n_rows, ACTION_SIZE, seed)
+
+    def moves(self, actions: torch.Tensor) -> torch.Tensor:
+        """Returns M a, (B, 3)."""
+        return moves(actions, self.choices)
+
+    def line_transitions(self, n_rows: int = 1000) -> Transitions:
+        """Returns unconnected rows with s in [-5, 5] that never end."""
+        states = 10 * draw(n_rows, OBSERVATION_SIZE, 1) - 5
+        return self._transitions(states, torch.zeros(n_rows))
+
+    def ending_transitions(self, n_rows: int = 1000) -> Transitions:
+        """Returns such rows; four of five with s1 > 2.5 are terminal, true s' kept."""
+        states = 10 * draw(n_rows, OBSERVATION_SIZE, 1) - 5
+        ends = (states[:, 0] > _BEYOND) & (draw(n_rows, 1, 2)[:, 0] < 0.8)
+        return self._transitions(states, ends.float())
+
+    def _transitions(
+        self, observations: torch.Tensor, terminals: torch.Tensor
+    ) -> Transitions:
+        actions = self.actions(len(observations), 3)
+        return Transitions(
+            observations,
+            actions,
+            observations[:, :1].clone(),
+            observations + self.moves(actions),
+            self.actions(len(observations), 4),
+            terminals[:, None],
+            n_actions=self.n_actions,
         )
-    return _replay_buffer(episodes, CompleteTransitionPicker())
+
+    def line_dataset(
+        self, terminated: bool = False, n_episodes: int = 40
+    ) -> ReplayBuffer:
+        """Returns connected episodes of 25 steps with their last observations.
+
+        Args:
+            terminated: Whether every second episode ends in a terminal.
+            n_episodes: How many.
+        """
+        episodes = []
+        for i in range(n_episodes):
+            actions = self.actions(25, 100 + i)
+            start = 10 * draw(1, OBSERVATION_SIZE, 200 + i) - 5
+            observations = torch.cat([start, self.moves(actions)]).cumsum(dim=0)
+            episodes.append(
+                CompleteEpisode(
+                    observations.numpy(),
+                    _stored(actions, self.n_actions),
+                    observations[:-1, :1].numpy().copy(),
+                    terminated and i % 2 == 0,
+                )
+            )
+        return _replay_buffer(episodes, self.n_actions, CompleteTransitionPicker())
+
+    def line_learner(self, name: Optional[str] = None) -> Learner:
+        """Returns a small d3rlpy algorithm, built, that acts within the action set.
+
+        Always with the same networks.
+
+        Args:
+            name: Of its class, one of `learners`; the first of them by default.
+        """
+        name = name or self.learners[0]
+        config = getattr(d3rlpy.algos, f"{name}Config")(batch_size=16)
+        if not self.choices:
+            config.action_scaler = d3rlpy.preprocessing.MinMaxActionScaler(
+                ACTION_LOW.numpy(), ACTION_HIGH.numpy()
+            )
+        for field in dataclasses.fields(config):
+            if field.name.endswith("encoder_factory"):
+                setattr(config, field.name, _ENCODER)
+        learner: Learner = config.create()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            size = self.n_actions or ACTION_SIZE
+            learner.create_impl((OBSERVATION_SIZE,), size)
+        return learner
 
 
-def line_learner(name: str = "TD3PlusBC") -> Learner:
-    """Returns a small d3rlpy algorithm, built, that acts within the action ranges.
-
-    Always with the same networks.
-
-    Args:
-        name: Of its class: ``"TD3PlusBC"``, ``"CQL"`` or ``"IQL"``.
-    """
-    config = getattr(d3rlpy.algos, f"{name}Config")(
-        batch_size=16,
-        action_scaler=d3rlpy.preprocessing.MinMaxActionScaler(
-            ACTION_LOW.numpy(), ACTION_HIGH.numpy()
-        ),
-    )
-    config.actor_encoder_factory = config.critic_encoder_factory = _ENCODER
-    if hasattr(config, "value_encoder_factory"):
-        config.value_encoder_factory = _ENCODER
-    learner: Learner = config.create()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        learner.create_impl((OBSERVATION_SIZE,), ACTION_SIZE)
-    return learner
+_CONTINUOUS = LineWorld()
+line_transitions = _CONTINUOUS.line_transitions
+ending_transitions = _CONTINUOUS.ending_transitions
+line_dataset = _CONTINUOUS.line_dataset
+line_learner = _CONTINUOUS.line_learner
 
 
 def line_dynamics(direction: Direction = "forward") -> ProbabilisticEnsembleConfig:

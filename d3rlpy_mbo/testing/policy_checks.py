@@ -17,13 +17,17 @@ _TOLERANCE = 1e-3  # of the range: float32 and a round trip through its scaling
 @conformance_check("rollout_policy")
 def check_actions_within_bounds(subject: Subject) -> None:
     """Checks that actions have the dataset's size and lie within its bounds."""
-    actions = subject.answers()["actions"]
-    if actions.dim() != 2 or actions.shape[1] != world.ACTION_SIZE:
+    actions, size = subject.answers()["actions"], subject.world.action_size
+    if actions.dim() != 2 or actions.shape[1] != size:
         raise subject.violation(
-            f"actions must have shape {(N_ROWS, world.ACTION_SIZE)}",
+            f"actions must have shape {(N_ROWS, size)}",
             tuple(actions.shape),
-            "the sizes of observations and actions confused",
+            "the sizes of observations and actions confused, or one-hot columns in the "
+            "place of indices",
         )
+    if subject.world.choices:
+        _check_choices(subject, actions)
+        return
     known = (
         (world.ACTION_LOW, world.ACTION_HIGH)
         if subject.ready.needs_learner
@@ -38,6 +42,17 @@ def check_actions_within_bounds(subject: Subject) -> None:
             f"{_shown(_range(actions))}",
             "actions in [-1, 1], as networks give them; use transitions.action_range() "
             "and its from_unit, and clip noise",
+        )
+
+
+def _check_choices(subject: Subject, actions: torch.Tensor) -> None:
+    projected = subject.world.line_transitions().action_set().project(actions)
+    outside = actions != projected
+    if bool(outside.any()):
+        raise subject.violation(
+            f"actions must be indices of choices, 0 to {len(world.CHOICES) - 1}",
+            f"{int(outside.sum())} others, such as {float(actions[outside][0]):g}",
+            "a continuous policy's numbers; draw an index, or ask transitions.action_set()",
         )
 
 
@@ -71,9 +86,9 @@ def check_policy_directions(subject: Subject) -> None:
     if subject.ready.needs_learner:  # which was fitted on something else
         return
     for direction in directions:
-        asked, transitions = _opposed(direction)
+        asked, transitions = _opposed(direction, subject)
         policy = subject.component.create()  # type: ignore[attr-defined]
-        policy.attach(context_for(policy, direction))
+        policy.attach(context_for(policy, direction, subject.world))
         policy.fit(transitions)
         actions = policy.sample_action(asked, None)
         positive = asked[:, 0] > 0
@@ -89,10 +104,20 @@ def check_policy_directions(subject: Subject) -> None:
             )
 
 
-def _opposed(direction: Direction) -> tuple[torch.Tensor, Transitions]:
-    """Returns states to ask with, and transitions whose two states are opposites."""
+def _opposed(
+    direction: Direction, subject: Subject
+) -> tuple[torch.Tensor, Transitions]:
+    """Returns states to ask with, and transitions whose two states are opposites.
+
+    Of choices the first is taken where the sign is negative, the last where it is not.
+    """
     asked = 10 * world.draw(1000, world.OBSERVATION_SIZE, 7) - 5
-    actions = torch.sign(asked[:, :1]) + 0.1 * world.draw(1000, world.ACTION_SIZE, 8)
+    signs = torch.sign(asked[:, :1])
+    actions = signs + 0.1 * world.draw(1000, world.ACTION_SIZE, 8)
+    n_actions = subject.world.n_actions
+    if n_actions is not None:
+        actions = (n_actions - 1) * (signs > 0).float()
     s, s_next = (asked, -asked) if direction == "forward" else (-asked, asked)
     zeros = torch.zeros(1000, 1)
-    return asked, Transitions(s, actions, zeros, s_next, actions.clone(), zeros.clone())
+    columns = s, actions, zeros, s_next, actions.clone(), zeros.clone()
+    return asked, Transitions(*columns, n_actions=n_actions)

@@ -14,7 +14,7 @@ import torch
 from ..registry.kinds import kind_of
 from ..support.errors import CompositionError, ConformanceError, suggest
 from ..support.progress import progress_shown
-from .subject_kinds import subject_of
+from .subject_kinds import subjects_of
 from .subjects import Checkable, Subject, default_constructed
 
 if TYPE_CHECKING:
@@ -74,8 +74,9 @@ def conformance_check(
                 )
             with _global_seed_kept(), progress_shown(False):
                 try:
-                    d3rlpy.seed(0)
-                    function(subject_of(component))
+                    for subject in subjects_of(component):
+                        d3rlpy.seed(0)
+                        function(subject)
                 except ConformanceError:
                     raise
                 except Exception as error:
@@ -178,6 +179,9 @@ def run_checks(component: Checkable) -> Iterator[CheckResult]:
 
 def check_component(component: Checkable) -> None:
     """Runs every check that applies to a component; on the CPU, without a network.
+
+    With data of continuous actions, and with data of choices where ``"discrete"`` stands
+    among its `action_spaces`, and of the components inside it.
 
     Args:
         component: An instance, taken as it is: of a learned component, one that is

@@ -10,6 +10,7 @@ from typing import Any
 
 import d3rlpy
 import torch
+from d3rlpy.constants import ActionSpace
 
 from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..components.dynamics.interface import Dynamics, Prediction
@@ -17,9 +18,13 @@ from ..components.dynamics_updaters import DynamicsUpdaterConfig
 from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination, ImaginationConfig
+from ..registry.component import Component
+from ..registry.json_form import parts
 from ..registry.kinds import key_of
 from . import line_world as world
 from .subjects import (
+    CONTINUOUS,
+    DISCRETE,
     N_ROWS,
     Checkable,
     Subject,
@@ -28,7 +33,7 @@ from .subjects import (
     shortened,
 )
 
-__all__ = ["N_LEARNER_STEPS", "LearnerSubject", "subject_of"]
+__all__ = ["N_LEARNER_STEPS", "LearnerSubject", "subjects_of"]
 
 N_LEARNER_STEPS = 5
 _N_MEMBERS = 4
@@ -40,7 +45,7 @@ _ACTION_SIZES = [*range(world.ACTION_SIZE, 31), 1]
 
 class _Dynamics(Subject):
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        rows = world.line_transitions(n_rows)
+        rows = self.world.line_transitions(n_rows)
         return rows.given_observations(self.ready.direction), rows.actions
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
@@ -61,13 +66,13 @@ class _RolloutPolicy(Subject):
     def build(self, data: Any) -> Any:
         policy = self.component.create()  # type: ignore[attr-defined]
         if policy.directions:
-            policy.attach(context_for(policy, policy.directions[0]))
+            policy.attach(context_for(policy, policy.directions[0], self.world))
         policy.fit(data)
         return policy
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        rows = world.line_transitions(n_rows)
-        learner = world.line_learner() if self.ready.needs_learner else None
+        rows = self.world.line_transitions(n_rows)
+        learner = self.world.line_learner() if self.ready.needs_learner else None
         return rows.given_observations(self.ready.direction), learner
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
@@ -80,15 +85,16 @@ class _Rule(Subject):
     """A termination or a reward function."""
 
     def data(self) -> Any:
-        return world.ending_transitions()
+        return self.world.ending_transitions()
 
     @functools.cached_property
     def sizes(self) -> tuple[int, int]:
         """Sizes of observations and actions that it accepts."""
         if self.learned:
-            return world.OBSERVATION_SIZE, world.ACTION_SIZE
+            return world.OBSERVATION_SIZE, self.world.action_size
         first: Exception = IndexError()
-        for sizes in itertools.product(_OBSERVATION_SIZES, _ACTION_SIZES):
+        action_sizes = [1] if self.world.choices else _ACTION_SIZES
+        for sizes in itertools.product(_OBSERVATION_SIZES, action_sizes):
             try:
                 self.ask(self.component, self._steps(2, *sizes))
             except (IndexError, RuntimeError, ValueError) as error:
@@ -97,13 +103,13 @@ class _Rule(Subject):
                 return sizes
         raise first
 
-    @staticmethod
     def _steps(
-        n_rows: int, observation_size: int, action_size: int
+        self, n_rows: int, observation_size: int, action_size: int
     ) -> tuple[torch.Tensor, ...]:
+        actions = 2 * world.draw(n_rows, action_size, 2) - 1
         return (
             4 * world.draw(n_rows, observation_size, 1) - 2,
-            2 * world.draw(n_rows, action_size, 2) - 1,
+            self.world.actions(n_rows, 2) if self.world.choices else actions,
             4 * world.draw(n_rows, observation_size, 3) - 2,
         )
 
@@ -124,7 +130,7 @@ class _AsksPredictions(Subject):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             dynamics = world.line_dynamics().create()
-            dynamics.fit(world.line_transitions())
+            dynamics.fit(self.world.line_transitions())
         return dynamics
 
     def build(self, data: Any) -> Any:
@@ -136,7 +142,7 @@ class _AsksPredictions(Subject):
 
     def prediction(self, n_rows: int) -> Prediction:
         """Returns what an ensemble may say; in one row all its members agree."""
-        rows = world.line_transitions(n_rows)
+        rows = self.world.line_transitions(n_rows)
         size = (_N_MEMBERS, n_rows, world.OBSERVATION_SIZE + 1)
         noise, spread = (
             world.draw(size[0] * size[1], size[2], seed).view(size) for seed in (5, 6)
@@ -157,7 +163,7 @@ class _AsksPredictions(Subject):
 
 class _Penalty(_AsksPredictions):
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        return self.prediction(n_rows), world.line_learner()
+        return self.prediction(n_rows), self.world.line_learner()
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         return {"penalties": ready(*inputs)}
@@ -189,7 +195,7 @@ class _DynamicsUpdater(Subject):
             dynamics_updater=self.component,
         ).create()
         d3rlpy.seed(0)
-        imagination.fit(world.line_dataset())
+        imagination.fit(self.world.line_dataset())
         return imagination
 
     def build(self, data: Any) -> Any:
@@ -201,11 +207,11 @@ class _DynamicsUpdater(Subject):
         return self.build(None)
 
     def data(self) -> Any:
-        return Transitions.from_dataset(world.line_dataset()).for_models()
+        return Transitions.from_dataset(self.world.line_dataset()).for_models()
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
         dynamics = copy.deepcopy(self._imagination.dynamics)
-        return dynamics, self.data(), world.line_learner()
+        return dynamics, self.data(), self.world.line_learner()
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         dynamics, transitions, learner = inputs
@@ -217,10 +223,10 @@ class _DynamicsUpdater(Subject):
 class _Imagination(Subject):
     def data(self) -> Any:
         terminated = getattr(self.component, "termination", None) is not None
-        return world.line_dataset(terminated)
+        return self.world.line_dataset(terminated)
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        learner = world.line_learner() if self.ready.needs_learner else None
+        learner = self.world.line_learner() if self.ready.needs_learner else None
         return self.fitted_on, n_rows, learner
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
@@ -228,7 +234,9 @@ class _Imagination(Subject):
         names = [field.name for field in dataclasses.fields(Transitions)]
         columns = {name: getattr(imagined, name) for name in names}
         return {
-            k: v for k, v in columns.items() if v is not None and k != "rollout_ids"
+            name: column
+            for name, column in columns.items()
+            if isinstance(column, torch.Tensor) and name != "rollout_ids"
         }
 
 
@@ -243,7 +251,7 @@ class LearnerSubject(Subject):
 
     def data(self) -> Any:
         """Returns connected episodes."""
-        return world.line_dataset()
+        return self.world.line_dataset()
 
     def build(self, data: Any) -> Any:
         """Returns a new one that was trained."""
@@ -262,7 +270,7 @@ class LearnerSubject(Subject):
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
         """Returns observations as d3rlpy's `predict` takes them."""
-        return (world.line_transitions(n_rows).observations.numpy(),)
+        return (self.world.line_transitions(n_rows).observations.numpy(),)
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         """Returns its actions."""
@@ -282,11 +290,13 @@ _SUBJECTS: dict[str, type[Subject]] = {
     "learner": LearnerSubject,
 }
 
-_latest: list[tuple[Checkable, Subject]] = []
+_latest: list[tuple[Checkable, list[Subject]]] = []
 
 
-def subject_of(given: Checkable) -> Subject:
-    """Returns the subject of a component; the latest is kept, so that it is fitted once.
+def subjects_of(given: Checkable) -> list[Subject]:
+    """Returns the subjects of a component, one for each kind of actions that it knows.
+
+    The latest are kept, so that each is fitted once.
 
     Args:
         given: An instance, taken as it is; or a class, which is default-constructed
@@ -295,14 +305,34 @@ def subject_of(given: Checkable) -> Subject:
     Raises:
         ConformanceError: The class cannot be default-constructed.
     """
-    for known, subject in _latest:
-        if known is given and (inspect.isclass(given) or subject.component == given):
-            return subject
+    for known, subjects in _latest:
+        same = inspect.isclass(given) or subjects[0].component == given
+        if known is given and same:
+            return subjects
     component = (
         shortened(default_constructed(given))
         if isinstance(given, type)
         else copy.deepcopy(given)
     )
-    subject = _SUBJECTS[key_of(type(component))[0]](component)
-    _latest[:] = [(given, subject)]
-    return subject
+    kind = _SUBJECTS[key_of(type(component))[0]]
+    spaces = _action_spaces(component)
+    subjects = [
+        kind(component, world)
+        for world in (CONTINUOUS, DISCRETE)
+        if world.action_space in spaces
+    ]
+    _latest[:] = [(given, subjects)]
+    return subjects
+
+
+def _action_spaces(component: Any) -> set[str]:
+    """Returns the kinds of actions that a component and all its parts know."""
+    if not isinstance(component, Component):
+        known = component.create().get_action_type()
+        spaces = {
+            ActionSpace.CONTINUOUS: {"continuous"},
+            ActionSpace.DISCRETE: {"discrete"},
+        }
+        return spaces.get(known, {"continuous", "discrete"})
+    declared = [set(part.action_spaces) for part in parts(component)]
+    return set.intersection(*declared) or {"continuous"}

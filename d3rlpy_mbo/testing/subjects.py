@@ -14,9 +14,11 @@ from ..data.transitions import Direction
 from ..registry.component import Component
 from ..registry.kinds import Provided
 from ..support.errors import ConformanceError
-from . import line_world as world
+from .line_world import LineWorld
 
 __all__ = [
+    "CONTINUOUS",
+    "DISCRETE",
     "N_ROWS",
     "Checkable",
     "Subject",
@@ -26,6 +28,8 @@ __all__ = [
 ]
 
 Checkable = Union[Provided, type[Provided]]
+
+CONTINUOUS, DISCRETE = LineWorld(), LineWorld(choices=True)
 
 N_ROWS = 31  # no other size in the checks is 31, so it tells which axis holds the rows
 
@@ -44,12 +48,14 @@ class Subject:
 
     Args:
         component: Taken as it is.
+        world: Gives the data that it is fitted on and asked about.
     """
 
     component: Component
 
-    def __init__(self, component: Any):
+    def __init__(self, component: Any, world: LineWorld = CONTINUOUS):
         self.component = component
+        self.world = world
 
     @property
     def learned(self) -> bool:
@@ -69,7 +75,7 @@ class Subject:
 
     def data(self) -> Any:
         """Returns new data to fit it on, always the same numbers."""
-        return world.line_transitions()
+        return self.world.line_transitions()
 
     def build(self, data: Any) -> Any:
         """Returns a new one that can be asked, fitted on data if it learns."""
@@ -94,8 +100,9 @@ class Subject:
 
     def violation(self, violation: str, found: object, cause: str) -> ConformanceError:
         """Returns the error that says what is wrong, by what, and why probably."""
+        space = " with discrete actions" if self.world.choices else ""
         return ConformanceError(
-            f"{type(self.component).__name__}: {violation}. "
+            f"{type(self.component).__name__}{space}: {violation}. "
             f"Found: {str(found).rstrip('.')}. Likely cause: {cause}."
         )
 
@@ -129,7 +136,9 @@ def shortened(component: Provided) -> Provided:
     return component
 
 
-def context_for(policy: RolloutPolicy, direction: Direction) -> Context:
+def context_for(
+    policy: RolloutPolicy, direction: Direction, world: LineWorld
+) -> Context:
     """Returns what a rollout policy is told in an imagination of a direction."""
     return Context(
         direction=direction,
@@ -137,5 +146,5 @@ def context_for(policy: RolloutPolicy, direction: Direction) -> Context:
         termination=None,
         reward_function=None,
         rollout_length=1,
-        action_set=world.line_transitions().action_range(),
+        action_set=world.line_transitions().action_set(),
     )

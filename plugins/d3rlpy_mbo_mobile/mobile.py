@@ -1,7 +1,7 @@
 """MOBILE's penalty, and MOBILE as a set of defaults."""
 
 import dataclasses
-from typing import Optional
+from typing import ClassVar, Optional
 
 import torch
 
@@ -29,6 +29,7 @@ class BellmanSpread(mbo.Penalty):
     """
 
     needs_critic = True
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     coef: float = mbo.number(1.0, at_least=0)
     n_samples: int = mbo.number(10, at_least=1, whole=True)
     when: str = mbo.choice("drawn", ["drawn", "imagined"])

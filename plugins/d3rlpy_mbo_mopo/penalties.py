@@ -1,7 +1,7 @@
 """Penalties of MOPO and of its ablations (Yu et al. 2020, appendix D)."""
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 
@@ -16,6 +16,7 @@ class _Scaled(mbo.Penalty):
         coef: lambda; 0.5 to 5 in Table 6.
     """
 
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     coef: float = mbo.number(1.0, at_least=0)
 
     def __call__(

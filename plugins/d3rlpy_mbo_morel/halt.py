@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import d3rlpy
 import torch
@@ -36,6 +36,7 @@ class DisagreementHaltConfig(mbo.HaltConfig):
         gamma: The learner's, for ``"for_ever"`` and to tell whether halting attracts.
     """
 
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     threshold: str = mbo.choice("deviations", ["deviations", "largest"])
     beta: float = mbo.number(10.0, at_least=0)
     coef: float = mbo.number(3.0, more_than=0)

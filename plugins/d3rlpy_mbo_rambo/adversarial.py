@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
@@ -29,6 +29,7 @@ class AdversarialUpdaterConfig(mbo.DynamicsUpdaterConfig):
         n_updates: Gradient steps of one update.
     """
 
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     coef: float = mbo.number(3e-4, at_least=0)
     learning_rate: float = mbo.number(3e-4, more_than=0)
     batch_size: int = mbo.number(256, at_least=1, whole=True)
@@ -87,7 +88,8 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
             DivergedError: Too many steps were undone; the model is then what it was.
         """
         sizes = transitions.observation_size, transitions.action_size
-        mbo.learners.check_built(learner, *sizes, critic=True)
+        n_actions = transitions.n_actions
+        mbo.learners.check_built(learner, *sizes, critic=True, n_actions=n_actions)
         parameters = list(dynamics.parameters())
         optimizer = self._optimizer_of(parameters)
         kept = [parameter.detach().clone() for parameter in parameters]
@@ -137,7 +139,7 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         """
         config, device = self.config, states.device
         training = _training_rows(dynamics, len(real)).to(device)
-        action_range = self.action_range or real.action_range()
+        action_set = self.action_set or real.action_set()
         for i in range(config.n_updates):
             n_rows = config.batch_size * dynamics.n_members
             rows = real[training[_draw(len(training), n_rows, device)]]
@@ -147,8 +149,7 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
                 continue
             if i % self.rollout_length == 0:
                 reached = states[_draw(len(states), config.batch_size, device)]
-            actions = self._propose(dynamics, reached, learner)
-            actions = torch.clamp(actions, action_range.low, action_range.high)
+            actions = action_set.project(self._propose(dynamics, reached, learner))
             supervised, prediction, log_prob = dynamics.training_loss_and_sample(
                 rows, reached, actions
             )

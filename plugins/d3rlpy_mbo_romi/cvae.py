@@ -1,7 +1,7 @@
 """ROMI's diverse rollout policy: a conditional variational auto-encoder."""
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import d3rlpy
 import torch
@@ -14,6 +14,9 @@ import d3rlpy_mbo as mbo
 class CVAEPolicyConfig(mbo.RolloutPolicyConfig):
     """Config of the CVAE p(a | s') (Wang et al. 2021, equation 3 and appendix B.2).
 
+    Of choices no latent is needed: a softmax can be every distribution over them, where the
+    CVAE would sample one that its clipped latents bend. There `discrete` proposes.
+
     Args:
         hidden_units: Units of both hidden layers of encoder and decoder.
         learning_rate: Of Adam (official code).
@@ -21,14 +24,21 @@ class CVAEPolicyConfig(mbo.RolloutPolicyConfig):
         n_steps: Gradient steps (official code).
         kl_weight: Of the Kullback-Leibler term: official code 0.5, equation 3 has 1.
         latent_clip: Latents are clipped to +- this when sampling (official code).
+        discrete: What is fitted and proposes instead where actions are choices: by default
+            the data's own d(a | s'), with which reverse rollouts are right however
+            random the world is.
     """
 
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     hidden_units: int = mbo.number(750, at_least=1, whole=True)
     learning_rate: float = mbo.number(1e-3, more_than=0)
     batch_size: int = mbo.number(100, at_least=1, whole=True)
     n_steps: int = mbo.number(500_000, at_least=1, whole=True)
     kl_weight: float = mbo.number(0.5, at_least=0)
     latent_clip: float = mbo.number(0.5, at_least=0)
+    discrete: mbo.RolloutPolicyConfig = mbo.component_field(
+        "rollout_policy", mbo.BehaviorCloningPolicyConfig, required=True
+    )
 
     @staticmethod
     def get_type() -> str:
@@ -79,15 +89,23 @@ class CVAEPolicy(mbo.RolloutPolicy):
 
     config: CVAEPolicyConfig
     _cvae: Optional[_CVAE] = None
+    _discrete: Optional[mbo.RolloutPolicy] = None
     _range: mbo.ActionRange
 
     @property
     def fitted(self) -> bool:
         """Whether it was fitted or loaded."""
-        return self._cvae is not None
+        return self._cvae is not None or self._discrete is not None
 
     def fit(self, transitions: mbo.Transitions) -> None:
         """Maximises the variational lower bound of the dataset's actions."""
+        self._cvae, self._discrete = None, None
+        if transitions.n_actions is not None:
+            discrete = self._new_discrete()
+            discrete.fit(transitions)
+            self.metrics, self.history = discrete.metrics, discrete.history
+            self._discrete = discrete
+            return
         sizes = transitions.observation_size, transitions.action_size
         cvae = _CVAE(*sizes, self.config.hidden_units).to(self.device)
         action_range = transitions.action_range()
@@ -115,12 +133,21 @@ class CVAEPolicy(mbo.RolloutPolicy):
         self._range = action_range.to(self.device)
         self._cvae = cvae
 
+    def _new_discrete(self) -> mbo.RolloutPolicy:
+        policy = self.config.discrete.create(self.device)
+        policy.direction = self.direction
+        if self.context is not None:
+            policy.attach(self.context)
+        return policy
+
     @torch.no_grad()
     def sample_action(
         self, observations: torch.Tensor, learner: Optional[Any]
     ) -> torch.Tensor:
         """See `d3rlpy_mbo.RolloutPolicy.sample_action`."""
         self.check_fitted()
+        if self._discrete is not None:
+            return self._discrete.sample_action(observations, learner)
         assert self._cvae is not None
         latent = torch.randn(
             len(observations), self._cvae.latent_size, device=observations.device
@@ -130,12 +157,18 @@ class CVAEPolicy(mbo.RolloutPolicy):
     def state_dict(self) -> dict[str, Any]:
         """Returns weights and the action range."""
         self.check_fitted()
+        if self._discrete is not None:
+            return {"discrete": self._discrete.state_dict()}
         assert self._cvae is not None
         weights = {k: v.cpu() for k, v in self._cvae.state_dict().items()}
         return {"cvae": weights, "range": self._range.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over a fitted policy of the same config."""
+        if "discrete" in state:
+            self._discrete = self._new_discrete()
+            self._discrete.load_state_dict(state["discrete"])
+            return
         self._range = mbo.ActionRange(**state["range"]).to(self.device)
         action_size = len(self._range.low)
         inputs = state["cvae"]["encoder.0.weight"].shape[1]

@@ -10,6 +10,7 @@ import torch
 
 import d3rlpy_mbo as mbo
 from toys import (
+    QUIET,
     ConstantPenalty,
     DoubtfulLineConfig,
     line_dataset,
@@ -170,6 +171,41 @@ def test_a_penalty_that_asks_the_critic_is_refused_backwards_and_without_a_criti
     buffer = drawn_buffer(dataset, penalty=ValueWhenDrawn(), learner=cloner)
     with pytest.raises(mbo.CompositionError, match="BC has no critic"):
         buffer.sample_transition_batch(8)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        d3rlpy.algos.CalQLConfig(),
+        d3rlpy.algos.DecisionTransformerConfig(context_size=9),
+    ],
+    ids=lambda config: config.get_type(),
+)
+def test_learners_that_ask_for_the_rewards_behind_a_row_are_refused(dataset, config):
+    # Backwards, where their returns are known but for what is subtracted later.
+    imagination = line_imagination(
+        "reverse",
+        dynamics=DoubtfulLineConfig(direction="reverse"),
+        penalty=DoubtWhenDrawn(),
+    )
+    made = config.create()
+    with pytest.raises(
+        mbo.CompositionError, match="is subtracted when single rows are"
+    ):
+        mbo.fit(made, dataset, imagination, n_steps=2, real_ratio=0.5, **QUIET)
+    assert not imagination.fitted
+    imagination.fit(dataset)
+    with pytest.raises(
+        mbo.CompositionError, match="is subtracted when single rows are"
+    ):
+        mbo.ImaginedReplayBuffer(dataset, imagination, made, real_ratio=0.5)
+
+
+def test_several_steps_in_a_row_are_refused():
+    settings = {"rollout_policy": mbo.LearnerPolicyConfig(), "steps_per_row": 2}
+    with pytest.raises(mbo.CompositionError, match="a row holds several steps"):
+        line_imagination("forward", penalty=DoubtWhenDrawn(), **settings)
+    line_imagination("forward", penalty=ConstantPenalty(), **settings)
 
 
 @dataclasses.dataclass()

@@ -105,9 +105,20 @@ def test_small_changes_beside_a_large_offset_are_noticed_by_column():
 
 def test_whole_numbers_that_d3rlpy_takes_for_choices_are_refused_by_the_way_out():
     episode = line_episodes(1, 8)[0]
-    episode.actions[:] = np.round(episode.actions)
-    with pytest.raises(mbo.DatasetError, match="action_space=d3rlpy.ActionSpace.CONT"):
-        mbo.RealData.of(buffer([episode]))
+    for values in ([-1, 0, 1, 0], [0, 0, 0, 0]):
+        episode.actions[:] = np.resize(values, (8, 1))
+        with pytest.raises(mbo.DatasetError, match="action_space=d3rlpy.ActionSpace.C"):
+            mbo.RealData.of(buffer([episode]))
+    episode.actions[:] = np.resize([0, 1], (8, 1))  # nothing but the learner can tell
+    for learner in (small_learner("sac"), built_sac()):
+        with pytest.raises(mbo.CompositionError, match="action_space=d3rlpy.ActionSpa"):
+            mbo.ImaginedReplayBuffer(buffer([episode]), [], learner)
+
+
+def built_sac():
+    learner = small_learner("sac")
+    learner.create_impl((1,), 1)
+    return learner
 
 
 def test_episodes_of_load_minari_need_their_own_picker():

@@ -76,7 +76,7 @@ def test_an_infinite_reward_in_plain_arrays_is_refused():
         mbo.Transitions.from_arrays([[0.0]], [[0.0]], [np.inf], [[0.0]], [0])
 
 
-def test_images_tuples_and_discrete_actions_are_refused_by_name():
+def test_images_and_tuples_are_refused_by_name():
     image = d3rlpy.dataset.Episode(
         np.zeros((3, 1, 8, 8), np.uint8),
         np.zeros((3, 1), np.float32),
@@ -89,13 +89,7 @@ def test_images_tuples_and_discrete_actions_are_refused_by_name():
         np.zeros((3, 1), np.float32),
         False,
     )
-    discrete = d3rlpy.dataset.Episode(
-        np.zeros((3, 2), np.float32),
-        np.zeros((3, 1), np.int32),
-        np.zeros((3, 1), np.float32),
-        False,
-    )
-    for episode, words in ((image, "images"), (pair, "Tuple"), (discrete, "Discrete")):
+    for episode, words in ((image, "images"), (pair, "Tuple")):
         dataset = d3rlpy.dataset.create_infinite_replay_buffer([episode])
         with pytest.raises(mbo.DatasetError, match=words):
             mbo.Transitions.from_dataset(dataset)

@@ -83,7 +83,7 @@ def small(monkeypatch: pytest.MonkeyPatch, minari_root: Path) -> None:
     create_imagination = mbo.ImaginationConfig.create
 
     def create_small(config: Any, device: Any = False) -> Any:
-        size = {"n_models": 2, "n_elites": 1, "hidden_units": [16], "max_steps": 2}
+        size = {"n_models": 2, "n_elites": 2, "hidden_units": [16], "max_steps": 2}
         if config.max_steps is None:
             config = dataclasses.replace(config, weight_decays=[0.0, 0.0], **size)
         return create_ensemble(config, device)

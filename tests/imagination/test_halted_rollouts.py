@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import d3rlpy
 import pytest
 import torch
 
@@ -182,12 +183,12 @@ def test_a_halt_that_breaks_its_contract_is_named(said, words):
         )
 
 
-def halting(threshold, **settings):
+def halting(threshold, direction="forward", **settings):
     dataset = line_dataset(5, 20)
     imagination = line_imagination(
-        "forward",
+        direction,
         dataset,
-        dynamics=DoubtfulLineConfig(),
+        dynamics=DoubtfulLineConfig(direction=direction),
         halt=ReadingConfig(threshold=threshold),
         **settings,
     )
@@ -238,3 +239,19 @@ def test_without_a_halt_nothing_of_it_is_logged():
     dataset = line_dataset(5, 20)
     buffer = mbo.ImaginedReplayBuffer(dataset, line_imagination("forward", dataset))
     assert not [name for name in mbo.imagination_evaluators(buffer) if "halted" in name]
+
+
+def test_in_reverse_the_return_of_a_terminal_row_is_its_own_reward():
+    dataset, imagination = halting(4.0, direction="reverse", rollout_length=3)
+    learner = d3rlpy.algos.CalQLConfig().create()
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination, learner, real_ratio=0.0)
+    batch = buffer.sample_transition_batch(64)
+    ended = batch.terminals[:, 0] == 1
+    assert 0 < ended.sum() < 64
+    for transition, terminal in zip(batch.transitions, ended, strict=True):
+        rewards = transition.rewards_to_go[:, 0].tolist()
+        if terminal:  # what lies ahead of it is never reached
+            assert rewards == [-31.0]
+        else:
+            assert len(rewards) > 1
+            assert -31.0 not in rewards

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
-from toys import QUIET, line_dataset, small_learner
+from toys import QUIET, choice_dataset, line_dataset, small_learner
 
 CAN = ["sac", "cql", "bear", "crr", "ddpg", "td3", "td3_plus_bc", "rebrac", "prdc"]
-CANNOT = ["iql", "awac", "bcq", "plas", "plas_with_perturbation", "bc"]
+CANNOT = [
+    "iql", "awac", "bcq", "plas", "plas_with_perturbation", "bc",
+    "dqn", "double_dqn", "nfq", "discrete_bcq", "discrete_cql", "discrete_bc",
+]  # fmt: skip
 
 
 def acting_dataset(spread: float = 0.0) -> d3rlpy.dataset.ReplayBuffer:
@@ -80,6 +83,23 @@ def test_nothing_but_the_policy_and_its_target_changes(name):
 
 
 @pytest.mark.training
+def test_a_discrete_policy_takes_the_datas_choices_as_often_as_they_do():
+    taken = np.random.choice(3, size=3000, p=[0.2, 0.7, 0.1])
+    states = np.zeros((1, 3001, 1))
+    states[0, 1:, 0] = taken  # the state says which choice was the last
+    dataset = mbo.dataset_from_arrays(states, [taken], np.zeros((1, 3000)), n_actions=3)
+    learner = small_learner("discrete_sac")
+    mean = pretrain(learner, dataset)
+    with torch.no_grad():
+        found = learner.impl.policy(torch.tensor([[0.0], [1.0], [2.0]])).probs
+    torch.testing.assert_close(
+        found, torch.tensor([[0.2, 0.7, 0.1]] * 3), atol=0.05, rtol=0
+    )
+    entropy = -sum(p * np.log(p) for p in (0.2, 0.7, 0.1))
+    assert mean == pytest.approx(entropy, abs=0.05)
+
+
+@pytest.mark.training
 def test_scalers_are_fitted_as_training_would():
     learner = small_learner(
         "sac",
@@ -115,6 +135,15 @@ def test_a_loss_that_is_not_finite_is_a_diverged_error_and_leaves_the_policy():
         pretrain(learner, dataset, learning_rate=1e30)
     after = learner.impl.policy.parameters()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_policy_for_other_actions_than_the_datas_is_refused():
+    learner = small_learner("discrete_sac")
+    with pytest.raises(mbo.CompositionError, match="DiscreteSAC is for discrete"):
+        pretrain(learner, line_dataset())
+    with pytest.raises(mbo.CompositionError, match="SAC is for continuous.*3 choices"):
+        pretrain(small_learner("sac"), choice_dataset(2))
+    assert learner.impl is None
 
 
 def test_no_epochs_are_refused():

@@ -5,7 +5,7 @@ import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo import learners
-from toys import LEARNERS, line_dataset, small_learner
+from toys import DISCRETE, LEARNERS, line_dataset, small_learner
 
 
 def built(name: str):
@@ -67,6 +67,90 @@ def test_q_values_are_the_least_critics_in_dataset_units(name):
     np.testing.assert_allclose(torch.stack(each).mean(dim=0)[:, 0], mean, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["sac", "iql", "bcq"])
+def test_target_critics_are_those_that_targets_are_made_with(name):
+    learner = built(name)
+    observations, actions = torch.rand(9, 2) * 10 - 5, torch.rand(9, 2) - 0.4
+    before = learners.q_value(learner, observations, actions)
+    same = learners.q_value(learner, observations, actions, target=True)
+    torch.testing.assert_close(before, same)  # equal when built
+    with torch.no_grad():
+        for parameter in learner.impl.modules.targ_q_funcs.parameters():
+            parameter.zero_()
+    kept = learners.q_value(learner, observations, actions)
+    torch.testing.assert_close(kept, before)
+    target = learners.q_value(learner, observations, actions, target=True)
+    assert target.shape == (9, 1)
+    assert not target.any()
+
+
+def discrete(name: str, n_actions: int = 3):
+    learner = small_learner(
+        name,
+        observation_scaler=d3rlpy.preprocessing.StandardObservationScaler(
+            mean=np.ones(2), std=np.full(2, 3.0)
+        ),
+    )
+    learner.create_impl((2,), n_actions)
+    return learner
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_a_discrete_learners_actions_are_a_column_of_indices_its_own_bit_for_bit(name):
+    learner = discrete(name)
+    observations = np.random.uniform(-5, 5, (9, 2)).astype(np.float32)
+    for ours, theirs in (
+        (learners.sample_action, learner.sample_action),
+        (learners.predict_action, learner.predict),
+    ):
+        torch.manual_seed(5)
+        expected = theirs(observations)
+        torch.manual_seed(5)
+        found = ours(learner, torch.from_numpy(observations))
+        assert found.dtype == torch.float32
+        np.testing.assert_array_equal(found.numpy(), expected[:, None])
+
+
+@pytest.mark.parametrize("name", [n for n in DISCRETE if n != "discrete_bc"])
+def test_q_values_of_the_actions_taken_are_the_least_critics(name):
+    learner = discrete(name)
+    learner.config.reward_scaler = d3rlpy.preprocessing.MultiplyRewardScaler(4.0)
+    observations = torch.rand(9, 2) * 10 - 5
+    actions = torch.arange(9).reshape(-1, 1) % 3
+    scaled = learner.config.observation_scaler.transform(observations)
+    for target in (False, True):
+        modules = learner.impl.modules
+        critics = modules.targ_q_funcs if target else modules.q_funcs
+        all_choices = torch.stack([critic(scaled).q_value for critic in critics])
+        least = all_choices.amin(dim=0)[torch.arange(9), actions[:, 0]] / 4.0
+        found = learners.q_value(learner, observations, actions.float(), target=target)
+        torch.testing.assert_close(found, least.detach()[:, None])
+        with torch.no_grad():
+            for parameter in modules.targ_q_funcs.parameters():
+                parameter.mul_(0.5)
+
+
+def test_a_discrete_learner_built_for_other_choices_is_refused():
+    with pytest.raises(mbo.CompositionError, match="built for 3 choices.* has 4"):
+        learners.check_built(discrete("dqn"), 2, 1, n_actions=4)
+    with pytest.raises(mbo.CompositionError, match="DiscreteBC has no critic"):
+        learners.check_built(discrete("discrete_bc"), 2, 1, critic=True, n_actions=3)
+
+
+@pytest.mark.parametrize(
+    ("learner", "n_actions", "words"),
+    [
+        ("discrete_cql", None, "DiscreteCQL is for discrete.*such as SAC.*n_actions"),
+        ("cql", 3, "CQL is for continuous.*3 choices.*action_space=d3rlpy"),
+    ],
+)
+def test_a_learner_of_another_kind_of_actions_is_refused_with_what_to_use(
+    learner, n_actions, words
+):
+    with pytest.raises(mbo.CompositionError, match=words):
+        learners.check_actions(small_learner(learner), n_actions)
+
+
 def test_a_reward_scalers_shift_stays_in_the_q_values():
     learner = built("sac")
     observations, actions = torch.zeros(3, 2), torch.zeros(3, 2)
@@ -114,7 +198,6 @@ def test_a_learner_that_is_not_built_cannot_act():
 @pytest.mark.parametrize(
     ("learner", "words"),
     [
-        (d3rlpy.algos.DQNConfig().create(), "discrete"),
         (d3rlpy.algos.DecisionTransformerConfig(), "what it creates"),
         ("sac", "str cannot train"),
     ],

@@ -22,18 +22,18 @@ from strangers import forget, hook, one_warning
 from toys import line_dataset
 
 THEIRS = "Theirs = learner('theirs')\n" + hook("return [Theirs]")
-OURS = {"cql", "sac", "td3_plus_bc", "bcq", "iql", "cal_ql", "tacr"}
+OURS = {"cql", "sac", "td3_plus_bc", "bcq", "iql", "cal_ql", "tacr", "dqn"}
 
 
-def test_d3rlpys_continuous_learners_are_listed_and_the_plugins_with_them(install):
+def test_d3rlpys_learners_are_listed_and_the_plugins_with_them(install):
     forget()
     without = learner_configs()
     theirs = [
         each for each in without.values() if each.__module__.startswith("d3rlpy.")
     ]
-    assert len(theirs) == 18
+    assert len(theirs) == 26
     assert without.keys() >= OURS
-    assert not without.keys() & {"dqn", "random_policy", "fqe"}
+    assert not without.keys() & {"random_policy", "discrete_random_policy", "fqe"}
     install("good", THEIRS)
     listed = learner_configs()
     assert listed.keys() - without.keys() == {"theirs"}
@@ -55,8 +55,8 @@ def test_an_unknown_learner_is_refused_with_the_nearest_that_can_be_named(instal
     install("good", THEIRS)
     with pytest.raises(mbo.UnknownComponentError, match="no learner named 'their'.*s'"):
         learner_config("their")
-    with pytest.raises(mbo.UnknownComponentError, match="no learner named 'dqn'"):
-        learner_config("dqn")
+    with pytest.raises(mbo.UnknownComponentError, match="no learner named 'fqe'"):
+        learner_config("fqe")
 
 
 def test_a_learner_of_a_plugin_that_failed_or_is_off_is_an_error_that_says_so(

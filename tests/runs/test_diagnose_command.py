@@ -87,6 +87,11 @@ def test_it_writes_a_page_with_the_same_numbers_and_rollouts_in_the_maze(
     assert maze["goal"] == [-1.0, 1.0]  # the U's upper left
     assert [-2.0, 2.0] in maze["walls"]
     assert len(maze["rollouts"]) == 40
+    # The maze is its own simulator: a model of five steps is off there and here.
+    assert found["outside"]["rows"] > 100
+    rows = dict(read.tables["Outside the data: one step with random actions"][1:])
+    there, here = found["outside"]["errors"], found["outside"]["errors_inside"]
+    assert rows["v_x"] == [there[2], here[2]]
     # Of five steps each, in time order: a reverse one ends in a real state.
     assert all(len(path) == 6 for path in maze["rollouts"])
 

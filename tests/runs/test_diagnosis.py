@@ -16,7 +16,9 @@ from d3rlpy_mbo.testing.line_world import line_dataset as line_world
 from d3rlpy_mbo.testing.line_world import line_dynamics, line_learner
 from toys import (
     BeyondTermination,
+    DoubtfulLineConfig,
     LineDynamicsConfig,
+    ReadingConfig,
     line_dataset,
     line_imagination,
     rows_of,
@@ -340,3 +342,26 @@ def test_whole_episodes_that_fit_set_aside_are_what_it_is_judged_on():
     # k steps go along these too: so many windows of two rows they have.
     windows = sum(max(lengths[each] - 1, 0) for each in held_out)
     assert diagnosis.open_loop[0].sequences == min(windows, 500)
+
+
+@pytest.mark.parametrize(("threshold", "share"), [(-1.0, 1.0), (1e9, 0.0)])
+def test_the_share_that_a_halt_stops_is_told_by_step(threshold, share):
+    data = line_dataset(length=30)
+    imagination = line_imagination(
+        dynamics=DoubtfulLineConfig(), halt=ReadingConfig(threshold), rollout_length=3
+    )
+    imagination.fit(data)
+    diagnosis = mbo.diagnose(imagination, data, n_rollouts=20)
+    # What stops in the first step is asked about nothing after it.
+    later = 0.0 if share == 1.0 else share
+    assert diagnosis.rollouts.halted == [share, later, later]
+    assert "stopped by the halt" in str(diagnosis)
+
+
+def test_without_a_halt_nothing_is_said_of_one():
+    data = line_dataset(length=30)
+    imagination = line_imagination(dynamics=LineDynamicsConfig(noise=0.1))
+    imagination.fit(data)
+    diagnosis = mbo.diagnose(imagination, data, n_rollouts=20)
+    assert diagnosis.rollouts.halted == []
+    assert "stopped by the halt" not in str(diagnosis)

@@ -11,10 +11,12 @@ import torch
 from gymnasium import spaces
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.runs.environments import validate_environment
 from d3rlpy_mbo.runs.validation import validate_parts
 from d3rlpy_mbo_rambo import RAMBOConfig
 from toys import (
     QUIET,
+    choice_dataset,
     line_dataset,
     line_episodes,
     line_imagination,
@@ -130,6 +132,33 @@ def test_a_logger_whose_package_is_missing_is_refused_by_name(package, monkeypat
 )
 def test_an_environment_that_does_not_fit_is_refused(env, message):
     refused(message, env=env)
+
+
+class Chooses(gymnasium.Env):
+    observation_space = spaces.Box(-9, 9, (1,), np.float32)
+
+    def __init__(self, space):
+        self.action_space = space
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (spaces.Discrete(2), r"Discrete\(2\), but the dataset's are 3 choices"),
+        (spaces.Box(-1, 1, (1,)), "Box.*, but the dataset's are 3 choices"),
+        (spaces.Discrete(3, start=1), "counted from 1.*TransformAction"),
+    ],
+)
+def test_an_environment_of_other_choices_is_refused(space, words):
+    real = mbo.RealData.of(choice_dataset(5))
+    with pytest.raises(mbo.CompositionError, match=words):
+        validate_environment(Chooses(space), real)
+
+
+def test_an_environment_of_choices_is_refused_for_continuous_data():
+    real = mbo.RealData.of(line_dataset())
+    with pytest.raises(mbo.CompositionError, match=r"actions are Discrete\(3\)"):
+        validate_environment(Chooses(spaces.Discrete(3)), real)
 
 
 def test_an_environment_of_goals_is_refused_by_the_wrapper_that_helps():

@@ -15,7 +15,8 @@ from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
 from toys import small_ensemble
 
 ENCODER = VectorEncoderFactory([16])
-CVAE = CVAEPolicyConfig(hidden_units=32, n_steps=20)
+CLONED = mbo.BehaviorCloningPolicyConfig(hidden_units=[32], n_steps=50)
+CVAE = CVAEPolicyConfig(hidden_units=32, n_steps=20, discrete=CLONED)
 ADVERSARY = AdversarialUpdaterConfig(update_interval=1, batch_size=32, n_updates=5)
 STATELESS = [
     mbo.NoTermination,
@@ -37,7 +38,7 @@ LEARNED = [
     small_ensemble("reverse"),
     mbo.UniformPolicyConfig(),
     mbo.LearnerPolicyConfig(),
-    mbo.BehaviorCloningPolicyConfig(hidden_units=[32], n_steps=50),
+    CLONED,
     mbo.LearnedTerminationConfig(hidden_units=[32], n_steps=50),
     CVAE,
     ADVERSARY,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
+import d3rlpy
 import numpy as np
 import pytest
 import torch
@@ -30,7 +31,7 @@ from broken_components import (
 from d3rlpy_mbo import testing
 from d3rlpy_mbo.registry.known_learners import known_learners
 from d3rlpy_mbo.testing.placement import OtherDevice, is_left_behind
-from d3rlpy_mbo.testing.subject_kinds import subject_of
+from d3rlpy_mbo.testing.subject_kinds import subjects_of
 
 CHECKS = [name for name in testing.__all__ if name.startswith("check_")]
 CHECKS = [name for name in CHECKS if name != "check_component"]
@@ -114,6 +115,54 @@ def test_a_message_states_violation_value_and_likely_cause(check, component):
     assert "it raised where it should have worked" not in message
 
 
+@dataclasses.dataclass()
+class HalfChoices(mbo.UniformPolicyConfig):
+    """Uniform, but for choices it answers what lies between them."""
+
+    @staticmethod
+    def get_type():
+        return "half_choices"
+
+    def create(self, device=False):
+        policy = super().create(device)
+        drawn = policy.sample_action
+        policy.sample_action = lambda states, learner: (
+            drawn(states, learner) + 0.5 * (policy._actions.n_actions is not None)
+        )
+        return policy
+
+
+@pytest.mark.training
+def test_a_component_is_asked_about_choices_where_it_says_that_it_knows_them():
+    check = testing.check_actions_within_bounds
+    with pytest.raises(testing.ConformanceError) as caught:
+        check(HalfChoices())
+    message = str(caught.value)
+    assert message.startswith(
+        "HalfChoices with discrete actions: actions must be indic"
+    )
+    assert "Found: 31 others, such as " in message
+    check(SoundPolicy())  # says nothing of choices, and is asked about none
+
+
+@dataclasses.dataclass()
+class SlowDQN(d3rlpy.algos.DQNConfig):
+    """A learner of choices, sound."""
+
+    target_update_interval: int = 10
+
+    @staticmethod
+    def get_type():
+        return "slow_dqn"
+
+
+@pytest.mark.training
+def test_a_discrete_learner_is_checked_on_choices():
+    (subject,) = subjects_of(SlowDQN())
+    assert subject.world.choices
+    testing.check_component(SlowDQN())
+
+
 def test_every_check_has_a_broken_component():
     assert {check for check, _ in BROKEN} == set(CHECKS)
 
@@ -168,10 +217,10 @@ def test_a_default_constructed_component_learns_for_a_few_steps_only():
         n_steps: int = 500_000
         max_steps: Optional[int] = None
 
-    long = subject_of(Long).component
+    long = subjects_of(Long)[0].component
     assert (long.n_steps, long.max_steps) == (50, 50)
-    assert subject_of(Long(n_steps=70)).component.n_steps == 70
-    inside = subject_of(mbo.ImaginationConfig).component
+    assert subjects_of(Long(n_steps=70))[0].component.n_steps == 70
+    inside = subjects_of(mbo.ImaginationConfig)[0].component
     assert (inside.dynamics.max_steps, inside.rollout_batch_size) == (50, 100)
 
 
@@ -207,7 +256,7 @@ def test_a_rule_is_asked_with_the_sizes_it_reads(size):
 
     termination = OfOneTask()
     testing.check_termination_shape_and_type(termination)
-    assert subject_of(termination).sizes == (size, 1)
+    assert subjects_of(termination)[0].sizes == (size, 1)
 
 
 @pytest.mark.training

@@ -8,12 +8,13 @@ and to its snapshot, hold-out indices are kept.
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
 from torch import nn
 
+from ...data.action_sets import columns_of
 from ...data.transitions import Transitions
 from ...registry.fields import choice, interval, number, number_list
 from ...support.errors import CompositionError, DatasetError
@@ -74,6 +75,7 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
             limit.
     """
 
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     n_models: int = number(7, at_least=1, whole=True)
     n_elites: int = number(5, at_least=1, whole=True)
     hidden_units: list[int] = number_list([200] * 4, at_least=1, whole=True)
@@ -133,6 +135,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._targets: Standardizer
         self._holdout_indices: torch.Tensor
         self._n_rows: int
+        self._n_actions: Optional[int] = None
 
     @property
     def fitted(self) -> bool:
@@ -149,18 +152,26 @@ class ProbabilisticEnsemble(Dynamics):
     def fitted_on(self) -> tuple[int, int, int]:
         """See `Dynamics.fitted_on`."""
         self.check_fitted()
-        n_inputs, n_targets = len(self._inputs.mean), len(self._targets.mean)
-        return self._n_rows, n_targets - 1, n_inputs - (n_targets - 1)
+        n_inputs, observation_size = len(self._inputs.mean), len(self._targets.mean) - 1
+        action_size = 1 if self._n_actions is not None else n_inputs - observation_size
+        return self._n_rows, observation_size, action_size
+
+    @property
+    def n_actions(self) -> Optional[int]:
+        """See `Dynamics.n_actions`."""
+        self.check_fitted()
+        return self._n_actions
 
     def fit(self, transitions: Transitions) -> None:
         """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
         holdout, training = self._split(transitions)
-        of = Regression(transitions, self.direction)
+        n_actions = transitions.n_actions
+        of = Regression(transitions, self.direction, n_actions)
         inputs, targets = of.standardizer(of.inputs), of.standardizer(of.targets)
         sizes = len(inputs.mean), len(targets.mean)
         members = self._build(self.config.n_models, *sizes).to(self.device)
         inputs, targets = inputs.to(self.device), targets.to(self.device)
-        asked = Regression(transitions.to(self.device), self.direction)
+        asked = Regression(transitions.to(self.device), self.direction, n_actions)
         x = Standardized(asked.inputs, inputs)
         y = Standardized(asked.targets, targets)
         config, history = self.config, list[FitRecord]()
@@ -185,7 +196,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._elites = members[order[: self.config.n_elites]]
         self._others = members[order[self.config.n_elites :]]
         self._holdout_indices = holdout
-        self._n_rows = len(transitions)
+        self._n_rows, self._n_actions = len(transitions), n_actions
         self._fitted = True
         self.history = history
         self.metrics = {
@@ -229,7 +240,7 @@ class ProbabilisticEnsemble(Dynamics):
         Of all members the elites come first.
         """
         self.check_fitted()
-        x = self._inputs.standardize(torch.cat([observations, actions], dim=1))
+        x = self._asked(observations, actions)
         if not all_members:
             return self._sampled(observations, actions, *self._of_random_elites(x))
         pairs = zip(self._elites(x), self._others(x), strict=True)
@@ -242,6 +253,11 @@ class ProbabilisticEnsemble(Dynamics):
         return dataclasses.replace(
             prediction, means=means, stds=stds, n_elites=len(self._elites)
         )
+
+    def _asked(self, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Returns (B, inputs) what the networks see of states and actions."""
+        columns = columns_of(actions, self._n_actions)
+        return self._inputs.standardize(torch.cat([observations, columns], dim=1))
 
     def _random_elites(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns (B,) a random elite for each row, and the rows."""
@@ -299,6 +315,7 @@ class ProbabilisticEnsemble(Dynamics):
             "targets": self._targets.state_dict(),
             "holdout_indices": self._holdout_indices,
             "n_rows": self._n_rows,
+            **({} if self._n_actions is None else {"n_actions": self._n_actions}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -317,6 +334,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._inputs, self._targets = inputs.to(self.device), targets.to(self.device)
         self._holdout_indices = state["holdout_indices"]
         self._n_rows = state["n_rows"]
+        self._n_actions = state.get("n_actions")
         self._fitted = True
 
     @property
@@ -346,7 +364,7 @@ class ProbabilisticEnsemble(Dynamics):
         same = len(transitions) == self._n_rows
         if same:
             mean, std = self._inputs.mean, self._inputs.std
-            of = Regression(transitions, self.direction)
+            of = Regression(transitions, self.direction, self._n_actions)
             found = of.standardizer(of.inputs).mean.to(mean)
             # Rounding leaves 1e-6 of either; other data differs by far more.
             same = bool(((found - mean).abs() <= 1e-3 * std + 1e-4 * mean.abs()).all())
@@ -391,8 +409,7 @@ class ProbabilisticEnsemble(Dynamics):
         What an elite trains on and what it is asked passes it as one batch.
         """
         x, y = self._dealt(transitions)
-        asked = self._inputs.standardize(torch.cat([observations, actions], dim=1))
-        asked = asked.expand(len(self._elites), -1, -1)
+        asked = self._asked(observations, actions).expand(len(self._elites), -1, -1)
         mean, log_variance = self._elites(torch.cat([x, asked], dim=1))
         real, imagined = (
             (mean[:, rows], log_variance[:, rows])
@@ -425,7 +442,7 @@ class ProbabilisticEnsemble(Dynamics):
         self, transitions: Transitions
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns standardised inputs (B, D + A) and targets (B, D + 1)."""
-        asked = Regression(transitions, self.direction)
+        asked = Regression(transitions, self.direction, self._n_actions)
         return (
             self._inputs.standardize(asked.inputs()),
             self._targets.standardize(asked.targets()),

@@ -101,7 +101,7 @@ class Dynamics(LearnedComponent):
 
         Args:
             observations: (B, D) s, reverse s', on the model's device.
-            actions: (B, A) within the dataset's range.
+            actions: (B, A) within the dataset's range; of choices their indices (B, 1).
             all_members: Whether `means` and `stds` of every member are wanted;
                 penalties want them. Models without members return None for both.
 
@@ -136,6 +136,11 @@ class Dynamics(LearnedComponent):
         None for models that do not keep them; then nobody can tell that a model which
         is shared was fitted on other data.
         """
+        return None
+
+    @property
+    def n_actions(self) -> Optional[int]:
+        """Number of choices that it was fitted for; None for continuous actions."""
         return None
 
     @property

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Optional, Protocol
 
 import torch
 
+from ...data.action_sets import columns_of
 from ...data.transitions import Direction, Transitions
 from ...support.devices import ROWS_IN_DOUBLE
 from .networks import Standardizer
@@ -33,16 +34,18 @@ class Regression:
     Args:
         transitions: N rows.
         direction: Of the model.
+        n_actions: Choices that the model is of; None where actions are continuous.
     """
 
     transitions: Transitions
     direction: Direction
+    n_actions: Optional[int] = None
 
     def inputs(self, rows: Any = slice(None)) -> torch.Tensor:
-        """Returns (B, D + A): s, in reverse s', and the action."""
+        """Returns (B, D + A): s, in reverse s', and the action; of choices one-hot."""
         given = self.transitions.given_observations(self.direction)
-        actions = self.transitions.actions
-        return torch.cat([_chosen(given, rows), _chosen(actions, rows)], dim=-1)
+        actions = columns_of(_chosen(self.transitions.actions, rows), self.n_actions)
+        return torch.cat([_chosen(given, rows), actions], dim=-1)
 
     def targets(self, rows: Any = slice(None)) -> torch.Tensor:
         """Returns (B, D + 1): the change of s, then the reward."""

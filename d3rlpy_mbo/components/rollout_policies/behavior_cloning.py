@@ -1,34 +1,21 @@
 """Behavior cloning as a rollout policy; in reverse, ROMI's RBC."""
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
-from d3rlpy.models.builders import create_normal_policy
-from d3rlpy.models.encoders import VectorEncoderFactory
-from d3rlpy.models.torch.distributions import SquashedGaussianDistribution
-from d3rlpy.models.torch.policies import (
-    NormalPolicy,
-    build_squashed_gaussian_distribution,
-)
+from torch import nn
 
-from ...data.action_sets import ActionRange
+from ...data.action_sets import ActionSet, action_set_of
 from ...data.transitions import Transitions
 from ...learners.reading import Learner
 from ...registry.fields import number, number_list
 from ..dynamics.networks import Standardizer
 from .interface import RolloutPolicy, RolloutPolicyConfig
+from .likelihoods import likelihood_over
 
 __all__ = ["BehaviorCloningPolicy", "BehaviorCloningPolicyConfig"]
-
-# Ours: without it the likelihood of near-deterministic actions has no bound, and
-# neither have its gradients.
-_MIN_LOG_STD = -5.0
-
-# Ours: the least and greatest action of the data lie at -0.99 and 0.99, so that their
-# pre-images under tanh are finite. Clipped controllers often take them.
-_MARGIN = 0.99
 
 
 @dataclasses.dataclass()
@@ -37,7 +24,7 @@ class BehaviorCloningPolicyConfig(RolloutPolicyConfig):
 
     In reverse this is ROMI's RBC, p(a | s') (Wang et al. 2021, equation 10): the
     likelihood of a tanh-Gaussian, without the official code's entropy bonus and its
-    confusion of standard deviation and variance.
+    confusion of standard deviation and variance. Of choices it is a softmax, d(a | s').
 
     Args:
         hidden_units: Units of the hidden layers (official code: 2 x 256).
@@ -46,6 +33,7 @@ class BehaviorCloningPolicyConfig(RolloutPolicyConfig):
         n_steps: Gradient steps (ours: the hold-out likelihood is flat by then).
     """
 
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     hidden_units: list[int] = number_list([256, 256], at_least=1, whole=True)
     learning_rate: float = number(3e-4, more_than=0)
     batch_size: int = number(256, at_least=1, whole=True)
@@ -62,90 +50,90 @@ class BehaviorCloningPolicyConfig(RolloutPolicyConfig):
 
 
 class BehaviorCloningPolicy(RolloutPolicy):
-    """A tanh-Gaussian over the dataset's action range, given s (reverse s')."""
+    """A distribution over the dataset's actions, given s (reverse s').
+
+    A tanh-Gaussian over their range, or a softmax over the choices.
+    """
 
     config: BehaviorCloningPolicyConfig
-    _policy: Optional[NormalPolicy] = None
+    _network: Optional[nn.Module] = None
     _inputs: Standardizer
-    _range: ActionRange
+    _actions: ActionSet
 
     @property
     def fitted(self) -> bool:
         """Whether it was fitted or loaded."""
-        return self._policy is not None
-
-    def _build(self, observation_size: int, action_size: int) -> NormalPolicy:
-        return create_normal_policy(
-            (observation_size,),
-            action_size,
-            VectorEncoderFactory(self.config.hidden_units),
-            min_logstd=_MIN_LOG_STD,
-            device=self.device,
-            enable_ddp=False,
-        )
+        return self._network is not None
 
     def fit(self, transitions: Transitions) -> None:
         """Minimises the negative log-likelihood of the dataset's actions."""
-        action_range = transitions.action_range()
+        action_set = transitions.action_set()
+        likelihood = likelihood_over(action_set)
         given = transitions.given_observations(self.direction)
-        actions = _MARGIN * action_range.to_unit(transitions.actions)
         inputs = Standardizer.fit(given)
-        policy = self._build(transitions.observation_size, transitions.action_size)
+        network = likelihood.network(
+            transitions.observation_size, self.config.hidden_units, self.device
+        )
 
         def loss(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-            distribution = build_squashed_gaussian_distribution(policy(x))
-            return -distribution.log_prob(a).mean()
+            return -likelihood.log_prob(network(x), a).mean()
 
         self.metrics = {
             "behavior_cloning_loss": self.fit_by_gradient(
-                torch.optim.Adam(policy.parameters(), lr=self.config.learning_rate),
+                torch.optim.Adam(network.parameters(), lr=self.config.learning_rate),
                 loss,
-                (inputs.standardize(given), actions),
+                (inputs.standardize(given), likelihood.targets(transitions.actions)),
                 n_steps=self.config.n_steps,
                 batch_size=self.config.batch_size,
                 description="Cloning behavior",
             )
         }
         self._inputs = inputs.to(self.device)
-        self._range = action_range.to(self.device)
-        self._policy = policy
+        self._actions = action_set.to(self.device)
+        self._network = network
 
     @torch.no_grad()
     def sample_action(
         self, observations: torch.Tensor, learner: Optional[Learner]
     ) -> torch.Tensor:
         """See `RolloutPolicy.sample_action`."""
-        unit = self._distribution(observations).sample() / _MARGIN
-        return self._range.from_unit(unit.clamp(-1, 1))
+        return likelihood_over(self._actions_known).sample(self._output(observations))
 
     def log_prob(
         self, observations: torch.Tensor, actions: torch.Tensor
     ) -> torch.Tensor:
-        """Returns (B, 1) log-likelihoods of actions scaled to [-0.99, 0.99]."""
-        distribution = self._distribution(observations)
-        return distribution.log_prob(_MARGIN * self._range.to_unit(actions))
+        """Returns (B, 1) log-likelihoods, of a range's actions scaled to [-0.99, 0.99]."""
+        likelihood = likelihood_over(self._actions_known)
+        return likelihood.log_prob(
+            self._output(observations), likelihood.targets(actions)
+        )
 
-    def _distribution(self, observations: torch.Tensor) -> SquashedGaussianDistribution:
+    @property
+    def _actions_known(self) -> ActionSet:
         self.check_fitted()
-        assert self._policy is not None
-        output = self._policy(self._inputs.standardize(observations))
-        return build_squashed_gaussian_distribution(output)
+        return self._actions
+
+    def _output(self, observations: torch.Tensor) -> Any:
+        assert self._network is not None
+        return self._network(self._inputs.standardize(observations))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the network and the scaling around it."""
         self.check_fitted()
-        assert self._policy is not None
-        weights = {k: v.cpu() for k, v in self._policy.state_dict().items()}
+        assert self._network is not None
+        weights = {k: v.cpu() for k, v in self._network.state_dict().items()}
         return {
             "policy": weights,
             "inputs": self._inputs.state_dict(),
-            "range": self._range.state_dict(),
+            "range": self._actions.state_dict(),  # as 0.1 named it
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over a fitted policy of the same config."""
-        self._range = ActionRange(**state["range"]).to(self.device)
+        self._actions = action_set_of(state["range"]).to(self.device)
         self._inputs = Standardizer(**state["inputs"]).to(self.device)
-        policy = self._build(len(self._inputs.mean), len(self._range.low))
-        policy.load_state_dict(state["policy"])
-        self._policy = policy
+        network = likelihood_over(self._actions).network(
+            len(self._inputs.mean), self.config.hidden_units, self.device
+        )
+        network.load_state_dict(state["policy"])
+        self._network = network

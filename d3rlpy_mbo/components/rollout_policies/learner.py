@@ -1,7 +1,7 @@
 """The learner's own actions: what MBPO, MOPO and RAMBO roll out."""
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
@@ -9,6 +9,7 @@ from d3rlpy.base import DeviceArg
 from ... import learners
 from ...data.transitions import Transitions
 from ...learners import Learner
+from ...registry.fields import number
 from ...support.errors import CompositionError
 from .interface import RolloutPolicy, RolloutPolicyConfig
 
@@ -17,7 +18,17 @@ __all__ = ["LearnerPolicy", "LearnerPolicyConfig"]
 
 @dataclasses.dataclass()
 class LearnerPolicyConfig(RolloutPolicyConfig):
-    """The current learner's own actions, stochastic where the learner is (MBPO, MOPO)."""
+    """The current learner's own actions, stochastic where the learner is (MBPO, MOPO).
+
+    Args:
+        epsilon: Share of uniform actions in the place of its own, for discrete learners
+            that always take their best action, as DQN (ours: its usual exploration; the
+            imagined rows would otherwise say nothing of any other action). Continuous
+            learners and DiscreteSAC act as they are.
+    """
+
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
+    epsilon: float = number(0.1, at_least=0, at_most=1)
 
     @staticmethod
     def get_type() -> str:
@@ -32,6 +43,7 @@ class LearnerPolicyConfig(RolloutPolicyConfig):
 class LearnerPolicy(RolloutPolicy):
     """Asks the learner. It acts forwards only: p(a | s') is not what it learned."""
 
+    config: LearnerPolicyConfig
     directions = ("forward",)
     needs_learner = True
 
@@ -56,7 +68,7 @@ class LearnerPolicy(RolloutPolicy):
                 "This imagination rolls out with the learner's policy but got no "
                 "learner. Pass learner=..., or use another rollout_policy."
             )
-        return learners.sample_action(learner, observations)
+        return learners.sample_action(learner, observations, self.config.epsilon)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns nothing: the learner has its own file."""

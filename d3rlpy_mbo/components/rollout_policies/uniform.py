@@ -1,12 +1,12 @@
-"""Uniform actions over the dataset's range."""
+"""Uniform actions over the dataset's range, or its choices."""
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
 
-from ...data.action_sets import ActionRange
+from ...data.action_sets import ActionSet, action_set_of
 from ...data.transitions import Transitions
 from ...learners import Learner
 from .interface import RolloutPolicy, RolloutPolicyConfig
@@ -16,7 +16,14 @@ __all__ = ["UniformPolicy", "UniformPolicyConfig"]
 
 @dataclasses.dataclass()
 class UniformPolicyConfig(RolloutPolicyConfig):
-    """Uniform actions over the dataset's range: ROMI's on mazes and hopper (Table 6)."""
+    """Uniform actions over the dataset's range: ROMI's on mazes and hopper (Table 6).
+
+    In reverse they are right where an action leads to one state. Where the outcome is
+    random, even an exact reverse model then yields p(s' | s, a) / d(a | s') in the place of
+    p(s' | s, a): `BehaviorCloningPolicyConfig` proposes d(a | s'), which is exact.
+    """
+
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
 
     @staticmethod
     def get_type() -> str:
@@ -29,33 +36,33 @@ class UniformPolicyConfig(RolloutPolicyConfig):
 
 
 class UniformPolicy(RolloutPolicy):
-    """Draws each action dimension uniformly over its range in the dataset."""
+    """Draws each action dimension uniformly over its range in the dataset, or a choice."""
 
-    _range: Optional[ActionRange] = None
+    _actions: Optional[ActionSet] = None
 
     @property
     def fitted(self) -> bool:
-        """Whether it knows the dataset's range."""
-        return self._range is not None
+        """Whether it knows the dataset's actions."""
+        return self._actions is not None
 
     def fit(self, transitions: Transitions) -> None:
-        """Takes the range from the dataset."""
-        self._range = transitions.action_range().to(self.device)
+        """Takes the actions that there are from the dataset."""
+        self._actions = transitions.action_set().to(self.device)
 
     def sample_action(
         self, observations: torch.Tensor, learner: Optional[Learner]
     ) -> torch.Tensor:
         """See `RolloutPolicy.sample_action`."""
         self.check_fitted()
-        assert self._range is not None
-        return self._range.sample(len(observations))
+        assert self._actions is not None
+        return self._actions.sample(len(observations))
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the range."""
+        """Returns the actions that there are."""
         self.check_fitted()
-        assert self._range is not None
-        return self._range.state_dict()
+        assert self._actions is not None
+        return self._actions.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over a range."""
-        self._range = ActionRange(**state).to(self.device)
+        """Takes over the actions that there are."""
+        self._actions = action_set_of(state).to(self.device)

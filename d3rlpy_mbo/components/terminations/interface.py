@@ -44,6 +44,8 @@ class Termination(Component):
 class NoTermination(Termination):
     """Never: for tasks that only time out (mazes, HalfCheetah)."""
 
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
+
     @staticmethod
     def get_type() -> str:
         """Returns ``"never"``."""

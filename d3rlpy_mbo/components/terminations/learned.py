@@ -8,6 +8,7 @@ from d3rlpy.base import DeviceArg
 from torch import nn
 from torch.nn import functional
 
+from ...data.action_sets import columns_of
 from ...data.transitions import Direction, Transitions
 from ...registry.component import Component
 from ...registry.fields import number, number_list
@@ -49,6 +50,7 @@ class LearnedTerminationConfig(Component):
     """
 
     kind: ClassVar[str] = "termination"
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     hidden_units: list[int] = number_list([256, 256], at_least=1, whole=True)
     learning_rate: float = number(1e-3, more_than=0)
     batch_size: int = number(256, at_least=2, whole=True)
@@ -86,6 +88,7 @@ class LearnedTermination(LearnedComponent):
     _network: Optional[nn.Sequential] = None
     _inputs: Standardizer
     _threshold: float  # logits above it are ends
+    _n_actions: Optional[int] = None  # choices; None where actions are continuous
 
     @property
     def fitted(self) -> bool:
@@ -147,7 +150,8 @@ class LearnedTermination(LearnedComponent):
         """
         self.check_transitions(transitions)
         known = transitions.for_models()
-        values = _inputs_of(known.observations, known.actions, known.next_observations)
+        columns = known.action_columns
+        values = _inputs_of(known.observations, columns, known.next_observations)
         terminal = known.terminals[:, 0] > 0
         training_ends, holdout_ends = self._split(values[terminal])
         training_rest, holdout_rest = self._split(values[~terminal])
@@ -178,7 +182,7 @@ class LearnedTermination(LearnedComponent):
             description="Fitting termination",
             also=(schedule,),
         )
-        self._inputs = inputs
+        self._inputs, self._n_actions = inputs, known.n_actions
         self._network = network.eval()
         if self.direction == "reverse":
             training_ends, training_rest, holdout_ends, holdout_rest = (
@@ -254,7 +258,8 @@ class LearnedTermination(LearnedComponent):
         next_observations: torch.Tensor,
     ) -> torch.Tensor:
         """See `Termination`; False where a value is NaN."""
-        values = _inputs_of(observations, actions, next_observations)
+        columns = columns_of(actions, self._n_actions)
+        values = _inputs_of(observations, columns, next_observations)
         return self._logits(values) > self._threshold
 
     def state_dict(self) -> dict[str, Any]:
@@ -265,12 +270,14 @@ class LearnedTermination(LearnedComponent):
             "network": {k: v.cpu() for k, v in self._network.state_dict().items()},
             "inputs": self._inputs.state_dict(),
             "threshold": self._threshold,
+            **({} if self._n_actions is None else {"n_actions": self._n_actions}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over a fitted classifier of the same config."""
         self._inputs = Standardizer(**state["inputs"]).to(self.device)
         self._threshold = state["threshold"]
+        self._n_actions = state.get("n_actions")
         network = self._build(len(self._inputs.mean))
         network.load_state_dict(state["network"])
         self._network = network.eval()
@@ -279,7 +286,7 @@ class LearnedTermination(LearnedComponent):
 def _inputs_of(
     observations: torch.Tensor, actions: torch.Tensor, next_observations: torch.Tensor
 ) -> torch.Tensor:
-    """Returns (B, 2 D + A)."""
+    """Returns (B, 2 D + A), of choices a column for each."""
     return torch.cat([observations, actions, next_observations], dim=1)
 
 

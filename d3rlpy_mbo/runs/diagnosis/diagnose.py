@@ -13,8 +13,12 @@ from ...data.real_data import RealData
 from ...data.transitions import Transitions
 from ...imagination.composition import validate_positive
 from ...imagination.imagination import Imagination
-from ...imagination.readiness import validate_model_rows, validate_sizes
-from ...learners import check, check_built
+from ...imagination.readiness import (
+    validate_choices_alike,
+    validate_model_rows,
+    validate_sizes,
+)
+from ...learners import check, check_actions, check_built
 from ...learners.reading import Learner, has_critic, modes_kept
 from ...registry.fields import Number
 from ...support.errors import CompositionError
@@ -24,14 +28,27 @@ from .ends import ends
 from .episodes import unseen_episodes
 from .generators import own_generators
 from .mazes import maze_of
+from .monte_carlo import monte_carlo
 from .one_step import one_step
 from .open_loop import open_loop
+from .outside import outside
 from .penalties import penalty_ranks
 from .predictions import Predicted, predicted, with_known_rewards
-from .results import Calibration, Diagnosis, Ends, Maze, OpenLoop, Rollouts, Values
+from .results import (
+    Calibration,
+    Diagnosis,
+    Ends,
+    Maze,
+    MonteCarlo,
+    OpenLoop,
+    Outside,
+    Rollouts,
+    Values,
+)
 from .rollout_verdicts import values_undecided
 from .rollouts import imagined_rows, rollouts
-from .values import values
+from .simulators import simulator_of
+from .values import rollout_ends, values
 from .verdicts import verdicts
 
 __all__ = ["diagnose"]
@@ -73,12 +90,14 @@ def diagnose(
         held_out: Other data of the same task, best whole episodes that were set aside
             before `fit`: one step and k steps are judged on these then.
         env: Where its observation columns have names that are known, they are used; where
-            it is one of our mazes, some rollouts are kept to be drawn in it.
+            it is one of our mazes, some rollouts are kept to be drawn in it. Where a copy
+            of it can be put into the data's states and repeats their steps, it is the
+            truth outside the data, and of the learner's values.
 
     Raises:
         NotFittedError: The imagination is not fitted.
         CompositionError: It, or the learner, is of other sizes, the learner has no
-            networks or is for discrete actions; a component broke its contract.
+            networks or is for another kind of actions; a component broke its contract.
         DatasetError: There is no row with a known next observation.
         DivergedError: The model predicts nothing finite.
     """
@@ -91,10 +110,13 @@ def diagnose(
     sizes = real.transitions.observation_size, real.transitions.action_size
     if other is not None:
         validate_sizes("The imagination", sizes, other.transitions)
+        n_actions = real.transitions.n_actions
+        validate_choices_alike("The imagination", n_actions, other.transitions)
         validate_model_rows(other.transitions)
     if learner is not None:
         check(learner)
-        check_built(learner, *sizes)
+        check_actions(learner, real.transitions.n_actions)
+        check_built(learner, *sizes, n_actions=real.transitions.n_actions)
     with own_generators(seed), modes_kept(learner), torch.no_grad():
         parts = _Parts(imagination, real, other, learner, n_rollouts, env)
         return parts.diagnosed(seed, [*column_names(env, sizes[0]), "reward"])
@@ -122,16 +144,17 @@ class _Parts:
         self._real, self._held_out = real, held_out
         self._learner, self._n_rollouts = learner, n_rollouts
         self._reverse = self._dynamics.direction == "reverse"
-        self._left_out = [
-            "truth outside the data: not measured, it exists in a simulator alone"
-        ]
+        self._left_out: list[str] = []
+        self._ends_of_rollouts: Optional[torch.Tensor] = (
+            None  # (M, D), to ask values at
+        )
 
     def diagnosed(self, seed: int, names: list[str]) -> Diagnosis:
         """Returns the whole of it, judged."""
         against = _other_data(self._dynamics, self._real.for_models)
         rows, judged_on = self._judged(against is None)
         config = self._imagination.config
-        with tqdm(total=5, desc="Diagnosing", unit=" parts", disable=None) as progress:
+        with tqdm(total=6, desc="Diagnosing", unit=" parts", disable=None) as progress:
             judged = predicted(self._dynamics, rows)
             means = judged.elite_means
             if config.reward_function is not None:
@@ -150,6 +173,9 @@ class _Parts:
             progress.update()
             found_rollouts, found_values = self._imagined()
             progress.update()
+            # Last, so that the numbers above are the same with and without it.
+            found_outside, found_returns = self._truth()
+            progress.update()
         found = Diagnosis(
             imagination=config.get_type(),
             direction=self._dynamics.direction,
@@ -166,6 +192,8 @@ class _Parts:
             values=found_values,
             left_out=self._left_out,
             maze=self._maze,
+            outside=found_outside,
+            monte_carlo=found_returns,
         )
         undecided = values_undecided(found.values)
         if undecided is not None:
@@ -249,7 +277,8 @@ class _Parts:
         if not len(imagined.rows):
             self._left_out.append("rollouts: not one of their rows was kept")
             return None, None
-        found = rollouts(imagined, self._real, self._reverse)
+        halts = imagination.halt is not None
+        found = rollouts(imagined, self._real, self._reverse, halts)
         self._maze = maze_of(self._env, imagined, self._real.transitions)
         if learner is None:
             self._left_out.append("values: no learner was given")
@@ -264,7 +293,25 @@ class _Parts:
             self._left_out.append(
                 f"values: those of {name} are NaN or infinite; it has diverged"
             )
+        else:
+            self._ends_of_rollouts = rollout_ends(imagined, self._reverse)
         return found, asked
+
+    def _truth(self) -> tuple[Optional[Outside], Optional[MonteCarlo]]:
+        simulator, why = simulator_of(self._env, self._real.for_models)
+        if simulator is None:
+            self._left_out.insert(0, f"truth outside the data: not measured, {why}")
+            return None, None
+        imagination, learner = self._imagination, self._learner
+        found = outside(
+            self._dynamics, self._real, simulator, imagination.penalty, learner
+        )
+        ends = self._ends_of_rollouts
+        if learner is None or ends is None:
+            return found, None
+        states = self._real.transitions.observations
+        gained = monte_carlo(learner, simulator, states, ends, imagination.device)
+        return found, gained
 
 
 def _some(rows: Transitions) -> Transitions:

@@ -29,7 +29,9 @@ def nearness(
         reverse: Whether rollouts lead backwards.
     """
     states = _Scale(real.observations)
-    actions = _Scale(real.actions)
+    actions = _Scale(
+        real.action_columns
+    )  # 0 apart: the same choice, where they are such
     order = torch.randperm(len(real))
     n_beside = min(_BESIDE, max(len(real) // 5, 1))
     beside = real[order[:n_beside]]
@@ -38,8 +40,8 @@ def nearness(
 
     def of_actions(rows: Transitions, asked: torch.Tensor) -> torch.Tensor:
         nearest, _ = neighbours.of(states(asked))
-        theirs = actions(compared.actions)[nearest]
-        apart: torch.Tensor = (actions(rows.actions) - theirs).norm(dim=1)
+        theirs = actions(compared.action_columns)[nearest]
+        apart: torch.Tensor = (actions(rows.action_columns) - theirs).norm(dim=1)
         return apart
 
     kept = torch.randperm(len(imagined))[:_IMAGINED]

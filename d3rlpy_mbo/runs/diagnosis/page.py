@@ -1,7 +1,7 @@
 """A diagnosis as part of a page: verdicts first, then charts, then every number."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Union
 
 from ..pages.charts import Dot, Point, Span, curves, dots, heat, paths, spans
@@ -9,7 +9,7 @@ from ..pages.parts import Chart, Note, Section, Table
 from .page_tables import tables
 
 if TYPE_CHECKING:
-    from .results import Diagnosis, OpenLoop, Rollouts
+    from .results import Diagnosis, OpenLoop, PenaltyRank, Rollouts
 
 __all__ = ["section", "verdict_notes"]
 
@@ -26,9 +26,15 @@ def section(found: "Diagnosis", title: str) -> Section:
             "What the model gets right, one step at a time", parts=_one_step(found)
         ),
         Section("Several steps in a row", parts=[*map(_loop, found.open_loop)]),
-        Section("Penalties against the true error", parts=_penalties(found)),
+        Section(
+            "Penalties against the true error",
+            parts=_penalties(
+                found.penalties, "Does a penalty know where the model errs?"
+            ),
+        ),
         Section("What it imagines", parts=[*_imagined(found)]),
         Section("What the learner believes", parts=_values(found)),
+        Section("Outside the data, by the simulator", parts=_outside(found)),
         Section("All numbers", parts=[*tables(found)]),
     ]
     failed = sum(not verdict.ok for verdict in found.verdicts)
@@ -128,12 +134,12 @@ def _loop(loop: "OpenLoop") -> Chart:
     )
 
 
-def _penalties(found: "Diagnosis") -> list[Union[Table, Chart]]:
-    if not found.penalties:
+def _penalties(ranks: "Sequence[PenaltyRank]", title: str) -> list[Union[Table, Chart]]:
+    if not ranks:
         return []
     entries = [
         Dot(f"{each.name} (its own)" if each.own else each.name, series, value)
-        for each in found.penalties
+        for each in ranks
         for series, value in (
             ("measured", each.spearman),
             ("were the spread right", each.null_spearman),
@@ -141,7 +147,7 @@ def _penalties(found: "Diagnosis") -> list[Union[Table, Chart]]:
     ]
     return [
         dots(
-            "Does a penalty know where the model errs?",
+            title,
             entries,
             "rank correlation with the error (Spearman)",
             "Beside it: the same had errors been drawn from the model's own deviations.",
@@ -181,6 +187,7 @@ def _imagined(found: "Diagnosis") -> Iterator[Chart]:
             for series, values in (
                 ("imagined", rollouts.survival),
                 ("real episodes", rollouts.real_survival),
+                ("stopped by the halt", rollouts.halted),
             )
             for step, value in enumerate(values, start=1)
         ],
@@ -212,6 +219,48 @@ def _nearness(rollouts: "Rollouts") -> Chart:
         "Median, up to the 95 % quantile, from the nearest real row; dashed: the median "
         "of real rows from other real rows.",
     )
+
+
+def _outside(found: "Diagnosis") -> list[Union[Table, Chart]]:
+    parts: list[Union[Table, Chart]] = []
+    if found.outside is not None:
+        names = [column.name for column in found.one_step.columns]
+        errors = zip(
+            names, found.outside.errors, found.outside.errors_inside, strict=False
+        )
+        parts.append(
+            dots(
+                "Error of one step with random actions",
+                [
+                    Dot(name, "times that of the data's actions", there / inside)
+                    for name, there, inside in errors
+                    if inside > 0
+                ],
+                "times",
+                f"{found.outside.rows} real states, each with a random action.",
+                mark=1.0,
+            )
+        )
+        parts += _penalties(
+            found.outside.penalties, "Does a penalty know where it errs there?"
+        )
+    if found.monte_carlo is not None:
+        gained = found.monte_carlo
+        named = [
+            ("Q, real states", gained.real_q),
+            ("returns from there", gained.real_returns),
+            ("Q, where rollouts end", gained.end_q),
+            ("returns from there ", gained.end_returns),
+        ]
+        parts.append(
+            spans(
+                "Values against what the policy gets",
+                [Span(name, each.quantiles) for name, each in named],
+                "discounted return",
+                f"Monte Carlo, {gained.steps} steps at most; thin: all; thick: 5 to 95 %.",
+            )
+        )
+    return parts
 
 
 def _values(found: "Diagnosis") -> list[Union[Table, Chart]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Optional
 from ..pages.parts import Cell, Table, number
 
 if TYPE_CHECKING:
-    from .results import Diagnosis, Distribution, OpenLoop, Rollouts
+    from .results import Diagnosis, Distribution, OpenLoop, PenaltyRank, Rollouts
 
 __all__ = ["tables"]
 
@@ -42,20 +42,7 @@ def tables(found: "Diagnosis") -> Iterator[Table]:
     for loop in found.open_loop:
         yield _loop(loop)
     if found.penalties:
-        yield Table(
-            "Penalties",
-            ["penalty", "Spearman", "its null", "worst 10 % found", "its null"],
-            [
-                _row(
-                    f"{p.name} (its own)" if p.own else p.name,
-                    p.spearman,
-                    p.null_spearman,
-                    p.worst_tenth,
-                    p.null_worst_tenth,
-                )
-                for p in found.penalties
-            ],
-        )
+        yield _penalties(found.penalties, "Penalties")
     if found.ends is not None:
         ends = found.ends
         yield Table(
@@ -84,6 +71,49 @@ def tables(found: "Diagnosis") -> Iterator[Table]:
             ],
             f"Returns of {found.values.returns_rows} rows that saw all but 5 % of theirs.",
         )
+
+    if found.outside is not None:
+        names = [column.name for column in found.one_step.columns]
+        errors = zip(
+            names, found.outside.errors, found.outside.errors_inside, strict=False
+        )
+        yield Table(
+            "Outside the data: one step with random actions",
+            ["column", "error", "with the data's actions"],
+            [_row(name, *values) for name, *values in errors],
+            f"By the simulator, {found.outside.rows} rows, in dataset units.",
+        )
+        yield _penalties(found.outside.penalties, "Penalties outside the data")
+    if found.monte_carlo is not None:
+        gained = found.monte_carlo
+        yield _distributions(
+            "Values against what the policy gets",
+            [
+                ("Q, real states", gained.real_q),
+                ("returns from there", gained.real_returns),
+                ("Q, where rollouts end", gained.end_q),
+                ("returns from there ", gained.end_returns),
+            ],
+            f"Q minus return, mean: {gained.real_excess:.4g} in real states, "
+            f"{gained.end_excess:.4g} where rollouts end.",
+        )
+
+
+def _penalties(ranks: "Sequence[PenaltyRank]", title: str) -> Table:
+    return Table(
+        title,
+        ["penalty", "Spearman", "its null", "worst 10 % found", "its null"],
+        [
+            _row(
+                f"{p.name} (its own)" if p.own else p.name,
+                p.spearman,
+                p.null_spearman,
+                p.worst_tenth,
+                p.null_worst_tenth,
+            )
+            for p in ranks
+        ],
+    )
 
 
 def _row(name: str, *values: Optional[float]) -> list[Cell]:

@@ -21,7 +21,10 @@ _DRAWS = 10
 
 
 def penalty_ranks(
-    judged: Predicted, own: _Asked, learner: Optional[Learner] = None
+    judged: Predicted,
+    own: _Asked,
+    learner: Optional[Learner] = None,
+    errors: Optional[torch.Tensor] = None,
 ) -> tuple[list[PenaltyRank], list[str]]:
     """Ranks real rows by every penalty and by the true error of the model there.
 
@@ -29,18 +32,22 @@ def penalty_ranks(
         judged: Real rows and what the model says of them.
         own: The imagination's.
         learner: For penalties that ask it, None if there is none.
+        errors: (B,) true errors; None: against what the rows say.
 
     Returns:
         The imagination's own first, then every registered one as it comes; and which
         could not be asked, with the reason.
     """
-    errors = _norm(judged.elite_means.mean(dim=0) - judged.targets)
+    if errors is None:
+        errors = _norm(judged.elite_means.mean(dim=0) - judged.targets)
     nulls = [_drawn_errors(judged) for _ in range(_DRAWS)]
     ranks, left_out = [], []
     for name, penalty in _all(own):
         try:
             if penalty is None:
                 penalty = _made(name)
+            if judged.rows.n_actions is not None:
+                _refuse_unless_discrete(penalty)
             scores = penalty(judged.prediction, learner).cpu().double()[:, 0]
             if len(scores) != len(errors) or not bool(torch.isfinite(scores).all()):
                 raise ValueError("it returned no finite number for each row")
@@ -84,6 +91,13 @@ def _made(name: str) -> Penalty:
     if not isinstance(penalty, Penalty):
         raise TypeError("it is nothing that can be asked before it has learned")
     return penalty
+
+
+def _refuse_unless_discrete(penalty: Union[Penalty, LearnedPenalty]) -> None:
+    """Raises if a penalty would take indices of choices for numbers."""
+    declares = penalty if isinstance(penalty, Penalty) else penalty.config
+    if "discrete" not in declares.action_spaces:
+        raise TypeError("it does not say that it knows discrete actions")
 
 
 def _drawn_errors(judged: Predicted) -> torch.Tensor:

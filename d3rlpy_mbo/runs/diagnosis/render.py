@@ -11,9 +11,11 @@ if TYPE_CHECKING:
         Diagnosis,
         Distribution,
         Ends,
+        MonteCarlo,
         Nearness,
         OneStep,
         OpenLoop,
+        Outside,
         PenaltyRank,
         Rollouts,
         Values,
@@ -44,6 +46,11 @@ def rendered(found: "Diagnosis") -> str:
         lines += ["", *_rollouts(found.rollouts)]
     if found.values is not None:
         lines += ["", *_values(found.values)]
+    if found.outside is not None:
+        names = [column.name for column in found.one_step.columns]
+        lines += ["", *_outside(found.outside, names)]
+    if found.monte_carlo is not None:
+        lines += ["", *_monte_carlo(found.monte_carlo)]
     if found.left_out:
         lines += ["", "LEFT OUT"]
         for each in found.left_out:
@@ -184,6 +191,9 @@ def _rollouts(found: "Rollouts") -> Iterator[str]:
         f"  {found.rollouts} rollouts, {found.rows} rows; {found.clipped_share:.1%} of the "
         f"action entries clipped, {found.dropped_share:.1%} of the rows dropped"
     )
+    if found.halted:
+        shares = " ".join(f"{share:.1%}" for share in found.halted)
+        yield from _wrapped(f"stopped by the halt, by step: {shares}", "  ", "    ")
 
 
 def _near(found: "Nearness", step: int) -> tuple[float, float]:
@@ -198,3 +208,28 @@ def _values(found: "Values") -> Iterator[str]:
         yield _distribution("rollout ends", found.rollout_ends)
     if found.returns is not None:
         yield _distribution("real returns", found.returns)
+
+
+def _outside(found: "Outside", names: "Sequence[str]") -> Iterator[str]:
+    heads = "error", "inside"
+    yield (
+        "OUTSIDE".ljust(18)
+        + "".join(f"{head:>11}" for head in heads)
+        + (f"  by the simulator; {found.rows} random actions")
+    )
+    for name, *errors in zip(names, found.errors, found.errors_inside, strict=False):
+        yield _row(name, *map(_number, errors))
+    for line in _penalties(found.penalties):
+        yield line.replace("PENALTIES", "THERE    ", 1)
+
+
+def _monte_carlo(found: "MonteCarlo") -> Iterator[str]:
+    yield _distributions("IN THE SIMULATOR")
+    yield _distribution("real: Q", found.real_q)
+    yield _distribution("  returns", found.real_returns)
+    yield _distribution("ends: Q", found.end_q)
+    yield _distribution("  returns", found.end_returns)
+    yield (
+        f"  Q minus return, mean: {found.real_excess:.3g} in real states, "
+        f"{found.end_excess:.3g} where rollouts end"
+    )

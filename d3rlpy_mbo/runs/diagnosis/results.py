@@ -17,9 +17,11 @@ __all__ = [
     "Distribution",
     "Ends",
     "Maze",
+    "MonteCarlo",
     "Nearness",
     "OneStep",
     "OpenLoop",
+    "Outside",
     "PenaltyRank",
     "RareReward",
     "Rollouts",
@@ -260,6 +262,7 @@ class Rollouts:
         dropped_share: Share of the rows that were dropped because they were not finite.
         states: Distance of the states that were reached to the data.
         actions: Distance of actions to that of the nearest real state.
+        halted: Share of each step's rows that the halt stopped; empty without a halt.
     """
 
     rollouts: int
@@ -272,6 +275,7 @@ class Rollouts:
     dropped_share: float
     states: Nearness
     actions: Nearness
+    halted: list[float] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,6 +297,49 @@ class Values:
     rollout_ends: Optional[Distribution]
     returns: Optional[Distribution]
     returns_rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Outside:
+    """The model where no data is, by a simulator: real states, random actions.
+
+    Errors are of what the members that imagine say in the mean, by observation column in
+    dataset units; a reverse model's s is led forward again and compared with s'.
+
+    Args:
+        rows: How many.
+        errors: Root mean squares there ...
+        errors_inside: ... and with the data's own actions, likewise by the simulator.
+        penalties: Against the true error there.
+    """
+
+    rows: int
+    errors: list[float]
+    errors_inside: list[float]
+    penalties: list[PenaltyRank]
+
+
+@dataclasses.dataclass(frozen=True)
+class MonteCarlo:
+    """What the learner's policy gets in a simulator, and what the learner believes.
+
+    Args:
+        steps: That episodes are followed, at most.
+        real_q: The learner's values of its own actions in real states ...
+        real_returns: ... and the discounted returns of its policy from there.
+        real_excess: Mean of the first minus the second.
+        end_q: Likewise where rollouts end ...
+        end_returns: ...
+        end_excess: ...
+    """
+
+    steps: int
+    real_q: Distribution
+    real_returns: Distribution
+    real_excess: float
+    end_q: Distribution
+    end_returns: Distribution
+    end_excess: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,6 +381,8 @@ class Diagnosis:
         left_out: Parts that were left out, each with its reason.
         verdicts: Judgements, see `Verdict`.
         maze: None where the environment is no maze, or was not given.
+        outside: None without a simulator that repeats the data's steps.
+        monte_carlo: None without that, or without a learner that has a critic.
     """
 
     imagination: str
@@ -352,6 +401,8 @@ class Diagnosis:
     left_out: list[str]
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)
     maze: Optional[Maze] = None
+    outside: Optional[Outside] = None
+    monte_carlo: Optional[MonteCarlo] = None
 
     @classmethod
     def from_json(cls, text: str) -> "Diagnosis":

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Optional
 
-from .results import Ends, Rollouts, Values, Verdict
+from .results import Ends, MonteCarlo, Rollouts, Values, Verdict
 
 __all__ = [
     "judge_imagined_rewards",
+    "judge_monte_carlo",
     "judge_states",
     "judge_termination",
     "judge_values",
@@ -100,6 +101,26 @@ def judge_values(found: Values) -> Iterator[Verdict]:
         f"{text} The learner believes in what lies beyond the rollouts: raise "
         "real_ratio, imagine longer, in reverse, or with a "
         "penalty, or take a pessimistic learner such as CQL.",
+    )
+
+
+def judge_monte_carlo(found: MonteCarlo) -> Verdict:
+    """Says whether the learner expects more than its policy gets where rollouts end."""
+    returns = [*found.real_returns.quantiles, *found.end_returns.quantiles]
+    limit = (max(returns) - min(returns)) / 2
+    text = (
+        f"where rollouts end, Q minus what the policy gets there is {found.end_excess:.3g} "
+        f"in the mean ({found.real_excess:.3g} in real states); it gets {min(returns):.4g} "
+        f"to {max(returns):.4g}."
+    )
+    if found.end_excess <= limit:
+        return Verdict("values in the simulator", True, text)
+    return Verdict(
+        "values in the simulator",
+        False,
+        f"{text} The learner believes in what lies beyond the rollouts: raise real_ratio, "
+        "imagine longer, in reverse, or with a penalty, or take a pessimistic learner such "
+        "as CQL.",
     )
 
 

@@ -83,13 +83,16 @@ def _steps(ids: torch.Tensor, reverse: bool) -> tuple[torch.Tensor, torch.Tensor
     return step, is_end
 
 
-def rollouts(imagined: Imagined, real: RealData, reverse: bool) -> Rollouts:
+def rollouts(
+    imagined: Imagined, real: RealData, reverse: bool, halts: bool = False
+) -> Rollouts:
     """Sums up imagined rows.
 
     Args:
         imagined: At least one row.
         real: Where they start.
         reverse: Whether they lead backwards.
+        halts: Whether a halt was asked.
     """
     counts, n_steps = imagined.counts, len(imagined.counts.survivors)
     states, actions = nearness(imagined.rows, imagined.steps, real.transitions, reverse)
@@ -104,6 +107,7 @@ def rollouts(imagined: Imagined, real: RealData, reverse: bool) -> Rollouts:
         dropped_share=counts.dropped_share,
         states=states,
         actions=actions,
+        halted=[*counts.halt_report().values()] if halts else [],
     )
 
 

@@ -12,7 +12,7 @@ from .results import Distribution, Values
 from .rollouts import Imagined
 from .statistics import distribution
 
-__all__ = ["returns_to_go", "values"]
+__all__ = ["returns_to_go", "rollout_ends", "values"]
 
 _ROWS = 10_000  # of either kind that Q is asked for (ours)
 
@@ -43,11 +43,7 @@ def values(
         CompositionError: The learner has no critic.
     """
     rows = real.transitions
-    at_ends = imagined.rows[imagined.is_end]
-    # Behind a terminal comes no value, so nobody would ask for it.
-    ends = at_ends.next_observations[at_ends.terminals[:, 0] == 0]
-    if reverse:
-        ends = at_ends.observations
+    ends = rollout_ends(imagined, reverse)
     returns, seen = returns_to_go(real, discount(learner))
 
     def of(observations: torch.Tensor, actions: torch.Tensor) -> Distribution:
@@ -73,6 +69,17 @@ def values(
         returns=distribution(returns[seen]) if bool(seen.any()) else None,
         returns_rows=int(seen.sum()),
     )
+
+
+def rollout_ends(imagined: Imagined, reverse: bool) -> torch.Tensor:
+    """Returns (M, D) the states where rollouts end; in reverse where they begin in time.
+
+    Behind a terminal comes no value, so nobody would ask for it.
+    """
+    at_ends = imagined.rows[imagined.is_end]
+    if reverse:
+        return at_ends.observations
+    return at_ends.next_observations[at_ends.terminals[:, 0] == 0]
 
 
 def returns_to_go(real: RealData, gamma: float) -> tuple[torch.Tensor, torch.Tensor]:

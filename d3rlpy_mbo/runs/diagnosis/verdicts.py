@@ -17,6 +17,7 @@ from .model_verdicts import (
 from .results import Diagnosis, Verdict
 from .rollout_verdicts import (
     judge_imagined_rewards,
+    judge_monte_carlo,
     judge_states,
     judge_termination,
     judge_values,
@@ -48,6 +49,8 @@ def verdicts(found: Diagnosis, data: Optional[str]) -> list[Verdict]:
         judged += [judge_imagined_rewards(found.rollouts), judge_states(found.rollouts)]
     if found.values is not None:
         judged += judge_values(found.values)
+    if found.monte_carlo is not None:
+        judged.append(judge_monte_carlo(found.monte_carlo))
     return judged
 
 

@@ -1,0 +1,83 @@
+"""What the learner's policy gets in the simulator, against what the learner believes."""
+
+import math
+from typing import Optional
+
+import torch
+
+from ...learners.reading import Learner, discount, predict_action, q_value
+from .results import MonteCarlo
+from .simulators import Simulator
+from .statistics import distribution
+
+__all__ = ["monte_carlo"]
+
+_STATES = 50  # of either kind (ours: a few seconds)
+_STEPS = 1000  # at most
+_UNSEEN = 0.05  # of the weight that an endless episode would give
+
+
+@torch.no_grad()
+def monte_carlo(
+    learner: Learner,
+    simulator: Simulator,
+    real: torch.Tensor,
+    ends: torch.Tensor,
+    device: str,
+) -> Optional[MonteCarlo]:
+    """Follows the learner's policy from real states and from where rollouts end.
+
+    Args:
+        learner: With a critic.
+        simulator: The truth.
+        real: (N, D) real states.
+        ends: (M, D) where rollouts end.
+        device: Where to ask the learner.
+
+    Returns:
+        None if there is no end, or a number is not finite.
+    """
+    gamma = discount(learner)
+    if not len(ends):
+        return None
+    n_steps = _STEPS
+    if gamma < 1:
+        n_steps = min(math.ceil(math.log(_UNSEEN) / math.log(max(gamma, 1e-9))), _STEPS)
+    found = []
+    for states in (real, ends):
+        starts = states[torch.randperm(len(states))[:_STATES]].to(device)
+        believed = q_value(learner, starts, predict_action(learner, starts)).cpu()
+        gained = _returns(learner, simulator, starts, gamma, max(n_steps, 1))
+        found.append((believed[:, 0].double(), gained))
+    if not all(bool(torch.isfinite(each).all()) for pair in found for each in pair):
+        return None
+    (real_q, real_returns), (end_q, end_returns) = found
+    return MonteCarlo(
+        steps=max(n_steps, 1),
+        real_q=distribution(real_q),
+        real_returns=distribution(real_returns),
+        real_excess=float((real_q - real_returns).mean()),
+        end_q=distribution(end_q),
+        end_returns=distribution(end_returns),
+        end_excess=float((end_q - end_returns).mean()),
+    )
+
+
+def _returns(
+    learner: Learner,
+    simulator: Simulator,
+    states: torch.Tensor,
+    gamma: float,
+    n_steps: int,
+) -> torch.Tensor:
+    """Returns (B,) discounted returns of the policy, all episodes side by side."""
+    returns = torch.zeros(len(states), dtype=torch.float64)
+    alive = torch.arange(len(states))
+    for step in range(n_steps):
+        taken = simulator.step(states, predict_action(learner, states))
+        returns[alive] += gamma**step * taken.rewards[:, 0].double()
+        goes_on = taken.terminals[:, 0] == 0
+        alive, states = alive[goes_on], taken.observations[goes_on].to(states)
+        if not len(alive):
+            break
+    return returns

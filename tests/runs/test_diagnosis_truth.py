@@ -1,0 +1,242 @@
+"""A diagnosis with a simulator: the model outside the data, and what values are worth."""
+
+import dataclasses
+
+import d3rlpy
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from diagnosis_toys import ModelOfNoise, ModelOfNoiseConfig, dataset_of, imagination_of
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.data.episodes import CompleteEpisode
+from d3rlpy_mbo.runs.diagnosis.monte_carlo import monte_carlo
+from d3rlpy_mbo.runs.diagnosis.rollout_verdicts import judge_monte_carlo
+from d3rlpy_mbo.runs.diagnosis.simulators import simulator_of
+from page_reader import PageReader
+from toys import small_learner
+
+pytestmark = pytest.mark.training
+
+
+class Line(gymnasium.Env):
+    """s' = s + a, r = s[0]; an episode ends beyond the limit."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def __init__(self, pace=1.0, limit=np.inf):
+        self.state, self.pace, self.limit = np.zeros(2), pace, limit
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = self.np_random.uniform(-1, 1, 2)
+        return self.state, {}
+
+    def set_state(self, observation):
+        self.state = np.array(observation)
+
+    def step(self, action):
+        reward = self.state[0]
+        self.state = self.state + self.pace * action
+        return self.state, reward, bool(self.state[0] > self.limit), False, {}
+
+
+def line_of_equal_actions() -> d3rlpy.dataset.ReplayBuffer:
+    """Both columns go the same way, always."""
+    episodes = []
+    for _ in range(10):
+        actions = np.random.uniform(-1, 1, (30, 1)).repeat(2, axis=1)
+        states = np.concatenate([np.zeros((1, 2)), actions.cumsum(axis=0)])
+        columns = states, actions, states[:-1, :1]
+        episodes.append(CompleteEpisode(*map(np.float32, columns), terminated=False))
+    return dataset_of(episodes)
+
+
+@pytest.fixture(scope="module")
+def data():
+    d3rlpy.seed(5)
+    return line_of_equal_actions()
+
+
+@dataclasses.dataclass()
+class WrongApartConfig(ModelOfNoiseConfig):
+    """The truth, but for 1 in the first column where the actions have two signs."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "wrong_apart"
+
+    def create(self, device=False):
+        return WrongApart(self, device)
+
+
+class WrongApart(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        found = super().predict(observations, actions, all_members)
+        apart = (actions.prod(dim=1) < 0).float()
+        found.observations[:, 0] += apart
+        if found.means is None:
+            return found
+        means = found.means.clone()
+        means[:, :, 0] += apart
+        return dataclasses.replace(found, means=means)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_errors_outside_the_data_are_those_of_the_simulator(data, direction):
+    imagination = imagination_of(data, WrongApartConfig(direction))
+    found = mbo.diagnose(imagination, data, n_rollouts=20, env=Line()).outside
+    assert found.rows == 300
+    # Of random actions half have two signs: an error of 1 in half of the rows.
+    assert found.errors[0] == pytest.approx(np.sqrt(0.5), abs=0.1)
+    assert found.errors[1] == pytest.approx(0, abs=1e-5)
+    assert found.errors_inside == pytest.approx([0, 0], abs=1e-5)
+
+
+def test_a_shifted_model_is_off_by_its_shift_inside_and_outside(data):
+    imagination = imagination_of(data, ModelOfNoiseConfig(shift=0.25))
+    found = mbo.diagnose(imagination, data, n_rollouts=20, env=Line()).outside
+    assert found.errors == pytest.approx([0.25, 0], abs=1e-5)
+    assert found.errors_inside == pytest.approx([0.25, 0], abs=1e-5)
+    assert {rank.name for rank in found.penalties} >= {"disagreement"}
+
+
+def test_numbers_without_the_simulator_are_the_same_with_it(data):
+    imagination = imagination_of(data, ModelOfNoiseConfig())
+    without = mbo.diagnose(imagination, data, n_rollouts=20)
+    env = Line()
+    env.reset(seed=3)
+    before = env.state.copy(), env.np_random.bit_generator.state
+    found = mbo.diagnose(imagination, data, n_rollouts=20, env=env)
+    assert (env.state == before[0]).all()
+    assert env.np_random.bit_generator.state == before[1]
+    rest = dataclasses.replace(found, outside=None, left_out=without.left_out)
+    assert rest == without
+    assert "not measured, it exists in a simulator alone" in without.left_out[0]
+    assert not any("not measured" in text for text in found.left_out)
+
+
+def learner_that_stays(believes: float):
+    """Its policy does nothing; its Q is what it is told."""
+    learner = small_learner("td3_plus_bc", gamma=0.5)
+    learner.create_impl((2,), 2)
+    with torch.no_grad():
+        for module in (learner.impl.policy, *learner.impl.q_function):
+            for parameter in module.parameters():
+                parameter.zero_()
+        for critic in learner.impl.q_function:
+            critic._fc.bias += believes
+    return learner
+
+
+def test_returns_of_the_policy_are_those_worked_out_by_hand(data):
+    rows = mbo.RealData.of(data).for_models
+    simulator, _ = simulator_of(Line(), rows)
+    real = torch.tensor([[1.0, 0.0], [2.0, 5.0], [4.0, 0.0]])
+    ends = torch.tensor([[8.0, 0.0]])
+    found = monte_carlo(learner_that_stays(3.0), simulator, real, ends, "cpu")
+    # 0.5^5 is the first power below 0.05: 1 + 1/2 + 1/4 + 1/8 + 1/16 times s[0].
+    assert found.steps == 5
+    returns = [1.9375 * s for s in (1, 2, 4)]
+    assert found.real_returns.mean == pytest.approx(np.mean(returns))
+    assert found.real_returns.quantiles[0] == pytest.approx(returns[0])
+    assert found.real_returns.quantiles[-1] == pytest.approx(returns[-1])
+    assert found.end_returns.mean == pytest.approx(15.5)
+    assert found.real_q.mean == found.end_q.mean == 3.0
+    assert found.real_excess == pytest.approx(3.0 - np.mean(returns))
+    assert found.end_excess == pytest.approx(3.0 - 15.5)
+
+
+def test_an_episode_that_ends_brings_nothing_more(data):
+    rows = mbo.RealData.of(data).for_models
+    simulator, _ = simulator_of(Line(limit=100.0), rows)
+    states = torch.tensor([[101.0, 0.0], [1.0, 0.0]])
+    found = monte_carlo(learner_that_stays(0.0), simulator, states, states, "cpu")
+    assert found.real_returns.quantiles[-1] == pytest.approx(101.0)
+    assert found.real_returns.quantiles[0] == pytest.approx(1.9375)
+
+
+def test_a_learner_that_believes_in_more_than_its_policy_gets_is_told_so(data):
+    imagination = imagination_of(data, ModelOfNoiseConfig())
+
+    def verdict_on(believes):
+        learner = learner_that_stays(believes)
+        found = mbo.diagnose(imagination, data, learner, 20, env=Line())
+        assert found.monte_carlo is not None
+        (verdict,) = (
+            v for v in found.verdicts if v.subject == "values in the simulator"
+        )
+        assert verdict == judge_monte_carlo(found.monte_carlo)
+        return verdict.ok
+
+    assert verdict_on(0.0)
+    assert not verdict_on(1000.0)
+
+
+def test_the_page_has_the_truths_numbers(data, tmp_path):
+    pytest.importorskip("altair")
+    imagination = imagination_of(data, ModelOfNoiseConfig(shift=0.25))
+    found = mbo.diagnose(imagination, data, learner_that_stays(1.0), 20, env=Line())
+    found.save_html(tmp_path / "model.html")
+    read = PageReader(tmp_path / "model.html")
+    rows = read.tables["Outside the data: one step with random actions"][1:]
+    assert [numbers for _, numbers in rows] == [
+        [*pair]
+        for pair in zip(found.outside.errors, found.outside.errors_inside, strict=True)
+    ]
+    rows = dict(read.tables["Values against what the policy gets"][1:])
+    ends = found.monte_carlo.end_q
+    assert rows["Q, where rollouts end"] == [ends.mean, ends.std, *ends.quantiles]
+    text = str(found)
+    assert "OUTSIDE" in text
+    assert "Q minus return, mean" in text
+
+
+class Broken(Line):
+    def step(self, action):
+        raise RuntimeError("out of order")
+
+
+class Nameless(gymnasium.Env):
+    observation_space, action_space = Line.observation_space, Line.action_space
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2), {}
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        (Line(pace=2.0), "leads elsewhere: off by 1 of the change"),
+        (Broken(), "Broken failed: RuntimeError: out of order"),
+        (Nameless(), "nobody knows how to put Nameless into a state"),
+    ],
+)
+def test_what_does_not_repeat_the_data_is_no_truth_and_is_named(data, env, why):
+    imagination = imagination_of(data, ModelOfNoiseConfig())
+    found = mbo.diagnose(imagination, data, n_rollouts=20, env=env)
+    assert found.outside is None
+    assert why in found.left_out[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["Pendulum-v1", "InvertedPendulum-v5", "Hopper-v5", "HalfCheetah-v5"]
+)
+def test_gymnasiums_tasks_repeat_what_they_did(name):
+    if name != "Pendulum-v1":
+        pytest.importorskip("mujoco")
+    env = gymnasium.make(name)
+    env.action_space.seed(0)
+    steps, observation = [], env.reset(seed=0)[0]
+    for _ in range(30):
+        action = env.action_space.sample()
+        reached, reward, *_ = env.step(action)
+        steps.append((observation, action, reward, reached, 0.0))
+        observation = reached
+    rows = mbo.Transitions.from_arrays(*map(np.array, zip(*steps, strict=True)))
+    simulator, why = simulator_of(env, rows)
+    assert simulator is not None, why
+    again = simulator.step(rows.observations, rows.actions)
+    torch.testing.assert_close(again.rewards, rows.rewards, rtol=1e-3, atol=1e-3)
