@@ -26,6 +26,7 @@ __all__ = [
     "has_critic",
     "is_built",
     "is_discrete",
+    "is_distributed",
     "is_transformer",
     "modes_kept",
     "needs_returns_to_go",
@@ -101,6 +102,11 @@ def discount(learner: Learner) -> float:
 def is_built(learner: AnyLearner) -> bool:
     """Returns whether the learner has networks."""
     return learner.impl is not None
+
+
+def is_distributed(learner: AnyLearner) -> bool:
+    """Returns whether the learner shares its gradients with other processes (DDP)."""
+    return bool(learner._enable_ddp)
 
 
 def is_discrete(learner: AnyLearner) -> bool:
