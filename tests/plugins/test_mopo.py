@@ -165,8 +165,8 @@ def test_after_k_refreshes_exactly_the_last_ones_are_kept():
     append = source.ring.append
     begin = source.ring.begin_refresh
     source.ring.begin_refresh = lambda: kept.append([]) or begin()
-    source.ring.append = lambda rows, origins: (
-        kept[-1].append(rows.copy()) or append(rows, origins)
+    source.ring.append = lambda rows, *more: (
+        kept[-1].append(rows.copy()) or append(rows, *more)
     )
     learner.fit(buffer, n_steps=14, n_steps_per_epoch=14, **QUIET)
     assert len(kept) == 5  # steps 0, 3, 6, 9, 12
