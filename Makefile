@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test fast browser coverage demo check format docs clean
+.PHONY: test fast hard browser coverage demo check format docs clean
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
@@ -16,6 +16,10 @@ fast: $(VENV)/installed
 browser: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
 	$(BIN)/python -m pytest -m slow tests/study/test_browser.py
+
+# Load and faults: full disks, flipped bytes, kills, hostile files; 15 minutes at most.
+hard: $(VENV)/installed
+	$(BIN)/python -m pytest -m hard tests/hard
 
 # The whole suite, and the lines that it never ran.
 coverage: $(VENV)/installed

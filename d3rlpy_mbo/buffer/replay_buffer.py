@@ -34,6 +34,7 @@ from .drawn import DrawnRows, DrawnTransitions, RealRows
 from .drawn_penalties import validate_drawn_penalty
 from .folding import validate_folding
 from .mini_batch import ImaginedMiniBatch
+from .processes import validate_processes
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource
@@ -389,6 +390,7 @@ def _progress(
 ) -> LearnerProgress:
     if learner is not None:
         learners.check(learner)
+    validate_processes(imaginations, learner)
     for each in imaginations:
         if each.needs_learner and learner is None:
             raise CompositionError(

@@ -93,7 +93,7 @@ def fit(
         logger_adapter=logger_adapter,
         fit_arguments=fit_arguments,
     )
-    validate_checkpoints(checkpoint, checkpoint_interval, fit_arguments)
+    validate_checkpoints(learner, checkpoint, checkpoint_interval, fit_arguments)
     imaginations = imaginations_of(imagination)
     real = RealData.of(dataset)
     validate_parts(learner, real, imaginations, real_ratio, shares, env)

@@ -15,11 +15,12 @@ from .. import learners
 from ..buffer.drawn_penalties import validate_drawn_penalty
 from ..buffer.fill import Fill
 from ..buffer.folding import validate_folding
+from ..buffer.processes import validate_processes
 from ..buffer.shares import batch_shares
 from ..buffer.transformers import validate_transformer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..learners.reading import AnyLearner, validate_real_ratio
+from ..learners.reading import AnyLearner, is_distributed, validate_real_ratio
 from ..learners.returns import uses_returns, validate_unknown_returns
 from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import Number
@@ -119,7 +120,7 @@ def validate_arguments(
 
 
 def validate_checkpoints(
-    path: Any, interval: Any, fit_arguments: dict[str, Any]
+    learner: AnyLearner, path: Any, interval: Any, fit_arguments: dict[str, Any]
 ) -> None:
     """Refuses a way of keeping checkpoints that there is none.
 
@@ -135,6 +136,12 @@ def validate_checkpoints(
             )
     if path is None:
         return
+    if is_distributed(learner):
+        raise CompositionError(
+            f"checkpoint is {str(path)!r}, but {type(learner).__name__} trains in several "
+            "processes (enable_ddp=True), which keep no checkpoints together. Leave the "
+            "checkpoint out, or train in one process."
+        )
     if not isinstance(path, str | Path):
         raise CompositionError(
             f"checkpoint is {path!r}, expected the path of a folder."
@@ -161,6 +168,7 @@ def validate_parts(
     """
     learners.check(learner)
     learners.check_actions(learner, real.transitions.n_actions)
+    validate_processes(imaginations, learner)
     every_share = batch_shares(imaginations, real_ratio, shares)
     validate_real_ratio(learner, float(every_share[0]))
     real.validate_for_learners()

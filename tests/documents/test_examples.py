@@ -1,12 +1,14 @@
 """Every example runs, in seconds, and does what it says."""
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -62,6 +64,51 @@ def test_online_goes_on_with_the_real_rows_of_offline():
     assert online.transition_count >= offline.transition_count + n_online - 1
     for kept, real in zip(online.episodes, offline.episodes, strict=False):
         assert np.array_equal(kept.observations, real.observations)
+
+
+def test_one_process_of_several_trains_on_what_a_shared_model_imagines(
+    tmp_path, monkeypatch
+):
+    for name, value in script("several_gpus").ALONE.items():
+        monkeypatch.setenv(name, value)  # and taken back
+    assert script("several_gpus").main(quick=True).grad_step == 20
+    assert (tmp_path / "pendulum.mbo").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_share_weights_and_imagine_rows_of_their_own(tmp_path):
+    (tmp_path / "two.py").write_text(TWO.format(examples=str(EXAMPLES)))
+    command = ["-m", "torch.distributed.run", "--nproc_per_node=2", "two.py"]
+    subprocess.run([sys.executable, *command], check=True, timeout=200)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first["policy"].keys() == second["policy"].keys()
+    for name, value in first["policy"].items():
+        assert torch.equal(value, second["policy"][name])
+    assert not torch.equal(first["imagined"], second["imagined"])
+    assert torch.equal(first["model"], second["model"])
+
+
+TWO = """
+import sys, torch
+sys.path.insert(0, {examples!r})
+import d3rlpy_mbo as mbo
+import several_gpus
+buffers = []
+class Watched(mbo.ImaginedReplayBuffer):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        buffers.append(self)
+mbo.ImaginedReplayBuffer = Watched
+rank = int(several_gpus.os.environ["RANK"])
+sac = several_gpus.main(quick=True)
+[buffer] = buffers
+found = {{
+    "policy": sac.impl.policy.state_dict(),
+    "imagined": torch.from_numpy(buffer.sources[0].ring.rows()),
+    "model": next(iter(buffer.imaginations[0].dynamics.parameters())).detach(),
+}}
+torch.save(found, f"{{rank}}.pt")
+"""
 
 
 def test_arrays_train_as_a_loop_over_batches_did():

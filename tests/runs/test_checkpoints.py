@@ -1,17 +1,20 @@
 """A run that is killed goes on, and leaves what one leaves that was not, bit for bit."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 
+import d3rlpy
 import pytest
-from kept_runs import SORTS, Killed, log_files, run, same
 
 import d3rlpy_mbo as mbo
+import kept_runs
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
-from toys import line_dataset, small_learner
+from kept_runs import SORTS, Killed, log_files, run, same
+from toys import LEARNERS, line_dataset, small_learner
 
 pytestmark = pytest.mark.training
 
@@ -51,6 +54,27 @@ def test_killed_wherever_it_is_it_ends_as_if_it_had_not_been(
     assert n_kills >= 2
     assert same(left, whole)
     assert log_files(tmp_path / "killed") == log_files(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LEARNERS, "cal_ql"])
+def test_every_learner_goes_on_with_schedulers_too(
+    name, tmp_path, kill_after, monkeypatch
+):
+    def scheduled(sort):
+        learner = small_learner(name)
+        schedule = d3rlpy.optimizers.CosineAnnealingLRFactory(T_max=9)
+        for field in dataclasses.fields(learner.config):
+            if field.name.endswith("optim_factory"):
+                getattr(learner.config, field.name).lr_scheduler_factory = schedule
+        return learner, []
+
+    monkeypatch.setattr(kept_runs, "parts", scheduled)
+    whole = run(name, tmp_path / "whole")
+    kill_after(2)
+    with pytest.raises(Killed):
+        run(name, tmp_path / "killed", tmp_path / "checkpoints")
+    assert same(run(name, tmp_path / "killed", tmp_path / "checkpoints"), whole)
 
 
 def test_a_run_is_not_changed_by_its_checkpoints(tmp_path):

@@ -14,11 +14,10 @@ from click.testing import CliRunner
 
 pytest.importorskip("gymnasium_robotics")
 
-from kept_runs import Killed, same, without_times
-
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
+from kept_runs import Killed, same, without_times
 
 pytestmark = pytest.mark.training
 
@@ -79,9 +78,9 @@ def read(out: Path):
 
 def weights(out: Path):
     import d3rlpy
-    from kept_runs import networks
 
     import d3rlpy_mbo as mbo
+    from kept_runs import networks
 
     imagination = mbo.load_imagination(out / "imagination.mbo")
     learner = d3rlpy.load_learnable(str(out / "learner.d3"))

@@ -51,8 +51,11 @@ class Simulator:
         """Takes one step from each of (B, D) states with its action (B, A)."""
         before = observations.cpu().double().numpy()
         after, rewards, ends = np.empty_like(before), [], []
+        choices = isinstance(self._env.action_space, gymnasium.spaces.Discrete)
         for row, action in enumerate(actions.cpu().numpy()):
             self._put(before[row])
+            if choices:
+                action = int(action[0])
             after[row], reward, ended, *_ = self._env.step(action)
             rewards.append(float(reward))
             ends.append(float(ended))
