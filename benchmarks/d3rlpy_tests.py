@@ -68,12 +68,15 @@ class OurBuffer:
         kept = [item for item in items if _is_of_vectors(item)]
         config.hook.pytest_deselected(items=[i for i in items if i not in kept])
         items[:] = kept
-        self.n_selected = len(kept)
         if getattr(sys.modules.get(_ONNX), "__spec__", None) is None:  # ours
             sys.modules.pop(_ONNX, None)
         for name in _TESTERS:
             if name in sys.modules:
                 self._change(sys.modules[name])
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Counts what will run."""
+        self.n_selected = len(session.items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Counts what passed."""
