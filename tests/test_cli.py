@@ -211,11 +211,17 @@ def test_an_unknown_learner_or_dataset_is_refused_with_the_nearest(
     ("arguments", "words"),
     [
         (["pointmaze-umaze-dense", "--steps", 0], "0"),
-        (["pointmaze-umaze-dense", "--device", "cpu"], "--device is for replay only"),
+        (
+            ["pointmaze-umaze-dense", "--device", "cpu"],
+            "--device is for hiv, replay only",
+        ),
         (["pointmaze-umaze-dense", "--env", "Hopper-v5"], "--env is for replay only"),
         (["replay", "--reference-episodes", 5], "dense, pointmaze-umaze-sparse only"),
         (["ant-angle", "--steps", 5], "-dense, pointmaze-umaze-sparse, replay only"),
-        (["ant-angle", "--seed", 0], "--seed is for pointmaze-large-dense, "),
+        (
+            ["ant-angle", "--seed", 0],
+            "--seed is for hiv, icu-sepsis, pointmaze-",
+        ),
         (["ant-angle", "--steps", 5, "--set", "n_steps=5"], "both say what n_steps is"),
         (["ant-angle", "--set", "n_steps=5"], "'n_steps' is not a field here"),
         (["ant-angle", "--set", "source"], "KEY=VALUE"),
