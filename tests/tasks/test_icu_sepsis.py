@@ -65,6 +65,7 @@ def test_every_state_looks_different_and_the_ends_are_marked(patients):
     ends = mbo.ICUSepsisTermination()(*[torch.from_numpy(rows)] * 3)[:, 0]
     assert ends.nonzero()[:, 0].tolist() == [DEATH, SURVIVAL]
     assert mbo.termination_for(env) == mbo.ICUSepsisTermination()
+    assert "discrete" in mbo.ICUSepsisTermination.action_spaces
 
 
 def test_a_policy_is_asked_in_every_state_instead_of_being_played():

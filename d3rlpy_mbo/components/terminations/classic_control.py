@@ -5,6 +5,7 @@ Each follows ``gymnasium/envs/classic_control`` of gymnasium 1.0.0 and reads s' 
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import torch
 
@@ -24,6 +25,8 @@ class CartPoleTermination(_StateTermination):
 
     s' (D = 4) is (position, velocity, angle, angular velocity).
     """
+
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
 
     @staticmethod
     def get_type() -> str:
@@ -45,6 +48,8 @@ class AcrobotTermination(_StateTermination):
     s' (D = 6) is (cosine and sine of both angles, 2 velocities).
     """
 
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
+
     @staticmethod
     def get_type() -> str:
         """Returns ``"acrobot"``."""
@@ -64,6 +69,8 @@ class MountainCarTermination(_StateTermination):
 
     s' (D = 2) is (position, velocity).
     """
+
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
 
     @staticmethod
     def get_type() -> str:

@@ -1,6 +1,7 @@
 """When a patient of ICU-Sepsis is treated no more."""
 
 import dataclasses
+from typing import ClassVar
 
 import torch
 
@@ -12,6 +13,8 @@ __all__ = ["ICUSepsisTermination"]
 @dataclasses.dataclass()
 class ICUSepsisTermination(_StateTermination):
     """ICU-Sepsis: the patient died or survived, the last two columns of s' (D = 49)."""
+
+    action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
 
     @staticmethod
     def get_type() -> str:

@@ -40,4 +40,7 @@ def test_the_rule_ends_where_the_environment_does(env_id):
 @pytest.mark.parametrize("env_id", RULES)
 def test_it_is_found_by_environment_and_by_id(env_id):
     assert mbo.termination_for(env_id) == RULES[env_id]
-    assert mbo.termination_for(gymnasium.make(env_id)) == RULES[env_id]
+    env = gymnasium.make(env_id)
+    assert mbo.termination_for(env) == RULES[env_id]
+    assert isinstance(env.action_space, gymnasium.spaces.Discrete)
+    assert "discrete" in RULES[env_id].action_spaces
