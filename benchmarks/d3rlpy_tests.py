@@ -68,12 +68,15 @@ class OurBuffer:
         kept = [item for item in items if _is_of_vectors(item)]
         config.hook.pytest_deselected(items=[i for i in items if i not in kept])
         items[:] = kept
-        self.n_selected = len(kept)
         if getattr(sys.modules.get(_ONNX), "__spec__", None) is None:  # ours
             sys.modules.pop(_ONNX, None)
         for name in _TESTERS:
             if name in sys.modules:
                 self._change(sys.modules[name])
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Counts what will run."""
+        self.n_selected = len(session.items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Counts what passed."""
@@ -112,8 +115,11 @@ def _is_of_vectors(item: pytest.Item) -> bool:
     return len(shape) == 1 and isinstance(shape[0], int)
 
 
-def main(checkout: Path, arguments: list[str]) -> int:
-    """Runs them; returns pytest's code."""
+def main(arguments: list[str]) -> int:
+    """Runs those of a checkout, the first argument; returns pytest's code."""
+    checkout = Path(arguments[0]).resolve() if arguments else Path()
+    if not arguments or not (checkout / "tests" / "algos").is_dir():
+        sys.exit(f"{__doc__}\nExpected a checkout of d3rlpy with its tests.")
     if importlib.util.find_spec(_ONNX) is None:  # imported there, but used no more
         sys.modules[_ONNX] = types.ModuleType(_ONNX)
     warnings.filterwarnings("ignore", module="d3rlpy_mbo")  # toys look suspicious
@@ -123,13 +129,11 @@ def main(checkout: Path, arguments: list[str]) -> int:
         Path("test_data").mkdir()
         tests = str(checkout / "tests" / "algos")
         own = ["-q", "-p", "no:cacheprovider", "--rootdir", str(checkout)]
-        code = pytest.main([*own, tests, *arguments], plugins=[plugin])
+        code = pytest.main([*own, tests, *arguments[1:]], plugins=[plugin])
         os.chdir(checkout)
     print(f"{plugin.n_passed} of {plugin.n_selected} passed.")
     return int(code)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or not (Path(sys.argv[1]) / "tests" / "algos").is_dir():
-        sys.exit(f"{__doc__}\nExpected a checkout of d3rlpy with its tests.")
-    sys.exit(main(Path(sys.argv[1]).resolve(), sys.argv[2:]))
+    sys.exit(main(sys.argv[1:]))

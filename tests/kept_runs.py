@@ -14,11 +14,11 @@ from d3rlpy_mbo_mopo import MOPOConfig
 from d3rlpy_mbo_morel import DisagreementHaltConfig
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
 from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
-from toys import line_dataset, small_ensemble, small_learner
+from toys import choice_dataset, line_dataset, small_ensemble, small_learner
 
 SORTS = [
     "learner alone", "SAC + MOPO", "SAC + RAMBO", "BCQ + ROMI", "two imaginations",
-    "MOBILE that halts", "COMBO", "Decision Transformer + ROMI",
+    "MOBILE that halts", "COMBO", "Decision Transformer + ROMI", "choices",
 ]  # fmt: skip
 
 
@@ -73,6 +73,11 @@ def parts(sort: str) -> tuple[Any, list[mbo.Imagination]]:
         return small_learner("bcq"), [romi()]
     if sort == "MOBILE that halts":
         return small_learner("mobile_sac"), [mobile()]
+    if sort == "choices":
+        dynamics = small_ensemble("forward", batch_size=64, max_steps=21)
+        settings = {"rollout_batch_size": 30, "rollout_interval": 3}
+        composition = mbo.ImaginationConfig(dynamics=dynamics, **settings)
+        return small_learner("discrete_cql"), [composition.create()]
     if sort == "COMBO":
         return small_learner("combo"), [rambo()]
     if sort == "Decision Transformer + ROMI":
@@ -98,7 +103,7 @@ def run(
         settings["real_ratio"] = 0.5
     metrics = mbo.fit(
         learner,
-        settings.pop("dataset", None) or line_dataset(),
+        settings.pop("dataset", None) or dataset_of(learner),
         imaginations,
         settings.pop("n_steps", 6),
         n_steps_per_epoch=settings.pop("n_steps_per_epoch", 3),
@@ -111,6 +116,11 @@ def run(
         [(epoch, without_times(each)) for epoch, each in metrics],
         (float(torch.rand(1)), float(np.random.rand())),
     )
+
+
+def dataset_of(learner: Any) -> d3rlpy.dataset.ReplayBuffer:
+    discrete = learner.get_action_type() == d3rlpy.ActionSpace.DISCRETE
+    return choice_dataset() if discrete else line_dataset()
 
 
 def networks(learner: Any) -> Any:

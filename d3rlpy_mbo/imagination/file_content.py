@@ -45,9 +45,10 @@ def digest_of(content: Any) -> str:
 
 def _add(sha256: Any, value: Any) -> None:
     if isinstance(value, torch.Tensor):
-        plain = value.detach().cpu().contiguous()
-        sha256.update(f"tensor {plain.dtype} {tuple(plain.shape)}".encode())
-        sha256.update(plain.reshape(-1).view(torch.uint8).numpy())
+        sha256.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
+        plain = torch.empty(value.numel(), dtype=value.dtype)  # of stride 1, surely
+        plain.copy_(value.detach().reshape(-1))
+        sha256.update(plain.view(torch.uint8).numpy())
     elif isinstance(value, Mapping):
         sha256.update(f"dict {len(value)}".encode())
         for key, each in value.items():
@@ -67,11 +68,13 @@ def validate_archive(path: Union[str, Path]) -> None:
     Raises:
         LoadError: It is packed, or claims more than it holds.
     """
+    if not zipfile.is_zipfile(path):
+        return  # the loader says what it is
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (OSError, zipfile.BadZipFile):
-        return  # the loader says what it is
+    except Exception as error:  # zipfile's are of every type
+        raise _damaged(path, repr(error)) from error
     packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     size = sum(entry.file_size for entry in entries)
     if packed or size > Path(path).stat().st_size:
@@ -98,13 +101,13 @@ def validate_content(path: Union[str, Path], content: Mapping[str, Any]) -> None
             isinstance(part.get(name), str) for name in _PART
         ):
             raise _damaged(path, f"components[{i}] is {part!r}")
+    for where, tensor in _tensors("", content):
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise _damaged(path, f"{where} claims a size that the file does not hold")
     digest = content.get("digest")
     rest = {name: value for name, value in content.items() if name != "digest"}
     if digest is not None and digest != digest_of(rest):
         raise _damaged(path, "its digest is another: some of it was changed")
-    for where, tensor in _tensors("state", content["state"]):
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise _damaged(path, f"{where} claims a size that the file does not hold")
 
 
 def validate_state(path: Union[str, Path], content: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """The script that runs d3rlpy's own tests with our buffer: what it changes of them."""
 
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -39,11 +38,7 @@ def test_their_test_of_fit_gets_our_buffer_and_two_updates_on_it(name):
     assert seen[0].imagined_share == pytest.approx(0.5)
 
 
-@pytest.mark.training
 def test_where_there_is_no_checkout_it_says_what_it_expects(tmp_path):
-    script = str(ROOT / "benchmarks" / "d3rlpy_tests.py")
-    done = subprocess.run(
-        [sys.executable, script, str(tmp_path)], capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert "Expected a checkout of d3rlpy" in done.stderr
+    for arguments in ([], [str(tmp_path)]):
+        with pytest.raises(SystemExit, match="Expected a checkout of d3rlpy"):
+            d3rlpy_tests.main(arguments)

@@ -14,7 +14,7 @@ import d3rlpy_mbo as mbo
 import kept_runs
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
 from kept_runs import SORTS, Killed, log_files, run, same
-from toys import LEARNERS, line_dataset, small_learner
+from toys import DISCRETE, LEARNERS, line_dataset, small_learner
 
 pytestmark = pytest.mark.training
 
@@ -57,7 +57,7 @@ def test_killed_wherever_it_is_it_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*LEARNERS, "cal_ql"])
+@pytest.mark.parametrize("name", [*LEARNERS, *DISCRETE])
 def test_every_learner_goes_on_with_schedulers_too(
     name, tmp_path, kill_after, monkeypatch
 ):
