@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 
 .PHONY: test fast hard browser coverage demo check format docs clean
 
+# A process for each core; tests of a file share their fixtures, and stay together.
+PROCESSES := --numprocesses auto --dist loadfile
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PROCESSES)
 
 # The tests that need no training: under a minute.
 fast: $(VENV)/installed
-	$(BIN)/python -m pytest -m 'not slow and not training'
+	$(BIN)/python -m pytest $(PROCESSES) -m 'not slow and not training'
 
 # The pages in a real browser, Chromium or Chrome: apt-get install chromium
 browser: $(VENV)/installed
@@ -46,7 +49,7 @@ docs: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,plot,studies,report,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mujoco,plot,sepsis,studies,report,dev]'
 	touch $@
 
 clean:

@@ -13,13 +13,22 @@ from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from .components.dynamics.interface import Dynamics, DynamicsConfig, Prediction
 from .components.dynamics_updaters import DynamicsUpdater, DynamicsUpdaterConfig
 from .components.halts import Halt, HaltConfig, HaltDecision
-from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
+from .components.known_rewards import (
+    AntAngleReward,
+    HalfCheetahJumpReward,
+    HIVReward,
+)
 from .components.penalties import LearnedPenalty, LearnedPenaltyConfig, Penalty
 from .components.rewards import RewardFunction
 from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
 from .components.rollout_policies.interface import RolloutPolicy, RolloutPolicyConfig
 from .components.rollout_policies.learner import LearnerPolicyConfig
 from .components.rollout_policies.uniform import UniformPolicyConfig
+from .components.terminations.classic_control import (
+    AcrobotTermination,
+    CartPoleTermination,
+    MountainCarTermination,
+)
 from .components.terminations.gymnasium import (
     AntTermination,
     HopperTermination,
@@ -28,6 +37,7 @@ from .components.terminations.gymnasium import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .components.terminations.icu_sepsis import ICUSepsisTermination
 from .components.terminations.interface import NoTermination, Termination
 from .components.terminations.learned import LearnedTerminationConfig
 from .components.terminations.lookup import termination_for
@@ -47,6 +57,7 @@ from .registry.discovery import get_component
 from .registry.fields import (
     choice,
     component_field,
+    flag,
     interval,
     number,
     number_list,
@@ -75,6 +86,7 @@ from .support.version import __version__
 from .tasks.interface import Task
 
 __all__ = [
+    "AcrobotTermination",
     "ActionChoices",
     "ActionRange",
     "ActionSet",
@@ -82,6 +94,7 @@ __all__ = [
     "AntTermination",
     "BehaviorCloningPolicyConfig",
     "Candidate",
+    "CartPoleTermination",
     "CheckpointError",
     "Component",
     "CompositionError",
@@ -96,12 +109,14 @@ __all__ = [
     "DynamicsConfig",
     "DynamicsUpdater",
     "DynamicsUpdaterConfig",
+    "HIVReward",
     "HalfCheetahJumpReward",
     "Halt",
     "HaltConfig",
     "HaltDecision",
     "HopperTermination",
     "HumanoidTermination",
+    "ICUSepsisTermination",
     "Imagination",
     "ImaginationConfig",
     "ImaginedMiniBatch",
@@ -116,6 +131,7 @@ __all__ = [
     "LearnerMismatchError",
     "LearnerPolicyConfig",
     "LoadError",
+    "MountainCarTermination",
     "NoTermination",
     "NotFittedError",
     "Penalty",
@@ -140,6 +156,7 @@ __all__ = [
     "dataset_from_arrays",
     "diagnose",
     "fit",
+    "flag",
     "get_component",
     "hookimpl",
     "imagination_evaluators",

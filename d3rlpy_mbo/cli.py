@@ -133,8 +133,9 @@ def collect(
     """Collect TASK as a local Minari dataset.
 
     Tasks: pointmaze-{umaze,medium,large}-{sparse,dense}; replay --env ID --steps N;
-    halfcheetah-jump or ant-angle --from ID; and those of plugins, which `d3rlpy-mbo
-    plugins` lists. --steps N is short for --set n_steps=N, and the like.
+    hiv, with four choices by --set discrete=true; icu-sepsis; halfcheetah-jump or
+    ant-angle --from ID; and those of plugins, which `d3rlpy-mbo plugins` lists. --steps
+    N is short for --set n_steps=N, and the like.
     """
     recipe: Any = discovery.get_component("task", task)
     fields = parse_fields(settings)

@@ -3,10 +3,19 @@
 from collections.abc import Iterable
 
 from .components.dynamics.ensemble import ProbabilisticEnsembleConfig
-from .components.known_rewards import AntAngleReward, HalfCheetahJumpReward
+from .components.known_rewards import (
+    AntAngleReward,
+    HalfCheetahJumpReward,
+    HIVReward,
+)
 from .components.rollout_policies.behavior_cloning import BehaviorCloningPolicyConfig
 from .components.rollout_policies.learner import LearnerPolicyConfig
 from .components.rollout_policies.uniform import UniformPolicyConfig
+from .components.terminations.classic_control import (
+    AcrobotTermination,
+    CartPoleTermination,
+    MountainCarTermination,
+)
 from .components.terminations.gymnasium import (
     AntTermination,
     HopperTermination,
@@ -15,6 +24,7 @@ from .components.terminations.gymnasium import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .components.terminations.icu_sepsis import ICUSepsisTermination
 from .components.terminations.interface import NoTermination
 from .components.terminations.learned import LearnedTerminationConfig
 from .imagination.imagination import ImaginationConfig
@@ -42,7 +52,12 @@ def register_components() -> Iterable[type[Component]]:
         InvertedDoublePendulumTermination,
         InvertedPendulumTermination,
         Walker2dTermination,
+        AcrobotTermination,
+        CartPoleTermination,
+        MountainCarTermination,
+        ICUSepsisTermination,
         HalfCheetahJumpReward,
         AntAngleReward,
+        HIVReward,
         *TASKS,
     ]

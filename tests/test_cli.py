@@ -211,11 +211,17 @@ def test_an_unknown_learner_or_dataset_is_refused_with_the_nearest(
     ("arguments", "words"),
     [
         (["pointmaze-umaze-dense", "--steps", 0], "0"),
-        (["pointmaze-umaze-dense", "--device", "cpu"], "--device is for replay only"),
+        (
+            ["pointmaze-umaze-dense", "--device", "cpu"],
+            "--device is for hiv, replay only",
+        ),
         (["pointmaze-umaze-dense", "--env", "Hopper-v5"], "--env is for replay only"),
         (["replay", "--reference-episodes", 5], "dense, pointmaze-umaze-sparse only"),
         (["ant-angle", "--steps", 5], "-dense, pointmaze-umaze-sparse, replay only"),
-        (["ant-angle", "--seed", 0], "--seed is for pointmaze-large-dense, "),
+        (
+            ["ant-angle", "--seed", 0],
+            "--seed is for hiv, icu-sepsis, pointmaze-",
+        ),
         (["ant-angle", "--steps", 5, "--set", "n_steps=5"], "both say what n_steps is"),
         (["ant-angle", "--set", "n_steps=5"], "'n_steps' is not a field here"),
         (["ant-angle", "--set", "source"], "KEY=VALUE"),
@@ -246,19 +252,24 @@ def test_a_scaler_that_hides_unknown_returns_is_refused_before_anything_is_writt
     assert not (tmp_path / "run").exists()
 
 
-def test_a_transformer_trains_by_name_towards_a_return_that_is_given(invoke, tmp_path):
-    context = "--set", "learner.context_size=5"
-    result = train(
-        invoke, tmp_path / "run", *ROMI, *context, "--target-return", "12.5",
-        learner="decision_transformer",
-    )  # fmt: skip
+@pytest.mark.training
+@pytest.mark.parametrize("name", ["cal_ql", "decision_transformer", "tacr"])
+def test_learners_that_ask_what_follows_train_by_name(invoke, tmp_path, name):
+    arguments = list(ROMI)
+    if name != "cal_ql":
+        context = "--set", "learner.context_size=5", "--set", "learner.num_layers=1"
+        arguments += [*context, "--target-return", "12.5"]
+    result = train(invoke, tmp_path / "run", *arguments, learner=name)
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert written["target_return"] == written["experiment"]["target_return"] == 12.5
+    target = None if name == "cal_ql" else 12.5
+    assert written["target_return"] == written["experiment"]["target_return"] == target
     assert [each["step"] for each in written["evaluations"]] == [2, 4]
     assert len(written["metrics"]) == 2
+    assert all(each["imagined_share"] > 0 for each in written["metrics"])
     learner = mbo.load_learner(tmp_path / "run" / "learner.d3")
-    assert learner.config.context_size == 5
+    assert learner.config.get_type() == name
+    assert getattr(learner.config, "context_size", 5) == 5
 
 
 def test_collect_writes_a_dataset_once_and_names_the_nearest_task(invoke, root):

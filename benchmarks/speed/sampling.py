@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import d3rlpy
 import torch
+from d3rlpy.torch_utility import TorchMiniBatch
 from measuring import Goal, Row, Timed, compare, timed
 from task import BATCH, random_rows, tiny_ensemble
 
@@ -37,7 +38,38 @@ def rows() -> Iterator[Row]:
         _batches(_filled_buffer(dataset, 100_000)),
         ROUNDS,
     )
+    reverse = _mixed_buffer(dataset, 250_000, NoiseConfig(direction="reverse"), 0.5)
+    reverse.refresh()
+    yield compare(
+        "a batch of 256 as Cal-QL takes it, half imagined, returns-to-go included",
+        "d3rlpy's ReplayBuffer",
+        Goal(1),
+        _with_returns(reverse),
+        _with_returns(dataset),
+        ROUNDS,
+    )
+    yield compare(
+        "64 trajectories of 20 steps, half led into by imagined ones",
+        "d3rlpy's ReplayBuffer",
+        Goal(10),
+        _trajectories(reverse),
+        _trajectories(dataset),
+        ROUNDS,
+    )
     yield _memory(dataset)
+
+
+def _with_returns(buffer: d3rlpy.dataset.ReplayBufferBase) -> Timed:
+    def batch() -> None:
+        TorchMiniBatch.from_batch(
+            buffer.sample_transition_batch(BATCH), 0.99, True, "cpu:0"
+        )
+
+    return timed(batch, BATCHES // 10)
+
+
+def _trajectories(buffer: d3rlpy.dataset.ReplayBufferBase) -> Timed:
+    return timed(lambda: buffer.sample_trajectory_batch(64, 20), BATCHES)
 
 
 def _batches(buffer: d3rlpy.dataset.ReplayBufferBase) -> Timed:
@@ -48,11 +80,12 @@ def _mixed_buffer(
     dataset: d3rlpy.dataset.ReplayBuffer,
     n_imagined: int,
     dynamics: Optional[mbo.DynamicsConfig] = None,
+    real_ratio: float = 0.05,
 ) -> mbo.ImaginedReplayBuffer:
     imagination = mbo.ImaginationConfig(
         dynamics=dynamics or tiny_ensemble(),
         rollout_batch_size=n_imagined // 5,
-        real_ratio=0.05,
+        real_ratio=real_ratio,
     ).create()
     imagination.fit(dataset)
     return mbo.ImaginedReplayBuffer(dataset, imagination)

@@ -45,17 +45,17 @@ class RealRows:
     returns_known = True
 
     def __init__(self, real: RealData, rows: npt.NDArray[np.int64]):
-        self._rewards, self._rows = real.rewards, rows
+        self._real, self._rows = real, rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def rewards_to_go(self) -> Iterator[Rewards]:
         """Yields views of the rewards of the rows' episodes."""
-        rewards, ends = self._rewards.rewards, self._rewards.ends(self._rows)
-        steps = self._rewards.steps(self._rows)
+        real = self._real.rewards
+        steps, ends = real.steps(self._rows), real.ends(self._rows)
         for step, end in zip(_listed(steps), _listed(ends), strict=True):
-            yield rewards[step:end]
+            yield real.rewards[step:end]
 
 
 class ImaginedRows:

@@ -38,7 +38,7 @@ from .processes import validate_processes
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource
-from .trajectories import first_of, trajectories
+from .trajectories import Trajectories, first_of
 from .transformers import validate_lead_ins, validate_transformer, warn_of_padding
 
 __all__ = ["ImaginedReplayBuffer"]
@@ -105,7 +105,6 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
-        self._lead_ins_validated = False
         if uses_returns(learner) and self._unknown_share(self._shares):
             self._validate_unknown_returns()
         if uses_returns(learner) or learners.is_transformer(learner):
@@ -309,9 +308,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             CompositionError: An imagination that imagines forwards.
             LearnerMismatchError, DivergedError: See `sample_transition_batch`.
         """
-        if not self._lead_ins_validated:
-            validate_lead_ins(self.imaginations, self._shares)
-            self._lead_ins_validated = True
+        trajectories = self._trajectories
         counts = self._counts_of_next_batch(batch_size)
         ends = np.random.randint(len(self._real), size=counts[0])
         leads = [
@@ -319,7 +316,13 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             for source, n_trajectories in zip(self._sources, counts[1:], strict=True)
             if n_trajectories
         ]
-        return trajectories(self._real, length, ends, leads)
+        return trajectories.batch(length, ends, leads)
+
+    @functools.cached_property
+    def _trajectories(self) -> Trajectories:
+        """What trajectories are sliced from, if all imaginations lead into them."""
+        validate_lead_ins(self.imaginations, self._shares)
+        return Trajectories(self._real)
 
     def append(self, observation: Any, action: Any, reward: Any) -> NoReturn:
         """Raises CompositionError: real data is read-only here."""

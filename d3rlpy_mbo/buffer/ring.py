@@ -100,10 +100,6 @@ class Ring:
         """Fills (n, width) with the rows at (n,) places."""
         np.take(self._rows, places, axis=0, out=out, mode="clip")
 
-    def at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Returns (n, width): the rows at (n,) places."""
-        return self._rows.take(places, axis=0)
-
     def rest(
         self,
         places: npt.NDArray[np.int64],
@@ -118,15 +114,15 @@ class Ring:
             layout: Where the columns lie.
         """
         steps = np.arange(n_rows.max())
-        behind = (places[:, None] + steps) % len(self._rows)
-        there, ended = steps < n_rows[:, None], np.zeros(len(places), dtype=bool)
-        terminals = there & (self._rows[behind, layout.terminal] > 0)
+        rows = self._rows.take(places[:, None] + steps, axis=0, mode="wrap")
+        there: npt.NDArray[np.bool_] = steps < n_rows[:, None]
+        ended: Any = np.zeros(len(places), dtype=np.bool_)
+        terminals = there & (rows[..., layout.terminal] > 0)
         if terminals.any():
             ended = terminals.any(axis=1)
             n_rows = np.where(ended, terminals.argmax(axis=1) + 1, n_rows)
             there = steps < n_rows[:, None]
-        rewards = self._rows[behind, layout.reward]
-        return Rest(behind, rewards * there, there, n_rows, ended)
+        return Rest(rows, rows[..., layout.reward] * there, there, n_rows, ended)
 
     def origins(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Returns (n, 2): see `append`."""
@@ -177,14 +173,14 @@ class Rest(NamedTuple):
     """What follows (n,) rows in their rollouts, themselves included; h rows at most.
 
     Attributes:
-        places: (n, h) where these rows lie.
+        rows: (n, h, width) these rows; whatever lies there, where there is none.
         rewards: (n, h) theirs, 0 where there is none.
         there: (n, h) whether there is one.
         n_rows: (n,) how many there are.
         ended: (n,) whether the last one is terminal.
     """
 
-    places: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.float32]
     rewards: npt.NDArray[np.float32]
     there: npt.NDArray[np.bool_]
     n_rows: npt.NDArray[np.int64]

@@ -16,6 +16,8 @@ __all__ = ["evaluation_environment", "simulator_advice", "trusted_spec"]
 
 # Exactly these: what a dataset names is called with arguments that it names too.
 _OURS = {
+    "d3rlpy_mbo.tasks.hiv:HIV",
+    "d3rlpy_mbo.tasks.icu_sepsis:ICUSepsis",
     "d3rlpy_mbo.tasks.pointmaze:PointMaze",
     "d3rlpy_mbo.tasks.relabel:RelabelledEnvironment",
 }

@@ -11,7 +11,7 @@ from d3rlpy.constants import ActionSpace
 
 from ..data.action_sets import ActionChoices
 from ..support.devices import ROWS_OF_A_LEARNER
-from ..support.errors import CompositionError
+from ..support.errors import CompositionError, DivergedError
 from .distributions import unvalidated
 
 __all__ = [
@@ -246,6 +246,7 @@ def sample_action(
 
     Raises:
         CompositionError: The learner has no networks yet.
+        DivergedError: A discrete learner's networks give no probabilities.
     """
     actions = _act(learner, observations, "sample_action")
     if not epsilon or not acts_greedily(learner):
@@ -276,7 +277,16 @@ def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Ten
 
     def act(rows: torch.Tensor) -> torch.Tensor:
         x = _scaled_observations(config, rows.to(impl.device))
-        actions = getattr(impl, method)(x)
+        try:
+            actions = getattr(impl, method)(x)
+        except RuntimeError as error:
+            if "probability tensor" not in str(error):  # torch's words of NaN in it
+                raise
+            # Of NaN a continuous policy makes NaN, which whoever asks sees by itself.
+            raise DivergedError(
+                f"{type(learner).__name__} cannot choose an action ({error}): its networks "
+                "have diverged. Lower its learning rate, or look for outliers in the data."
+            ) from error
         if config.action_scaler:
             actions = config.action_scaler.reverse_transform(actions)
         # Of discrete learners (B,) int64; d3rlpy's own mini-batches hold them like this.

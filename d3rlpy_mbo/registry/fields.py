@@ -16,6 +16,7 @@ __all__ = [
     "Number",
     "choice",
     "component_field",
+    "flag",
     "interval",
     "number",
     "number_list",
@@ -134,6 +135,18 @@ class _Choice(Declaration):
         if not isinstance(value, str) or value not in self.options:
             raise ValueError
         return value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flag(Declaration):
+    @property
+    def allowed(self) -> str:
+        return "True or False"
+
+    def plain(self, value: Any) -> Any:
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError
+        return bool(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,6 +294,11 @@ def choice(default: str, options: Sequence[str]) -> Any:
     """Returns a dataclass field that holds one of some words."""
     declaration = _Choice(tuple(options))
     return dataclasses.field(default=default, metadata={DECLARATION: declaration})
+
+
+def flag(default: bool) -> Any:
+    """Returns a dataclass field that holds True or False."""
+    return dataclasses.field(default=default, metadata={DECLARATION: _Flag()})
 
 
 def text(default: Optional[str]) -> Any:

@@ -11,6 +11,7 @@ from d3rlpy.dataset import ReplayBufferBase
 from d3rlpy.interface import StatefulTransformerAlgoProtocol
 from d3rlpy.metrics import EvaluatorProtocol
 
+from ..learners.reading import is_transformer
 from ..metrics import normalized_score
 from .transformers import acting
 
@@ -33,7 +34,7 @@ class EnvironmentEvaluations:
     So nothing of the environment need be kept for a run to go on as it would have.
 
     Args:
-        env: To play in.
+        env: To play in. One that has `exact_return(predict)` is asked that instead.
         evaluator: Plays in it, see `environment_evaluator`.
         seed: Of the first evaluation.
         n_done: Evaluations before this process.
@@ -51,6 +52,9 @@ class EnvironmentEvaluations:
 
     def __call__(self, algo: Any, dataset: ReplayBufferBase) -> float:
         """See d3rlpy's `EnvironmentEvaluator`."""
+        exact = _exact_value(algo, self._env)
+        if exact is not None:
+            return exact
         seed = self._seed
         if self._n_done:
             sequence = np.random.SeedSequence([self._seed, self._n_done])
@@ -86,19 +90,34 @@ def final_evaluation(
     Args:
         learner: A d3rlpy algorithm.
         env: To play in; its starts are the same for every run.
-        n_trials: Number of episodes.
+        n_trials: Number of episodes; an exact return stands for all of them.
         scores: Returns that score 0 and 100, if there are such.
         target_return: What a transformer is asked to reach.
     """
-    acts = acting(learner, target_return)
-    returns = [
-        _episode_return(acts, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
-    ]
+    exact = _exact_value(learner, env)
+    if exact is not None:
+        returns = [exact]
+    else:
+        acts = acting(learner, target_return)
+        returns = [
+            _episode_return(acts, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
+        ]
     played = finite({str(i): value for i, value in enumerate(returns)})
     return {
         "returns": list(played.values()),
         **_judged(statistics.fmean(returns), scores),
     }
+
+
+def _exact_value(learner: Any, env: gymnasium.Env[Any, Any]) -> Optional[float]:
+    """Returns what an environment says a policy is worth, None if it has to be played.
+
+    A transformer's actions depend on more than the state.
+    """
+    exact = getattr(env.unwrapped, "exact_return", None)
+    if exact is None or is_transformer(learner):
+        return None
+    return float(exact(learner.predict))
 
 
 def _judged(

@@ -16,7 +16,8 @@ __all__ = ["OnlineConfig", "OnlineLearner", "online_learner"]
 
 OnlineConfig = Union[SACConfig, DoubleDQNConfig]
 
-# Ours: d3rlpy's defaults are Atari's. With these CartPole is learned in 20,000 steps.
+# Ours: d3rlpy's defaults are Atari's. With these CartPole returned 300 of its 500 after
+# 12,000 steps (seed 0).
 _DOUBLE_DQN = DoubleDQNConfig(
     learning_rate=1e-3, batch_size=64, target_update_interval=500
 )

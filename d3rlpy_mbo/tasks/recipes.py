@@ -5,11 +5,18 @@ import types
 from importlib.util import find_spec
 from typing import Any, Optional, TypeVar
 
-from ..registry.fields import number, text
-from . import pointmaze_collection, relabel, replay
+from ..registry.fields import flag, number, text
+from . import hiv, icu_sepsis, pointmaze_collection, relabel, replay
 from .interface import Task
 
-__all__ = ["TASKS", "PointMazeTask", "RelabelTask", "ReplayTask"]
+__all__ = [
+    "TASKS",
+    "HIVTask",
+    "ICUSepsisTask",
+    "PointMazeTask",
+    "RelabelTask",
+    "ReplayTask",
+]
 
 TTask = TypeVar("TTask", bound=Task)
 
@@ -54,7 +61,7 @@ class PointMazeTask(Task):
 
 @dataclasses.dataclass()
 class ReplayTask(Task):
-    """All that SAC sees while it learns an environment online; see `collect_replay`.
+    """All that a learner sees while it learns online; see `collect_replay`.
 
     Args:
         environment: Gymnasium's id, such as ``"Hopper-v5"``.
@@ -101,6 +108,94 @@ class ReplayTask(Task):
 
 
 @dataclasses.dataclass()
+class HIVTask(Task):
+    """MOPO's HIV treatment: all that a learner sees of it while it learns online.
+
+    SAC, or with four choices DoubleDQN; see `HIV` and `collect_replay`. The reward's
+    scale is ours, see `HIVReward`.
+
+    Args:
+        n_steps: Number of transitions, one a day; MOPO's 200,000.
+        discrete: Whether each drug is given in full or not at all.
+        seed: Determines all of the dataset.
+        device: A torch device name.
+    """
+
+    n_steps: int = number(200_000, at_least=1, whole=True)
+    discrete: bool = flag(False)
+    seed: int = number(0, at_least=0, whole=True)
+    device: str = text("cpu")
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"hiv"``."""
+        return "hiv"
+
+    @property
+    def default_id(self) -> str:
+        """``mopo/hiv-v0``, or ``mopo/hiv-choices-v0``."""
+        return "mopo/hiv-choices-v0" if self.discrete else "mopo/hiv-v0"
+
+    @classmethod
+    def smallest_settings(cls) -> Optional[dict[str, Any]]:
+        """Returns a few days."""
+        return {"n_steps": 50}
+
+    def collect(self, dataset_id: Optional[str] = None, *, force: bool = False) -> str:
+        """Makes the dataset, see `collect_replay`."""
+        return replay.collect_replay(
+            hiv.hiv_spec(self.discrete),
+            n_steps=self.n_steps,
+            seed=self.seed,
+            device=self.device,
+            dataset_id=dataset_id or self.default_id,
+            force=force,
+        )
+
+
+@dataclasses.dataclass()
+class ICUSepsisTask(Task):
+    """ICU-Sepsis, logged by a mixture of experts and chance; see `collect_icu_sepsis`.
+
+    Policies are worth what a linear system says: `ICUSepsis.exact_return`.
+
+    Args:
+        n_steps: Number of transitions.
+        expert_share: Probability that an action is the expert's, else uniform.
+        seed: Determines all of the dataset.
+    """
+
+    n_steps: int = number(100_000, at_least=1, whole=True)
+    expert_share: float = number(0.5, at_least=0, at_most=1)
+    seed: int = number(0, at_least=0, whole=True)
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"icu-sepsis"``."""
+        return "icu-sepsis"
+
+    @property
+    def default_id(self) -> str:
+        """``sepsis/icu-sepsis-v0``."""
+        return "sepsis/icu-sepsis-v0"
+
+    @classmethod
+    def smallest_settings(cls) -> Optional[dict[str, Any]]:
+        """Returns some patients, where the package is installed."""
+        return {"n_steps": 50} if find_spec("icu_sepsis") else None
+
+    def collect(self, dataset_id: Optional[str] = None, *, force: bool = False) -> str:
+        """Makes the dataset, see `collect_icu_sepsis`."""
+        return icu_sepsis.collect_icu_sepsis(
+            n_steps=self.n_steps,
+            expert_share=self.expert_share,
+            seed=self.seed,
+            dataset_id=dataset_id or self.default_id,
+            force=force,
+        )
+
+
+@dataclasses.dataclass()
 class RelabelTask(Task):
     """A local dataset with the rewards of one of MOPO's tasks; see `relabel`.
 
@@ -138,5 +233,7 @@ def _named(base: type[TTask], name: str) -> type[TTask]:
 TASKS: tuple[type[Task], ...] = (
     *(_named(PointMazeTask, n) for n in pointmaze_collection.POINTMAZE_TASKS),
     ReplayTask,
+    HIVTask,
+    ICUSepsisTask,
     *(_named(RelabelTask, n) for n in relabel.RELABELLED_TASKS),
 )

@@ -120,7 +120,7 @@ def collect_replay(
         online = online_learner(name_of, env.action_space, learner)
         settings = {
             "environment": name_of,
-            **{f"environment.{k}": v for k, v in env.spec.kwargs.items()},
+            **({} if isinstance(environment, str) else environment.kwargs),
             "n_steps": n_steps,
             "seed": seed,
             "n_random_steps": n_random_steps,
@@ -171,6 +171,7 @@ def _check_environment(environment: str, env: Any) -> None:
             f"The observations of {environment!r} are {space}; expected vectors, a Box "
             "of shape (D,). Images, dictionaries and tuples are not supported."
         )
+    online_learner(environment, env.action_space, None)  # refuses other actions
     try:
         env.spec.to_json()
     except Exception as error:

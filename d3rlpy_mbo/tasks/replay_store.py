@@ -67,7 +67,7 @@ class Replay:
 
     def append(
         self,
-        action: npt.NDArray[Any],
+        action: Any,
         reward: float,
         terminated: bool,
         next_observation: npt.NDArray[Any],
@@ -75,7 +75,7 @@ class Replay:
         """Adds a transition to the episode.
 
         Args:
-            action: With shape (A,).
+            action: With shape (A,), or the number of a choice.
             reward: For it.
             terminated: Whether the environment, not a limit, ended the episode.
             next_observation: What it led to, with shape (D,).

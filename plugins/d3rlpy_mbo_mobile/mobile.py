@@ -7,8 +7,8 @@ import torch
 
 import d3rlpy_mbo as mbo
 
-# Imagined states that pass policy and critics together (ours: with 256 units a layer's
-# input and output are about what a core's cache holds).
+# Imagined states that pass policy and critics together on a CPU (ours: with 256 units a
+# layer's input and output are about what a core's cache holds). A GPU wants few launches.
 _ROWS_TOGETHER = 1024
 
 
@@ -75,7 +75,8 @@ class BellmanSpread(mbo.Penalty):
 def _values(learner: mbo.Learner, states: torch.Tensor) -> torch.Tensor:
     """Returns (N,) the least target critic at states (N, D) and the policy's actions."""
     values = []
-    for some in torch.split(states, _ROWS_TOGETHER):
+    together = _ROWS_TOGETHER if states.device.type == "cpu" else len(states)
+    for some in torch.split(states, together):
         actions = mbo.learners.sample_action(learner, some)
         values.append(mbo.learners.q_value(learner, some, actions, target=True))
     return torch.cat(values)[:, 0]

@@ -19,7 +19,15 @@ from d3rlpy.torch_utility import TorchMiniBatch
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.buffer.folding import fold, validate_folding
 from d3rlpy_mbo.buffer.ring import Ring
-from toys import LEARNERS, QUIET, line_dataset, line_imagination, small_learner
+from toys import (
+    DISCRETE,
+    LEARNERS,
+    QUIET,
+    choice_dataset,
+    line_dataset,
+    line_imagination,
+    small_learner,
+)
 
 
 def column(*values: float) -> torch.Tensor:
@@ -168,15 +176,15 @@ def test_a_learner_trains_on_folded_rows_the_same_from_the_same_seed():
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("name", [each for each in LEARNERS if each != "cal_ql"])
+@pytest.mark.parametrize(
+    "name", [each for each in LEARNERS + DISCRETE if each != "cal_ql"]
+)
 def test_every_learner_but_bc_values_the_next_state_that_many_steps_on(name):
-    dataset = line_dataset(n_episodes=2)
+    dataset = choice_dataset(2) if name in DISCRETE else line_dataset(n_episodes=2)
     one = small_learner(name, gamma=0.5)
     one.build_with_dataset(dataset)
-    if name == "prdc":
-        one.fit(
-            dataset, n_steps=1, n_steps_per_epoch=1, **QUIET
-        )  # its tree of the data
+    if name == "prdc":  # it makes a tree of the data
+        one.fit(dataset, n_steps=1, n_steps_per_epoch=1, **QUIET)
     made = dataset.sample_transition_batch(16)
 
     def trained(intervals: float) -> list[torch.Tensor]:
@@ -190,5 +198,5 @@ def test_every_learner_but_bc_values_the_next_state_that_many_steps_on(name):
         return [p.detach() for part in networks for p in part.parameters()]
 
     same = all(map(torch.equal, trained(1.0), trained(3.0)))
-    assert same == (name == "bc")
+    assert same == (name in ("bc", "discrete_bc"))
     assert all(map(torch.equal, trained(3.0), trained(3.0)))

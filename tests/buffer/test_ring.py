@@ -8,8 +8,9 @@ from toys import line_transitions
 def fill(ring: Ring, value: float, n_rows: int) -> None:
     ring.begin_refresh()
     origins = np.stack([np.arange(n_rows), np.full(n_rows, value)], axis=1)
+    rows = np.stack([np.full(n_rows, value), np.arange(n_rows)], axis=1)
     for part in np.array_split(np.arange(n_rows), 3):
-        ring.append(np.full((len(part), 2), value, np.float32), origins[part])
+        ring.append(np.float32(rows[part]), origins[part])
 
 
 def sample(ring: Ring, n_rows: int) -> np.ndarray:
@@ -54,9 +55,10 @@ def test_rows_keep_where_they_come_from_also_around_the_end():
     assert origins.dtype == np.int64
     np.testing.assert_array_equal(origins[:, 1], out[:, 0])
     assert set(origins[origins[:, 1] == 3, 0]) == set(range(10))
-    first = places[(origins[:, 0] == 0) & (origins[:, 1] == 3)]
-    rest = ring.rest(first, np.full(len(first), 10), PackedLayout(0, 0))
-    np.testing.assert_array_equal(ring.at(rest.places[:, 9])[:, 1], 3)
+    first = places[(origins[:, 0] == 0) & (origins[:, 1] == 4)]
+    rest = ring.rest(first, np.full(len(first), 7), PackedLayout(0, 0))
+    assert (rest.rows[..., 0] == 4).all()
+    assert (rest.rows[..., 1] == np.arange(7)).all()  # the last one at place 0
 
 
 def test_whole_numbers_beyond_float32_survive():

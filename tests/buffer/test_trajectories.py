@@ -8,12 +8,13 @@ from d3rlpy.dataset import BasicTrajectorySlicer, Episode, TrajectoryMiniBatch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.buffer.ring import Ring
-from d3rlpy_mbo.buffer.trajectories import trajectories
+from d3rlpy_mbo.buffer.trajectories import Trajectories
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig
 from toys import (
     QUIET,
     ConstantPenalty,
     ScriptedPolicyConfig,
+    choice_dataset,
     line_dataset,
     line_episodes,
     line_imagination,
@@ -43,6 +44,7 @@ def complete_dataset() -> d3rlpy.dataset.ReplayBuffer:
 DATASETS = {
     "d3rlpys": lambda: d3rlpy.dataset.create_infinite_replay_buffer(mixed_episodes()),
     "complete": complete_dataset,
+    "choices": lambda: choice_dataset(3, 7),
 }
 
 
@@ -63,7 +65,7 @@ def test_real_trajectories_are_d3rlpys_own_row_by_row(data, length):
     real = mbo.RealData.of(dataset)
     every = [dataset.buffer[i] for i in range(dataset.transition_count)]
     slices = [BasicTrajectorySlicer()(*each, length) for each in every]
-    ours = trajectories(real, length, np.arange(len(real)), [])
+    ours = Trajectories(real).batch(length, np.arange(len(real)), [])
     assert_same(ours, TrajectoryMiniBatch.from_partial_trajectories(slices))
 
 
@@ -201,7 +203,7 @@ def test_nothing_follows_an_imagined_terminal_on_the_way():
     columns["terminals"][0] = 1.0
     ring.append(rows, np.array([[3, 2], [3, 1]]))
     none = np.zeros(0, dtype=np.int64)
-    batch = trajectories(real, 3, none, [(ring, np.arange(2))])
+    batch = Trajectories(real).batch(3, none, [(ring, np.arange(2))])
     assert batch.masks.tolist() == [[0, 0, 1], [1, 1, 1]]
     assert batch.returns_to_go[0, 2] == -31
     assert batch.timesteps.tolist() == [[0, 0, 3], [4, 5, 6]]

@@ -130,6 +130,15 @@ def test_q_values_of_the_actions_taken_are_the_least_critics(name):
                 parameter.mul_(0.5)
 
 
+def test_a_discrete_policy_that_diverged_says_so_instead_of_an_action():
+    learner = discrete("discrete_sac")
+    with torch.no_grad():
+        for parameter in learner.impl.policy.parameters():
+            parameter.fill_(torch.nan)
+    with pytest.raises(mbo.DivergedError, match="DiscreteSAC cannot choose an action"):
+        learners.sample_action(learner, torch.zeros(3, 2))
+
+
 def test_a_discrete_learner_built_for_other_choices_is_refused():
     with pytest.raises(mbo.CompositionError, match="built for 3 choices.* has 4"):
         learners.check_built(discrete("dqn"), 2, 1, n_actions=4)

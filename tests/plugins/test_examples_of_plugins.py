@@ -38,9 +38,6 @@ def test_installed_beside_our_wheel_each_is_found_and_passes_its_own_tests(tmp_p
     for name, copy in zip(NAMES, copies, strict=True):
         shutil.copytree(PLUGINS / name, copy, ignore=LITTER)
     environment.install(our_wheel(tmp_path), *copies)
-    listed = environment.run("d3rlpy-mbo", "plugins")
-    for provided in ("penalty knn", "halt double_check", "rollout_policy divergent"):
-        assert f"  {provided}" in listed.stdout, listed.stdout + listed.stderr
     tests = [str(copy / "tests") for copy in copies]
     done = environment.run(
         "python", "-m", "pytest", "-q", "--import-mode=importlib", *tests

@@ -30,6 +30,7 @@ class Every(mbo.Penalty):
     bounds: tuple[float, float] = mbo.interval(0.0, 1.0)
     range: tuple[float, float] = mbo.interval(-math.inf, 1.0, infinite=True)
     word: str = mbo.choice("mean", ["mean", "max"])
+    on: bool = mbo.flag(False)
     inner: Optional[mbo.Termination] = mbo.component_field("termination")
 
     @staticmethod
@@ -69,6 +70,9 @@ class Every(mbo.Penalty):
         ("range", (math.nan, 1.0), "a pair of numbers, infinite ones included"),
         ("word", "median", "'mean' or 'max'"),
         ("word", None, "'mean' or 'max'"),
+        ("on", 1, "True or False"),
+        ("on", "false", "True or False"),
+        ("on", None, "True or False"),
         ("inner", "hopper", "a component of kind 'termination', or None"),
         ("inner", mbo.UniformPolicyConfig(), "a component of kind 'termination'"),
     ],

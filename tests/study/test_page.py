@@ -259,6 +259,21 @@ def test_names_of_methods_and_folders_are_text_never_markup(tmp_path):
     assert {series for series, *_ in drawn(read, "Learning curves")} == {"bcq", name}
 
 
+def test_names_of_datasets_and_learners_are_text_never_markup(tmp_path):
+    hostile = "</script><script>alert(1)</script>"
+    what = content([1.0, 2.0], dataset=f"a/{hostile}-v0", learner=hostile)
+    what["versions"] = {hostile: hostile}
+    (tmp_path / "run").mkdir()
+    read, _ = reported(tmp_path, write(tmp_path / "run" / "result.json", what))
+    plain, _ = reported(
+        tmp_path, write(tmp_path / "plain" / "result.json", content([1.0, 2.0]))
+    )
+    scripts = [[tag for tag, _ in each.tags].count("script") for each in (read, plain)]
+    assert scripts[0] == scripts[1]
+    assert f"a/{hostile}-v0" in read.text
+    assert {series for series, *_ in drawn(read, "Learning curves")} == {hostile}
+
+
 def test_a_diagnosis_beside_a_run_is_in_the_page_and_a_damaged_one_is_named(tmp_path):
     folder = write(tmp_path / "run" / "result.json", content([1.0]))
     write(folder / "old.diagnosis.json", '{"imagination": "romi"')

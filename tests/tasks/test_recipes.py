@@ -15,7 +15,7 @@ from d3rlpy_mbo.tasks.recipes import TASKS
 NAMES = [
     "pointmaze-umaze-sparse", "pointmaze-umaze-dense", "pointmaze-medium-sparse",
     "pointmaze-medium-dense", "pointmaze-large-sparse", "pointmaze-large-dense",
-    "replay", "halfcheetah-jump", "ant-angle",
+    "replay", "hiv", "icu-sepsis", "halfcheetah-jump", "ant-angle",
 ]  # fmt: skip
 
 
@@ -153,6 +153,8 @@ def test_looking_a_task_up_imports_no_simulator():
     [
         "d3rlpy_mbo.tasks.pointmaze:PointMaze",
         "d3rlpy_mbo.tasks.relabel:RelabelledEnvironment",
+        "d3rlpy_mbo.tasks.hiv:HIV",
+        "d3rlpy_mbo.tasks.icu_sepsis:ICUSepsis",
     ],
 )
 def test_what_datasets_record_as_their_environment_stays_importable(path):

@@ -1,21 +1,25 @@
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
+import types
 
 import gymnasium
 import minari
 import numpy as np
 import pytest
 import torch
-from d3rlpy.algos import SACConfig
+from d3rlpy.algos import DoubleDQNConfig, SACConfig
 from d3rlpy.models import VectorEncoderFactory
 from gymnasium import spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.support.errors import DatasetError
 from d3rlpy_mbo.tasks import replay_store
+from d3rlpy_mbo.tasks.online_learners import online_learner
 from d3rlpy_mbo.tasks.replay import collect_replay
 from d3rlpy_mbo.tasks.replay_store import Replay
 
@@ -222,6 +226,7 @@ def test_a_kill_between_part_and_state_goes_back_to_the_state_before(monkeypatch
 def test_a_killed_process_leaves_no_dataset_and_goes_on(root):
     code = """
 import os, signal, torch
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from d3rlpy.algos import SACConfig
 from d3rlpy_mbo.tasks.replay import collect_replay
@@ -310,7 +315,94 @@ def test_reference_scores_are_d4rls_where_it_states_them(environment, scores):
     assert ("-v2" in metadata["description"]) is (scores is not None)
 
 
+# Choices.
+
+CHOOSING = DoubleDQNConfig(batch_size=8, encoder_factory=SMALL)
+
+
+def test_every_choice_is_one_that_the_environment_has_and_leads_where_it_leads():
+    dataset = collect("CartPole-v1", n_steps=120, n_random_steps=100, learner=CHOOSING)
+    assert dataset.action_space == spaces.Discrete(2)
+    assert dataset.storage.metadata["algorithm_name"] == "DoubleDQN"
+    assert set(columns(dataset)["actions"].tolist()) == {0, 1}
+    env = gymnasium.make("CartPole-v1")
+    episode = dataset[0]
+    metadata = next(iter(dataset.storage.get_episode_metadata([0])))
+    observations = [env.reset(seed=metadata["seed"])[0]]
+    observations += [env.step(action)[0] for action in episode.actions]
+    np.testing.assert_array_equal(episode.observations, observations)
+    assert episode.terminations[-1]  # a pole fell before 200 steps
+    rows = mbo.Transitions.from_dataset(mbo.load_minari(dataset)[0])
+    assert (len(rows), rows.n_actions) == (120, 2)
+    ends = mbo.CartPoleTermination()(
+        rows.observations, rows.actions, rows.next_observations
+    )
+    assert torch.equal(ends, rows.terminals > 0)
+
+
+def test_a_killed_collection_of_choices_ends_as_one_that_was_not(monkeypatch):
+    settings = {
+        "environment": "CartPole-v1",
+        "n_steps": 150,
+        "n_random_steps": 50,
+        "checkpoint_interval": 60,
+        "learner": dataclasses.replace(CHOOSING, target_update_interval=40),
+    }
+    whole = columns(collect(dataset_id="whole-v0", **settings))
+    steps, original = [], CartPoleEnv.step
+
+    def step(self, action):
+        steps.append(1)
+        if len(steps) == 120:
+            raise KeyboardInterrupt
+        return original(self, action)
+
+    with monkeypatch.context() as context:
+        context.setattr(CartPoleEnv, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            collect(dataset_id="killed-v0", **settings)
+    found = columns(collect(dataset_id="killed-v0", **settings))
+    for name, column in whole.items():
+        np.testing.assert_array_equal(column, found[name], err_msg=name)
+
+
+def test_choices_are_the_environments_numbers_in_the_dataset_and_begin_at_0_for_learners():
+    replay = Replay(
+        2,
+        types.SimpleNamespace(
+            observation_space=spaces.Box(-1.0, 1.0, (1,)),
+            action_space=spaces.Discrete(3, start=5),
+        ),
+    )
+    replay.begin_episode(0, np.zeros(1))
+    for action in (5, 7):
+        replay.append(np.int64(action), 0.0, False, np.zeros(1))
+    assert replay.episodes()[0].actions.tolist() == [5, 7]
+    actions = replay.sample(50, np.random.default_rng(0)).actions
+    assert actions.shape == (50, 1)
+    assert set(actions[:, 0].tolist()) == {0.0, 2.0}
+    space = spaces.Discrete(3, start=5)
+    online = online_learner("Somewhere", space, None)
+    drawn = {int(online.uniform(np.random.default_rng(i))) for i in range(50)}
+    assert drawn == {5, 6, 7}
+    greedy = types.SimpleNamespace(predict=lambda rows: np.array([2]))
+    rng = np.random.default_rng(0)
+    early, late = (
+        [int(online.explore(greedy, np.zeros(1), n, rng)) for _ in range(300)]
+        for n in (0, 10_000)
+    )
+    assert 70 < sum(action == 7 for action in early) < 130  # a third: all at random
+    assert 260 < sum(action == 7 for action in late) < 300  # but for a tenth
+
+
 # Bad input.
+
+
+def test_a_learner_of_the_other_kind_of_actions_is_refused():
+    with pytest.raises(DatasetError, match="SACConfig, expected DoubleDQNConfig"):
+        collect("CartPole-v1")
+    with pytest.raises(DatasetError, match="DoubleDQNConfig, expected SACConfig"):
+        collect(learner=CHOOSING)
 
 
 class Bad(gymnasium.Env):
@@ -323,7 +415,8 @@ class Bad(gymnasium.Env):
 @pytest.mark.parametrize(
     ("name", "space", "message"),
     [
-        ("action", spaces.Discrete(2), r"Discrete\(2\).*continuous"),
+        ("action", spaces.MultiDiscrete([2, 3]), r"MultiDiscrete.*expected a Box"),
+        ("action", spaces.MultiBinary(2), r"MultiBinary.*expected a Box"),
         ("action", spaces.Box(-np.inf, np.inf, (2,)), "expected bounds"),
         ("observation", spaces.Dict(a=spaces.Discrete(2)), r"Dict.*expected vectors"),
         ("observation", spaces.Box(0, 255, (8, 8, 3)), r"Box.*expected vectors"),

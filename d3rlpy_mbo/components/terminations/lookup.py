@@ -8,6 +8,11 @@ import gymnasium
 from gymnasium.wrappers import DtypeObservation, FlattenObservation
 
 from ...support.errors import TerminationRequiredError
+from .classic_control import (
+    AcrobotTermination,
+    CartPoleTermination,
+    MountainCarTermination,
+)
 from .gymnasium import (
     AntTermination,
     HopperTermination,
@@ -16,6 +21,7 @@ from .gymnasium import (
     InvertedPendulumTermination,
     Walker2dTermination,
 )
+from .icu_sepsis import ICUSepsisTermination
 from .interface import NoTermination, Termination
 
 __all__ = ["termination_for"]
@@ -36,8 +42,13 @@ _MUJOCO: dict[str, type[Termination]] = {
 
 # By module, exactly: each holds one environment. Names would send AntMaze to Ant's rule.
 _BY_MODULE: dict[str, type[Termination]] = {
+    "gymnasium.envs.classic_control.acrobot": AcrobotTermination,
+    "gymnasium.envs.classic_control.cartpole": CartPoleTermination,
+    "gymnasium.envs.classic_control.mountain_car": MountainCarTermination,
     "gymnasium.envs.classic_control.pendulum": NoTermination,
     "gymnasium_robotics.envs.maze.point_maze": NoTermination,
+    "d3rlpy_mbo.tasks.hiv": NoTermination,
+    "d3rlpy_mbo.tasks.icu_sepsis": ICUSepsisTermination,
     "d3rlpy_mbo.tasks.pointmaze": NoTermination,
     "d3rlpy_mbo.tasks.relabel": NoTermination,
     **{
@@ -51,7 +62,8 @@ _KNOWN = (
     "Known are Gymnasium's Ant, Hopper, Humanoid, InvertedDoublePendulum, "
     "InvertedPendulum and Walker2d (AntTermination and so on), and HalfCheetah, "
     "HumanoidStandup, Pusher, Reacher and Swimmer (NoTermination), all of them in v4 and "
-    "v5, Pendulum-v1 and PointMaze-v3 (NoTermination). Otherwise write a Termination, "
+    "v5, Acrobot, CartPole and MountainCar (AcrobotTermination and so on), Pendulum-v1 and "
+    "PointMaze-v3 (NoTermination). Otherwise write a Termination, "
     "learn one from data with LearnedTerminationConfig(), or pass NoTermination() if it "
     "only times out."
 )

@@ -35,6 +35,11 @@ __all__ = ["diagnose"]
     is_flag=True,
     help="Fit on other episodes than it is judged on: dynamics.holdout=episodes.",
 )
+@click.option(
+    "--leave-out-returns",
+    is_flag=True,
+    help="Judge a second model too, fitted without the greatest returns.",
+)
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write it there.")
 @click.option(
     "--html", type=click.Path(path_type=Path), help="Write a page of it there."
@@ -47,6 +52,7 @@ def diagnose(
     settings: tuple[str, ...],
     path: Optional[str],
     held_out: bool,
+    leave_out_returns: bool,
     out: Optional[Path],
     html: Optional[Path],
     seed: int,
@@ -80,7 +86,9 @@ def diagnose(
     real = RealData.of(data)
     if not imagination.fitted:
         imagination.fit(real)
-    diagnosis = diagnose_imagination(imagination, real, seed=seed, env=env)
+    diagnosis = diagnose_imagination(
+        imagination, real, seed=seed, env=env, leave_out_returns=leave_out_returns
+    )
     click.echo(str(diagnosis))
     if out is not None:
         with atomic_write(out) as file:

@@ -43,11 +43,13 @@ from .results import (
     OpenLoop,
     Outside,
     Rollouts,
+    UnseenReturns,
     Values,
 )
 from .rollout_verdicts import values_undecided
 from .rollouts import imagined_rows, rollouts
 from .simulators import simulator_of
+from .unseen_returns import unseen_returns
 from .values import rollout_ends, values
 from .verdicts import verdicts
 
@@ -70,6 +72,7 @@ def diagnose(
     *,
     held_out: Union[ReplayBufferBase, RealData, None] = None,
     env: Optional[gymnasium.Env[Any, Any]] = None,
+    leave_out_returns: bool = False,
 ) -> Diagnosis:
     """Holds a fitted imagination against real data. Shows a progress bar on a terminal.
 
@@ -93,6 +96,9 @@ def diagnose(
             it is one of our mazes, some rollouts are kept to be drawn in it. Where a copy
             of it can be put into the data's states and repeats their steps, it is the
             truth outside the data, and of the learner's values.
+        leave_out_returns: Whether to fit a second model without the episodes of the
+            greatest returns, and judge it on these: where there is no simulator, the
+            nearest to truth outside the data. It takes as long as a fit.
 
     Raises:
         NotFittedError: The imagination is not fitted.
@@ -119,7 +125,8 @@ def diagnose(
         check_built(learner, *sizes, n_actions=real.transitions.n_actions)
     with own_generators(seed), modes_kept(learner), torch.no_grad():
         parts = _Parts(imagination, real, other, learner, n_rollouts, env)
-        return parts.diagnosed(seed, [*column_names(env, sizes[0]), "reward"])
+        names = [*column_names(env, sizes[0]), "reward"]
+        return parts.diagnosed(seed, names, leave_out_returns)
 
 
 class _Parts:
@@ -149,7 +156,9 @@ class _Parts:
             None  # (M, D), to ask values at
         )
 
-    def diagnosed(self, seed: int, names: list[str]) -> Diagnosis:
+    def diagnosed(
+        self, seed: int, names: list[str], leave_out_returns: bool
+    ) -> Diagnosis:
         """Returns the whole of it, judged."""
         against = _other_data(self._dynamics, self._real.for_models)
         rows, judged_on = self._judged(against is None)
@@ -175,6 +184,7 @@ class _Parts:
             progress.update()
             # Last, so that the numbers above are the same with and without it.
             found_outside, found_returns = self._truth()
+            found_unseen = self._unseen_returns() if leave_out_returns else None
             progress.update()
         found = Diagnosis(
             imagination=config.get_type(),
@@ -194,6 +204,7 @@ class _Parts:
             maze=self._maze,
             outside=found_outside,
             monte_carlo=found_returns,
+            unseen_returns=found_unseen,
         )
         undecided = values_undecided(found.values)
         if undecided is not None:
@@ -312,6 +323,12 @@ class _Parts:
         states = self._real.transitions.observations
         gained = monte_carlo(learner, simulator, states, ends, imagination.device)
         return found, gained
+
+    def _unseen_returns(self) -> Optional[UnseenReturns]:
+        found = unseen_returns(self._imagination, self._real, self._learner)
+        if found is None:
+            self._left_out.append("returns left out: there is one episode only")
+        return found
 
 
 def _some(rows: Transitions) -> Transitions:

@@ -34,7 +34,7 @@ def section(found: "Diagnosis", title: str) -> Section:
         ),
         Section("What it imagines", parts=[*_imagined(found)]),
         Section("What the learner believes", parts=_values(found)),
-        Section("Outside the data, by the simulator", parts=_outside(found)),
+        Section("Outside the data", parts=[*_outside(found), *_unseen(found)]),
         Section("All numbers", parts=[*tables(found)]),
     ]
     failed = sum(not verdict.ok for verdict in found.verdicts)
@@ -261,6 +261,29 @@ def _outside(found: "Diagnosis") -> list[Union[Table, Chart]]:
             )
         )
     return parts
+
+
+def _unseen(found: "Diagnosis") -> list[Union[Table, Chart]]:
+    if found.unseen_returns is None:
+        return []
+    unseen = found.unseen_returns
+    names = [column.name for column in found.one_step.columns]
+    errors = zip(names, unseen.errors, unseen.errors_inside, strict=True)
+    return [
+        dots(
+            "Error of one step at unseen returns",
+            [
+                Dot(name, "times that of its hold-out rows", there / inside)
+                for name, there, inside in errors
+                if inside > 0
+            ],
+            "times",
+            f"A second model, fitted without the {unseen.episodes} episodes that return "
+            f"{unseen.least_return:.4g} and more.",
+            mark=1.0,
+        ),
+        *_penalties(unseen.penalties, "Does a penalty know where it errs on them?"),
+    ]
 
 
 def _values(found: "Diagnosis") -> list[Union[Table, Chart]]:

@@ -84,6 +84,19 @@ def tables(found: "Diagnosis") -> Iterator[Table]:
             f"By the simulator, {found.outside.rows} rows, in dataset units.",
         )
         yield _penalties(found.outside.penalties, "Penalties outside the data")
+    if found.unseen_returns is not None:
+        unseen = found.unseen_returns
+        names = [column.name for column in found.one_step.columns]
+        errors = zip(names, unseen.errors, unseen.errors_inside, strict=True)
+        yield Table(
+            "One step at unseen returns",
+            ["column", "error", "on its hold-out rows"],
+            [_row(name, *values) for name, *values in errors],
+            f"A second model, fitted without the {unseen.episodes} episodes that return "
+            f"{unseen.least_return:.4g} and more (it saw {unseen.greatest_seen:.4g} at "
+            f"most); {unseen.rows} rows of theirs.",
+        )
+        yield _penalties(unseen.penalties, "Penalties at unseen returns")
     if found.monte_carlo is not None:
         gained = found.monte_carlo
         yield _distributions(

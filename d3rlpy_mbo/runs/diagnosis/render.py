@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Outside,
         PenaltyRank,
         Rollouts,
+        UnseenReturns,
         Values,
     )
 
@@ -49,6 +50,9 @@ def rendered(found: "Diagnosis") -> str:
     if found.outside is not None:
         names = [column.name for column in found.one_step.columns]
         lines += ["", *_outside(found.outside, names)]
+    if found.unseen_returns is not None:
+        names = [column.name for column in found.one_step.columns]
+        lines += ["", *_unseen_returns(found.unseen_returns, names)]
     if found.monte_carlo is not None:
         lines += ["", *_monte_carlo(found.monte_carlo)]
     if found.left_out:
@@ -218,6 +222,22 @@ def _outside(found: "Outside", names: "Sequence[str]") -> Iterator[str]:
         + (f"  by the simulator; {found.rows} random actions")
     )
     for name, *errors in zip(names, found.errors, found.errors_inside, strict=False):
+        yield _row(name, *map(_number, errors))
+    for line in _penalties(found.penalties):
+        yield line.replace("PENALTIES", "THERE    ", 1)
+
+
+def _unseen_returns(found: "UnseenReturns", names: "Sequence[str]") -> Iterator[str]:
+    heads = "error", "inside"
+    yield (
+        "UNSEEN RETURNS".ljust(18)
+        + "".join(f"{head:>11}" for head in heads)
+        + (
+            f"  a second model; returns from {found.least_return:.4g} on, "
+            f"it saw {found.greatest_seen:.4g} at most"
+        )
+    )
+    for name, *errors in zip(names, found.errors, found.errors_inside, strict=True):
         yield _row(name, *map(_number, errors))
     for line in _penalties(found.penalties):
         yield line.replace("PENALTIES", "THERE    ", 1)

@@ -25,6 +25,7 @@ __all__ = [
     "PenaltyRank",
     "RareReward",
     "Rollouts",
+    "UnseenReturns",
     "Values",
     "Verdict",
 ]
@@ -320,6 +321,29 @@ class Outside:
 
 
 @dataclasses.dataclass(frozen=True)
+class UnseenReturns:
+    """A second model, fitted without the episodes of the greatest returns, on these.
+
+    Args:
+        episodes: How many were left out: a third of the rows or so.
+        rows: Of theirs that were judged.
+        least_return: Of these episodes, not discounted ...
+        greatest_seen: ... and the greatest of the others.
+        errors: Root mean squares there, by column in dataset units, reward last ...
+        errors_inside: ... and on its own hold-out rows (all, if it keeps none).
+        penalties: Against the true error there.
+    """
+
+    episodes: int
+    rows: int
+    least_return: float
+    greatest_seen: float
+    errors: list[float]
+    errors_inside: list[float]
+    penalties: list[PenaltyRank]
+
+
+@dataclasses.dataclass(frozen=True)
 class MonteCarlo:
     """What the learner's policy gets in a simulator, and what the learner believes.
 
@@ -383,6 +407,7 @@ class Diagnosis:
         maze: None where the environment is no maze, or was not given.
         outside: None without a simulator that repeats the data's steps.
         monte_carlo: None without that, or without a learner that has a critic.
+        unseen_returns: None if it was not asked for.
     """
 
     imagination: str
@@ -403,6 +428,7 @@ class Diagnosis:
     maze: Optional[Maze] = None
     outside: Optional[Outside] = None
     monte_carlo: Optional[MonteCarlo] = None
+    unseen_returns: Optional[UnseenReturns] = None
 
     @classmethod
     def from_json(cls, text: str) -> "Diagnosis":

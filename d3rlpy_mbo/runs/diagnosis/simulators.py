@@ -16,6 +16,7 @@ from ...tasks.pointmaze import PointMaze
 __all__ = ["Simulator", "Step", "simulator_of"]
 
 _Array = npt.NDArray[np.float64]
+_CLASSIC = {"CartPoleEnv", "Continuous_MountainCarEnv", "MountainCarEnv"}  # show it all
 _ROWS = 100  # real steps that it must repeat (ours)
 _OFF = (
     0.01  # of the change, in the median: what rounding and warm starts come to (ours)
@@ -51,8 +52,11 @@ class Simulator:
         """Takes one step from each of (B, D) states with its action (B, A)."""
         before = observations.cpu().double().numpy()
         after, rewards, ends = np.empty_like(before), [], []
+        choices = isinstance(self._env.action_space, gymnasium.spaces.Discrete)
         for row, action in enumerate(actions.cpu().numpy()):
             self._put(before[row])
+            if choices:
+                action = int(action[0])
             after[row], reward, ended, *_ = self._env.step(action)
             rewards.append(float(reward))
             ends.append(float(ended))
@@ -120,7 +124,7 @@ def _reset_of(env: Any, size: int) -> Optional[Callable[[_Array], None]]:
     """Returns what puts an environment into the state of a (D,) observation.
 
     ``set_state(observation)`` of our mazes and of whoever has it; Gymnasium's MuJoCo
-    tasks whose observation is their state but for where they are; its Pendulum.
+    tasks whose observation is their state but for where they are; its classic control.
     """
     if hasattr(env, "init_qpos") and hasattr(env, "set_state"):
         n_positions, n_velocities = len(env.init_qpos), len(env.init_qvel)
@@ -145,4 +149,11 @@ def _reset_of(env: Any, size: int) -> Optional[Callable[[_Array], None]]:
             env.state = np.array([angle, observation[2]])
 
         return swing
+    if type(env).__name__ in _CLASSIC:
+
+        def place(observation: _Array) -> None:
+            env.state = observation.copy()
+            env.steps_beyond_terminated = None  # CartPole's
+
+        return place
     return None

@@ -250,7 +250,7 @@ def test_termination_for_our_own_pointmaze_is_never():
     ("env_id", "settings", "message"),
     [
         ("AntMaze_UMaze-v5", {}, "ant_maze_v5"),
-        ("CartPole-v1", {}, "cartpole"),
+        ("MountainCarContinuous-v0", {}, "continuous_mountain_car"),
         (
             "Hopper-v5",
             {"exclude_current_positions_from_observation": False},
@@ -265,7 +265,8 @@ def test_environments_without_a_rule_are_refused(env_id, settings, message):
 
 
 @pytest.mark.parametrize(
-    "unknown", ["CartPole-v1", "AntMaze_UMaze-v5", "Hopper-v3", "Hoper-v5", None]
+    "unknown",
+    ["MountainCarContinuous-v0", "AntMaze_UMaze-v5", "Hopper-v3", "Hoper-v5", None],
 )
 def test_a_refusal_names_the_environment_and_the_terminations_there_are(unknown):
     with pytest.raises(mbo.TerminationRequiredError) as refusal:

@@ -1,3 +1,4 @@
+import d3rlpy_mbo as mbo
 import torch
 from d3rlpy_mbo.testing import parametrize_with_checks
 from divergent_policy import DivergentPolicyConfig
@@ -18,3 +19,7 @@ def test_a_rollout_keeps_its_direction_and_the_next_has_another():
     assert torch.equal(asked[0], asked[1])
     assert not torch.equal(asked[1], asked[2])
     assert torch.allclose(asked[0].norm(dim=1), torch.tensor(0.8))
+
+
+def test_it_is_found_by_name_where_it_is_installed():
+    assert mbo.get_component("rollout_policy", "divergent") is DivergentPolicyConfig

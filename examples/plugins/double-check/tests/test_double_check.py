@@ -20,3 +20,7 @@ def test_a_row_that_leads_back_is_kept_and_another_is_dropped():
     s, a = torch.zeros(2, 1), torch.ones(2, 1)
     decision = halt(mbo.Prediction(s, a, torch.tensor([[1.0], [3.0]]), s), None)
     assert decision.keep.flatten().tolist() == [True, False]
+
+
+def test_it_is_found_by_name_where_it_is_installed():
+    assert mbo.get_component("halt", "double_check") is DoubleCheckConfig

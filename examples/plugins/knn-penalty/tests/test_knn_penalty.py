@@ -18,3 +18,7 @@ def test_the_distance_to_the_second_nearest_row_by_hand():
     zero = torch.zeros(1, 1)
     (found,) = penalty(mbo.Prediction(zero, zero, zero, zero)).flatten().tolist()
     assert math.isclose(found, 2 * math.log(2), rel_tol=1e-6)
+
+
+def test_it_is_found_by_name_where_it_is_installed():
+    assert mbo.get_component("penalty", "knn") is KNNPenaltyConfig

@@ -1,0 +1,89 @@
+"""A second model without the greatest returns, in the place of a simulator."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diagnosis_toys import ModelOfNoise, ModelOfNoiseConfig, dataset_of, imagination_of
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.data.episodes import CompleteEpisode
+from page_reader import PageReader
+
+pytestmark = pytest.mark.training
+
+FITTED: list[torch.Tensor] = []
+
+
+@dataclasses.dataclass()
+class WrongWhereUnseenConfig(ModelOfNoiseConfig):
+    """The truth, but 2 off in the second column where s[0] is beyond what it saw."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "wrong_where_unseen"
+
+    def create(self, device: Any = False) -> "WrongWhereUnseen":
+        return WrongWhereUnseen(self, device)
+
+
+class WrongWhereUnseen(ModelOfNoise):
+    def fit(self, transitions):
+        FITTED.append(transitions.observations[:, 0])
+        self.seen = float(transitions.observations[:, 0].max())
+
+    def predict(self, observations, actions, all_members):
+        found = super().predict(observations, actions, all_members)
+        if found.means is None:
+            return found
+        means = found.means.clone()
+        means[:, :, 1] += 2.0 * (observations[:, 0] > self.seen)
+        return dataclasses.replace(found, means=means)
+
+
+def levels(*values: float) -> Any:
+    """Episodes of ten rows that stay at a level, which is their reward."""
+    episodes = []
+    for level in values:
+        states = np.full((11, 2), level)
+        states[:, 1] = np.arange(11)
+        actions = np.tile([0.0, 1.0], (10, 1)) + np.zeros((10, 2))
+        columns = states, actions, states[:10, :1]
+        episodes.append(CompleteEpisode(*map(np.float32, columns), terminated=False))
+    return dataset_of(episodes)
+
+
+def test_it_is_judged_on_the_greatest_returns_which_it_never_saw(tmp_path):
+    data = levels(3.0, 1.0, 5.0, 4.0, 2.0, 6.0)
+    imagination = imagination_of(data, WrongWhereUnseenConfig())
+    FITTED.clear()
+    without = mbo.diagnose(imagination, data, n_rollouts=20)
+    assert without.unseen_returns is None
+    assert not FITTED
+    diagnosis = mbo.diagnose(imagination, data, n_rollouts=20, leave_out_returns=True)
+    assert dataclasses.replace(diagnosis, unseen_returns=None) == without
+    # A third of the rows: the two episodes that return 50 and 60.
+    (fitted,) = FITTED
+    assert sorted(set(fitted.tolist())) == [1.0, 2.0, 3.0, 4.0]
+    assert imagination.dynamics.seen == 6.0  # its own model is as it was
+    found = diagnosis.unseen_returns
+    assert (found.episodes, found.rows) == (2, 20)
+    assert (found.least_return, found.greatest_seen) == (50.0, 40.0)
+    assert found.errors == pytest.approx([0, 2, 0], abs=1e-6)
+    assert found.errors_inside == pytest.approx([0, 0, 0], abs=1e-6)
+    assert "UNSEEN RETURNS" in str(diagnosis)
+    assert mbo.Diagnosis.from_json(diagnosis.to_json()) == diagnosis
+    pytest.importorskip("altair")
+    diagnosis.save_html(tmp_path / "model.html")
+    rows = PageReader(tmp_path / "model.html").tables["One step at unseen returns"][1:]
+    assert dict(rows)["s[1]"] == [found.errors[1], found.errors_inside[1]]
+
+
+def test_one_episode_leaves_nothing_to_fit_on_and_is_named():
+    data = levels(3.0)
+    imagination = imagination_of(data, WrongWhereUnseenConfig())
+    diagnosis = mbo.diagnose(imagination, data, n_rollouts=5, leave_out_returns=True)
+    assert diagnosis.unseen_returns is None
+    assert "returns left out: there is one episode only" in diagnosis.left_out
