@@ -25,8 +25,8 @@ class CVAEPolicyConfig(mbo.RolloutPolicyConfig):
         kl_weight: Of the Kullback-Leibler term: official code 0.5, equation 3 has 1.
         latent_clip: Latents are clipped to +- this when sampling (official code).
         discrete: What is fitted and proposes instead where actions are choices: by default
-            the data's own d(a | s'), with which reverse rollouts are right however
-            random the world is.
+            the data's own d(a | s'), with which the step into a real state is right
+            however random the world is.
     """
 
     action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")

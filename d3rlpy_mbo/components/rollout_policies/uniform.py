@@ -20,7 +20,8 @@ class UniformPolicyConfig(RolloutPolicyConfig):
 
     In reverse they are right where an action leads to one state. Where the outcome is
     random, even an exact reverse model then yields p(s' | s, a) / d(a | s') in the place of
-    p(s' | s, a): `BehaviorCloningPolicyConfig` proposes d(a | s'), which is exact.
+    p(s' | s, a): `BehaviorCloningPolicyConfig` proposes d(a | s'), which is exact for the
+    step into a real state.
     """
 
     action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
