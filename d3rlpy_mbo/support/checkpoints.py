@@ -205,6 +205,7 @@ def _manifest_of(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         digest, known = content.pop("digest"), content["format"]
+        _ = content["about"], content["parts"].values()
     except Exception as error:
         raise _torn(path, repr(error)) from error
     if known != _FORMAT:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 pytest.importorskip("gymnasium_robotics")
 
 from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.runs.folder import RunFolder
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 from kept_runs import Killed, same, without_times
@@ -162,6 +163,15 @@ def test_where_nothing_was_saved_it_begins_and_a_folder_that_is_no_run_is_refuse
     assert refused.exit_code == 1
     assert "is not the folder of a run" in refused.output
     assert (tmp_path / "other" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("how", ["--force", "--resume"])
+def test_a_folder_that_another_process_writes_into_is_refused(train, tmp_path, how):
+    with RunFolder(tmp_path, {}).held():
+        refused = train(tmp_path, how)
+    assert refused.exit_code == 1
+    assert f"Another process (process {os.getpid()}) is writing" in refused.output
+    assert list(tmp_path.iterdir()) == []
 
 
 PROGRAM = "from d3rlpy_mbo.cli import main; main()"

@@ -8,6 +8,7 @@ import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.runs.evaluation import EnvironmentEvaluations, final_evaluation
+from toys import QUIET, small_learner
 
 pytest.importorskip("icu_sepsis")
 
@@ -99,6 +100,15 @@ def test_what_is_logged_happens_as_the_tables_say(minari_root):
     observations = [env.reset(seed=metadata["seed"])[0]]
     observations += [env.step(action)[0] for action in dataset[0].actions]
     np.testing.assert_array_equal(dataset[0].observations, observations)
+
+
+@pytest.mark.training
+def test_a_run_reports_what_its_learner_is_worth_exactly(minari_root):
+    mbo.get_component("task", "icu-sepsis")(n_steps=400, expert_share=0.0).collect()
+    dataset, env = mbo.load_minari("sepsis/icu-sepsis-v0")
+    learner = small_learner("discrete_bc")
+    [(_, metrics)] = mbo.fit(learner, dataset, [], n_steps=3, env=env, **QUIET)
+    assert metrics["environment"] == env.unwrapped.exact_return(learner.predict)
 
 
 def test_without_the_package_it_is_said_what_installs_it(monkeypatch):

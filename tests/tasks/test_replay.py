@@ -18,7 +18,7 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.support.errors import DatasetError
-from d3rlpy_mbo.tasks import replay_store
+from d3rlpy_mbo.tasks import online_learners, replay_store
 from d3rlpy_mbo.tasks.online_learners import online_learner
 from d3rlpy_mbo.tasks.replay import collect_replay
 from d3rlpy_mbo.tasks.replay_store import Replay
@@ -346,8 +346,11 @@ def test_a_killed_collection_of_choices_ends_as_one_that_was_not(monkeypatch):
         "n_steps": 150,
         "n_random_steps": 50,
         "checkpoint_interval": 60,
-        "learner": dataclasses.replace(CHOOSING, target_update_interval=40),
+        "learner": dataclasses.replace(
+            CHOOSING, target_update_interval=40, learning_rate=1e-2
+        ),
     }
+    monkeypatch.setattr(online_learners, "_EPSILON_STEPS", 1)  # its own choices
     whole = columns(collect(dataset_id="whole-v0", **settings))
     steps, original = [], CartPoleEnv.step
 
