@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from ..support.errors import DatasetError
 from ..support.progress import Progress
 from .local_datasets import check_free, write_local_dataset
+from .places import write_alone
 from .replay_store import Replay
 
 __all__ = [
@@ -210,44 +211,45 @@ def collect_icu_sepsis(
     Raises:
         DatasetError: The package is missing, the dataset exists, or its id is malformed.
     """
-    check_free(dataset_id, force)
-    env = gymnasium.make(icu_sepsis_spec())
-    patients: Any = env.unwrapped
-    policy = logged_policy(patients.expert_policy, expert_share)
-    rng = np.random.default_rng(seed)
-    replay = Replay(n_steps, env)
-    with Progress("Treating patients", total=n_steps) as progress:
-        while replay.size < n_steps:
-            episode_seed, ended = int(rng.integers(2**31)), False
-            observation, _ = env.reset(seed=episode_seed)
-            replay.begin_episode(episode_seed, observation)
-            while not ended and replay.size < n_steps:
-                action = rng.choice(policy.shape[1], p=policy[patients.state])
-                observation, reward, terminated, truncated, _ = env.step(action)
-                replay.append(action, float(reward), terminated, observation)
-                ended = terminated or truncated
-                progress.advance()
-    uniform = np.full_like(policy, 1 / policy.shape[1])
-    write_local_dataset(
-        dataset_id,
-        replay.episodes(),
-        env=icu_sepsis_spec(),
-        metadata={
-            "description": (
-                f"{n_steps} transitions of ICU-Sepsis (Choudhary et al. 2024), logged by "
-                f"a mixture: its expert's actions with probability {expert_share:g}, else "
-                "uniform ones. Reference scores are the exact values of uniform actions "
-                "and of the best policy."
-            ),
-            "algorithm_name": "mixture of expert and uniform actions",
-            "seed": seed,
-            "expert_share": expert_share,
-            "logged_value": exact_value(policy),
-            "ref_min_score": exact_value(uniform),
-            "ref_max_score": optimal_value(),
-        },
-        force=force,
-    )
+    with write_alone(dataset_id):
+        check_free(dataset_id, force)
+        env = gymnasium.make(icu_sepsis_spec())
+        patients: Any = env.unwrapped
+        policy = logged_policy(patients.expert_policy, expert_share)
+        rng = np.random.default_rng(seed)
+        replay = Replay(n_steps, env)
+        with Progress("Treating patients", total=n_steps) as progress:
+            while replay.size < n_steps:
+                episode_seed, ended = int(rng.integers(2**31)), False
+                observation, _ = env.reset(seed=episode_seed)
+                replay.begin_episode(episode_seed, observation)
+                while not ended and replay.size < n_steps:
+                    action = rng.choice(policy.shape[1], p=policy[patients.state])
+                    observation, reward, terminated, truncated, _ = env.step(action)
+                    replay.append(action, float(reward), terminated, observation)
+                    ended = terminated or truncated
+                    progress.advance()
+        uniform = np.full_like(policy, 1 / policy.shape[1])
+        write_local_dataset(
+            dataset_id,
+            replay.episodes(),
+            env=icu_sepsis_spec(),
+            metadata={
+                "description": (
+                    f"{n_steps} transitions of ICU-Sepsis (Choudhary et al. 2024), logged "
+                    "by a mixture: its expert's actions with probability "
+                    f"{expert_share:g}, else uniform ones. Reference scores are the exact "
+                    "values of uniform actions and of the best policy."
+                ),
+                "algorithm_name": "mixture of expert and uniform actions",
+                "seed": seed,
+                "expert_share": expert_share,
+                "logged_value": exact_value(policy),
+                "ref_min_score": exact_value(uniform),
+                "ref_max_score": optimal_value(),
+            },
+            force=force,
+        )
     return dataset_id
 
 
