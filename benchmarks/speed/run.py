@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-import adversary
 import d3rlpy
 import learning
 import many_rows
@@ -30,6 +29,7 @@ import steps
 import structlog
 import torch
 import training
+import updates
 from measuring import Row
 from peer import OfflineRLKit
 from task import half_cheetah
@@ -58,7 +58,7 @@ def rows(kit: Optional[OfflineRLKit], parts: list[str]) -> Iterator[Row]:
         else:
             modules: dict[str, Any] = {
                 "rollouts": rollouts,
-                "adversary": adversary,
+                "adversary": updates,
                 "steps": steps,
             }
             module = modules.get(part, learning)
