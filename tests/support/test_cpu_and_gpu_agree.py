@@ -9,6 +9,7 @@ D3RLPY_MBO_TEST_DEVICE=cpu compares the CPU with itself.
 """
 
 import copy
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ from same_draws import SameDraws
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.registry.discovery import registry
 from d3rlpy_mbo.support.cuda_graphs import recorded
-from d3rlpy_mbo.testing.line_world import line_dataset, line_dynamics, line_learner
+from d3rlpy_mbo.testing.line_world import line_dataset, line_learner
+from d3rlpy_mbo.testing.line_world import line_dynamics as line_model
 from d3rlpy_mbo.testing.subjects import shortened
 
 DEVICE = os.environ.get("D3RLPY_MBO_TEST_DEVICE", "cuda:0")
@@ -35,10 +37,17 @@ pytestmark = [
     ),
     # The toy's ends all come after 25 steps, as time limits would.
     pytest.mark.filterwarnings("ignore:All 20 episodes that end:UserWarning"),
+    # MOReL's settings are not the toy's.
+    pytest.mark.filterwarnings("ignore:.*halt:UserWarning"),
 ]
 
 MOVED, FITTED = 1e-4, 1e-2
 N_ROLLOUTS = 200
+
+
+def line_dynamics(direction: Any = "forward") -> mbo.ProbabilisticEnsembleConfig:
+    """Returns an ensemble with two elites: MOBILE asks for their spread."""
+    return dataclasses.replace(line_model(direction), n_models=3, n_elites=2)
 
 
 def compositions() -> dict[str, mbo.ImaginationConfig]:
