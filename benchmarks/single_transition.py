@@ -257,7 +257,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         xlabel="learner steps", ylabel="learned action (grey: data)", ylim=(-1.05, 1.05),
         title="The learned action, each seed",
     )  # fmt: skip
-    right.legend(frameon=False, loc="center right")
+    right.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 0.16), ncols=3)
     figure.savefig(path, dpi=130)
 
 
