@@ -14,12 +14,12 @@ __all__ = ["WithoutLastLink", "WithoutLastLinkConfig", "without_last_link"]
 
 @dataclasses.dataclass()
 class WithoutLastLinkConfig(mbo.ImaginationConfig):
-    """Config of reverse rollouts whose last row in time, the one into a real s', is dropped.
+    """Config of reverse rollouts whose last row in time, into a real s', is dropped.
 
-    A rollout s_h -> ... -> s_1 -> s_0 with a real s_0 loses s_1 -> s_0. The model, and every
-    row that is left, are those of the same imagination with the link. But from s_1 learners
-    get no row any more, only the one that leads there: an edge, as the last state of a
-    forward rollout is one (arXiv 2402.12527).
+    A rollout s_h -> ... -> s_1 -> s_0 with a real s_0 loses s_1 -> s_0. The model, and
+    every row that is left, are those of the same imagination with the link. But from s_1
+    learners get no row any more, only the one that leads there: an edge, as the last state
+    of a forward rollout is one (arXiv 2402.12527).
 
     For learners that ask for no returns-to-go: these would be taken from a chain that has a
     hole.

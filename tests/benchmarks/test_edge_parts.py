@@ -77,7 +77,9 @@ def test_what_has_no_last_link_is_refused(settings):
         dynamics=LineDynamicsConfig(direction=settings.get("direction", "reverse")),
         rollout_length=settings.get("length", 5),
     )
-    with pytest.raises(mbo.CompositionError, match="expected a reverse one and 2 steps"):
+    with pytest.raises(
+        mbo.CompositionError, match="expected a reverse one and 2 steps"
+    ):
         config.create()
 
 
