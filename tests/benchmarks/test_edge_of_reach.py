@@ -120,10 +120,26 @@ def test_the_table_has_means_and_deviations_over_seeds():
         row |= {"q": difference + 3.0, "monte_carlo": 3.0, "difference": difference}
         return {"seed": seed, "by_index": [row]}
 
-    line = edges_table({"fomi": [run(0, 10.0), run(1, 14.0)]}).splitlines()[-1]
-    assert line == (
-        "| fomi | 1 | edge | 10 | 15.0 | 3.0 | 12.0 ± 2.8 | 10.0, 14.0 | 10.0% |"
-    )
+    assert (
+        "| fomi | 1 | edge | 10 | 15.0 | 3.0 | 12.0 ± 2.8 | 10.0, 14.0 | 10.0% |\n"
+    ) in edges_table({"fomi": [run(0, 10.0), run(1, 14.0)]})
+
+
+def test_edges_are_held_against_the_mean_of_interior_states_with_students_interval():
+    def run(seed, edge):
+        rows = [("real", 0, 99.0), ("interior", 1, 1.0), ("interior", 2, 3.0)]
+        return {
+            "seed": seed,
+            "by_index": [
+                {"index": i, "kind": kind, "states": 9, "in_walls": 0}
+                | {"q": 0.0, "monte_carlo": 0.0, "difference": value}
+                for kind, i, value in [*rows, ("edge", 3, edge)]
+            ],
+        }
+
+    # 4 - 2 and 10 - 2: 5 on average; 12.706 deviations of 3 sqrt(2) / sqrt(2) around it.
+    table = edges_table({"fomi": [run(0, 4.0), run(1, 10.0)]})
+    assert table.endswith("| fomi | 5.0 [-33.1, 43.1] | 2.0, 8.0 |\n")
 
 
 @pytest.fixture
@@ -132,34 +148,52 @@ def installed():
         yield
 
 
-def test_the_studys_rows_differ_in_what_they_are_about_and_in_nothing_else(installed):
+def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(installed):
     pytest.importorskip("gymnasium_robotics")
     from d3rlpy_mbo.study.settings import Study
     from d3rlpy_mbo.tasks import simulator  # noqa: F401
 
-    study = Study.read(FILE)
-    runs = {
-        name: study.experiment(study.datasets[0], name, 0) for name in study.methods
-    }
-    models = {name: study.model(run).path for name, run in runs.items()}
-    assert models["romi"] == models["romi-no-link"] == models["romi-real-vae"]
-    assert models["fomi"] == models["fomi-real-vae"] != models["romi"]
-    for run in runs.values():
+    def read(name):
+        study = Study.read(STUDIES / f"{name}.toml")
+        runs = [study.experiment(study.datasets[0], each, 0) for each in study.methods]
+        return study, dict(zip(study.methods, runs, strict=True))
+
+    stage_a, then = read("romi-umaze-sparse")
+    study, now = read("edge-of-reach")
+    vae, imitated = read("edge-of-reach-vae")
+    reverse = stage_a.model(then["romi"])
+    assert reverse == study.model(now["romi"]) == vae.model(imitated["romi-real-vae"])
+    assert reverse == study.model(now["romi-no-link"])
+    assert stage_a.model(then["fomi"]) == vae.model(imitated["fomi-real-vae"])
+    for run in [*now.values(), *imitated.values()]:
         config = run.imagination_config()
         assert config.rollout_length * config.rollout_batch_size == 4_000_000
-        assert config.real_ratio == 0.3
-        assert run.learner_config().actor_encoder_factory.hidden_units == [256, 256]
-    stage_a = Study.read(STUDIES / "romi-umaze-sparse.toml")
-    for name, before in {
-        "romi": "romi",
-        "fomi": "fomi",
-        "simulator": "fomi-simulator",
-    }.items():
-        run, then = runs[name], stage_a.experiment(study.datasets[0], before, 0)
-        assert run.imagination_config() == then.imagination_config()
+
+    def learner(run, *changed):
         settings = run.learner_config().serialize_to_dict()
-        for field, value in then.learner_config().serialize_to_dict().items():
-            assert settings[field] == value, field
+        return {k: v for k, v in settings.items() if k not in changed}
+
+    controls = ControlledBCQConfig().serialize_to_dict().keys()
+    controls -= then["bcq"].learner_config().serialize_to_dict().keys()
+    assert len(controls) == 4
+    for run, before, changed in (
+        (now["romi"], then["romi"], {}),
+        (now["simulator"], then["fomi-simulator"], {}),
+        (
+            now["simulator-clipped"],
+            then["fomi-simulator"],
+            {"least_target": 0.0, "greatest_target": 100.0},
+        ),
+        (imitated["romi-real-vae"], then["romi"], {"imitates_imagined": False}),
+        (imitated["fomi-real-vae"], then["fomi"], {"imitates_imagined": False}),
+    ):
+        assert run.imagination_config() == before.imagination_config()
+        assert learner(run, *controls) == learner(before)
+        default = {k: getattr(ControlledBCQConfig(), k) for k in controls}
+        found = {k: getattr(run.learner_config(), k) for k in controls}
+        assert found == {**default, **changed}
+    without = now["romi-no-link"].imagination_config().serialize_to_dict()
+    assert without == now["romi"].imagination_config().serialize_to_dict()
 
 
 @pytest.mark.training
@@ -187,8 +221,8 @@ def test_the_study_and_what_is_measured_run_at_toy_size(
         )
         edges[path.parts[-3]] = [r["index"] for r in rows if r["kind"] == "edge"]
     assert edges == {
-        "romi": [], "romi-real-vae": [], "romi-no-link": [1], "simulator-50": [50],
-        "simulator": [5], "simulator-clipped": [5], "fomi": [5], "fomi-real-vae": [5],
+        "romi": [], "romi-no-link": [1],
+        "simulator": [5], "simulator-50": [50], "simulator-clipped": [5],
     }  # fmt: skip
     table = (out / "edge-of-reach-pointmaze-umaze-sparse-v0.md").read_text()
     assert "| romi-no-link | 1 | edge | 2 |" in table
