@@ -12,7 +12,7 @@ matplotlib.use("Agg")  # a file, whatever screen there is
 from matplotlib import pyplot as plt
 from scipy.stats import t as student
 
-__all__ = ["draw_edges", "edges_table"]
+__all__ = ["draw_edges", "edges_table", "interval"]
 
 _KINDS = ("real", "interior", "edge")
 _COLUMNS = 4
@@ -62,7 +62,7 @@ def edges_table(found: Found) -> str:
         values = [value for value in by_seed if value is not None]
         if values:
             each = ", ".join(f"{value:.1f}" for value in values)
-            lines.append(f"| {method} | {_interval(values)} | {each} |")
+            lines.append(f"| {method} | {interval(values)} | {each} |")
     return "\n".join(lines) + "\n"
 
 
@@ -77,7 +77,8 @@ def _edge_less_interior(rows: Sequence[Mapping[str, Any]]) -> Optional[float]:
     return statistics.mean(edges) - statistics.mean(interior)
 
 
-def _interval(values: Sequence[float]) -> str:
+def interval(values: Sequence[float]) -> str:
+    """Returns a mean with its 95 % t-interval, as text; of one value, that alone."""
     mean, n = statistics.mean(values), len(values)
     if n < 2:
         return f"{mean:.1f}"

@@ -6,10 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.registry.known_learners import with_learner
-from toys import BeyondTermination, LineDynamicsConfig, ScriptedPolicyConfig
+from toys import (
+    BeyondTermination,
+    LineDynamicsConfig,
+    ScriptedPolicyConfig,
+    line_dataset,
+    small_learner,
+)
 
 pytest.importorskip("minari")
 pytest.importorskip("joblib")
@@ -17,6 +24,7 @@ pytest.importorskip("matplotlib")
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import acting_samples
 import edge_of_reach
 from edge_of_reach import Reached, judge, monte_carlo, reached
 from edge_of_reach_picture import edges_table
@@ -142,6 +150,23 @@ def test_edges_are_held_against_the_mean_of_interior_states_with_students_interv
     assert table.endswith("| fomi | 5.0 [-33.1, 43.1] | 2.0, 8.0 |\n")
 
 
+@pytest.mark.training
+def test_a_policy_that_acts_on_more_samples_takes_actions_of_greater_value():
+    learner = small_learner("bcq", imitator_learning_rate=0.1)
+    learner.build_with_dataset(line_dataset())
+    states = np.zeros((50, 1), np.float32)
+    found = {}
+    for n_samples in (1, 30):
+        acting_samples.act_on(learner, n_samples)
+        actions = torch.from_numpy(learner.predict(states))
+        # The first critic chooses.
+        found[n_samples] = learner.impl.q_function[0](
+            torch.from_numpy(states), actions
+        ).q_value
+    assert found[30].mean() > found[1].mean()
+    assert found[30].std() < found[1].std()
+
+
 @pytest.fixture
 def installed():
     with with_learner(ControlledBCQConfig):
@@ -224,6 +249,13 @@ def test_the_study_and_what_is_measured_run_at_toy_size(
         "romi": [], "romi-no-link": [1],
         "simulator": [5], "simulator-50": [50], "simulator-clipped": [5],
     }  # fmt: skip
+    monkeypatch.setattr(acting_samples, "_EPISODES", 1)
+    assert acting_samples.main([str(out)]) == 0
+    for path in out.rglob("learner.d3"):
+        found = json.loads(path.with_name("acting-samples.json").read_text())
+        assert [len(found["returns"][n]) for n in ("10", "100")] == [1, 1]
+    compared = (out / "acting-samples-pointmaze-umaze-sparse-v0.md").read_text()
+    assert compared.count("\n| simulator") == 3
     table = (out / "edge-of-reach-pointmaze-umaze-sparse-v0.md").read_text()
     assert "| romi-no-link | 1 | edge | 2 |" in table
     assert (out / "edge-of-reach-pointmaze-umaze-sparse-v0.png").stat().st_size
