@@ -10,12 +10,13 @@ import matplotlib
 matplotlib.use("Agg")  # a file, whatever screen there is
 
 from matplotlib import pyplot as plt
+from matplotlib.ticker import ScalarFormatter
 from scipy.stats import t as student
 
 __all__ = ["draw_edges", "edges_table", "interval"]
 
 _KINDS = ("real", "interior", "edge")
-_COLUMNS = 4
+_COLUMNS = 5
 
 # Of every run: what edge_of_reach.json holds, and its seed.
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -125,6 +126,7 @@ def draw_edges(found: Found, path: Path) -> None:
             _draw_run(axes, run["by_index"], f"C{run['seed'] % 10}")
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set_yscale("symlog", linthresh=10)  # collapsed critics reach thousands
+        axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.set_title(method, fontsize=10)
         axes.grid(axis="y", color="0.9", linewidth=0.6)
         axes.set_axisbelow(True)

@@ -173,15 +173,44 @@ def installed():
         yield
 
 
+def read(name):
+    from d3rlpy_mbo.study.settings import Study
+
+    study = Study.read(STUDIES / f"{name}.toml")
+    runs = [study.experiment(study.datasets[0], each, 0) for each in study.methods]
+    return study, dict(zip(study.methods, runs, strict=True))
+
+
+def changes(run, before):
+    """Returns in what a run's learner differs from d3rlpy's BCQ as set in another run."""
+    plain = {
+        **ControlledBCQConfig().serialize_to_dict(),
+        **before.learner_config().serialize_to_dict(),
+    }
+    found = run.learner_config().serialize_to_dict()
+    assert found.keys() == plain.keys()
+    return {name: value for name, value in found.items() if value != plain[name]}
+
+
+def test_bcq_alone_is_stage_a_s_and_with_the_papers_networks_differs_in_these(
+    installed,
+):
+    stage_a = read("romi-umaze-sparse")[1]["bcq"]
+    now, large = read("bcq")[1], read("bcq-paper-size")[1]
+    assert changes(now["bcq"], stage_a) == {}
+    assert changes(now["bcq-tanh"], stage_a) == {"squashes_decoder": True}
+    networks = changes(large["bcq"], stage_a)
+    units = {name: each["params"]["hidden_units"] for name, each in networks.items()}
+    assert units == {
+        "actor_encoder_factory": [400, 300],
+        "critic_encoder_factory": [400, 300],
+        "imitator_encoder_factory": [750, 750],
+    }
+
+
 def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(installed):
     pytest.importorskip("gymnasium_robotics")
-    from d3rlpy_mbo.study.settings import Study
     from d3rlpy_mbo.tasks import simulator  # noqa: F401
-
-    def read(name):
-        study = Study.read(STUDIES / f"{name}.toml")
-        runs = [study.experiment(study.datasets[0], each, 0) for each in study.methods]
-        return study, dict(zip(study.methods, runs, strict=True))
 
     stage_a, then = read("romi-umaze-sparse")
     study, now = read("edge-of-reach")
@@ -193,14 +222,6 @@ def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(inst
     for run in [*now.values(), *imitated.values()]:
         config = run.imagination_config()
         assert config.rollout_length * config.rollout_batch_size == 4_000_000
-
-    def learner(run, *changed):
-        settings = run.learner_config().serialize_to_dict()
-        return {k: v for k, v in settings.items() if k not in changed}
-
-    controls = ControlledBCQConfig().serialize_to_dict().keys()
-    controls -= then["bcq"].learner_config().serialize_to_dict().keys()
-    assert len(controls) == 4
     for run, before, changed in (
         (now["romi"], then["romi"], {}),
         (now["simulator"], then["fomi-simulator"], {}),
@@ -213,10 +234,7 @@ def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(inst
         (imitated["fomi-real-vae"], then["fomi"], {"imitates_imagined": False}),
     ):
         assert run.imagination_config() == before.imagination_config()
-        assert learner(run, *controls) == learner(before)
-        default = {k: getattr(ControlledBCQConfig(), k) for k in controls}
-        found = {k: getattr(run.learner_config(), k) for k in controls}
-        assert found == {**default, **changed}
+        assert changes(run, before) == changed
     without = now["romi-no-link"].imagination_config().serialize_to_dict()
     assert without == now["romi"].imagination_config().serialize_to_dict()
 
