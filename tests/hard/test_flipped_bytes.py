@@ -84,7 +84,7 @@ def test_a_saved_learner(tmp_path):
 
 
 def test_json_of_runs(tmp_path):
-    settings = {"dataset": "a/b-v0", "n_steps": 4, "seed": 0}
+    settings = {"dataset": "a/b-v0", "n_steps": 4, "n_steps_per_epoch": 2, "seed": 0}
     folder = RunFolder(tmp_path / "run", settings)
     with folder.held():
         folder.begin()
