@@ -1,4 +1,4 @@
-"""Controls of two studies, edge-of-reach and bcq, as a plugin beside d3rlpy-mbo.
+"""Controls of the studies edge-of-reach and bcq, as a plugin beside d3rlpy-mbo.
 
     python -m pip install --no-deps benchmarks/edge_parts
 

@@ -6,10 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.registry.known_learners import with_learner
-from toys import BeyondTermination, LineDynamicsConfig, ScriptedPolicyConfig
+from toys import (
+    BeyondTermination,
+    LineDynamicsConfig,
+    ScriptedPolicyConfig,
+    line_dataset,
+    small_learner,
+)
 
 pytest.importorskip("minari")
 pytest.importorskip("joblib")
@@ -17,6 +24,7 @@ pytest.importorskip("matplotlib")
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import acting_samples
 import edge_of_reach
 from edge_of_reach import Reached, judge, monte_carlo, reached
 from edge_of_reach_picture import edges_table
@@ -120,10 +128,43 @@ def test_the_table_has_means_and_deviations_over_seeds():
         row |= {"q": difference + 3.0, "monte_carlo": 3.0, "difference": difference}
         return {"seed": seed, "by_index": [row]}
 
-    line = edges_table({"fomi": [run(0, 10.0), run(1, 14.0)]}).splitlines()[-1]
-    assert line == (
-        "| fomi | 1 | edge | 10 | 15.0 | 3.0 | 12.0 ± 2.8 | 10.0, 14.0 | 10.0% |"
-    )
+    assert (
+        "| fomi | 1 | edge | 10 | 15.0 | 3.0 | 12.0 ± 2.8 | 10.0, 14.0 | 10.0% |\n"
+    ) in edges_table({"fomi": [run(0, 10.0), run(1, 14.0)]})
+
+
+def test_edges_are_held_against_the_mean_of_interior_states_with_students_interval():
+    def run(seed, edge):
+        rows = [("real", 0, 99.0), ("interior", 1, 1.0), ("interior", 2, 3.0)]
+        return {
+            "seed": seed,
+            "by_index": [
+                {"index": i, "kind": kind, "states": 9, "in_walls": 0}
+                | {"q": 0.0, "monte_carlo": 0.0, "difference": value}
+                for kind, i, value in [*rows, ("edge", 3, edge)]
+            ],
+        }
+
+    # 4 - 2 and 10 - 2: 5 on average; 12.706 deviations of 3 sqrt(2) / sqrt(2) around it.
+    table = edges_table({"fomi": [run(0, 4.0), run(1, 10.0)]})
+    assert table.endswith("| fomi | 5.0 [-33.1, 43.1] | 2.0, 8.0 |\n")
+
+
+@pytest.mark.training
+def test_a_policy_that_acts_on_more_samples_takes_actions_of_greater_value():
+    learner = small_learner("bcq", imitator_learning_rate=0.1)
+    learner.build_with_dataset(line_dataset())
+    states = np.zeros((50, 1), np.float32)
+    found = {}
+    for n_samples in (1, 30):
+        acting_samples.act_on(learner, n_samples)
+        actions = torch.from_numpy(learner.predict(states))
+        # The first critic chooses.
+        found[n_samples] = learner.impl.q_function[0](
+            torch.from_numpy(states), actions
+        ).q_value
+    assert found[30].mean() > found[1].mean()
+    assert found[30].std() < found[1].std()
 
 
 @pytest.fixture
@@ -132,34 +173,70 @@ def installed():
         yield
 
 
-def test_the_studys_rows_differ_in_what_they_are_about_and_in_nothing_else(installed):
-    pytest.importorskip("gymnasium_robotics")
+def read(name):
     from d3rlpy_mbo.study.settings import Study
+
+    study = Study.read(STUDIES / f"{name}.toml")
+    runs = [study.experiment(study.datasets[0], each, 0) for each in study.methods]
+    return study, dict(zip(study.methods, runs, strict=True))
+
+
+def changes(run, before):
+    """Returns in what a run's learner differs from d3rlpy's BCQ as set in another run."""
+    plain = {
+        **ControlledBCQConfig().serialize_to_dict(),
+        **before.learner_config().serialize_to_dict(),
+    }
+    found = run.learner_config().serialize_to_dict()
+    assert found.keys() == plain.keys()
+    return {name: value for name, value in found.items() if value != plain[name]}
+
+
+def test_bcq_alone_is_stage_a_s_and_with_the_papers_networks_differs_in_these(
+    installed,
+):
+    stage_a = read("romi-umaze-sparse")[1]["bcq"]
+    now, large = read("bcq")[1], read("bcq-paper-size")[1]
+    assert changes(now["bcq"], stage_a) == {}
+    assert changes(now["bcq-tanh"], stage_a) == {"squashes_decoder": True}
+    networks = changes(large["bcq"], stage_a)
+    units = {name: each["params"]["hidden_units"] for name, each in networks.items()}
+    assert units == {
+        "actor_encoder_factory": [400, 300],
+        "critic_encoder_factory": [400, 300],
+        "imitator_encoder_factory": [750, 750],
+    }
+
+
+def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(installed):
+    pytest.importorskip("gymnasium_robotics")
     from d3rlpy_mbo.tasks import simulator  # noqa: F401
 
-    study = Study.read(FILE)
-    runs = {
-        name: study.experiment(study.datasets[0], name, 0) for name in study.methods
-    }
-    models = {name: study.model(run).path for name, run in runs.items()}
-    assert models["romi"] == models["romi-no-link"] == models["romi-real-vae"]
-    assert models["fomi"] == models["fomi-real-vae"] != models["romi"]
-    for run in runs.values():
+    stage_a, then = read("romi-umaze-sparse")
+    study, now = read("edge-of-reach")
+    vae, imitated = read("edge-of-reach-vae")
+    reverse = stage_a.model(then["romi"])
+    assert reverse == study.model(now["romi"]) == vae.model(imitated["romi-real-vae"])
+    assert reverse == study.model(now["romi-no-link"])
+    assert stage_a.model(then["fomi"]) == vae.model(imitated["fomi-real-vae"])
+    for run in [*now.values(), *imitated.values()]:
         config = run.imagination_config()
         assert config.rollout_length * config.rollout_batch_size == 4_000_000
-        assert config.real_ratio == 0.3
-        assert run.learner_config().actor_encoder_factory.hidden_units == [256, 256]
-    stage_a = Study.read(STUDIES / "romi-umaze-sparse.toml")
-    for name, before in {
-        "romi": "romi",
-        "fomi": "fomi",
-        "simulator": "fomi-simulator",
-    }.items():
-        run, then = runs[name], stage_a.experiment(study.datasets[0], before, 0)
-        assert run.imagination_config() == then.imagination_config()
-        settings = run.learner_config().serialize_to_dict()
-        for field, value in then.learner_config().serialize_to_dict().items():
-            assert settings[field] == value, field
+    for run, before, changed in (
+        (now["romi"], then["romi"], {}),
+        (now["simulator"], then["fomi-simulator"], {}),
+        (
+            now["simulator-clipped"],
+            then["fomi-simulator"],
+            {"least_target": 0.0, "greatest_target": 100.0},
+        ),
+        (imitated["romi-real-vae"], then["romi"], {"imitates_imagined": False}),
+        (imitated["fomi-real-vae"], then["fomi"], {"imitates_imagined": False}),
+    ):
+        assert run.imagination_config() == before.imagination_config()
+        assert changes(run, before) == changed
+    without = now["romi-no-link"].imagination_config().serialize_to_dict()
+    assert without == now["romi"].imagination_config().serialize_to_dict()
 
 
 @pytest.mark.training
@@ -187,9 +264,16 @@ def test_the_study_and_what_is_measured_run_at_toy_size(
         )
         edges[path.parts[-3]] = [r["index"] for r in rows if r["kind"] == "edge"]
     assert edges == {
-        "romi": [], "romi-real-vae": [], "romi-no-link": [1], "simulator-50": [50],
-        "simulator": [5], "simulator-clipped": [5], "fomi": [5], "fomi-real-vae": [5],
+        "romi": [], "romi-no-link": [1],
+        "simulator": [5], "simulator-50": [50], "simulator-clipped": [5],
     }  # fmt: skip
+    monkeypatch.setattr(acting_samples, "_EPISODES", 1)
+    assert acting_samples.main([str(out)]) == 0
+    for path in out.rglob("learner.d3"):
+        found = json.loads(path.with_name("acting-samples.json").read_text())
+        assert [len(found["returns"][n]) for n in ("10", "100")] == [1, 1]
+    compared = (out / "acting-samples-pointmaze-umaze-sparse-v0.md").read_text()
+    assert compared.count("\n| simulator") == 3
     table = (out / "edge-of-reach-pointmaze-umaze-sparse-v0.md").read_text()
     assert "| romi-no-link | 1 | edge | 2 |" in table
     assert (out / "edge-of-reach-pointmaze-umaze-sparse-v0.png").stat().st_size
