@@ -39,12 +39,12 @@ def scores(task: Task, paper: dict[str, float]) -> Table:
     head += ["D4RL score"] if task.d4rl_scores else []
     head += ["paper's D4RL score"] if paper else []
     head += ["last evaluation", "final episodes", "per seed"]
-    table = []
+    table, places = [], _places(task)
     for method, rows in task.methods.items():
         values = [row.score for row in rows]
-        cells = [Cell(method), Cell(str(len(rows)), len(rows)), _spread(values)]
+        cells = [Cell(method), Cell(str(len(rows)), len(rows)), _spread(values, places)]
         if enough:
-            cells.append(_interval(values, interquartile_mean))
+            cells.append(_interval(values, interquartile_mean, places))
         for references in (task.scores, task.d4rl_scores):
             if references:
                 cells.append(_spread(normalized(values, references) or []))
@@ -52,8 +52,10 @@ def scores(task: Task, paper: dict[str, float]) -> Table:
             its = paper.get(method)
             cells.append(Cell("-" if its is None else f"{its:.1f}", its))
         finals = [row.final_return for row in rows if row.final_return is not None]
-        cells += [_spread([row.returns[-1] for row in rows]), _spread(finals)]
-        table.append([*cells, Cell(", ".join(f"{value:.1f}" for value in values))])
+        cells += [_spread([row.returns[-1] for row in rows], places)]
+        cells += [_spread(finals, places)]
+        each = ", ".join(f"{value:.{places}f}" for value in values)
+        table.append([*cells, Cell(each)])
     return Table("Returns", head, table)
 
 
@@ -61,7 +63,7 @@ def differences_of_returns(
     task: Task, pairs: Sequence[Sequence[str]]
 ) -> Optional[Table]:
     """Returns differences of methods in pairs of the same seed; None without a pair."""
-    table = []
+    table, places = [], _places(task)
     for first, second in pairs:
         ours = {row.seed: row.score for row in task.methods.get(first, [])}
         theirs = {row.seed: row.score for row in task.methods.get(second, [])}
@@ -71,10 +73,10 @@ def differences_of_returns(
                 [
                     Cell(f"{first} - {second}"),
                     Cell(str(len(values)), len(values)),
-                    _spread(values),
-                    _interval(values, mean),
-                    _welch(list(ours.values()), list(theirs.values())),
-                    Cell(", ".join(f"{value:+.1f}" for value in values)),
+                    _spread(values, places),
+                    _interval(values, mean, places),
+                    _welch(list(ours.values()), list(theirs.values()), places),
+                    Cell(", ".join(f"{value:+.{places}f}" for value in values)),
                 ]
             )
     head = ["difference of returns", "seeds", "mean", "mean [95 %]"]
@@ -128,38 +130,47 @@ def aggregate_of(tasks: Sequence[Task]) -> Optional[Table]:
         least = min(map(len, rows))
         if len(complete) == len(found) and least >= LEAST_SEEDS:
             by_seed = [list(seeds) for seeds in zip(*complete, strict=False)]
-            point, low, high = interquartile_mean(by_seed)
-            shown = Cell(f"{point:.1f} [{low:.1f}, {high:.1f}]", point)
+            shown = _within(interquartile_mean(by_seed), 1)
             table.append([Cell(method), Cell(str(least), least), shown])
     head = ["all datasets", "seeds", "interquartile mean of scores [95 %]"]
     return Table("All datasets together", head, table) if table else None
 
 
-def _spread(values: list[float]) -> Cell:
+def _places(task: Task) -> int:
+    """Returns decimal places for returns: more where they are shares, such as survival."""
+    returns = [abs(row.score) for rows in task.methods.values() for row in rows]
+    return 1 if max(returns, default=0.0) > 1 else 4
+
+
+def _spread(values: list[float], places: int = 1) -> Cell:
     if not values:
         return Cell("-")
     if len(values) == 1:
-        return Cell(f"{values[0]:.1f}", values[0])
-    center = statistics.mean(values)
-    return Cell(f"{center:.1f} ± {statistics.stdev(values):.1f}", center)
+        return Cell(f"{values[0]:.{places}f}", values[0])
+    center, deviation = statistics.mean(values), statistics.stdev(values)
+    return Cell(f"{center:.{places}f} ± {deviation:.{places}f}", center)
 
 
 def _interval(
     values: list[float],
     estimate: Callable[[list[list[float]]], tuple[float, float, float]],
+    places: int,
 ) -> Cell:
     if len(values) < LEAST_SEEDS:
         return Cell("-")
-    point, low, high = estimate([[value] for value in values])
-    return Cell(f"{point:.1f} [{low:.1f}, {high:.1f}]", point)
+    return _within(estimate([[value] for value in values]), places)
 
 
-def _welch(first: list[float], second: list[float]) -> Cell:
+def _within(found: tuple[float, float, float], places: int) -> Cell:
+    point, low, high = found
+    return Cell(f"{point:.{places}f} [{low:.{places}f}, {high:.{places}f}]", point)
+
+
+def _welch(first: list[float], second: list[float], places: int) -> Cell:
     """Returns the difference of all seeds' means, pairs or not, by Welch's interval."""
     if min(len(first), len(second)) < LEAST_SEEDS:
         return Cell("-")
-    center, low, high = welch(first, second)
-    return Cell(f"{center:.1f} [{low:.1f}, {high:.1f}]", center)
+    return _within(welch(first, second), places)
 
 
 def _mean(values: list[float]) -> Cell:

@@ -144,6 +144,14 @@ def test_results_written_before_d4rls_scores_were_recorded_ask_the_dataset(
     assert asked == [("maze/a-v0", "d4rl_")]
 
 
+def test_returns_that_are_shares_have_places_enough_to_differ(folder):
+    table = rows(folder({"bcq": [(0.78, 0.79)], "romi": [(0.787, 0.787)]}))
+    assert table["bcq"]["return"] == table["bcq"]["per seed"] == "0.7850"
+    assert table["bcq"]["last evaluation"] == "0.7900"
+    assert table["romi - bcq"]["mean"] == "0.0020"
+    assert table["romi - bcq"]["per seed"] == "+0.0020"
+
+
 def test_differences_are_of_pairs_of_one_seed(folder):
     written = folder({"bcq": [(1, 1), (100, 100)], "romi": [(2, 2), (103, 103)]})
     difference = rows(written)["romi - bcq"]
