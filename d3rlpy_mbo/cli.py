@@ -230,7 +230,7 @@ def _has_field(task: type[Task], name: str) -> bool:
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the run in the output folder, which was interrupted.",
+    help="Go on with the run in the output folder: interrupted, or of fewer steps.",
 )
 def train(
     dataset: str,
@@ -245,7 +245,9 @@ def train(
     """Train LEARNER on a dataset with or without an imagination.
 
     A run is kept in OUT/unfinished on its way: however it was interrupted, the same
-    command with --resume goes on, to the same result. --n-steps may be more than before.
+    command with --resume goes on, to the same result. With more --n-steps than before it
+    goes on as well, to the result of a run that had them from the start; a finished run
+    does so from OUT/checkpoints.
     """
     parsed = parse_settings(settings)
     experiment = Experiment(
@@ -261,11 +263,15 @@ def train(
     if resume:
         state = experiment.folder(out).state()
         if state == "finished":
-            click.echo(f"The run in {out} is finished: nothing is left to do.")
+            n_steps = experiment.folder(out).result()["experiment"]["n_steps"]
+            click.echo(
+                f"The run in {out} is finished, with {n_steps} steps: nothing is left to "
+                "do."
+            )
             return
         if state == "new":
             click.echo(f"Nothing was saved in {out} yet: the run begins.")
-    result = experiment.run(out, force, resume=resume)
+    result = experiment.run(out, force, resume=resume, keep_checkpoint=True)
     for evaluation in result["evaluations"]:
         score = evaluation["normalized_score"]
         shown = "no reference scores" if score is None else f"{score:.1f}"

@@ -81,6 +81,7 @@ def test_train_writes_everything_needed_to_run_it_again(invoke, tmp_path):
     assert written["seconds"] > 0
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
         "result.json", "learner.d3", "imagination.mbo", "logs", "report.html",
+        "checkpoints",
     }  # fmt: skip
 
 

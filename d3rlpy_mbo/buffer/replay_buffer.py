@@ -31,13 +31,11 @@ from ..learners.returns import (
 )
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
-from .drawn_penalties import validate_drawn_penalty
-from .folding import validate_folding
 from .mini_batch import ImaginedMiniBatch
 from .processes import validate_processes
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
-from .source import ImaginedSource
+from .source import ImaginedSource, validate_rows
 from .trajectories import Trajectories, first_of
 from .transformers import validate_lead_ins, validate_transformer, warn_of_padding
 
@@ -99,9 +97,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             validate_transformer(learner, real, imaginations, self._shares)
             warn_of_padding(learner, real)
         for each in imaginations:
-            epsilon = getattr(each.config.rollout_policy, "epsilon", 0.0)
-            validate_folding(learner, each.config.steps_per_row, epsilon)
-            validate_drawn_penalty(each, learner)
+            validate_rows(each, learner)
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
@@ -311,18 +307,17 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         trajectories = self._trajectories
         counts = self._counts_of_next_batch(batch_size)
         ends = np.random.randint(len(self._real), size=counts[0])
-        leads = [
-            (source.ring, source.ring.draw(n_trajectories))
+        places = [
+            source.ring.draw(n_trajectories) if n_trajectories else ends[:0]
             for source, n_trajectories in zip(self._sources, counts[1:], strict=True)
-            if n_trajectories
         ]
-        return trajectories.batch(length, ends, leads)
+        return trajectories.batch(length, ends, places)
 
     @functools.cached_property
     def _trajectories(self) -> Trajectories:
         """What trajectories are sliced from, if all imaginations lead into them."""
         validate_lead_ins(self.imaginations, self._shares)
-        return Trajectories(self._real)
+        return Trajectories(self._real, [source.ring for source in self._sources])
 
     def append(self, observation: Any, action: Any, reward: Any) -> NoReturn:
         """Raises CompositionError: real data is read-only here."""

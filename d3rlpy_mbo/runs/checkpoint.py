@@ -11,7 +11,7 @@ from typing import Any, Optional
 from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..support.checkpoints import CheckpointFolder, Part
+from ..support.checkpoints import Checkpoint, CheckpointFolder, Part
 from ..support.errors import CheckpointError, CompositionError
 from ..support.generators import generator_states, set_generator_states
 from ..support.locks import held_alone
@@ -74,9 +74,8 @@ class RunCheckpoint:
             what = f"checkpoints into {str(self._path)!r}"
             stack.enter_context(held_alone(self._path / ".lock", what))
             self._folder = CheckpointFolder(self._path)
-            saved = self._folder.last()
+            saved = self._last()
             if saved is not None:
-                validate_same_run(saved.about, self._about, self._path)
                 self._saved = saved.parts
                 self._run = dict(saved.parts["run"])
             stack.enter_context(self._interrupts)
@@ -91,10 +90,20 @@ class RunCheckpoint:
     ) -> None:
         self._stack.close()
 
-    @property
-    def resumed(self) -> bool:
-        """Whether it goes on from a checkpoint."""
-        return self._saved is not None
+    def validate(self) -> None:
+        """Refuses what entering would, without a trace in the folder.
+
+        Raises:
+            CheckpointError: One of another run, or none that is whole.
+        """
+        self._folder = CheckpointFolder(self._path)
+        self._last()
+
+    def _last(self) -> Optional[Checkpoint]:
+        saved = self._folder.last()
+        if saved is not None:
+            validate_same_run(saved.about, self._about, self._path)
+        return saved
 
     @property
     def seconds(self) -> float:

@@ -124,24 +124,28 @@ class Experiment:
         record: Optional[dict[str, Any]] = None,
         show_progress: bool = True,
         checkpoint_interval: Optional[int] = None,
+        keep_checkpoint: bool = False,
     ) -> dict[str, Any]:
         """Trains, evaluates and writes ``result.json``, once it is complete.
 
         Everything that can be refused is refused before anything is written. The run is
-        made in ``out/unfinished``, with its checkpoints: one that it replaces stays until
-        it is complete.
+        made in ``out/unfinished``, with its checkpoints: one that it replaces, or that it
+        goes on from, stays until it is complete.
 
         Args:
             out: Folder for the result, the learner, the imagination and d3rlpy's logs.
             force: Whether a result that lies there may be replaced.
-            resume: Whether a run of this experiment that was interrupted there goes on.
-                One that is finished is left as it is, and its result returned.
+            resume: Whether a run of this experiment there goes on: one that was
+                interrupted, or is finished and had fewer steps. One that had as many is
+                left as it is, and its result returned.
             dynamics: A fitted model that several runs share; by default each fits its
                 own.
             evaluators: More numbers after each epoch, into ``"metrics"``.
             record: More entries of the result, for example where the model came from.
             show_progress: Whether d3rlpy and the models' fits show their progress.
             checkpoint_interval: See `fit`.
+            keep_checkpoint: Whether the last checkpoint stays once the run is complete,
+                so that it can go on with more steps.
 
         Returns:
             The content of ``result.json``.
@@ -193,15 +197,20 @@ class Experiment:
         )
 
         with folder.held():
-            complete = folder.complete() if state == "on its way" else None
-            if complete is not None:  # killed while it was put in its place
-                folder.finish(complete)
-                return complete
+            if resume:  # another process may have been at it until now
+                state = folder.state()
+            if state == "on its way" and folder.finish_if_complete(keep_checkpoint):
+                state = folder.state()
+            if state == "finished":
+                return folder.result()
             if state == "new":
                 folder.begin()
+            elif state == "grows":
+                run.checkpoints(folder.kept_checkpoints).validate()
+                folder.reopen()
             else:
                 folder.write_settings()
-            go_on = "The same command with --resume goes on from there."
+            go_on = "The same command goes on from there; train with --resume."
             with run.checkpoints(
                 folder.checkpoints, checkpoint_interval, go_on
             ) as kept:
@@ -212,7 +221,7 @@ class Experiment:
                     {
                         "experiment_name": "logs",
                         "with_timestamp": False,
-                        "save_interval": self.n_steps,  # the last one is saved below
+                        "save_interval": self.n_steps + 1,  # none: see below
                         "show_progress": show_progress,
                     },
                 )
@@ -249,7 +258,7 @@ class Experiment:
                 "command": sys.argv,
                 **(record or {}),
             }
-            folder.finish(result)
+            folder.finish(result, keep_checkpoint)
         return result
 
 

@@ -5,8 +5,9 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
+from ..support.checkpoints import CheckpointFolder
 from ..support.errors import CheckpointError, CompositionError
 from ..support.files import atomic_write
 from ..support.locks import held_alone
@@ -18,7 +19,9 @@ __all__ = ["UNFINISHED", "RunFolder"]
 UNFINISHED = "unfinished"
 
 _RESULT = "result.json"
-_OURS = ("logs", "imagination.mbo", "learner.d3", _RESULT)  # moved in this order
+_LOGS, _CHECKPOINTS = "logs", "checkpoints"
+# Moved in this order.
+_OURS = (_LOGS, _CHECKPOINTS, "imagination.mbo", "learner.d3", _RESULT)
 _LOCK = ".lock"
 _SETTINGS = "experiment.json"
 _MAY_DIFFER = ("n_steps", "trust_environment")
@@ -40,7 +43,7 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints of a run on its way."""
-        return self.work / "checkpoints"
+        return self.work / _CHECKPOINTS
 
     def validate_free(self, force: bool) -> None:
         """Refuses a folder that is taken.
@@ -62,19 +65,24 @@ class RunFolder:
             )
         raise CompositionError(f"The output folder {str(self.out)!r} is taken. {hint}")
 
-    def state(self) -> Literal["finished", "on its way", "new"]:
-        """Returns what `resume` finds there.
+    def state(self) -> Literal["finished", "grows", "on its way", "new"]:
+        """Returns what `resume` finds there; a finished run may grow by more steps.
 
         Raises:
-            CheckpointError: The folder is no run's, or the run has other settings.
+            CheckpointError: The folder is no run's, the run has other settings, or it is
+                to grow and kept no checkpoint.
         """
         if self._on_its_way():
-            self._validate_same(_read(self.work / _SETTINGS), _MAY_DIFFER)
+            self._validate_same(_read(self.work / _SETTINGS), self.work / _SETTINGS)
             return "on its way"
         if (self.out / _RESULT).exists():
-            found = _read(self.out / _RESULT).get("experiment", {})
-            self._validate_same(found, ("trust_environment",))
-            return "finished"
+            found: Any = _read(self.out / _RESULT).get("experiment")
+            self._validate_same(found, self.out / _RESULT)
+            n_steps = int(found["n_steps"])
+            if self._settings["n_steps"] <= n_steps:
+                return "finished"
+            self._validate_kept(n_steps)
+            return "grows"
         if self.out.exists() and (not self.out.is_dir() or self._content()):
             raise CheckpointError(
                 f"{str(self.out)!r} is not the folder of a run: it holds neither a "
@@ -82,6 +90,11 @@ class RunFolder:
                 "go on."
             )
         return "new"
+
+    @property
+    def kept_checkpoints(self) -> Path:
+        """Folder of the checkpoint that a finished run kept, to go on with more steps."""
+        return self.out / _CHECKPOINTS
 
     def result(self) -> dict[str, Any]:
         """Returns the result of a complete run."""
@@ -95,17 +108,24 @@ class RunFolder:
         ignored = {_LOCK} if self._on_its_way() else {_LOCK, UNFINISHED}
         return [path for path in self.out.iterdir() if path.name not in ignored]
 
-    def _validate_same(self, found: Any, may_differ: tuple[str, ...]) -> None:
-        theirs, ours = (
-            {k: v for k, v in each.items() if k not in may_differ}
-            for each in (dict(found), self._settings)
-        )
+    def _validate_same(self, found: Any, path: Path) -> None:
+        theirs, ours = _comparable(found, path), _comparable(self._settings, path)
         changed = differences("", theirs, ours)
         if changed:
             raise CheckpointError(
                 f"The run in {str(self.out)!r} has other settings: {'; '.join(changed)}. "
                 "Give the settings of that run, or choose another --out; only --n-steps "
-                "may grow, and only of a run that is not finished."
+                "may grow."
+            )
+
+    def _validate_kept(self, n_steps: int) -> None:
+        if CheckpointFolder(self.kept_checkpoints).empty:
+            raise CheckpointError(
+                f"The run in {str(self.out)!r} is finished, with {n_steps} steps, and "
+                f"{self.kept_checkpoints} holds no checkpoint to go on from: studies keep "
+                "none, earlier versions kept none. Choose another --out to train "
+                f"{self._settings['n_steps']} from the beginning, or pass --force "
+                "without --resume."
             )
 
     @contextlib.contextmanager
@@ -130,20 +150,52 @@ class RunFolder:
         shutil.rmtree(self.work, ignore_errors=True)
         self.write_settings()
 
+    def reopen(self) -> None:
+        """Begins where a finished run ended; that one stays whole, beside it.
+
+        A copy that a kill cuts short is none: the settings come last.
+        """
+        shutil.rmtree(self.work, ignore_errors=True)
+        for name in (_LOGS, _CHECKPOINTS):
+            (self.work / name).mkdir(parents=True)
+            for path in (self.out / name).glob("*.*"):
+                shutil.copyfile(path, self.work / name / path.name)
+        self.write_settings()
+
     def write_settings(self) -> None:
         """Notes which run this is."""
         with atomic_write(self.work / _SETTINGS) as file:
             file.write(json.dumps(self._settings, indent=1).encode())
 
-    def complete(self) -> Optional[dict[str, Any]]:
-        """Returns the result of a run that is complete, but not yet in its place."""
-        path = self.work / _RESULT
-        return _read(path) if path.exists() else None
+    def finish_if_complete(self, keep_checkpoint: bool) -> bool:
+        """Finishes a run that was killed while it was put in its place.
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+        Args:
+            keep_checkpoint: See `finish`.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            CheckpointError: Its result is damaged.
+        """
+        path = self.work / _RESULT
+        if not path.exists():
+            return False
+        result = _read(path)
+        if "imagination" not in result:
+            raise _damaged(path, "it does not say what was imagined with")
+        self.finish(result, keep_checkpoint)
+        return True
+
+    def finish(self, result: Mapping[str, Any], keep_checkpoint: bool) -> None:
         """Puts a complete run in the place of the one before, its result last.
 
         Killed on its way it is done again: what is missing has been moved already.
+
+        Args:
+            result: Of the run.
+            keep_checkpoint: Whether its last checkpoint stays, for more steps.
         """
         if not (self.work / _RESULT).exists():
             with atomic_write(self.work / _RESULT) as file:
@@ -151,16 +203,33 @@ class RunFolder:
         (self.out / _RESULT).unlink(missing_ok=True)
         if result["imagination"] is None:
             (self.out / "imagination.mbo").unlink(missing_ok=True)
+        if not keep_checkpoint:
+            for folder in (self.checkpoints, self.kept_checkpoints):
+                shutil.rmtree(folder, ignore_errors=True)
+        elif self.checkpoints.exists():
+            CheckpointFolder(self.checkpoints).keep_last()
         for name in _OURS:  # nothing else that lies there is ours to replace
             path = self.out / name
             if not (self.work / name).exists():
                 continue
-            if name == _RESULT:
-                shutil.rmtree(self.checkpoints, ignore_errors=True)
             if path.is_dir():
                 shutil.rmtree(path)
             (self.work / name).replace(path)
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _comparable(settings: Any, path: Path) -> dict[str, Any]:
+    """Returns the settings that must be alike, if they are a run's.
+
+    Raises:
+        CheckpointError: They are not.
+    """
+    found = settings if isinstance(settings, dict) else {}
+    n_steps, of_epoch = (found.get(name) for name in ("n_steps", "n_steps_per_epoch"))
+    if not isinstance(n_steps, int) or not isinstance(of_epoch, int):
+        raise _damaged(path, "it does not say how many steps were taken")
+    same = {name: each for name, each in settings.items() if name not in _MAY_DIFFER}
+    return {**same, "n_steps_per_epoch": min(n_steps, of_epoch)}  # as trained
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -168,6 +237,10 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
         return dict(content)
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is damaged: {error}. Remove it, or begin anew with --force."
-        ) from error
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is damaged: {why}. Remove it, or begin anew with --force."
+    )

@@ -54,7 +54,7 @@ class Run:
     target_return: Optional[float] = None
 
     def checkpoints(
-        self, path: Path, interval: Optional[int], go_on: str = _GO_ON
+        self, path: Path, interval: Optional[int] = None, go_on: str = _GO_ON
     ) -> RunCheckpoint:
         """Returns the run's checkpoints in a folder, to be entered.
 

@@ -63,6 +63,11 @@ class CheckpointFolder:
         self._written: dict[str, tuple[int, dict[str, Any]]] = {}
         self._number = max(self._numbers(), default=0)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no checkpoint, be it whole or torn."""
+        return not any(self._numbers())
+
     def write(self, about: Mapping[str, Any], parts: Mapping[str, Part]) -> None:
         """Writes a checkpoint; the one before the last is removed after it.
 
@@ -98,13 +103,17 @@ class CheckpointFolder:
             self._written[name] = part.version, entry
         return entry
 
-    def _sweep(self) -> None:
-        """Removes the checkpoints before the last two, and what belongs to none."""
+    def keep_last(self) -> None:
+        """Removes all but the last checkpoint: nothing will be written over it."""
+        self._sweep(n_kept=1)
+
+    def _sweep(self, n_kept: int = _KEPT) -> None:
+        """Removes the checkpoints before the last ones, and what belongs to none."""
         numbers = sorted(self._numbers())
-        for number in numbers[:-_KEPT]:
+        for number in numbers[:-n_kept]:
             self._manifest(number).unlink()
         named: set[str] = set()
-        for number in numbers[-_KEPT:]:
+        for number in numbers[-n_kept:]:
             with contextlib.suppress(CheckpointError):
                 parts = _manifest_of(self._manifest(number))["parts"].values()
                 named |= {part["file"] for part in parts}

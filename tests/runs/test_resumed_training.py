@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("gymnasium_robotics")
+
+from d3rlpy.algos import SAC
 
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.runs.folder import RunFolder
@@ -116,6 +119,7 @@ def test_a_killed_train_is_refused_without_resume_and_with_it_ends_alike(
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
         "result.json", "learner.d3", "imagination.mbo", "logs", "report.html",
+        "checkpoints",
     }  # fmt: skip
 
 
@@ -140,15 +144,107 @@ def test_killed_while_it_is_put_in_its_place_it_is_put_there_later(
     assert not (tmp_path / "run" / "unfinished").exists()
 
 
-def test_a_finished_run_says_so_and_nothing_is_touched(train, whole):
+@pytest.mark.parametrize("n_steps", [6, 3])
+def test_a_finished_run_says_so_and_nothing_is_touched(train, whole, n_steps):
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
-    result = train(whole, "--resume")
+    result = train(whole, "--resume", n_steps=n_steps)
     assert result.exit_code == 0
-    assert "is finished: nothing is left to do" in result.output
+    assert "is finished, with 6 steps: nothing is left to do" in result.output
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
-    more = train(whole, "--resume", n_steps=9)
-    assert more.exit_code == 1
-    assert "n_steps is 6 there and 9 here" in more.output
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    """A copy of the run that nobody interrupts, to be changed."""
+    shutil.copytree(whole, tmp_path / "finished")
+    return tmp_path / "finished"
+
+
+@pytest.fixture(scope="module")
+def longer(root, tmp_path_factory):
+    """A run that had more steps from the start."""
+    out = tmp_path_factory.mktemp("longer") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+        arguments = [*SETTINGS, "--n-steps", "9", "--out", str(out)]
+        result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def logged(out: Path):
+    """The log files but for times."""
+    files = (out / "logs").iterdir()
+    return {p.name: p.read_bytes() for p in files if not p.name.startswith("time_")}
+
+
+def test_a_finished_run_of_fewer_steps_goes_on_and_ends_as_if_it_had_had_more(
+    train, longer, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    assert train(out, n_steps=3).exit_code == 0
+    assert len(list((out / "checkpoints").glob("*.json"))) == 1
+    learned, n_calls = SAC.update, []
+    with monkeypatch.context() as patch:
+        patch.setattr(SAC, "update", lambda *each: n_calls.append(1) or learned(*each))
+        grown = train(out, "--resume", n_steps=9)
+    assert grown.exit_code == 0, grown.output
+    assert len(n_calls) == 6
+    assert read(out) == read(longer)
+    assert same(weights(out), weights(longer))
+    assert logged(out) == logged(longer)
+    assert not (out / "unfinished").exists()
+
+
+def test_killed_while_it_grows_the_finished_run_is_whole_and_it_grows_on(
+    train, longer, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    assert train(out).exit_code == 0
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    # While the finished one is copied, at its first step, while its files are moved.
+    for owner, name in [
+        (shutil, "copyfile"), (SAC, "update"), (CheckpointFolder, "keep_last"),
+    ]:  # fmt: skip
+        with monkeypatch.context() as patch:
+
+            def dies(*arguments, **settings):
+                raise Killed
+
+            patch.setattr(owner, name, dies)
+            with pytest.raises(Killed):
+                main([*SETTINGS, "--n-steps", "9", "--out", str(out), "--resume"])
+        if name != "keep_last":
+            assert all(path.read_bytes() == each for path, each in before.items())
+    assert train(out, "--resume", n_steps=9).exit_code == 0
+    assert read(out) == read(longer)
+    assert same(weights(out), weights(longer))
+
+
+def test_a_finished_run_that_cannot_grow_is_refused_and_stays(train, finished):
+    for path in (finished / "checkpoints").glob("*.json"):
+        path.write_bytes(path.read_bytes()[:-9])
+    torn = train(finished, "--resume", n_steps=9)
+    assert torn.exit_code == 1
+    assert "None is left to go on from" in torn.output
+    shutil.rmtree(finished / "checkpoints")
+    refused = train(finished, "--resume", n_steps=9)
+    assert refused.exit_code == 1
+    assert "with 6 steps, and" in refused.output
+    assert "holds no checkpoint to go on from" in refused.output
+    assert not (finished / "unfinished").exists()
+    assert train(finished, "--resume").exit_code == 0
+
+
+def test_epochs_cut_short_by_few_steps_are_the_epochs_to_go_on_with(train, tmp_path):
+    out = tmp_path / "run"  # epochs of 3 steps are asked for, there is room for 2
+    assert train(out, n_steps=2).exit_code == 0
+    refused = train(out, "--resume", n_steps=6)
+    assert refused.exit_code == 1
+    assert "n_steps_per_epoch is 2 there and 3 here" in refused.output
+    grown = train(out, "--resume", "--n-steps-per-epoch", 2, n_steps=4)
+    assert grown.exit_code == 0, grown.output
+    assert [each["step"] for each in read(out)["evaluations"]] == [2, 4]
 
 
 def test_where_nothing_was_saved_it_begins_and_a_folder_that_is_no_run_is_refused(
@@ -204,7 +300,7 @@ def test_sigterm_ends_a_process_with_143_a_way_to_go_on_and_no_traceback(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "The same command with --resume goes on from there." in said
+    assert "The same command goes on from there; train with --resume." in said
     assert "Traceback" not in said
 
 
@@ -224,7 +320,7 @@ def test_a_signal_in_a_models_fit_stops_it_and_it_goes_on_there(
     monkeypatch.setattr(CheckpointFolder, "write", signalled)
     stopped = train(out)
     assert stopped.exit_code == code, stopped.output
-    assert "The same command with --resume goes on from there." in stopped.output
+    assert "The same command goes on from there; train with --resume." in stopped.output
     assert train(out, "--resume").exit_code == 0
     assert read(out) == read(whole)
     assert same(weights(out), weights(whole))
