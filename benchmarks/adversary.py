@@ -133,20 +133,21 @@ def mean_q(learner: Any, states: torch.Tensor) -> float:
 def kept(settings: dict[str, Any], folder: Path, scale: str, seed: int) -> Frozen:
     """Returns the model and the critic of a folder, which gets them if it has none."""
     imagination, learner = folder / "imagination.mbo", folder / "learner.d3"
-    q_values = folder / "q_values.json"  # written last: where it is, all is
-    if not q_values.exists():
+    critic = folder / "critic.json"  # written last: where it is, all is
+    if not critic.exists():
         folder.mkdir(exist_ok=True)
         frozen = prepared(settings, scale, seed)
         frozen.imagination.save(imagination)
         frozen.learner.save(learner)
-        with atomic_write(q_values) as file:
-            file.write(json.dumps(frozen.q_values).encode())
+        content = {"settings": settings, "q_values": frozen.q_values}
+        with atomic_write(critic) as file:
+            file.write(json.dumps(content).encode())
     dataset, _ = mbo.load_minari(settings["dataset"])
     return Frozen(
         mbo.load_imagination(imagination),
         mbo.load_learner(learner),
         mbo.RealData.of(dataset),
-        json.loads(q_values.read_text()),
+        json.loads(critic.read_text())["q_values"],
     )
 
 
@@ -299,6 +300,28 @@ def run(settings: dict[str, Any], out: Path, scale: str, seed: int) -> None:
         }
         with atomic_write(_file(out, scale, seed, coef)) as file:
             file.write(json.dumps(content, indent=1).encode())
+
+
+def refuse_other_settings(settings: dict[str, Any], out: Path) -> None:
+    """Refuses a folder that was begun with other settings; it may get more seeds.
+
+    Raises:
+        CompositionError: It was, as by the usual run where this is the long one.
+    """
+    grows = ("seeds", "target_scales", "coefs")
+    ours = {key: value for key, value in settings.items() if key not in grows}
+    for path in sorted([*out.glob("*/critic.json"), *out.glob("*-coef-*.json")]):
+        theirs = json.loads(path.read_text())["settings"]
+        differing = sorted(
+            key
+            for key in {*ours, *theirs} - {*grows}
+            if ours.get(key) != theirs.get(key)
+        )
+        if differing:
+            raise mbo.CompositionError(
+                f"{path} was made with other settings ({', '.join(differing)}). Expected "
+                "the same in one folder: give another DIR."
+            )
 
 
 def _file(out: Path, scale: str, seed: int, coef: float) -> Path:
@@ -464,6 +487,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         evaluation_environment(open_minari(settings["dataset"]))
         given.out.mkdir(parents=True, exist_ok=True)
+        refuse_other_settings(settings, given.out)
         joblib.Parallel(n_jobs=given.n_jobs)(
             joblib.delayed(run)(settings, given.out, scale, seed)
             for seed in settings["seeds"]

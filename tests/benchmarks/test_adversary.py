@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import adversary
+import d3rlpy_mbo as mbo
 
 SETTINGS = {
     "seeds": [0, 1, 2],
@@ -35,7 +36,7 @@ def measured(tmp_path):
             "holdout_error": error,
             "f": 0.25,
         }
-        content = {"q_values": [9.0, 9.1], "measured": [end]}
+        content = {"settings": SETTINGS, "q_values": [9.0, 9.1], "measured": [end]}
         path = adversary._file(tmp_path, "state", seed, coef)
         path.write_text(json.dumps(content))
 
@@ -77,3 +78,12 @@ def test_a_dose_whose_updates_diverged_does_not_work(measured):
     assert dose.diverged == 1
     assert len(dose.effects["value_policy_20"]) == 2
     assert not dose.works
+
+
+def test_a_folder_of_other_settings_is_refused_but_may_get_more_seeds(measured):
+    measured(0, 0.0, 100.0)
+    more = {**SETTINGS, "seeds": [0, 1, 2, 3], "coefs": [0.0, 0.2]}
+    adversary.refuse_other_settings(more, measured.folder)
+    long = {**SETTINGS, "n_updates": 200_000}
+    with pytest.raises(mbo.CompositionError, match="n_updates"):
+        adversary.refuse_other_settings(long, measured.folder)
