@@ -1,5 +1,7 @@
 """What we lean on in d3rlpy beyond its documentation. A new version is read here first."""
 
+import copy
+import dataclasses
 import inspect
 import json
 import pickle
@@ -186,3 +188,20 @@ def test_loggers_are_known_by_these_names_and_combined_in_this_attribute():
 def test_hyperparameters_are_written_before_any_metric():
     source = inspect.getsource(d3rlpy.algos.QLearningAlgoBase.fitter)
     assert source.index("save_config(self, logger)") < source.index("add_metric")
+
+
+def test_networks_are_swapped_in_a_copy_of_a_learner_and_nowhere_else():
+    # `learners.asking` reads an Impl's `_modules`, a frozen dataclass, and nothing besides.
+    learner = d3rlpy.algos.SACConfig().create()
+    learner.create_impl((2,), 1)
+    impl = learner.impl
+    other = torch.nn.ModuleList(impl.modules.targ_q_funcs)
+    view, view_impl = copy.copy(learner), copy.copy(impl)
+    view_impl._modules = dataclasses.replace(impl.modules, targ_q_funcs=other)
+    view._impl = view_impl
+    assert view.impl.modules.targ_q_funcs is other
+    assert learner.impl is impl
+    assert impl.modules.targ_q_funcs is not other
+    assert set(impl.modules.get_torch_modules()) == {
+        "policy", "q_funcs", "targ_q_funcs", "log_temp",
+    }  # fmt: skip

@@ -307,18 +307,17 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         trajectories = self._trajectories
         counts = self._counts_of_next_batch(batch_size)
         ends = np.random.randint(len(self._real), size=counts[0])
-        leads = [
-            (source.ring, source.ring.draw(n_trajectories))
+        places = [
+            source.ring.draw(n_trajectories) if n_trajectories else ends[:0]
             for source, n_trajectories in zip(self._sources, counts[1:], strict=True)
-            if n_trajectories
         ]
-        return trajectories.batch(length, ends, leads)
+        return trajectories.batch(length, ends, places)
 
     @functools.cached_property
     def _trajectories(self) -> Trajectories:
         """What trajectories are sliced from, if all imaginations lead into them."""
         validate_lead_ins(self.imaginations, self._shares)
-        return Trajectories(self._real)
+        return Trajectories(self._real, [source.ring for source in self._sources])
 
     def append(self, observation: Any, action: Any, reward: Any) -> NoReturn:
         """Raises CompositionError: real data is read-only here."""

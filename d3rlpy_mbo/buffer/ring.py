@@ -1,7 +1,7 @@
 """A fixed-size store of packed rows on the host, and of where they come from."""
 
 from collections import deque
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,9 @@ import torch
 
 from ..data.packed_rows import PackedLayout
 
-__all__ = ["Rest", "Ring"]
+__all__ = ["Places", "Rest", "Ring"]
+
+Places = Union[slice, npt.NDArray[np.int64]]
 
 
 class Ring:
@@ -41,6 +43,11 @@ class Ring:
 
     def __len__(self) -> int:
         return self._size
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows at most, and their width."""
+        return self._rows.shape
 
     @property
     def nbytes(self) -> int:
@@ -97,8 +104,8 @@ class Ring:
         return places
 
     def take(self, places: npt.NDArray[np.int64], out: npt.NDArray[np.float32]) -> None:
-        """Fills (n, width) with the rows at (n,) places."""
-        np.take(self._rows, places, axis=0, out=out, mode="clip")
+        """Fills (n, width) with the rows at (n,) places; behind the last is the first."""
+        np.take(self._rows, places, axis=0, out=out, mode="wrap")
 
     def rest(
         self,
@@ -124,7 +131,20 @@ class Ring:
             there = steps < n_rows[:, None]
         return Rest(rows, rows[..., layout.reward] * there, there, n_rows, ended)
 
-    def origins(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    @property
+    def held(self) -> Places:
+        """The places of all rows, oldest first."""
+        first, last = self._start, self._start + self._size
+        if last <= len(self._rows):  # no copy
+            return slice(first, last)
+        return np.arange(first, last) % len(self._rows)
+
+    def column(self, index: int) -> npt.NDArray[np.float32]:
+        """Returns (n,) one number of all rows, oldest first."""
+        taken: npt.NDArray[np.float32] = self._rows[self.held, index]
+        return taken
+
+    def origins(self, places: Places) -> npt.NDArray[np.int64]:
         """Returns (n, 2): see `append`."""
         taken: npt.NDArray[np.int64] = self._origins[places]
         return taken
@@ -137,17 +157,11 @@ class Ring:
 
     def rows(self) -> npt.NDArray[np.float32]:
         """Returns a copy of all rows, oldest first."""
-        indices = (self._start + np.arange(self._size)) % len(self._rows)
-        taken: npt.NDArray[np.float32] = self._rows[indices]
-        return taken
+        return np.array(self._rows[self.held])
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Returns the rows, oldest first, where they come from, and each refresh's size."""
-        first, last = self._start, self._start + self._size
-        if last <= len(self._rows):  # no copy
-            held: Any = slice(first, last)
-        else:
-            held = np.arange(first, last) % len(self._rows)
+        held = self.held
         state = {
             "rows": torch.from_numpy(self._rows[held]),
             "origins": torch.from_numpy(self._origins[held]),

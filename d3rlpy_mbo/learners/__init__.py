@@ -1,5 +1,6 @@
 """The only readers of learners, d3rlpy's algorithms: public names of this module."""
 
+from .asking import state_value
 from .reading import (
     Learner,
     acts_greedily,
@@ -32,4 +33,5 @@ __all__ = [
     "predict_action",
     "q_value",
     "sample_action",
+    "state_value",
 ]

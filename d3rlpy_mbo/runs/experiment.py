@@ -210,7 +210,7 @@ class Experiment:
                 folder.reopen()
             else:
                 folder.write_settings()
-            go_on = "The same command with --resume goes on from there."
+            go_on = "The same command goes on from there; train with --resume."
             with run.checkpoints(
                 folder.checkpoints, checkpoint_interval, go_on
             ) as kept:

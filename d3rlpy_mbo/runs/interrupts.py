@@ -1,14 +1,17 @@
 """SIGTERM and Ctrl-C: a run first writes where it is, then ends."""
 
+import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Optional
 
-__all__ = ["Interrupts"]
+__all__ = ["TERMINATED", "Interrupts", "sigterm_raises"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TERMINATED = 128 + signal.SIGTERM  # exit code, as shells have it
 
 
 class Interrupts:
@@ -57,8 +60,28 @@ class Interrupts:
         """Ends the run: exit code 143 after SIGTERM, KeyboardInterrupt after Ctrl-C."""
         if self._received == signal.SIGTERM:
             _say(message)
-            raise SystemExit(128 + signal.SIGTERM)
+            raise SystemExit(TERMINATED)
         raise KeyboardInterrupt(message)
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Lets SIGTERM end what is inside by SystemExit(TERMINATED), as Ctrl-C by its error.
+
+    Outside the main thread, where Python lets nobody take signals, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: Optional[FrameType]) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(message: str) -> None:

@@ -6,6 +6,7 @@ from typing import Optional
 
 import click
 
+from ..runs.interrupts import TERMINATED, sigterm_raises
 from ..support.errors import D3RLPyMBOError
 
 __all__ = ["page_of", "report", "study"]
@@ -50,13 +51,16 @@ def study(
     try:
         from .grid import run_file
 
-        failures = run_file(file, out, n_jobs, backend)
-    except KeyboardInterrupt:
+        with sigterm_raises():
+            failures = run_file(file, out, n_jobs, backend)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != TERMINATED:
+            raise
         click.echo(
             "Interrupted. What was complete is kept: the same command continues.",
             err=True,
         )
-        context.exit(_INTERRUPTED)
+        context.exit(TERMINATED if isinstance(stop, SystemExit) else _INTERRUPTED)
     if (out / "report.md").exists():
         click.echo(f"Wrote {out / 'report.md'}.")
         click.echo(page_of(out))

@@ -20,7 +20,7 @@ __all__ = ["KILLED", "Job", "error_of", "error_path", "execute", "worker_of"]
 # What an error's file says from a job's start until it is complete.
 KILLED = (
     "The process was killed before this was complete: out of memory, or stopped from "
-    "outside. Start the study again to repeat it."
+    "outside. Start the study again to go on with it."
 )
 
 

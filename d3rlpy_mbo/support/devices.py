@@ -12,6 +12,7 @@ __all__ = [
     "ROWS_OF_A_LEARNER",
     "ROWS_OF_A_TERMINATION",
     "ROWS_READ",
+    "STATES_IN_CACHE",
     "device_name",
     "on_device",
     "rollouts_together",
@@ -70,6 +71,9 @@ _ROLLOUTS = {"cpu": 5_000, "cuda": 50_000}
 # Rows of a member that pass all its layers together (ours: 1000 times 200 units, a
 # layer's input and output, are about what a core's cache holds).
 ROWS_IN_CACHE = 1000
+
+# States that pass a learner's networks together on a CPU (ours: likewise, 256 units).
+STATES_IN_CACHE = 1024
 
 # Rows, times the actions sampled for each, that go through a learner at once (ours:
 # 100,000 times 750 hidden units are 300 MB); as many through a learned termination.

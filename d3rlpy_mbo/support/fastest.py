@@ -8,12 +8,15 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Optional
 
-__all__ = ["cache_folder", "fastest"]
+import torch
+
+__all__ = ["about_processor", "cache_folder", "fastest"]
 
 _ROUNDS = 5
 _CLEARLY = 0.9  # of the first way's time, for another to take its place
@@ -23,6 +26,27 @@ def cache_folder() -> Path:
     """Returns where measurements are remembered: ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "d3rlpy-mbo"
+
+
+def about_processor() -> dict[str, str]:
+    """Returns what decides how fast torch's products are here, but for the threads."""
+    return {
+        "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # no Linux
+        return platform.processor()
+    wanted = ("vendor_id", "cpu family", "model", "model name")
+    named = dict(line.split(":", 1) for line in lines if ":" in line)
+    return " ".join(
+        value.strip() for key, value in named.items() if key.strip() in wanted
+    )
 
 
 def fastest(

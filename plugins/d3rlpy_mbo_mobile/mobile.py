@@ -7,10 +7,6 @@ import torch
 
 import d3rlpy_mbo as mbo
 
-# Imagined states that pass policy and critics together on a CPU (ours: with 256 units a
-# layer's input and output are about what a core's cache holds). A GPU wants few launches.
-_ROWS_TOGETHER = 1024
-
 
 @dataclasses.dataclass()
 class BellmanSpread(mbo.Penalty):
@@ -67,19 +63,9 @@ class BellmanSpread(mbo.Penalty):
         # Policies never see a state that is not finite; such rows are dropped.
         finite = torch.isfinite(states)
         states = torch.where(finite, states, prediction.given_observations)
-        values = _values(learner, states.flatten(0, 2)).view(states.shape[:-1])
-        spread = values.mean(dim=0).std(dim=0)
+        values = mbo.learners.state_value(learner, states.flatten(0, 2), target=True)
+        spread = values.view(states.shape[:-1]).mean(dim=0).std(dim=0)
         return self.coef * spread[:, None]
-
-
-def _values(learner: mbo.Learner, states: torch.Tensor) -> torch.Tensor:
-    """Returns (N,) the least target critic at states (N, D) and the policy's actions."""
-    values = []
-    together = _ROWS_TOGETHER if states.device.type == "cpu" else len(states)
-    for some in torch.split(states, together):
-        actions = mbo.learners.sample_action(learner, some)
-        values.append(mbo.learners.q_value(learner, some, actions, target=True))
-    return torch.cat(values)[:, 0]
 
 
 @dataclasses.dataclass()

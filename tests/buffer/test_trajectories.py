@@ -65,7 +65,7 @@ def test_real_trajectories_are_d3rlpys_own_row_by_row(data, length):
     real = mbo.RealData.of(dataset)
     every = [dataset.buffer[i] for i in range(dataset.transition_count)]
     slices = [BasicTrajectorySlicer()(*each, length) for each in every]
-    ours = Trajectories(real).batch(length, np.arange(len(real)), [])
+    ours = Trajectories(real, []).batch(length, np.arange(len(real)), [])
     assert_same(ours, TrajectoryMiniBatch.from_partial_trajectories(slices))
 
 
@@ -203,12 +203,33 @@ def test_nothing_follows_an_imagined_terminal_on_the_way():
     columns["terminals"][0] = 1.0
     ring.append(rows, np.array([[3, 2], [3, 1]]))
     none = np.zeros(0, dtype=np.int64)
-    batch = Trajectories(real).batch(3, none, [(ring, np.arange(2))])
+    batch = Trajectories(real, [ring]).batch(3, none, [np.arange(2)])
     assert batch.masks.tolist() == [[0, 0, 1], [1, 1, 1]]
     assert batch.returns_to_go[0, 2] == -31
     assert batch.timesteps.tolist() == [[0, 0, 3], [4, 5, 6]]
     tail = real.rewards.rewards[4:].sum()
     assert batch.returns_to_go[1, 0, 0] == pytest.approx(2 + tail, rel=1e-5)
+
+
+def test_rows_imagined_anew_lead_in_anew_wherever_the_store_begins():
+    # Of five places the third rollout takes the last one, then the first two.
+    real = mbo.RealData.of(line_dataset(n_episodes=1, length=8))
+    rings = [Ring(5, real.layout.width, retained_refreshes=2) for _ in range(2)]
+    trajectories = Trajectories(real, rings)
+    none = np.zeros(0, dtype=np.int64)
+    for refresh, n_rows in enumerate([2, 2, 3, 2]):
+        rings[1].begin_refresh()
+        rows = np.zeros((n_rows, real.layout.width), np.float32)
+        real.layout.columns(rows)["rewards"][:, 0] = 100 * refresh + np.arange(n_rows)
+        distances = np.arange(n_rows, 0, -1)
+        rings[1].append(rows, np.stack([np.full(n_rows, 4), distances], axis=1))
+        place = np.array([[0, 2, 4, 2][refresh]])
+        batch = trajectories.batch(4, none, [none, place])
+        steps = batch.rewards[0, :n_rows, 0]
+        assert steps.tolist() == [100 * refresh + i for i in range(n_rows)]
+        assert batch.timesteps[0, :n_rows].tolist() == list(range(6 - n_rows, 6))
+        after = real.rewards.rewards[5:].sum()
+        assert batch.returns_to_go[0, 0, 0] == pytest.approx(steps.sum() + after)
 
 
 def test_each_step_chains_with_the_next_and_only_a_share_begins_in_imagined_rows():

@@ -303,7 +303,7 @@ def test_sigterm_ends_a_process_with_143_a_way_to_go_on_and_no_traceback(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "The same command with --resume goes on from there." in said
+    assert "The same command goes on from there; train with --resume." in said
     assert "Traceback" not in said
 
 
@@ -323,7 +323,7 @@ def test_a_signal_in_a_models_fit_stops_it_and_it_goes_on_there(
     monkeypatch.setattr(CheckpointFolder, "write", signalled)
     stopped = train(out)
     assert stopped.exit_code == code, stopped.output
-    assert "The same command with --resume goes on from there." in stopped.output
+    assert "The same command goes on from there; train with --resume." in stopped.output
     assert train(out, "--resume").exit_code == 0
     assert read(out) == read(whole)
     assert same(weights(out), weights(whole))

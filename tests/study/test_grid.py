@@ -311,7 +311,10 @@ def test_a_worker_ends_with_its_study_even_one_that_was_killed_before(
     assert slept == [1] * seconds
 
 
-def test_an_interrupted_study_says_how_to_go_on_and_leaves_no_process(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupted_study_says_how_to_go_on_and_leaves_no_process(
+    tmp_path, number, status
+):
     environment = {**os.environ, "MINARI_DATASETS_PATH": str(tmp_path / "minari")}
     # A shell's background jobs, this test may be one, ignore the keyboard.
     heard = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); " + PROGRAM
@@ -328,9 +331,12 @@ def test_an_interrupted_study_says_how_to_go_on_and_leaves_no_process(tmp_path):
         while not (tmp_path / "out" / ".locks").exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        if number == "SIGINT":
+            os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        else:
+            running.terminate()  # as a scheduler does
         _, said = running.communicate(timeout=120)
-        assert running.returncode == 130
+        assert running.returncode == status
         assert "Interrupted. What was complete is kept" in said
         assert "Traceback" not in said
     finally:

@@ -10,16 +10,14 @@ does not. So it is measured, once on a machine, with the papers' sizes.
 
 import functools
 import itertools
-import platform
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Optional
 
 import torch
 from torch.nn import functional
 
 from ...support.devices import ROWS_IN_CACHE
-from ...support.fastest import fastest
+from ...support.fastest import about_processor, fastest
 
 __all__ = ["evaluate_members"]
 
@@ -85,26 +83,9 @@ def _chosen(learns: bool, threads: int) -> str:
 
         return once
 
-    about = {
-        "processor": _processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "threads": threads,
-    }
+    about = {**about_processor(), "threads": threads}
     name = f"products-{'learning' if learns else 'asking'}"
     return fastest(name, about, {k: work(way) for k, way in _ways(learns).items()})
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # no Linux
-        return platform.processor()
-    wanted = ("vendor_id", "cpu family", "model", "model name")
-    named = dict(line.split(":", 1) for line in lines if ":" in line)
-    return " ".join(
-        value.strip() for key, value in named.items() if key.strip() in wanted
-    )
 
 
 def _all_at_once(inputs: torch.Tensor, weights: Layers, biases: Layers) -> torch.Tensor:

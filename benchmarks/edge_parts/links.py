@@ -1,0 +1,73 @@
+"""Reverse rollouts that no longer end in a real state."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from d3rlpy.base import DeviceArg
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.imagination.rollout import Rollout
+
+__all__ = ["WithoutLastLink", "WithoutLastLinkConfig", "without_last_link"]
+
+
+@dataclasses.dataclass()
+class WithoutLastLinkConfig(mbo.ImaginationConfig):
+    """Config of reverse rollouts whose last row in time, into a real s', is dropped.
+
+    A rollout s_h -> ... -> s_1 -> s_0 with a real s_0 loses s_1 -> s_0. The model, and
+    every row that is left, are those of the same imagination with the link. But from s_1
+    learners get no row any more, only the one that leads there: an edge, as the last state
+    of a forward rollout is one (arXiv 2402.12527).
+
+    For learners that ask for no returns-to-go: these would be taken from a chain that has a
+    hole.
+    """
+
+    dynamics: mbo.DynamicsConfig = mbo.component_field(
+        "dynamics", lambda: mbo.ProbabilisticEnsembleConfig(direction="reverse")
+    )
+
+    @staticmethod
+    def get_type() -> str:
+        """Returns ``"without_last_link"``."""
+        return "without_last_link"
+
+    def create(
+        self, device: DeviceArg = False, dynamics: Optional[mbo.Dynamics] = None
+    ) -> "WithoutLastLink":
+        """See `ImaginationConfig.create`.
+
+        Raises:
+            CompositionError: It is not reverse, or nothing would be left of a rollout.
+        """
+        direction, length = self.dynamics.direction, self.rollout_length
+        if direction != "reverse" or length < 2:
+            raise mbo.CompositionError(
+                f"without_last_link was given a {direction} model and rollouts of "
+                f"{length}, expected a reverse one and 2 steps or more: the step into a "
+                "real state is dropped."
+            )
+        return WithoutLastLink(self, device, dynamics)
+
+
+class WithoutLastLink(mbo.Imagination):
+    """Imagines as any other, and passes on all rows but those into real states."""
+
+    def rollouts(self, *args: Any, **kwargs: Any) -> Iterator[Rollout]:
+        """See `Imagination.rollouts`; what is counted is what was imagined."""
+        for imagined in super().rollouts(*args, **kwargs):
+            yield without_last_link(imagined)
+
+
+def without_last_link(imagined: Rollout) -> Rollout:
+    """Returns the rows that lie more than one step from the real state they lead to."""
+    kept = imagined.distances > 1
+    return dataclasses.replace(
+        imagined,
+        transitions=imagined.transitions[kept],
+        penalties=imagined.penalties[kept],
+        start_rows=imagined.start_rows[kept],
+        distances=imagined.distances[kept],
+    )
