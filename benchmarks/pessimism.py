@@ -42,6 +42,7 @@ from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.learners import discount, q_value
 from d3rlpy_mbo.runs.evaluation import FIRST_FINAL_SEED
 from d3rlpy_mbo.runs.experiment import versions
+from d3rlpy_mbo.study.intervals import paired
 from d3rlpy_mbo.study.names import folder_name
 from d3rlpy_mbo.study.results import read_results
 from d3rlpy_mbo.support.files import atomic_write
@@ -77,11 +78,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("folder", type=Path, metavar="DIR")
     folder: Path = parser.parse_args(arguments).folder
     torch.set_num_threads(1)
+    text: list[str] = []
     try:
-        for task in read_results(folder).tasks:
+        results = read_results(folder)
+        for task in results.tasks:
             env: Any = evaluation_environment(open_minari(task.dataset))
             if env is None:
                 raise mbo.DatasetError(f"{task.dataset} has no environment to play in.")
+            found: dict[str, dict[int, dict[str, Any]]] = {}
             for method, rows in task.methods.items():
                 for row in rows:
                     name = f"seed-{row.seed}"
@@ -92,10 +96,53 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                         with atomic_write(out) as file:
                             file.write(content.encode())
                         print(f"Wrote {out}.")
+                    if out.exists():
+                        of_method = found.setdefault(method, {})
+                        of_method[row.seed] = json.loads(out.read_text())
+            text += [f"## {task.dataset}", "", *table(found, results.study.compare)]
+        with atomic_write(folder / "pessimism.md") as file:
+            file.write("\n".join(text).encode())
+        print("\n".join(text))
     except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def table(
+    found: dict[str, dict[int, dict[str, Any]]], pairs: Sequence[Sequence[str]]
+) -> list[str]:
+    """Returns Q minus Monte Carlo by method, and differences of pairs, in Markdown.
+
+    Args:
+        found: pessimism.json of each method and seed.
+        pairs: The study's `compare`.
+    """
+    lines = []
+    for where in ("on_the_way", "start"):
+        values = {
+            method: {
+                seed: each[where]["difference"]
+                for seed, each in sorted(runs.items())
+                if each[where]["states"]
+            }
+            for method, runs in found.items()
+        }
+        title = where.replace("_", " ")
+        lines += [f"| Q - Monte Carlo, {title} | seeds | mean [95 %] | each |"]
+        lines += ["|---|---|---|---|"]
+        rows = {method: list(of.values()) for method, of in values.items() if of}
+        for first, second in pairs:
+            ours, theirs = values.get(first, {}), values.get(second, {})
+            both = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+            rows |= {f"{first} - {second}": both} if both else {}
+        for name, of in rows.items():
+            mean, low, high = paired(of)
+            each = ", ".join(f"{value:+.1f}" for value in of)
+            shown = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+            lines.append(f"| {name} | {len(of)} | {shown} | {each} |")
+        lines.append("")
+    return lines
 
 
 def _measure(run: Path, env: Any) -> dict[str, Any]:

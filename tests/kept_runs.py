@@ -18,7 +18,7 @@ from toys import choice_dataset, line_dataset, small_ensemble, small_learner
 
 SORTS = [
     "learner alone", "SAC + MOPO", "SAC + RAMBO", "BCQ + ROMI", "two imaginations",
-    "MOBILE that halts", "COMBO", "Decision Transformer + ROMI", "choices",
+    "MOBILE that halts", "COMBO", "EDAC", "Decision Transformer + ROMI", "choices",
 ]  # fmt: skip
 
 
@@ -80,6 +80,8 @@ def parts(sort: str) -> tuple[Any, list[mbo.Imagination]]:
         return small_learner("discrete_cql"), [composition.create()]
     if sort == "COMBO":
         return small_learner("combo"), [rambo()]
+    if sort == "EDAC":
+        return small_learner("edac", n_critics=3), [mopo()]
     if sort == "Decision Transformer + ROMI":
         sizes = {"context_size": 3, "max_timestep": 24, "num_layers": 1}
         return small_learner("decision_transformer", **sizes), [romi()]

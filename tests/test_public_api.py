@@ -10,6 +10,7 @@ import pytest
 
 import d3rlpy_mbo as mbo
 import d3rlpy_mbo_combo
+import d3rlpy_mbo_edac
 import d3rlpy_mbo_mobile
 import d3rlpy_mbo_mopo
 import d3rlpy_mbo_morel
@@ -24,6 +25,7 @@ MODULES = {
     "d3rlpy_mbo.metrics": mbo.metrics,
     "d3rlpy_mbo.testing": testing,
     "d3rlpy_mbo_combo": d3rlpy_mbo_combo,
+    "d3rlpy_mbo_edac": d3rlpy_mbo_edac,
     "d3rlpy_mbo_mobile": d3rlpy_mbo_mobile,
     "d3rlpy_mbo_mopo": d3rlpy_mbo_mopo,
     "d3rlpy_mbo_morel": d3rlpy_mbo_morel,

@@ -46,6 +46,7 @@ class OfflineRLKit:
         import offlinerlkit.policy
         import offlinerlkit.policy_trainer
         import offlinerlkit.utils.scaler
+        import offlinerlkit.utils.termination_fns
 
         self.kit, self.device = offlinerlkit, device
         trainer: Any = sys.modules["offlinerlkit.policy_trainer.mb_policy_trainer"]
@@ -78,6 +79,10 @@ class OfflineRLKit:
             penalty_coef=penalty_coef,
         )
 
+    def termination(self, environment: str) -> Any:
+        """Returns its own rule of where an environment, by Gymnasium's id, ends."""
+        return self.kit.utils.termination_fns.get_termination_fn(environment.lower())
+
     def data(self, transitions: Transitions) -> dict[str, np.ndarray]:
         """Returns transitions as it keeps them."""
         names = ["observations", "actions", "rewards", "next_observations", "terminals"]
@@ -105,12 +110,13 @@ class OfflineRLKit:
         kind: str,
         transitions: Transitions,
         hidden: Sequence[int] = (256, 256),
+        alpha_learning_rate: float = 1e-4,
         **parts: Any,
     ) -> Any:
         """Returns its MOPOPolicy, RAMBOPolicy or COMBOPolicy with SAC's networks."""
         networks = self._networks(transitions, list(hidden))
         optimizers = [torch.optim.Adam(each.parameters(), lr=3e-4) for each in networks]
-        kit, alpha = self.kit, self._alpha(transitions)
+        kit, alpha = self.kit, self._alpha(transitions, alpha_learning_rate)
         of = {
             "mopo": kit.policy.MOPOPolicy,
             "rambo": kit.policy.RAMBOPolicy,
@@ -147,13 +153,15 @@ class OfflineRLKit:
         ]
         return [actor, *critics]
 
-    def _alpha(self, transitions: Transitions) -> tuple[Any, ...]:
+    def _alpha(
+        self, transitions: Transitions, learning_rate: float = 1e-4
+    ) -> tuple[Any, ...]:
         """Returns a temperature that is learned."""
         log_alpha = torch.zeros(1, requires_grad=True, device=self.device)
         return (
             -transitions.action_size,
             log_alpha,
-            torch.optim.Adam([log_alpha], lr=1e-4),
+            torch.optim.Adam([log_alpha], lr=learning_rate),
         )
 
 

@@ -31,13 +31,11 @@ from ..learners.returns import (
 )
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
-from .drawn_penalties import validate_drawn_penalty
-from .folding import validate_folding
 from .mini_batch import ImaginedMiniBatch
 from .processes import validate_processes
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
-from .source import ImaginedSource
+from .source import ImaginedSource, validate_rows
 from .trajectories import Trajectories, first_of
 from .transformers import validate_lead_ins, validate_transformer, warn_of_padding
 
@@ -99,9 +97,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             validate_transformer(learner, real, imaginations, self._shares)
             warn_of_padding(learner, real)
         for each in imaginations:
-            epsilon = getattr(each.config.rollout_policy, "epsilon", 0.0)
-            validate_folding(learner, each.config.steps_per_row, epsilon)
-            validate_drawn_penalty(each, learner)
+            validate_rows(each, learner)
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)

@@ -21,12 +21,28 @@ from ..learners.reading import Learner
 from ..support.errors import DivergedError
 from ..support.progress import Progress
 from .drawn import ImaginedRows
-from .drawn_penalties import DrawnPenalty, penalty_report
+from .drawn_penalties import DrawnPenalty, penalty_report, validate_drawn_penalty
 from .fill import Fill
-from .folding import fold
+from .folding import fold, validate_folding
 from .ring import Ring
 
-__all__ = ["ImaginedSource"]
+__all__ = ["ImaginedSource", "validate_rows"]
+
+
+def validate_rows(imagination: Imagination, learner: Any) -> None:
+    """Refuses a learner for which the rows of an imagination are not what they seem.
+
+    Args:
+        imagination: Fitted or not: its config and its penalty are asked.
+        learner: Any d3rlpy algorithm, or None.
+
+    Raises:
+        CompositionError: See `validate_folding` and `validate_drawn_penalty`.
+    """
+    config = imagination.config
+    epsilon = getattr(config.rollout_policy, "epsilon", 0.0)
+    validate_folding(learner, config.steps_per_row, epsilon)
+    validate_drawn_penalty(imagination, learner)
 
 
 class ImaginedSource:

@@ -32,8 +32,8 @@ def validate_n_actions(n_actions: Any, whose: str = "the dataset") -> None:
         )
     if n_actions == 1:
         raise DatasetError(
-            f"{whose[:1].upper()}{whose[1:]} has a single action, so there is nothing to "
-            f"choose. Say how many there are with n_actions or action_size. {_CONTINUOUS}"
+            f"There is a single action in {whose}, so there is nothing to choose. "
+            f"Say how many there are with n_actions or action_size. {_CONTINUOUS}"
         )
 
 

@@ -95,7 +95,9 @@ def _read(path: Path, whose: str) -> dict[str, Any]:
                     f"{_advice(file)}"
                 )
             return {name: dataset[()] for name, dataset in found.items()}
-    except (OSError, RuntimeError, KeyError) as error:
+    except DatasetError:
+        raise
+    except Exception as error:  # whatever h5py makes of damaged bytes
         raise DatasetError(
             f"{whose} cannot be read ({error}). It is no HDF5 file, or is damaged: an "
             "interrupted download? Get it again."

@@ -19,11 +19,37 @@ from ..learners.reading import is_transformer
 from ..registry.fields import Number
 from ..support.errors import CompositionError
 
-__all__ = ["acting", "environment_evaluator", "fit_with_evaluators", "target_return_of"]
+__all__ = [
+    "acting",
+    "environment_evaluator",
+    "fit_with_evaluators",
+    "target_return_of",
+    "validate_target_return",
+]
 
 Epochs = list[tuple[int, dict[str, float]]]
 
 _RETURN = Number()
+
+
+def validate_target_return(learner: Any, target_return: Optional[float]) -> None:
+    """Refuses a target that is no number, or a learner that has no use for it.
+
+    Args:
+        learner: Any d3rlpy algorithm.
+        target_return: Asked for by the user, in raw rewards; None if nothing was.
+
+    Raises:
+        CompositionError: Says which.
+    """
+    if target_return is None:
+        return
+    _RETURN.validated("target_return", target_return)
+    if not is_transformer(learner):
+        raise CompositionError(
+            f"target_return is {target_return}, but {type(learner).__name__} acts as "
+            "well as it can whatever is asked: it is for transformers. Leave it out."
+        )
 
 
 def target_return_of(
@@ -37,15 +63,9 @@ def target_return_of(
         target_return: Asked for by the user, in raw rewards.
 
     Raises:
-        CompositionError: No number, or the learner has no use for it.
+        CompositionError: See `validate_target_return`.
     """
-    if target_return is not None:
-        _RETURN.validated("target_return", target_return)
-        if not is_transformer(learner):
-            raise CompositionError(
-                f"target_return is {target_return}, but {type(learner).__name__} acts as "
-                "well as it can whatever is asked: it is for transformers. Leave it out."
-            )
+    validate_target_return(learner, target_return)
     if not is_transformer(learner):
         return None
     return real.rewards.best_return if target_return is None else float(target_return)

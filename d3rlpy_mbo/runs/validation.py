@@ -12,11 +12,10 @@ import torch
 from d3rlpy.constants import LoggingStrategy
 
 from .. import learners
-from ..buffer.drawn_penalties import validate_drawn_penalty
 from ..buffer.fill import Fill
-from ..buffer.folding import validate_folding
 from ..buffer.processes import validate_processes
 from ..buffer.shares import batch_shares
+from ..buffer.source import validate_rows
 from ..buffer.transformers import validate_transformer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
@@ -180,9 +179,7 @@ def validate_parts(
         real.start_rows(each.dynamics.direction)
         Fill(each.config, real).validate()
     for each in imaginations:
-        epsilon = getattr(each.config.rollout_policy, "epsilon", 0.0)
-        validate_folding(learner, each.config.steps_per_row, epsilon)
-        validate_drawn_penalty(each, learner)
+        validate_rows(each, learner)
     if learners.is_transformer(learner):
         validate_transformer(learner, real, imaginations, every_share)
     if uses_returns(learner):

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["KILLED", "Job", "error_path", "execute", "worker_of"]
+__all__ = ["KILLED", "Job", "error_of", "error_path", "execute", "worker_of"]
 
 # What an error's file says from a job's start until it is complete.
 KILLED = (
@@ -81,6 +81,16 @@ def error_path(job: Job, out: Path) -> Path:
     """Returns where a job's failure is written."""
     path = out / job.path
     return path.with_name(path.name + ".error.txt")
+
+
+def error_of(path: Path) -> str:
+    """Returns the last line of a job's failure; a process killed at it leaves none.
+
+    Args:
+        path: Its file.
+    """
+    lines = path.read_text(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), KILLED)
 
 
 def worker_of(study_process: int) -> None:

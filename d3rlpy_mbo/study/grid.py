@@ -22,6 +22,7 @@ from typing import Any, Optional
 from ..components.terminations.lookup import termination_for
 from ..data.minari import load_minari, reference_scores
 from ..registry.json_form import encode
+from ..runs.transformers import validate_target_return
 from ..runs.validation import validated_epochs
 from ..support.errors import (
     CompositionError,
@@ -92,7 +93,8 @@ def validate(study: Study, out: Path) -> None:
         for seed in study.seeds
     ]
     for job in jobs[:: len(study.seeds)]:
-        job.experiment.learner_config()
+        learner = job.experiment.learner_config().create()
+        validate_target_return(learner, job.experiment.target_return)
         imagination = job.experiment.imagination_config()
         if imagination is not None:
             imagination.create()  # refuses what cannot work together

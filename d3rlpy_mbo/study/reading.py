@@ -4,7 +4,7 @@ import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..support.errors import CompositionError, suggest
 
@@ -68,7 +68,8 @@ def require(value: Any, hint: Any, where: str) -> None:
 
     Args:
         value: As TOML or JSON has it.
-        hint: A class, ``list[...]``, ``dict[str, ...]``, or ``Any``.
+        hint: A class, ``list[...]``, ``dict[str, ...]``, ``Any``, or one that may be left
+            out, ``Optional[...]``: files have no word for nothing.
         where: File and entry, for messages.
 
     Raises:
@@ -76,6 +77,8 @@ def require(value: Any, hint: Any, where: str) -> None:
     """
     if hint is Any:
         return
+    if get_origin(hint) is Union:
+        hint = get_args(hint)[0]
     kind = get_origin(hint) or hint
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (

@@ -9,6 +9,7 @@ from typing import Any, Optional
 from ..data.minari import reference_scores
 from ..metrics import normalized_score
 from ..support.errors import CompositionError, D3RLPyMBOError
+from .execution import error_of
 from .names import folder_name
 from .records import read_scores
 from .settings import Study
@@ -141,7 +142,7 @@ def read_results(out: Path) -> Results:
             scores, d4rl_scores = _references(dataset, rows[0].content)
             tasks.append(Task(dataset, found, scores, d4rl_scores))
     errors = {
-        str(path.relative_to(out)): path.read_text().strip().splitlines()[-1]
+        str(path.relative_to(out)): error_of(path)
         for path in sorted(out.rglob("*.error.txt"))
     }
     return Results(study, tasks, missing, errors, damaged)

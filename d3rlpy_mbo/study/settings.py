@@ -21,6 +21,10 @@
     imagination_settings = {"dynamics.direction" = "forward"}  # of this method alone
     n_pretraining_epochs = 0  # the default: of the policy, as RAMBO does
 
+    [methods.transformer]
+    learner = "decision_transformer"
+    target_return = 300     # default: the return of the data's best episode
+
     [learner_settings.bcq]      # of all methods with this learner, by dotted path
     batch_size = 100
     [imagination_settings.romi]
@@ -64,6 +68,7 @@ class Method:
     learner_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     imagination_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     n_pretraining_epochs: int = 0
+    target_return: Optional[float] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +163,7 @@ class Study:
             ),
             imagination_settings=imagination_settings,
             trust_environment=self.trust_environment,
+            target_return=chosen.target_return,
         )
 
     def model(self, experiment: Experiment) -> Optional["Model"]:

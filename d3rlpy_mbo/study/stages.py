@@ -12,7 +12,7 @@ import joblib
 from tqdm import tqdm
 
 from ..support.errors import CompositionError
-from .execution import Job, error_path, execute, worker_of
+from .execution import Job, error_of, error_path, execute, worker_of
 
 __all__ = ["backend", "run_stage"]
 
@@ -112,7 +112,7 @@ def run_stage(
                 raise broken
             pending = left
     return {
-        str(job.path): error_path(job, out).read_text().strip().splitlines()[-1]
+        str(job.path): error_of(error_path(job, out))
         for job in jobs
         if error_path(job, out).exists()
     }

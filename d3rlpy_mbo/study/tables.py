@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Optional
 
 from ..runs.pages.parts import Cell, Table
-from .intervals import LEAST_SEEDS, interquartile_mean, mean
+from .intervals import LEAST_SEEDS, interquartile_mean, mean, welch
 from .results import Row, Task, normalized
 
 __all__ = ["aggregate_of", "differences_of_returns", "evidence", "scores"]
@@ -73,10 +73,12 @@ def differences_of_returns(
                     Cell(str(len(values)), len(values)),
                     _spread(values),
                     _interval(values, mean),
+                    _welch(list(ours.values()), list(theirs.values())),
                     Cell(", ".join(f"{value:+.1f}" for value in values)),
                 ]
             )
-    head = ["difference of returns", "seeds", "mean", "mean [95 %]", "per seed"]
+    head = ["difference of returns", "seeds", "mean", "mean [95 %]"]
+    head += ["Welch's [95 %]", "per seed"]
     return Table("Differences in pairs of one seed", head, table) if table else None
 
 
@@ -150,6 +152,14 @@ def _interval(
         return Cell("-")
     point, low, high = estimate([[value] for value in values])
     return Cell(f"{point:.1f} [{low:.1f}, {high:.1f}]", point)
+
+
+def _welch(first: list[float], second: list[float]) -> Cell:
+    """Returns the difference of all seeds' means, pairs or not, by Welch's interval."""
+    if min(len(first), len(second)) < LEAST_SEEDS:
+        return Cell("-")
+    center, low, high = welch(first, second)
+    return Cell(f"{center:.1f} [{low:.1f}, {high:.1f}]", center)
 
 
 def _mean(values: list[float]) -> Cell:

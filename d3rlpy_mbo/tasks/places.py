@@ -76,7 +76,7 @@ def _sweep(root: Path) -> None:
         with held_if_free(folder) as held:
             if not held:
                 continue
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # or it is torn
                 path = Path((folder / _TARGET).read_text())
                 if (folder / REPLACED).exists() and not path.exists():
                     (folder / REPLACED).rename(path)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import zipfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
@@ -19,6 +18,8 @@ from ..support.files import atomic_write
 __all__ = ["Arrays", "Checkpoint", "Replay"]
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+_NAMES = "names"  # of the other arrays in a file
 
 
 class Replay:
@@ -206,7 +207,7 @@ class Checkpoint:
             found = json.loads(str(state["settings"]))
             part_starts = state["part_starts"].tolist()
             parts = [_read_arrays(self._part(start)) for start in part_starts]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever zipfile and NumPy make of damaged bytes
             raise DatasetError(
                 f"{unfinished} cannot be read ({type(error).__name__}: {error}). Start "
                 "clean with --force (force=True)."
@@ -252,9 +253,15 @@ class Checkpoint:
 
 
 def _write_arrays(file: BinaryIO, arrays: Arrays) -> None:
-    np.savez(file, allow_pickle=False, **arrays)
+    names = np.array(list(arrays))
+    np.savez(file, allow_pickle=False, **{_NAMES: names}, **arrays)
 
 
 def _read_arrays(path: Path) -> Arrays:
-    with np.load(path) as file:
-        return dict(file)
+    """Returns what was written, all of it: a damaged zip file may hide some."""
+    with path.open("rb") as file, np.load(file) as saved:
+        found = dict(saved)
+    names = found.pop(_NAMES, None)  # version 0.1 wrote none
+    if names is not None and list(names) != list(found):
+        raise ValueError(f"{path.name} holds {list(found)}, {list(names)} were written")
+    return found

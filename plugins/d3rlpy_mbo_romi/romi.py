@@ -20,6 +20,11 @@ class ROMIConfig(mbo.ImaginationConfig):
 
     Targets are the real s' of the paper's equation 4, not the s of the official code.
 
+    Where an action leads to one state, as in mazes, the length is free. Where the world is
+    random, take ``rollout_length=1``: with cloned proposals the step into a real state has
+    the world's own law, those before it reach states as often as the data left them, ends
+    never (ICU-Sepsis by exact tables: .031 of imagined outcomes are ends, not .123).
+
     Args:
         direction: Given, the dynamics' direction: ``"forward"`` makes it FOMI.
     """

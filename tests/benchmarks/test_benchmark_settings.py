@@ -74,3 +74,21 @@ def test_combos_settings_are_whole():
     assert {k for k, v in lengths.items() if v == 1} == {
         k for k in lengths if k.startswith("walker2d")
     }
+
+
+def test_edacs_settings_are_whole_and_ravls_are_fields_of_an_imagination():
+    settings = tomllib.loads((FOLDER / "edac.toml").read_text())
+    base = apply_settings(learner_configs()["edac"](), settings["learner"]["edac"])
+    rows = settings["learner_on"]
+    assert len(rows) == 9 + 1
+    configs = {name: apply_settings(base, row) for name, row in rows.items()}
+    for config in configs.values():
+        config.create()
+    assert {k for k, v in configs.items() if v.n_critics == 50} == {
+        k for k in rows if k.startswith("hopper")
+    }
+    assert {k for k, v in configs.items() if v.eta == 5.0} == {
+        "halfcheetah-medium-expert", "walker2d-medium-expert",
+    }  # fmt: skip
+    ravl = {**settings["ravl"], "penalty": "none"}
+    apply_settings(get_component("imagination", "mopo")(), ravl).create()

@@ -50,6 +50,23 @@ def test_states_that_a_time_limit_follows_too_soon_are_left_out():
     json.dumps(both)
 
 
+def test_methods_are_compared_by_seed_and_states_without_a_value_are_left_out():
+    def measured(difference):
+        judged = {"states": 3, "difference": difference}
+        return {"on_the_way": judged, "start": {"states": 0}}
+
+    found = {
+        "rambo": {1: measured(-3.0), 0: measured(1.0), 2: measured(9.0)},
+        "coef-0": {0: measured(2.0), 1: measured(0.0)},
+    }
+    lines = pessimism.table(found, [["rambo", "coef-0"], ["rambo", "not-run"]])
+    # -1 and -3: mean -2, half of the 95 % t-interval 12.706
+    assert "| rambo - coef-0 | 2 | -2.0 [-14.7, +10.7] | -1.0, -3.0 |" in lines
+    assert not any("not-run" in line for line in lines)
+    at_starts = lines[lines.index("") :]
+    assert not any(line.startswith("| rambo") for line in at_starts)
+
+
 class Counter:
     """Starts at its seed, adds the action, terminates at 5."""
 

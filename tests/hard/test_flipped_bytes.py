@@ -1,17 +1,26 @@
 """Flipped and missing bytes of every file that we read: named, or without effect."""
 
+import contextlib
 import json
 import random
 import shutil
 import warnings
 
+import h5py
+import numpy as np
 import pytest
 from hardship import HARD, small_imagination
+from test_random_kills import STUDY
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.runs.folder import RunFolder
+from d3rlpy_mbo.study.grid import validate
+from d3rlpy_mbo.study.page import write_page
 from d3rlpy_mbo.study.records import read_scores
+from d3rlpy_mbo.study.report import tables
+from d3rlpy_mbo.study.settings import Study
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
+from d3rlpy_mbo.tasks.replay_store import Checkpoint
 from kept_runs import run, same
 from toys import line_dataset, small_learner
 
@@ -139,4 +148,102 @@ def test_a_minari_dataset(tmp_path, monkeypatch):
                     mbo.Transitions.from_dataset(dataset)
                 except mbo.D3RLPyMBOError:
                     pass
+        path.write_bytes(content)
+
+
+MORE_OF_A_STUDY = """
+[paper.romi]
+source = "Table 1"
+"pointmaze/umaze-sparse-v0" = 62.5
+"""
+
+
+def test_a_studys_file(tmp_path, monkeypatch):
+    def unreachable(*arguments):
+        raise OSError("no network")
+
+    # A dataset whose name was hit is looked for elsewhere.
+    monkeypatch.setattr("minari.storage.hosting.download_dataset", unreachable)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    path, out = tmp_path / "study.toml", tmp_path / "out"
+    n_refused, content = 0, f'compare = [["romi", "alone"]]\n{STUDY}{MORE_OF_A_STUDY}'
+    for damaged in damages(content.encode(), 1000, 5):
+        path.write_bytes(damaged)
+        try:
+            validate(Study.read(path), out)
+        except mbo.D3RLPyMBOError:
+            n_refused += 1
+    assert 500 < n_refused < 1000
+    path.write_text(content)
+    validate(Study.read(path), out)
+
+
+def test_what_a_page_reads_of_a_study_that_runs(tmp_path, monkeypatch):
+    pytest.importorskip("altair")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    study, run = tmp_path / "study", "pointmaze-umaze-sparse-v0/alone/seed-0"
+    (study / run / "unfinished" / "logs").mkdir(parents=True)
+    (study / "study.toml").write_text(STUDY)
+    logs = study / run / "unfinished" / "logs" / "environment.csv"
+    logs.write_text("1,50,0.5\n2,100,1.25\n")
+    failed = study / "pointmaze-umaze-sparse-v0/romi/seed-0.error.txt"
+    failed.parent.mkdir()
+    failed.write_text("Traceback (most recent call last):\nBoom: what was wrong\n")
+    for path in (logs, failed):
+        content = path.read_bytes()
+        for i, damaged in enumerate(damages(content, 300, 6)):
+            path.write_bytes(damaged)
+            tables([study])
+            if i % 50 == 0:
+                write_page([study], tmp_path / "page.html")
+        path.write_bytes(b"")  # of a process that was killed as it began it
+        tables([study])
+        path.write_bytes(content)
+
+
+def test_a_diagnosis():
+    dataset = line_dataset(n_episodes=4)
+    content = mbo.diagnose(small_imagination(dataset), dataset).to_json()
+    for damaged in damages(content.encode(), 1000, 7):
+        with contextlib.suppress(mbo.CompositionError):
+            str(mbo.Diagnosis.from_json(damaged.decode(errors="replace")))
+
+
+def test_a_file_of_d4rls(tmp_path):
+    path = tmp_path / "x.hdf5"
+    with h5py.File(path, "w") as file:
+        file["observations"] = np.arange(60, dtype=np.float32).reshape(20, 3)
+        file["actions"] = np.linspace(-1, 1, 20, dtype=np.float32)[:, None]
+        file["rewards"] = np.arange(20, dtype=np.float32)
+        file["terminals"] = np.arange(20) % 7 == 6
+        file["timeouts"] = np.arange(20) == 19
+    content = path.read_bytes()
+    for damaged in damages(content, 1000, 8):
+        path.write_bytes(damaged)
+        with (
+            contextlib.suppress(mbo.DatasetError),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            mbo.load_hdf5(path)
+
+
+def test_a_replay_that_is_not_finished(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    state, part = {"learner": np.arange(50)}, {"rewards": np.arange(50.0)}
+    kept = Checkpoint("a/b-v0", {"seed": 0})
+    assert kept.read(force=False) is None
+    kept.write(state, part, start=0)
+    (folder,) = tmp_path.iterdir()
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        for damaged in damages(content, 500, len(content)):
+            path.write_bytes(damaged)
+            try:
+                found = Checkpoint("a/b-v0", {"seed": 0}).read(force=False)
+            except mbo.DatasetError:
+                continue
+            assert found is not None
+            assert (found[0]["learner"] == state["learner"]).all()
+            assert (found[1][0]["rewards"] == part["rewards"]).all()
         path.write_bytes(content)

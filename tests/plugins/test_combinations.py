@@ -64,7 +64,7 @@ def trained(imagination, learner, n_steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", [*LEARNERS, "edac"])
 @pytest.mark.parametrize("imagination", IMAGINATIONS)
 def test_every_combination_trains_for_200_steps_and_stays_finite(imagination, learner):
     metrics = trained(imagination, learner, 200)

@@ -13,15 +13,16 @@ PLUGINS = Path(__file__).parents[2] / "examples" / "plugins"
 NAMES = sorted(path.parent.name for path in PLUGINS.glob("*/pyproject.toml"))
 
 
-def test_there_are_three():
-    assert NAMES == ["divergent-policy", "double-check", "knn-penalty"]
+def test_there_are_four():
+    tables = "tabular-dynamics"
+    assert NAMES == ["divergent-policy", "double-check", "knn-penalty", tables]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_has_at_most_100_lines_and_imports_public_names_alone(name):
     (module,) = (PLUGINS / name).glob("*.py")
     assert len(module.read_text().splitlines()) <= 100
-    allowed = {"d3rlpy_mbo", "dataclasses", "sklearn.neighbors", "torch"}
+    allowed = {"d3rlpy_mbo", "dataclasses", "sklearn.neighbors", "torch", "typing"}
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
             assert {alias.name for alias in node.names} <= allowed

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import d3rlpy_mbo as mbo
 import kept_runs
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
+from d3rlpy_mbo.support.version import installed_versions
 from kept_runs import SORTS, Killed, log_files, run, same
 from toys import DISCRETE, LEARNERS, line_dataset, small_learner
 
@@ -170,13 +172,35 @@ def test_checkpoints_of_another_run_are_refused_and_what_differs_is_named(
         run(logs=tmp_path / "logs", checkpoint=folder, **settings)
 
 
-def test_checkpoints_of_another_version_are_refused_and_named(tmp_path, monkeypatch):
-    run("learner alone", tmp_path / "logs", tmp_path / "checkpoints", n_steps=3)
+@pytest.mark.parametrize("package", ["d3rlpy", "d3rlpy-mbo"])
+def test_checkpoints_of_another_version_are_refused_named_and_not_touched(
+    tmp_path, monkeypatch, package
+):
+    folder = tmp_path / "checkpoints"
+    run("learner alone", tmp_path / "logs", folder, n_steps=3)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    versions = installed_versions(["d3rlpy", "d3rlpy-mbo"])
     monkeypatch.setattr(
-        "d3rlpy_mbo.runs.identity.installed_versions", lambda names: {"d3rlpy": "9.9"}
+        "d3rlpy_mbo.runs.identity.installed_versions",
+        lambda names: {**versions, package: "9.9"},
     )
-    with pytest.raises(mbo.CheckpointError, match=r"versions.d3rlpy is '2\.8"):
-        run("learner alone", tmp_path / "logs", tmp_path / "checkpoints")
+    words = f"versions.{package} is '{versions[package]}' there and '9.9' here"
+    with pytest.raises(mbo.CheckpointError, match=re.escape(words)):
+        run("learner alone", tmp_path / "logs", folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_checkpoint_of_another_format_is_refused_by_name_and_not_touched(tmp_path):
+    folder = tmp_path / "checkpoints"
+    run("learner alone", tmp_path / "logs", folder, n_steps=3)
+    for path in folder.glob("*.json"):
+        written = path.read_text()
+        assert "checkpoint, format 1" in written
+        path.write_text(written.replace("checkpoint, format 1", "checkpoint, format 2"))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(mbo.CheckpointError, match=r"format 1', found .*format 2'"):
+        run("learner alone", tmp_path / "logs", folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 HOLDER = """

@@ -105,6 +105,18 @@ def test_a_study_that_runs_is_shown_as_far_as_it_is(tmp_path):
     assert [row[0] for row in read.tables["Returns"][1:]] == ["bcq"]  # finished ones
 
 
+def test_what_a_kill_left_empty_or_torn_of_a_run_is_no_error(tmp_path):
+    folder = study(tmp_path / "s", {})
+    running = folder / "maze-a-v0" / "romi" / "seed-1"
+    log(running, environment="1,10,4.5\n2,20,5.5\n")
+    torn = running / "unfinished" / "logs" / "q_real_mean.csv"
+    torn.write_bytes(b"1,10,0.25\n2,2\xff")
+    write(running.with_name("seed-1.error.txt"), "")
+    read, _ = reported(tmp_path, folder)
+    assert "maze-a-v0/romi/seed-1: 20 of 30 steps" in read.text
+    assert drawn(read, "What the learner believes") == {("romi", 10, 0.25)}
+
+
 def test_an_empty_study_says_that_nothing_is_there_yet(tmp_path):
     read, _ = reported(tmp_path, study(tmp_path / "s", {}))
     assert "0 of 8 runs" in read.text

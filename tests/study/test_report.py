@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 import statistics
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.study import report
-from d3rlpy_mbo.study.intervals import interquartile_mean, mean
+from d3rlpy_mbo.study.intervals import interquartile_mean, mean, paired, welch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STUDY = """
@@ -156,6 +157,7 @@ def test_fewer_than_five_seeds_have_a_spread_and_no_interval(folder):
     table = rows(written)
     assert "interquartile mean [95 %]" not in table["bcq"]
     assert table["romi - bcq"]["mean [95 %]"] == "-"
+    assert table["romi - bcq"]["Welch's [95 %]"] == "-"
     assert "±" in table["bcq"]["return"]
 
 
@@ -170,6 +172,22 @@ def test_five_seeds_have_the_interquartile_mean_and_intervals(folder):
     # Of five, one at each end is left out.
     assert table["romi"]["interquartile mean [95 %]"].startswith("3.0 [")
     assert table["romi - bcq"]["mean [95 %]"].startswith("22.0 [")
+    # One does not spread: 2.776 standard errors of the other, 43.618 / 5 ** 0.5.
+    assert table["romi - bcq"]["Welch's [95 %]"] == "22.0 [-32.2, 76.2]"
+
+
+def test_welchs_interval_is_that_of_his_degrees_of_freedom():
+    # Variances 1 and 4: 1/3 + 4/3; freedom (5/3)^2 / ((1/3)^2 / 2 + (4/3)^2 / 2) = 50/17.
+    center, low, high = welch([1.0, 2.0, 3.0], [0.0, 2.0, 4.0])
+    half = 3.2188 * (5 / 3) ** 0.5  # of Student's t at 2.941
+    assert center == 0
+    assert (low, high) == pytest.approx((-half, half), rel=1e-3)
+    assert welch([2.0, 2.0], [1.0, 1.0]) == (1, 1, 1)
+
+
+def test_an_interval_of_pairs_is_students():
+    assert paired([1.0, 3.0]) == pytest.approx((2, 2 - 12.706, 2 + 12.706), rel=1e-4)
+    assert math.isnan(paired([1.0])[1])
 
 
 @pytest.mark.training

@@ -12,6 +12,7 @@ OF_0_1 = Path(__file__).parents[1] / "version_0_1" / "study" / "study.toml"
 
 pytest.importorskip("joblib")
 
+from d3rlpy_mbo.study import grid  # noqa: E402
 from d3rlpy_mbo.study.jobs import RunExperiment  # noqa: E402
 from d3rlpy_mbo.study.settings import Study  # noqa: E402
 
@@ -90,6 +91,11 @@ def test_every_study_is_made_of_fields_with_values_of_their_type(path):
         for method in study.methods:
             experiment = study.experiment(dataset, method, study.seeds[0])
             experiment.learner_config()
+            if "FILL IN" in str(experiment.imagination_settings):
+                # Waits for what another study finds, and cannot be run before.
+                with pytest.raises(mbo.D3RLPyMBOError, match="FILL IN"):
+                    study.model(experiment)
+                continue
             study.model(experiment)
     for collection in study.collect.values():
         collection.validate()
@@ -121,6 +127,19 @@ def test_the_environments_termination_is_used_unless_one_is_set(read):
     )
     mopo = read(chosen).experiment("maze/a-v0", "mopo", 3, hopper)
     assert encode(mopo.imagination_config().termination) == never
+
+
+def test_a_methods_target_return_is_its_runs_and_for_transformers_alone(read, tmp_path):
+    head = TEXT[: TEXT.index("[methods.bcq]")]
+    asked = head + '[methods.asked]\nlearner = "LEARNER"\ntarget_return = 300\n'
+    asked += '[methods.best]\nlearner = "decision_transformer"\n'
+    study = read(asked.replace("LEARNER", "decision_transformer"))
+    runs = [study.experiment("maze/a-v0", name, 3) for name in ("asked", "best")]
+    assert [run.target_return for run in runs] == [300, None]
+    with pytest.raises(mbo.DatasetError, match="maze/a-v0"):  # nothing else is wrong
+        grid.validate(study, tmp_path)
+    with pytest.raises(mbo.CompositionError, match=r"300, but BCQ .* for transformers"):
+        grid.validate(read(asked.replace("LEARNER", "bcq")), tmp_path)
 
 
 def test_a_field_that_may_be_empty_can_be_emptied(read):
@@ -166,6 +185,11 @@ BAD = [
     ('datasets = ["maze/a-v0", "maze/b-v0"]', "datasets = 'maze/a-v0'", "datasets is"),
     ("n_last = 2", "n_last = 2\nmodel_per_seed = 1", "expected true or false"),
     ('learner = "sac"', "learner = 1", "methods.mbpo, learner is 1, expected a string"),
+    (
+        "[methods.bcq]",
+        "[methods.bcq]\ntarget_return = 'best'",
+        "methods.bcq, target_return is 'best', expected a number",
+    ),
     ("batch_size = 5", "batch_size = {", "cannot be read"),
     ("n_last = 2", 'n_last = 2\ncompare = [["romi"]]', "pairs of methods"),
     ("n_last = 2", "n_last = 2\n[paper.rom]", "'rom'.*'romi'"),

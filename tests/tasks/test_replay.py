@@ -281,6 +281,17 @@ def test_an_unreadable_unfinished_collection_is_an_error_unless_forced(
     assert collect(force=True).total_steps == 700
 
 
+def test_rows_that_a_damaged_file_hides_are_missed(monkeypatch, root):
+    kill(monkeypatch)
+    path = root / hidden(root)[0] / "part-0000000000.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    del arrays["rewards"]
+    np.savez(path, **arrays)
+    with pytest.raises(DatasetError, match=r"cannot be read.*'rewards'.* were written"):
+        collect()
+
+
 # What it writes, and where.
 
 

@@ -7,6 +7,7 @@ from d3rlpy_mbo.registry import discovery
 from d3rlpy_mbo.tasks.recipes import TASKS
 from d3rlpy_mbo.testing import parametrize_with_checks
 from d3rlpy_mbo_combo import COMBOConfig, COMBOImaginationConfig
+from d3rlpy_mbo_edac import EDACConfig
 from d3rlpy_mbo_mobile import BellmanSpread, MOBILEConfig, MOBILESACConfig
 from d3rlpy_mbo_mopo import Disagreement, MaxAleatoric, MeanAleatoric, MOPOConfig
 from d3rlpy_mbo_morel import DisagreementHaltConfig, MOReLConfig
@@ -69,6 +70,9 @@ LEARNED = [
         n_action_samples=2,
         actor_encoder_factory=ENCODER,
         critic_encoder_factory=ENCODER,
+    ),
+    EDACConfig(
+        n_critics=3, actor_encoder_factory=ENCODER, critic_encoder_factory=ENCODER
     ),
     RAMBOConfig(
         dynamics=small_ensemble(), dynamics_updater=ADVERSARY, rollout_batch_size=50
