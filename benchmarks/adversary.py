@@ -3,23 +3,23 @@
     python benchmarks/adversary.py DIR [--long] [--n-jobs N] [--settings FILE]
 
 For each seed and target scale: an ensemble with RAMBO's settings is fitted to its patience,
-a SAC is trained with rollouts of it and then frozen, and for each weight of the adversary a
-copy of the model gets its updates. Along the way are measured: the discounted return of
-rollouts whose first action is the data's, the policy's or uniform, and whose later ones are
-the policy's; the hold-out error and likelihood; and the share f of the advantage's variance
-that the sampled outcome explains. Doses of a seed share model, critic and random numbers,
-so they are compared in pairs. What is asked, and by which rule a dose works, stands in
-`settings/adversary.toml`.
+a SAC is trained with rollouts of it, its policy is frozen, its critic is trained on until
+it says what it said before, and for each weight of the adversary a copy of the model gets
+its updates. Along the way are measured: the discounted return of rollouts whose first
+action is the data's, the policy's or uniform, and whose later ones are the policy's greedy
+ones; the hold-out error and likelihood; and the share f of the advantage's variance that
+the sampled outcome explains. Doses of a seed, 0 among them, share model, critic and every
+draw, mini-batches included, so they are compared in pairs. What is asked, and by which
+rule a dose works, stands in `settings/adversary.toml`, and what it costs.
 
-DIR gets a file for each seed, scale and weight, and is gone on from; then doses.md and
-doses.png. About six hours of a core; `--long`, the settings' one long run, two more.
+DIR gets a file for each seed, scale and weight, and is gone on from, a model and a critic
+at a time; then doses.md and doses.png.
 """
 
 import argparse
 import copy
 import dataclasses
 import json
-import math
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -32,12 +32,12 @@ import matplotlib
 import numpy as np
 import structlog
 import torch
-from scipy import stats
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.runs.settings import apply_settings
+from d3rlpy_mbo.study.intervals import paired
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
 
@@ -47,6 +47,9 @@ import matplotlib.pyplot as plt
 _SETTINGS = Path(__file__).parent / "settings" / "adversary.toml"
 FIRST_ACTIONS = ("data", "policy", "uniform")
 _LEAST_EFFECT, _LARGEST_GROWTH = 0.01, 0.1
+# Weight 0 as the others' draws have it: the updater itself, with 0, makes no rollouts and
+# sees other mini-batches. Beside the supervised gradient float32 does not see this.
+_ZERO = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +60,14 @@ class Frozen:
         imagination: Fitted; its model is copied.
         learner: The critic and the policy.
         real: The data.
+        q_values: Mean Q at real states and the policy's actions, after each block of steps
+            in which the critic alone was trained.
     """
 
     imagination: mbo.Imagination
     learner: Any
     real: mbo.RealData
+    q_values: list[float]
 
 
 def prepared(settings: dict[str, Any], scale: str, seed: int) -> Frozen:
@@ -70,7 +76,8 @@ def prepared(settings: dict[str, Any], scale: str, seed: int) -> Frozen:
     config = RAMBOConfig(
         dynamics_updater=None,
         termination=mbo.termination_for(env) if env is not None else None,
-        rollout_batch_size=settings.get("rollout_batch_size", 50_000),
+        rollout_length=settings["rollout_length"],
+        rollout_batch_size=settings["rollout_batch_size"],
     )
     of_dynamics = {"target_scale": scale, **settings.get("dynamics", {})}
     config = apply_settings(
@@ -79,28 +86,82 @@ def prepared(settings: dict[str, Any], scale: str, seed: int) -> Frozen:
     d3rlpy.seed(seed)
     real, imagination = mbo.RealData.of(dataset), config.create()
     imagination.fit(real)
-    learner = d3rlpy.algos.SACConfig(batch_size=256).create()
+    config_of_learner = apply_settings(d3rlpy.algos.SACConfig(), settings["learner"])
+    learner: Any = config_of_learner.create()
+    train(learner, real, imagination, settings, settings["n_critic_steps"])
+    modules = learner.impl.modules
+    for optimizer in (modules.actor_optim, modules.temp_optim):
+        for group in optimizer.optim.param_groups:
+            group["lr"] = 0.0  # the policy stands still, its critic goes on
+    states = real.for_models.observations[:: max(1, len(real.for_models) // 2_000)]
+    q_values = [mean_q(learner, states)]
+    block = settings["n_steps_per_block"]
+    for _ in range(settings["n_blocks"]):
+        train(learner, real, imagination, settings, block)
+        q_values.append(mean_q(learner, states))
+        if abs(q_values[-1] / q_values[-2] - 1) < settings["converged"]:
+            break
+    return Frozen(imagination, learner, real, q_values)
+
+
+def train(
+    learner: Any,
+    real: mbo.RealData,
+    imagination: mbo.Imagination,
+    settings: dict[str, Any],
+    n_steps: int,
+) -> None:
+    """Trains the learner with rollouts of the model."""
     mbo.fit(
         learner,
         real,
         imagination,
-        n_steps=settings["n_critic_steps"],
-        n_steps_per_epoch=settings["n_critic_steps"],
+        n_steps=n_steps,
+        n_steps_per_epoch=n_steps,
         real_ratio=settings["real_ratio"],
         logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
         show_progress=False,
     )
-    return Frozen(imagination, learner, real)
+
+
+def mean_q(learner: Any, states: torch.Tensor) -> float:
+    """Returns the mean Q at states, of the policy's actions."""
+    actions = mbo.learners.predict_action(learner, states)
+    return float(mbo.learners.q_value(learner, states, actions).mean())
+
+
+def kept(settings: dict[str, Any], folder: Path, scale: str, seed: int) -> Frozen:
+    """Returns the model and the critic of a folder, which gets them if it has none."""
+    imagination, learner = folder / "imagination.mbo", folder / "learner.d3"
+    critic = folder / "critic.json"  # written last: where it is, all is
+    if not critic.exists():
+        folder.mkdir(exist_ok=True)
+        frozen = prepared(settings, scale, seed)
+        frozen.imagination.save(imagination)
+        frozen.learner.save(learner)
+        content = {"settings": settings, "q_values": frozen.q_values}
+        with atomic_write(critic) as file:
+            file.write(json.dumps(content).encode())
+    dataset, _ = mbo.load_minari(settings["dataset"])
+    return Frozen(
+        mbo.load_imagination(imagination),
+        mbo.load_learner(learner),
+        mbo.RealData.of(dataset),
+        json.loads(critic.read_text())["q_values"],
+    )
 
 
 def dosed(
     frozen: Frozen, settings: dict[str, Any], coef: float, seed: int
 ) -> list[dict[str, float]]:
-    """Returns what is measured before and between the updates of one dose."""
+    """Returns what is measured between the updates of one dose.
+
+    Fewer than the settings ask for where the updates diverged.
+    """
     imagination = frozen.imagination
     dynamics = copy.deepcopy(imagination.dynamics)
     updater = AdversarialUpdaterConfig(
-        coef=coef, n_updates=settings["measured_every"]
+        coef=coef or _ZERO, n_updates=settings["measured_every"]
     ).create()
     updater.attach(
         mbo.Context(
@@ -112,14 +173,18 @@ def dosed(
             action_set=imagination.action_set,
         )
     )
-    measured = [{"updates": 0.0, **measure(dynamics, frozen, settings, seed)}]
+    measured = list[dict[str, float]]()
     d3rlpy.seed(1000 + seed)
     for done in range(
         settings["measured_every"],
         settings["n_updates"] + 1,
         settings["measured_every"],
     ):
-        updater.update(dynamics, frozen.real.for_models, frozen.learner)
+        try:
+            updater.update(dynamics, frozen.real.for_models, frozen.learner)
+        except mbo.DivergedError as error:
+            print(f"seed {seed}, weight {coef:g}: {error}", file=sys.stderr)
+            break
         # To measure draws too: the updates go on as if nobody had looked.
         torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()
         now = measure(dynamics, frozen, settings, seed)
@@ -137,9 +202,11 @@ def measure(
     d3rlpy.seed(2000 + seed)
     starts = rows[torch.randint(len(rows), (settings["n_states"],))]
     found = {
-        f"value_{first}_{horizon}": value(dynamics, frozen, starts, first, horizon)
+        f"value_{first}_{horizon}": found_value
         for first in FIRST_ACTIONS
-        for horizon in settings["horizons"]
+        for horizon, found_value in values(
+            dynamics, frozen, starts, first, settings["horizons"]
+        ).items()
     }
     held_out = rows[dynamics.holdout_indices]
     with torch.no_grad():
@@ -149,14 +216,14 @@ def measure(
     return found
 
 
-def value(
+def values(
     dynamics: mbo.Dynamics,
     frozen: Frozen,
     starts: mbo.Transitions,
     first: str,
-    horizon: int,
-) -> float:
-    """Returns the mean discounted return of rollouts of the model."""
+    horizons: Sequence[int],
+) -> dict[int, float]:
+    """Returns the mean discounted return of rollouts of the model, by their length."""
     d3rlpy.seed(3000)
     imagination, learner = frozen.imagination, frozen.learner
     observations, alive = starts.observations, torch.ones(len(starts), 1)
@@ -166,28 +233,37 @@ def value(
         "policy": lambda: mbo.learners.predict_action(learner, observations),
         "uniform": lambda: imagination.action_set.sample(len(starts)),
     }[first]()
-    for step in range(horizon):
-        prediction = dynamics.predict(observations, actions, False)
-        total += gamma**step * alive * prediction.rewards
-        if imagination.termination is not None:
-            ends = imagination.termination(
-                observations, actions, prediction.observations
-            )
-            alive = alive * (~ends).float()
-        # Those that have ended stay where they are: nothing of theirs counts.
-        observations = torch.where(alive > 0, prediction.observations, observations)
-        actions = mbo.learners.predict_action(learner, observations)
-        actions = imagination.action_set.project(actions)
-    return float(total.mean())
+    found = {}
+    for step in range(max(horizons)):
+        if alive.any():
+            actions = imagination.action_set.project(actions)
+            prediction = dynamics.predict(observations, actions, False)
+            total += gamma**step * alive * prediction.rewards
+            if imagination.termination is not None:
+                ends = imagination.termination(
+                    observations, actions, prediction.observations
+                )
+                alive = alive * (~ends).float()
+            # Those that have ended stay where they are, so that the draws of the others
+            # are the same for every dose; nothing of theirs counts.
+            observations = torch.where(alive > 0, prediction.observations, observations)
+            actions = mbo.learners.predict_action(learner, observations)
+        if step + 1 in horizons:
+            found[step + 1] = float(total.mean())
+    return found
 
 
 def explained(
     dynamics: mbo.Dynamics, frozen: Frozen, starts: mbo.Transitions, n_outcomes: int
 ) -> float:
-    """Returns the share of the advantage's variance that outcomes explain."""
+    """Returns the share of the advantage's variance that outcomes explain.
+
+    Of actions as the adversary proposes them: sampled, here once a state.
+    """
     learner, termination = frozen.learner, frozen.imagination.termination
     observations = starts.observations.repeat(n_outcomes, 1)
-    actions = mbo.learners.predict_action(learner, observations)
+    sampled = mbo.learners.sample_action(learner, starts.observations)
+    actions = frozen.imagination.action_set.project(sampled).repeat(n_outcomes, 1)
     prediction = dynamics.predict(observations, actions, False)
     reached = prediction.observations
     terminals = torch.zeros(len(reached), 1)
@@ -211,11 +287,41 @@ def run(settings: dict[str, Any], out: Path, scale: str, seed: int) -> None:
     ]
     if not missing:
         return
-    frozen = prepared(settings, scale, seed)
+    frozen = kept(settings, out / f"{scale}-seed-{seed}", scale, seed)
+    before = measure(frozen.imagination.dynamics, frozen, settings, seed)
     for coef in missing:
-        measured = dosed(frozen, settings, coef, seed)
+        content = {
+            "settings": settings,
+            "q_values": frozen.q_values,
+            "measured": [
+                {"updates": 0.0, **before},
+                *dosed(frozen, settings, coef, seed),
+            ],
+        }
         with atomic_write(_file(out, scale, seed, coef)) as file:
-            file.write(json.dumps(measured, indent=1).encode())
+            file.write(json.dumps(content, indent=1).encode())
+
+
+def refuse_other_settings(settings: dict[str, Any], out: Path) -> None:
+    """Refuses a folder that was begun with other settings; it may get more seeds.
+
+    Raises:
+        CompositionError: It was, as by the usual run where this is the long one.
+    """
+    grows = ("seeds", "target_scales", "coefs")
+    ours = {key: value for key, value in settings.items() if key not in grows}
+    for path in sorted([*out.glob("*/critic.json"), *out.glob("*-coef-*.json")]):
+        theirs = json.loads(path.read_text())["settings"]
+        differing = sorted(
+            key
+            for key in {*ours, *theirs} - {*grows}
+            if ours.get(key) != theirs.get(key)
+        )
+        if differing:
+            raise mbo.CompositionError(
+                f"{path} was made with other settings ({', '.join(differing)}). Expected "
+                "the same in one folder: give another DIR."
+            )
 
 
 def _file(out: Path, scale: str, seed: int, coef: float) -> Path:
@@ -230,71 +336,68 @@ class Dose:
         effects: Of each quantity, by seed: difference as a share of its value at 0.
         growth: Of the hold-out error against weight 0's, mean over seeds.
         log_likelihood: Mean over seeds.
+        lost: Of the log-likelihood against weight 0's, mean over seeds: what scales, where
+            a weight means different things, are compared at.
         f: Mean over seeds.
+        diverged: Seeds whose updates diverged: counted nowhere else.
     """
 
     effects: dict[str, list[float]]
     growth: float
     log_likelihood: float
+    lost: float
     f: float
+    diverged: int
 
     def interval(self, name: str) -> tuple[float, float, float]:
         """Returns mean and 95 % t-interval; NaN bounds for one seed."""
-        values = np.array(self.effects[name])
-        if len(values) < 2:
-            return float(values.mean()), math.nan, math.nan
-        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-        return (
-            float(values.mean()),
-            float(values.mean() - half),
-            float(values.mean() + half),
-        )
+        return paired(self.effects[name])
 
     @property
     def works(self) -> bool:
         """Whether it does by the rule of the settings."""
         judged = [name for name in self.effects if "_data_" not in name]
         below = any(self.interval(name)[2] < -_LEAST_EFFECT for name in judged)
-        return below and abs(self.growth) <= _LARGEST_GROWTH
+        return below and abs(self.growth) <= _LARGEST_GROWTH and not self.diverged
 
 
 def doses(settings: dict[str, Any], out: Path) -> Iterator[tuple[str, float, Dose]]:
-    """Yields each scale and weight above 0 that has its seeds."""
+    """Yields each scale and weight above 0 that has seeds, compared with weight 0's."""
     for scale in settings["target_scales"]:
-        ends = {
-            coef: [
-                json.loads(_file(out, scale, seed, coef).read_text())[-1]
-                for seed in settings["seeds"]
-                if _file(out, scale, seed, coef).exists()
-                and _file(out, scale, seed, 0.0).exists()
-            ]
-            for coef in settings["coefs"]
-        }
+        ends = {coef: _ends(settings, out, scale, coef) for coef in settings["coefs"]}
         for coef in settings["coefs"]:
-            pairs = list(zip(ends[coef], ends[0.0], strict=False))
-            if coef == 0 or not pairs:
+            both = [seed for seed in ends[coef] if seed in ends[0.0]]
+            pairs = [(ends[coef][seed], ends[0.0][seed]) for seed in both]
+            whole = [(a, b) for a, b in pairs if a["updates"] == b["updates"]]
+            if coef == 0 or not whole:
                 continue
-            names = [name for name in pairs[0][0] if name.startswith("value_")]
-            yield (
-                scale,
-                coef,
-                Dose(
-                    {
-                        name: [(a[name] - b[name]) / abs(b[name]) for a, b in pairs]
-                        for name in names
-                    },
-                    float(
-                        np.mean(
-                            [
-                                a["holdout_error"] / b["holdout_error"] - 1
-                                for a, b in pairs
-                            ]
-                        )
-                    ),
-                    float(np.mean([a["log_likelihood"] for a, _ in pairs])),
-                    float(np.mean([a["f"] for a, _ in pairs])),
-                ),
+            names = [name for name in whole[0][0] if name.startswith("value_")]
+            growth = [a["holdout_error"] / b["holdout_error"] - 1 for a, b in whole]
+            lost = [b["log_likelihood"] - a["log_likelihood"] for a, b in whole]
+            dose = Dose(
+                effects={
+                    name: [(a[name] - b[name]) / abs(b[name]) for a, b in whole]
+                    for name in names
+                },
+                growth=float(np.mean(growth)),
+                log_likelihood=float(np.mean([a["log_likelihood"] for a, _ in whole])),
+                lost=float(np.mean(lost)),
+                f=float(np.mean([a["f"] for a, _ in whole])),
+                diverged=len(pairs) - len(whole),
             )
+            yield scale, coef, dose
+
+
+def _ends(
+    settings: dict[str, Any], out: Path, scale: str, coef: float
+) -> dict[int, dict[str, float]]:
+    """Returns what was measured last, by seed."""
+    paths = {seed: _file(out, scale, seed, coef) for seed in settings["seeds"]}
+    return {
+        seed: json.loads(path.read_text())["measured"][-1]
+        for seed, path in paths.items()
+        if path.exists()
+    }
 
 
 def report(settings: dict[str, Any], out: Path) -> str:
@@ -309,7 +412,9 @@ def report(settings: dict[str, Any], out: Path) -> str:
         *names,
         "hold-out",
         "log-likelihood",
+        "lost",
         "f",
+        "diverged",
         "works",
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -319,36 +424,50 @@ def report(settings: dict[str, Any], out: Path) -> str:
             mean, low, high = (100 * each for each in dose.interval(name))
             cells.append(f"{mean:+.2f} % [{low:+.2f}, {high:+.2f}]")
         cells += [f"{100 * dose.growth:+.1f} %", f"{dose.log_likelihood:.2f}"]
-        cells += [f"{dose.f:.3f}", "yes" if dose.works else "no"]
+        cells += [f"{dose.lost:+.2f}", f"{dose.f:.3f}", str(dose.diverged)]
+        cells.append("yes" if dose.works else "no")
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "| critic alone | seed | mean Q after each block |", "|---|---|---|"]
+    for scale in settings["target_scales"]:
+        for seed in settings["seeds"]:
+            if (path := _file(out, scale, seed, 0.0)).exists():
+                found = json.loads(path.read_text())["q_values"]
+                shown = ", ".join(f"{value:.1f}" for value in found)
+                lines.append(f"| {scale} | {seed} | {shown} |")
     return "\n".join(lines) + "\n"
 
 
 def draw(settings: dict[str, Any], out: Path) -> None:
-    """Draws effects over weights, a panel for each first action."""
+    """Draws effects over weights, and over the likelihood that they cost."""
     found = list(doses(settings, out))
-    figure, panels = plt.subplots(1, len(FIRST_ACTIONS), figsize=(11, 3.6), sharey=True)
-    for panel, first in zip(panels, FIRST_ACTIONS, strict=True):
+    figure, rows = plt.subplots(
+        2, len(FIRST_ACTIONS), figsize=(11, 6.6), sharey=True, layout="constrained"
+    )
+    for column, first in enumerate(FIRST_ACTIONS):
         for scale in settings["target_scales"]:
+            of_scale = [(c, d) for s, c, d in found if s == scale]
             for horizon, style in zip(settings["horizons"], ("-", "--"), strict=False):
-                of_scale = [(c, d) for s, c, d in found if s == scale]
                 name = f"value_{first}_{horizon}"
                 means = [100 * d.interval(name)[0] for _, d in of_scale]
-                panel.plot(
-                    [c for c, _ in of_scale],
-                    means,
-                    style,
-                    marker="o",
-                    color=f"C{settings['target_scales'].index(scale)}",
-                    label=f"{scale}, {horizon} steps",
-                )
-        panel.axhline(-100 * _LEAST_EFFECT, color="0.6", linewidth=0.8)
-        panel.set_xscale("log")
-        panel.set_title(f"first action: {first}")
-        panel.set_xlabel("lambda")
-    panels[0].set_ylabel("change of the value, %")
-    panels[-1].legend(fontsize=8)
-    figure.tight_layout()
+                at = [c for c, _ in of_scale], [d.lost for _, d in of_scale]
+                for row, places in zip(rows, at, strict=True):
+                    row[column].plot(
+                        places,
+                        means,
+                        style,
+                        marker="o",
+                        color=f"C{settings['target_scales'].index(scale)}",
+                        label=f"{scale}, {horizon} steps",
+                    )
+        for row in rows:
+            row[column].axhline(-100 * _LEAST_EFFECT, color="0.6", linewidth=0.8)
+        rows[0][column].set(
+            xscale="log", title=f"first action: {first}", xlabel="lambda"
+        )
+        rows[1][column].set_xlabel("log-likelihood lost on rows held out")
+    for row in rows:
+        row[0].set_ylabel("change of the value, %")
+    rows[0][-1].legend(fontsize=8)
     figure.savefig(out / "doses.png", dpi=110)
 
 
@@ -368,6 +487,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         evaluation_environment(open_minari(settings["dataset"]))
         given.out.mkdir(parents=True, exist_ok=True)
+        refuse_other_settings(settings, given.out)
         joblib.Parallel(n_jobs=given.n_jobs)(
             joblib.delayed(run)(settings, given.out, scale, seed)
             for seed in settings["seeds"]

@@ -191,7 +191,7 @@ def test_hyperparameters_are_written_before_any_metric():
 
 
 def test_networks_are_swapped_in_a_copy_of_a_learner_and_nowhere_else():
-    # `learners.asking` reads an Impl's `_modules`, a frozen dataclass, and nothing besides.
+    # `with_networks` replaces an Impl's `_modules`, a frozen dataclass, and nothing else.
     learner = d3rlpy.algos.SACConfig().create()
     learner.create_impl((2,), 1)
     impl = learner.impl

@@ -44,6 +44,7 @@ PARTS = [
     "steps",
     "sampling",
     "many_rows",
+    "wide_rows",
 ]
 
 
@@ -53,8 +54,12 @@ def rows(kit: Optional[OfflineRLKit], parts: list[str]) -> Iterator[Row]:
     for part in parts:
         if part == "training":
             yield from training.rows(data, kit)
-        elif part in ("sampling", "many_rows"):
-            yield from (sampling if part == "sampling" else many_rows).rows()
+        elif part == "sampling":
+            yield from sampling.rows()
+        elif part == "many_rows":
+            yield from many_rows.rows()
+        elif part == "wide_rows":
+            yield from many_rows.wide_rows()
         else:
             modules: dict[str, Any] = {
                 "rollouts": rollouts,

@@ -5,16 +5,22 @@ product added, the activation applied. oneDNN does it in one, without gradients.
 """
 
 import copy
-import dataclasses
 import functools
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
 
 from ..support.devices import STATES_IN_CACHE
 from ..support.fastest import about_processor, fastest
-from .reading import Learner, is_built, is_distributed, q_value, sample_action
+from .reading import (
+    Learner,
+    device_of,
+    is_distributed,
+    q_value,
+    sample_action,
+    with_networks,
+)
 
 __all__ = ["state_value"]
 
@@ -44,7 +50,7 @@ def state_value(
         DivergedError: A discrete learner's networks give no probabilities.
     """
     together = max(len(observations), 1)
-    if is_built(learner) and torch.device(cast(Any, learner.impl).device).type == "cpu":
+    if device_of(learner).type == "cpu":
         learner, together = _fused_learner(learner), STATES_IN_CACHE
     values = []
     for rows in torch.split(observations, together):
@@ -56,15 +62,7 @@ def _fused_learner(learner: Learner) -> Learner:
     """Returns a view of a learner: its own parameters, in networks that cannot learn."""
     if is_distributed(learner) or not _fused_is_faster(torch.get_num_threads()):
         return learner
-    view, impl = copy.copy(learner), copy.copy(cast(Any, learner.impl))
-    # Before: layers that are the view's too must not be of another mode than the rest.
-    impl.modules.set_eval()
-    networks = impl.modules.get_torch_modules()
-    impl._modules = dataclasses.replace(
-        impl.modules, **{name: _fused(network) for name, network in networks.items()}
-    )
-    view._impl = impl
-    return view
+    return with_networks(learner, _fused)
 
 
 @functools.cache

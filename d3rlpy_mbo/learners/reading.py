@@ -1,7 +1,9 @@
 """The only reader of learners: d3rlpy's algorithms, asked without visiting the host."""
 
 import contextlib
-from collections.abc import Iterator
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any, Optional, TypeAlias, Union, cast
 
 import torch
@@ -21,6 +23,7 @@ __all__ = [
     "check",
     "check_actions",
     "check_built",
+    "device_of",
     "discount",
     "grad_step",
     "has_critic",
@@ -34,6 +37,7 @@ __all__ = [
     "q_value",
     "sample_action",
     "validate_real_ratio",
+    "with_networks",
 ]
 
 Learner: TypeAlias = QLearningAlgoBase[Any, Any]
@@ -228,6 +232,33 @@ def modes_kept(learner: Optional[Learner]) -> Iterator[None]:
 
 def _networks(learner: Learner) -> list[torch.nn.Module]:
     return list(_impl(learner).modules.get_torch_modules().values())
+
+
+def device_of(learner: Learner) -> torch.device:
+    """Returns where a learner's networks are."""
+    return torch.device(_impl(learner).device)
+
+
+def with_networks(
+    learner: Learner, change: Callable[[torch.nn.Module], torch.nn.Module]
+) -> Learner:
+    """Returns a view of a learner, to be asked, with other networks in their place.
+
+    The learner stays as it is, but for its networks' mode: they are set to evaluation, as
+    whoever asks them does, before any part of them may be shared.
+
+    Args:
+        learner: Any d3rlpy Q-learning algorithm, built.
+        change: Returns what takes a network's place; it may share its parameters.
+    """
+    view, impl = copy.copy(learner), copy.copy(_impl(learner))
+    impl.modules.set_eval()
+    networks = impl.modules.get_torch_modules()
+    impl._modules = dataclasses.replace(
+        impl.modules, **{name: change(network) for name, network in networks.items()}
+    )
+    view._impl = impl
+    return view
 
 
 def sample_action(

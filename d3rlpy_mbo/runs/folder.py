@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ..registry.fields import Number
 from ..support.checkpoints import CheckpointFolder
 from ..support.errors import CheckpointError, CompositionError
 from ..support.files import atomic_write
@@ -24,6 +25,7 @@ _LOGS, _CHECKPOINTS = "logs", "checkpoints"
 _OURS = (_LOGS, _CHECKPOINTS, "imagination.mbo", "learner.d3", _RESULT)
 _LOCK = ".lock"
 _SETTINGS = "experiment.json"
+_COUNT = Number(at_least=1, whole=True)
 _MAY_DIFFER = ("n_steps", "trust_environment")
 
 
@@ -71,7 +73,10 @@ class RunFolder:
         Raises:
             CheckpointError: The folder is no run's, the run has other settings, or it is
                 to grow and kept no checkpoint.
+            CompositionError: Steps or epochs that are no number of them.
         """
+        for name in ("n_steps", "n_steps_per_epoch"):
+            _COUNT.validated(name, self._settings[name])
         if self._on_its_way():
             self._validate_same(_read(self.work / _SETTINGS), self.work / _SETTINGS)
             return "on its way"

@@ -64,7 +64,9 @@ class BellmanSpread(mbo.Penalty):
         finite = torch.isfinite(states)
         states = torch.where(finite, states, prediction.given_observations)
         values = mbo.learners.state_value(learner, states.flatten(0, 2), target=True)
-        spread = values.view(states.shape[:-1]).mean(dim=0).std(dim=0)
+        values = values.view(states.shape[:-1])
+        # Beside one of them: sums of equal numbers need not be equal, those of zeros are.
+        spread = (values - values[:1, :1]).mean(dim=0).std(dim=0)
         return self.coef * spread[:, None]
 
 

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import intervals
 
 
+@pytest.mark.training
 def test_a_percentile_bootstrap_of_a_few_seeds_is_too_narrow_and_students_is_not():
     """The figures of RESULTS.md; two deviations of 4,000 samples are 0.014 at most."""
     found = {n: intervals.covered(n, 4_000) for n in (3, 5)}

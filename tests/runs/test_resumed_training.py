@@ -222,6 +222,9 @@ def test_killed_while_it_grows_the_finished_run_is_whole_and_it_grows_on(
 
 
 def test_a_finished_run_that_cannot_grow_is_refused_and_stays(train, finished):
+    none = train(finished, "--resume", n_steps=0)
+    assert none.exit_code == 1
+    assert "n_steps is 0, expected a whole number" in none.output
     for path in (finished / "checkpoints").glob("*.json"):
         path.write_bytes(path.read_bytes()[:-9])
     torn = train(finished, "--resume", n_steps=9)

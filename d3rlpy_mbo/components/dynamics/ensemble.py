@@ -6,7 +6,6 @@ and to its snapshot, hold-out indices are kept.
 """
 
 import dataclasses
-import math
 from collections.abc import Iterable
 from typing import Any, ClassVar, Optional
 
@@ -17,12 +16,12 @@ from torch import nn
 from ...data.action_sets import columns_of
 from ...data.transitions import Transitions
 from ...registry.fields import choice, interval, number, number_list
-from ...support.errors import CompositionError, DatasetError
+from ...support.errors import CompositionError
 from ..history import FitRecord
-from .holdout import split_by_episode
+from .holdout import split
 from .interface import Dynamics, DynamicsConfig, Prediction
 from .networks import GaussianNetworks, Standardizer, mixture_log_prob
-from .regression import Regression, Standardized
+from .regression import Regression, Standardized, in_units_of_states
 from .training import (
     bounds_loss,
     decay_loss,
@@ -172,18 +171,25 @@ class ProbabilisticEnsemble(Dynamics):
 
     def fit(self, transitions: Transitions) -> None:
         """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
-        holdout, training = self._split(transitions)
-        n_actions = transitions.n_actions
+        config, n_actions = self.config, transitions.n_actions
+        holdout, training = split(
+            transitions,
+            config.holdout,
+            ratio=config.holdout_ratio,
+            at_most=config.max_holdout,
+            batch_size=config.batch_size,
+        )
         of = Regression(transitions, self.direction, n_actions)
         inputs, spread = of.standardizer(of.inputs), of.standardizer(of.targets)
-        targets = self._scaled(inputs, spread)
+        in_changes = config.target_scale == "change"
+        targets = spread if in_changes else in_units_of_states(inputs, spread)
         sizes = len(inputs.mean), len(targets.mean)
-        members = self._build(self.config.n_models, *sizes).to(self.device)
+        members = self._build(config.n_models, *sizes).to(self.device)
         inputs, targets = inputs.to(self.device), targets.to(self.device)
         asked = Regression(transitions.to(self.device), self.direction, n_actions)
         x = Standardized(asked.inputs, inputs)
         y = Standardized(asked.targets, targets)
-        config, history = self.config, list[FitRecord]()
+        history = list[FitRecord]()
         errors, n_steps = train_ensemble(
             members,
             x,
@@ -203,8 +209,8 @@ class ProbabilisticEnsemble(Dynamics):
         self._inputs, self._targets = inputs, targets
         self._target_std = spread.std.to(self.device)
         order = torch.argsort(errors)
-        self._elites = members[order[: self.config.n_elites]]
-        self._others = members[order[self.config.n_elites :]]
+        self._elites = members[order[: config.n_elites]]
+        self._others = members[order[config.n_elites :]]
         self._holdout_indices = holdout
         self._n_rows, self._n_actions = len(transitions), n_actions
         self._fitted = True
@@ -214,19 +220,6 @@ class ProbabilisticEnsemble(Dynamics):
             "model_steps": float(n_steps),
         }
 
-    def _scaled(self, inputs: Standardizer, targets: Standardizer) -> Standardizer:
-        """Returns the targets' standardizer in the unit of `target_scale`."""
-        if self.config.target_scale == "change":
-            return targets
-        n_columns = len(targets.mean) - 1
-        of_states = torch.cat([inputs.std[:n_columns], torch.ones(1)])
-        changes = targets.std > 0  # what never changes is still predicted exactly
-        zeros = torch.zeros_like(targets.mean)
-        return Standardizer(
-            torch.where(changes, zeros, targets.mean),
-            torch.where(changes, of_states, zeros),
-        )
-
     def _build(self, size: int, input_size: int, target_size: int) -> GaussianNetworks:
         config = self.config
         return GaussianNetworks(
@@ -234,25 +227,6 @@ class ProbabilisticEnsemble(Dynamics):
             [input_size, *config.hidden_units, target_size],
             config.log_variance_bounds,
         )
-
-    def _split(self, transitions: Transitions) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the rows held out and the others, each in random order."""
-        n_holdout = self._holdout_size(len(transitions))
-        if self.config.holdout == "episodes":
-            return split_by_episode(transitions, n_holdout, self.config.batch_size)
-        rows = torch.randperm(len(transitions))
-        return rows[:n_holdout].clone(), rows[n_holdout:]
-
-    def _holdout_size(self, n_rows: int) -> int:
-        config = self.config
-        needed = math.ceil(config.batch_size / (1 - config.holdout_ratio))
-        if n_rows < needed:
-            raise DatasetError(
-                f"The ensemble got {n_rows} transitions with known next observations, "
-                f"expected at least {needed}: a batch of {config.batch_size} besides "
-                f"{config.holdout_ratio:.0%} held out. Collect more, or lower batch_size."
-            )
-        return min(max(int(n_rows * config.holdout_ratio), 1), config.max_holdout)
 
     @torch.no_grad()
     def predict(
@@ -265,7 +239,8 @@ class ProbabilisticEnsemble(Dynamics):
         self.check_fitted()
         x = self._asked(observations, actions)
         if not all_members:
-            return self._sampled(observations, actions, *self._of_random_elites(x))
+            dealt = self._elites.one_for_each(x)
+            return self._sampled(observations, actions, *dealt)
         pairs = zip(self._elites(x), self._others(x), strict=True)
         mean, log_variance = map(torch.cat, pairs)
         chosen = self._random_elites(x)
@@ -298,21 +273,6 @@ class ProbabilisticEnsemble(Dynamics):
         mean, std = self._in_dataset_units(mean, log_variance, observations)
         sample = mean + std * torch.randn_like(mean)
         return Prediction(observations, actions, sample[:, :-1], sample[:, -1:])
-
-    def _of_random_elites(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Asks one elite for each row: a random deal of the rows into equal hands.
-
-        Each row's elite is uniform, and only that elite is evaluated for it.
-        """
-        n_elites, n_rows = len(self._elites), len(x)
-        hand = -(-n_rows // n_elites)
-        deal = torch.randperm(hand * n_elites, device=x.device)
-        padded = x[deal.clamp(max=n_rows - 1)].view(n_elites, hand, -1)
-        mean, log_variance = self._elites(padded)
-        back = torch.empty_like(deal)
-        back[deal] = torch.arange(len(deal), device=x.device)
-        back = back[:n_rows]
-        return mean.flatten(0, 1)[back], log_variance.flatten(0, 1)[back]
 
     def _in_dataset_units(
         self,

@@ -1,11 +1,48 @@
-"""Whole episodes that a model is not fitted on."""
+"""What a model is not fitted on: random rows, or those of whole episodes."""
+
+import math
 
 import torch
 
 from ...data.transitions import Transitions
 from ...support.errors import DatasetError
 
-__all__ = ["split_by_episode"]
+__all__ = ["split", "split_by_episode"]
+
+
+def split(
+    transitions: Transitions,
+    holdout: str,
+    *,
+    ratio: float,
+    at_most: int,
+    batch_size: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the rows held out and the others, each in random order.
+
+    Args:
+        transitions: N rows.
+        holdout: ``"rows"``, or those of whole ``"episodes"``.
+        ratio: Share of the rows held out ...
+        at_most: ... and the most of them; an episode's last rows may exceed it.
+        batch_size: Rows that must be left to fit on.
+
+    Raises:
+        DatasetError: There are too few, or see `split_by_episode`.
+    """
+    n_rows = len(transitions)
+    needed = math.ceil(batch_size / (1 - ratio))
+    if n_rows < needed:
+        raise DatasetError(
+            f"The ensemble got {n_rows} transitions with known next observations, "
+            f"expected at least {needed}: a batch of {batch_size} besides {ratio:.0%} held "
+            "out. Collect more, or lower batch_size."
+        )
+    n_holdout = min(max(int(n_rows * ratio), 1), at_most)
+    if holdout == "episodes":
+        return split_by_episode(transitions, n_holdout, batch_size)
+    rows = torch.randperm(n_rows)
+    return rows[:n_holdout].clone(), rows[n_holdout:]
 
 
 def split_by_episode(

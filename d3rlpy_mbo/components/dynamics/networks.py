@@ -70,6 +70,27 @@ class GaussianNetworks(nn.Module):
         log_variance = low + functional.softplus(log_variance - low)
         return mean, log_variance
 
+    def one_for_each(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Asks one network for each row: a random deal of the rows into equal hands.
+
+        Each row's network is uniform, and no other is evaluated for it.
+
+        Args:
+            inputs: (B, D_in).
+
+        Returns:
+            Means and log-variances, (B, D_out) each.
+        """
+        n_networks, n_rows = len(self), len(inputs)
+        hand = -(-n_rows // n_networks)
+        deal = torch.randperm(hand * n_networks, device=inputs.device)
+        padded = inputs[deal.clamp(max=n_rows - 1)].view(n_networks, hand, -1)
+        mean, log_variance = self(padded)
+        back = torch.empty_like(deal)
+        back[deal] = torch.arange(len(deal), device=inputs.device)
+        back = back[:n_rows]
+        return mean.flatten(0, 1)[back], log_variance.flatten(0, 1)[back]
+
 
 def mixture_log_prob(
     means: torch.Tensor,

@@ -11,7 +11,7 @@ from ...data.transitions import Direction, Transitions
 from ...support.devices import ROWS_IN_DOUBLE
 from .networks import Standardizer
 
-__all__ = ["Regression", "Rows", "Standardized"]
+__all__ = ["Regression", "Rows", "Standardized", "in_units_of_states"]
 
 
 class Rows(Protocol):
@@ -84,6 +84,24 @@ class Standardized:
     def __getitem__(self, rows: Any, /) -> torch.Tensor:
         """See `Rows`."""
         return self.standardizer.standardize(self.columns(rows))
+
+
+def in_units_of_states(inputs: Standardizer, targets: Standardizer) -> Standardizer:
+    """Returns the targets' standardizer by the deviation of the states, as RAMBO has it.
+
+    Rewards stay as they are, and what never changes is still predicted exactly.
+
+    Args:
+        inputs: Of `Regression.inputs`, states first.
+        targets: Of `Regression.targets`, the reward last.
+    """
+    n_columns = len(targets.mean) - 1
+    of_states = torch.cat([inputs.std[:n_columns], torch.ones(1)])
+    changes, zeros = targets.std > 0, torch.zeros_like(targets.mean)
+    return Standardizer(
+        torch.where(changes, zeros, targets.mean),
+        torch.where(changes, of_states, zeros),
+    )
 
 
 def _chosen(column: torch.Tensor, rows: Any) -> torch.Tensor:
