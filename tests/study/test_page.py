@@ -15,6 +15,7 @@ pytest.importorskip("joblib")
 pytest.importorskip("vl_convert")
 
 from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.study.execution import KILLED
 from d3rlpy_mbo.study.page_charts import learning_curves
 from d3rlpy_mbo.study.results import Row
 
@@ -90,11 +91,7 @@ def test_a_study_that_runs_is_shown_as_far_as_it_is(tmp_path):
         romi_fit_dynamics_holdout_error="1,500,0.5\n",
         **{"q_funcs.0.weight_grad": "1,10,1.0\n"},
     )
-    killed = (
-        "The process was killed before this was complete: out of memory, or stopped "
-    )
-    killed += "from outside. Start the study again to repeat it."
-    write(running.with_name("seed-1.error.txt"), killed)
+    write(running.with_name("seed-1.error.txt"), KILLED)
     read, _ = reported(tmp_path, folder)
     assert "1 of 8 runs" in read.text
     assert "maze-a-v0/romi/seed-1: 20 of 30 steps" in read.text
