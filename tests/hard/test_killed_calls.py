@@ -25,7 +25,10 @@ def begun(monkeypatch):
     """Begins a function in a process of its own, forked where all is imported."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    # What takes seconds to import; the tests' own modules are not on its path.
+    plugins = ["mobile", "mopo", "morel", "rambo", "romi"]
+    names = [f"d3rlpy_mbo_{name}" for name in plugins]
+    context.set_forkserver_preload(["d3rlpy_mbo", "pytest", *names])
 
     def begin(function, *arguments):
         process = context.Process(target=function, args=arguments, daemon=True)
@@ -74,7 +77,7 @@ def test_saving_leaves_the_old_file_or_the_new_one_and_no_more_than_one_leftover
     path, ready = out / "x.mbo", out / "ready"
     imagination.save(path)
     moments, n_torn, found = random.Random(0), 0, set()
-    for _ in range(30):
+    for _ in range(15):
         process = begun(save_in_turn, files, path)
         while not ready.exists():
             assert process.is_alive()
@@ -89,7 +92,7 @@ def test_saving_leaves_the_old_file_or_the_new_one_and_no_more_than_one_leftover
         state = mbo.load_imagination(path).checkpoint_state()
         assert any(same(state, each) for each in states)
         found.add(same(state, states[1]))
-    assert n_torn >= 3  # that many were hit while they wrote
+    assert n_torn >= 2  # that many were hit while they wrote
     assert found == {True, False}
     imagination.save(path)
     assert list(out.iterdir()) == [path]
