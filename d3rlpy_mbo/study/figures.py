@@ -8,6 +8,7 @@ matplotlib.use("Agg")  # a file, whatever screen there is
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .results import Task
@@ -72,6 +73,15 @@ def draw_curves(task: Task, n_last: int, file: BinaryIO) -> None:
             ),
         )
         scale.set_ylabel("normalised score")
-    figure.legend(loc="outside lower center", ncols=min(len(task.methods), 4))
+    _legend(figure, len(task.methods))
     figure.savefig(file, format="png", dpi=130)
     plt.close(figure)
+
+
+def _legend(figure: Figure, n_methods: int) -> None:
+    """Puts the legend below, with as many columns as its names leave room for."""
+    for n_columns in range(min(n_methods, 4), 0, -1):
+        legend = figure.legend(loc="outside lower center", ncols=n_columns)
+        if n_columns == 1 or legend.get_window_extent().width < figure.bbox.width:
+            return
+        legend.remove()

@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import re
@@ -13,8 +14,9 @@ pytest.importorskip("matplotlib")
 from click.testing import CliRunner
 
 from d3rlpy_mbo.cli import main
-from d3rlpy_mbo.study import report
+from d3rlpy_mbo.study import figures, report
 from d3rlpy_mbo.study.intervals import interquartile_mean, mean, paired, welch
+from d3rlpy_mbo.study.results import Row, Task
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STUDY = """
@@ -309,3 +311,18 @@ def test_mopos_committed_results_give_the_table_of_their_readme():
         found = table[method]["return"].split(" ± ")
         assert " ± ".join(f"{float(value):.0f}" for value in found) == expected
     assert table["mopo"]["score"].startswith("15.0 ")
+
+
+@pytest.mark.parametrize("length", [8, 20, 40])
+def test_the_legend_of_many_methods_stays_inside_the_picture(monkeypatch, length):
+    drawn = []
+    monkeypatch.setattr(figures.plt, "close", drawn.append)
+    row = Row(0, {"evaluations": [{"step": 10, "return": 1.0}]}, 1)
+    methods = {f"{i}{'n' * length}": [row] for i in range(8)}
+    figures.draw_curves(Task("maze/a-v0", methods, None, None), 1, io.BytesIO())
+    (figure,) = drawn
+    (legend,) = figure.legends
+    inside = legend.get_window_extent()
+    assert inside.x0 >= 0
+    assert inside.x1 <= figure.bbox.width
+    assert len(legend.get_texts()) == 8
