@@ -86,7 +86,6 @@ def _measure(learner: Any, env: Any) -> dict[str, Any]:
         "settings": {"episodes": _EPISODES, "first_reset_seed": FIRST_FINAL_SEED},
         "returns": returns,
         "versions": versions(),
-        "command": sys.argv,
     }
 
 

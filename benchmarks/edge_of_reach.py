@@ -152,7 +152,6 @@ def _measure(run: Path, maze: Any, real: mbo.RealData) -> dict[str, Any]:
         },
         "by_index": judge(some, values, returns, maze.walls),
         "versions": versions(),
-        "command": sys.argv,
     }
 
 

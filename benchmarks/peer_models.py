@@ -202,7 +202,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                 "steps": n_steps,
                 "cpu_seconds": time.process_time() - started,
                 "versions": versions(),
-                "command": sys.argv,
             }
             with atomic_write(path) as file:
                 file.write(json.dumps(result, indent=1).encode())

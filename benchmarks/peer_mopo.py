@@ -166,7 +166,6 @@ def run(kit: OfflineRLKit, settings: dict[str, Any], seed: int) -> dict[str, Any
         **judged(learner, settings, env),
         "seconds": time.perf_counter() - started,
         "versions": versions(),
-        "command": sys.argv,
     }
 
 

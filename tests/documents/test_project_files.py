@@ -79,3 +79,10 @@ def test_the_version_is_one_everywhere():
     changes = (ROOT / "CHANGELOG.md").read_text()
     released = re.findall(r"^## (\d\S+)", changes, re.MULTILINE)
     assert released[0] == version
+
+
+def test_results_name_no_path_of_the_machine_that_made_them():
+    absolute = re.compile(r'"(?:/|[A-Z]:\\\\)\w')
+    files = [*ROOT.glob("benchmarks/**/*.json"), *ROOT.glob("benchmarks/**/*.md")]
+    assert files
+    assert not [path for path in files if absolute.search(path.read_text())]
