@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import adversary
+import adversary_doses
 import d3rlpy_mbo as mbo
 
 SETTINGS = {
@@ -30,14 +31,14 @@ def measured(tmp_path):
     def write(seed, coef, policy, error=1.0, updates=10.0, likelihood=5.0):
         end = {
             "updates": updates,
-            **{f"value_{first}_20": 100.0 for first in adversary.FIRST_ACTIONS},
+            **{f"value_{first}_20": 100.0 for first in adversary_doses.FIRST_ACTIONS},
             "value_policy_20": policy,
             "log_likelihood": likelihood,
             "holdout_error": error,
             "f": 0.25,
         }
         content = {"settings": SETTINGS, "q_values": [9.0, 9.1], "measured": [end]}
-        path = adversary._file(tmp_path, "state", seed, coef)
+        path = adversary_doses.file_of(tmp_path, "state", seed, coef)
         path.write_text(json.dumps(content))
 
     write.folder = tmp_path
@@ -45,7 +46,7 @@ def measured(tmp_path):
 
 
 def found(folder):
-    return {coef: dose for _, coef, dose in adversary.doses(SETTINGS, folder)}
+    return {coef: dose for _, coef, dose in adversary_doses.doses(SETTINGS, folder)}
 
 
 def test_a_dose_is_compared_with_weight_0_of_the_same_seed(measured):
@@ -66,7 +67,7 @@ def test_a_dose_works_below_one_percent_while_the_fit_holds(measured):
     doses = found(measured.folder)
     assert doses[0.1].works
     assert not doses[0.3].works
-    table = adversary.report(SETTINGS, measured.folder)
+    table = adversary_doses.report(SETTINGS, measured.folder)
     assert "| state | 2 | 9.0, 9.1 |" in table  # whether the critic had settled
 
 
