@@ -42,11 +42,15 @@ def paired(differences: Sequence[float]) -> tuple[float, float, float]:
     Args:
         differences: Of pairs; of one alone the ends are NaN.
     """
-    center, n = statistics.fmean(differences), len(differences)
-    if n < 2:
+    from scipy import stats
+
+    center = statistics.fmean(differences)
+    if len(differences) < 2:
         return center, math.nan, math.nan
-    half = _student(n - 1) * statistics.stdev(differences) / math.sqrt(n)
-    return center, center - half, center + half
+    if not statistics.variance(differences):
+        return center, center, center
+    interval = stats.ttest_1samp(differences, 0).confidence_interval()
+    return center, float(interval.low), float(interval.high)
 
 
 def welch(
@@ -61,23 +65,13 @@ def welch(
         first: Scores of a method, two at least.
         second: Scores of another, likewise.
     """
-    shares = [statistics.variance(each) / len(each) for each in (first, second)]
-    center, squared = statistics.fmean(first) - statistics.fmean(second), sum(shares)
-    if squared == 0:
-        return center, center, center
-    freedom = squared**2 / sum(
-        share**2 / (len(each) - 1)
-        for share, each in zip(shares, (first, second), strict=True)
-    )
-    half = _student(freedom) * math.sqrt(squared)
-    return center, center - half, center + half
-
-
-def _student(freedom: float) -> float:
-    """Returns the quantile of Student's t that leaves 2.5 % above it."""
     from scipy import stats
 
-    return float(stats.t.ppf(0.975, freedom))
+    center = statistics.fmean(first) - statistics.fmean(second)
+    if not statistics.variance(first) + statistics.variance(second):
+        return center, center, center
+    interval = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+    return center, float(interval.low), float(interval.high)
 
 
 def _estimate(
