@@ -11,7 +11,8 @@ matplotlib.use("Agg")  # a file, whatever screen there is
 
 from matplotlib import pyplot as plt
 from matplotlib.ticker import ScalarFormatter
-from scipy.stats import t as student
+
+from d3rlpy_mbo.study.intervals import paired
 
 __all__ = ["draw_edges", "edges_table", "interval"]
 
@@ -80,11 +81,8 @@ def _edge_less_interior(rows: Sequence[Mapping[str, Any]]) -> Optional[float]:
 
 def interval(values: Sequence[float]) -> str:
     """Returns a mean with its 95 % t-interval, as text; of one value, that alone."""
-    mean, n = statistics.mean(values), len(values)
-    if n < 2:
-        return f"{mean:.1f}"
-    half = student.ppf(0.975, n - 1) * statistics.stdev(values) / n**0.5
-    return f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
+    mean, low, high = paired(values)
+    return f"{mean:.1f}" if len(values) < 2 else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from scipy import stats
+
+from d3rlpy_mbo.study.intervals import paired
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -36,14 +37,6 @@ def score(result: dict[str, Any], margin: float) -> float:
     last = result["history"][-SETTINGS["scoring"]["n_last"] :]
     actions = np.array([evaluation["action"] for evaluation in last])
     return float(true_mean(actions, margin).mean())
-
-
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Returns the mean and the ends of its 95 % t-interval."""
-    mean, half = statistics.mean(values), 0.0
-    if len(values) > 1:
-        half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return mean, mean - half, mean + half
 
 
 def summary(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -80,7 +73,7 @@ def tables(table: dict[str, dict[str, Any]]) -> str:
         ]
         for method, row in table.items():
             of = scores[method]
-            mean, low, high = interval(of)
+            mean, low, high = paired(of)
             std = statistics.stdev(of) if len(of) > 1 else 0.0
             actions, growth = sorted(row["actions"]), sorted(row["holdout_growth"])
             cells = [method, f"{mean:.2f} ± {std:.2f}", f"{low:.2f} to {high:.2f}"]
@@ -95,7 +88,7 @@ def tables(table: dict[str, dict[str, Any]]) -> str:
         lines += ["", "| paired by seed | difference | 95 % |", "|---|---|---|"]
         for better, worse in COMPARED:
             pairs = zip(scores[better], scores[worse], strict=True)
-            mean, low, high = interval([a - b for a, b in pairs])
+            mean, low, high = paired([a - b for a, b in pairs])
             lines.append(
                 f"| {better} - {worse} | {mean:+.2f} | {low:+.2f} to {high:+.2f} |"
             )
