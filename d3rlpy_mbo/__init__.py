@@ -68,6 +68,7 @@ from .runs.diagnosis.diagnose import diagnose
 from .runs.diagnosis.results import Diagnosis, Verdict
 from .runs.fit import fit
 from .runs.selection import Candidate, rank_by_q_values
+from .support.cuda_graphs import recorded, recorded_halves
 from .support.errors import (
     CheckpointError,
     CompositionError,
@@ -171,6 +172,8 @@ __all__ = [
     "number_list",
     "pretrain_policy",
     "rank_by_q_values",
+    "recorded",
+    "recorded_halves",
     "termination_for",
     "text",
 ]

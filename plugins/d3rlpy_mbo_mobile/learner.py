@@ -182,11 +182,12 @@ class MOBILESACImpl(SACImpl):
         distribution = build_squashed_gaussian_distribution(action)
         actions, log_probs = distribution.sample_with_log_prob()
         alpha = self._temperature().detach()
+        temperature_loss = torch.zeros((), device=alpha.device)
+        if self._modules.temp_optim:
+            # Before the loss, or a compiled one would compute alpha anew afterwards.
+            temperature_loss = self.update_temp(log_probs)
         values = self._q_func_forwarder.compute_expected_q(
             batch.observations, actions, "min"
         )
         loss = (alpha * log_probs - values).mean()
-        temperature_loss = torch.zeros_like(loss)
-        if self._modules.temp_optim:
-            temperature_loss = self.update_temp(log_probs)
         return SACActorLoss(loss, self._temperature()[0][0], temperature_loss)

@@ -1,13 +1,14 @@
 """RAMBO's adversary: the model gradient (Rigter et al. 2022, section 5)."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any, ClassVar, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
 
 import d3rlpy_mbo as mbo
+
+from .gradient_step import GradientStep
 
 # Gradient steps that may be undone in one update (ours).
 _MAX_UNDONE = 0.1
@@ -45,20 +46,6 @@ class AdversarialUpdaterConfig(mbo.DynamicsUpdaterConfig):
         return AdversarialUpdater(self, device)
 
 
-def adversarial_loss(log_prob: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
-    """Returns the loss whose gradient is the model gradient (equation 5).
-
-    Args:
-        log_prob: (B, 1) of imagined transitions, under the dynamics.
-        advantages: (B, 1); standardised over the rows here, by their population
-            standard deviation.
-    """
-    centred = advantages - advantages.mean()
-    spread = advantages.std(correction=0)
-    standard = torch.where(spread == 0, torch.zeros_like(centred), centred / spread)
-    return (standard * log_prob).mean()
-
-
 class AdversarialUpdater(mbo.DynamicsUpdater):
     """Lowers the value of the learner's policy under the model, but fits the data."""
 
@@ -91,25 +78,14 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         n_actions = transitions.n_actions
         mbo.learners.check_built(learner, *sizes, critic=True, n_actions=n_actions)
         parameters = list(dynamics.parameters())
-        optimizer = self._optimizer_of(parameters)
         kept = [parameter.detach().clone() for parameter in parameters]
         real = transitions.to(dynamics.device)
         states = real.given_observations(dynamics.direction)
 
-        sums: dict[str, torch.Tensor] = {}
-        n_updates, undone = self.config.n_updates, torch.zeros((), device=states.device)
-        for loss, terms in self._losses(dynamics, real, states, learner):
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            skipped = _not_finite(loss, parameters)
-            # Fused Adam leaves a step out where this is 1, and nobody has to look.
-            optimizer.found_inf = skipped  # type: ignore[attr-defined]
-            optimizer.step()
-            undone = undone + skipped
-            for name, term in terms.items():
-                counted = torch.where(skipped > 0, torch.zeros_like(term), term)
-                sums[name] = sums.get(name, torch.zeros_like(term)) + counted
-        n_undone = int(undone)
+        optimizer = self._optimizer_of(parameters)
+        step = GradientStep(dynamics, real, self.config.coef, optimizer)
+        self._take_steps(step, states, learner)
+        n_updates, n_undone = self.config.n_updates, int(step.undone)
         if n_undone > _MAX_UNDONE * n_updates:
             self._restore(parameters, kept)
             raise mbo.DivergedError(
@@ -121,48 +97,35 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         some = states[_draw(len(states), self.config.batch_size, states.device)]
         actions = mbo.learners.predict_action(learner, some)
         return {
-            **{name: float(sums[name]) / (n_updates - n_undone) for name in sums},
+            **step.means(n_updates - n_undone),
             "q_value_mean": float(mbo.learners.q_value(learner, some, actions).mean()),
             "undone_updates": float(n_undone),
         }
 
-    def _losses(
-        self,
-        dynamics: mbo.Dynamics,
-        real: mbo.Transitions,
-        states: torch.Tensor,
-        learner: mbo.learners.Learner,
-    ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
-        """Yields the loss of each gradient step and its terms, for the logs.
+    def _take_steps(
+        self, step: GradientStep, states: torch.Tensor, learner: mbo.learners.Learner
+    ) -> None:
+        """Takes the gradient steps of one update.
 
         A rollout goes on while the model changes: one imagined step, one gradient step.
         """
-        config, device = self.config, states.device
-        training = _training_rows(dynamics, len(real)).to(device)
-        action_set = self.action_set or real.action_set()
+        config, dynamics, device = self.config, step.dynamics, states.device
+        training = _training_rows(dynamics, len(step.real)).to(device)
+        action_set = self.action_set or step.real.action_set()
+        fit, ask, learn = step.works()
         for i in range(config.n_updates):
             n_rows = config.batch_size * dynamics.n_members
-            rows = real[training[_draw(len(training), n_rows, device)]]
+            rows = training[_draw(len(training), n_rows, device)]
             if config.coef == 0:
-                supervised = dynamics.training_loss(rows)
-                yield supervised, {"supervised_loss": supervised.detach()}
+                fit(rows)
                 continue
             if i % self.rollout_length == 0:
                 reached = states[_draw(len(states), config.batch_size, device)]
             actions = action_set.project(self._propose(dynamics, reached, learner))
-            supervised, prediction, log_prob = dynamics.training_loss_and_sample(
-                rows, reached, actions
-            )
+            outcome = ask(rows, reached, actions)
+            prediction = mbo.Prediction(reached, actions, *outcome)
             advantages, reached = self._advantages(dynamics, prediction, learner)
-            adversarial = adversarial_loss(log_prob, advantages)
-            yield (
-                supervised + config.coef * adversarial,
-                {
-                    "supervised_loss": supervised.detach(),
-                    "adversarial_loss": adversarial.detach(),
-                    "advantage_spread": advantages.std(correction=0),
-                },
-            )
+            learn(advantages)
 
     def _propose(
         self,
@@ -215,11 +178,17 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         """Returns Adam over these parameters: the one of the updates before, if any."""
         known = self._optimizer.param_groups[0]["params"] if self._optimizer else []
         if [id(p) for p in known] != [id(p) for p in parameters]:
+            # What a CUDA graph replays must keep its count of steps on the device.
+            on_gpu = parameters[0].is_cuda
             self._optimizer = torch.optim.Adam(
-                parameters, lr=self.config.learning_rate, fused=True
+                parameters,
+                lr=self.config.learning_rate,
+                fused=True,
+                capturable=on_gpu,
             )
             if self._loaded is not None:
                 self._optimizer.load_state_dict(self._loaded)
+                self._optimizer.param_groups[0]["capturable"] = on_gpu
                 self._loaded = None
         assert self._optimizer is not None
         return self._optimizer
@@ -252,12 +221,3 @@ def _training_rows(dynamics: mbo.Dynamics, n_rows: int) -> torch.Tensor:
 def _draw(n_rows: int, size: int, device: torch.device) -> torch.Tensor:
     """Returns random row indices, with replacement."""
     return torch.randint(n_rows, (size,), device=device)
-
-
-def _not_finite(
-    loss: torch.Tensor, parameters: list[torch.nn.Parameter]
-) -> torch.Tensor:
-    """Returns 1.0 if the loss or a gradient is not finite, else 0.0, where they are."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    return (~torch.isfinite(loss.detach() + norm)).float()

@@ -11,7 +11,7 @@ import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig, rank_by_q_values
-from d3rlpy_mbo_rambo.adversarial import adversarial_loss
+from d3rlpy_mbo_rambo.gradient_step import adversarial_loss
 from toys import (
     QUIET,
     BeyondTermination,

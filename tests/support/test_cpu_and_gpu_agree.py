@@ -1,13 +1,17 @@
-"""What a GPU computes is what a CPU computes; skipped where there is none.
+"""What a GPU computes is what a CPU computes.
+
+Where there is none, the device is one of the CPU's numbers that do not mix with the CPU's
+own (`another_device`): then what is tested is that everything is moved to where it is used.
 
 The random numbers of both come from the CPU (`SameDraws`), so that whole rollouts can be
 compared, draws and all. Tolerances are shares of a column's spread: 1e-4 for a model that
 was fitted on the CPU and moved; 1e-2 on average, over rollouts of one step, for one that
 was fitted where it is, since 60 steps of Adam spread what rounding begins. Products are
 taken in full float32: d3rlpy asks for TF32 where it finds a GPU.
-D3RLPY_MBO_TEST_DEVICE=cpu compares the CPU with itself.
+D3RLPY_MBO_TEST_DEVICE names another device.
 """
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -19,22 +23,23 @@ from typing import Any
 import d3rlpy
 import pytest
 import torch
+from another_device import THERE, another_device
 from same_draws import SameDraws
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.registry.discovery import registry
+from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo.support.cuda_graphs import recorded
-from d3rlpy_mbo.testing.line_world import line_dataset, line_learner
+from d3rlpy_mbo.testing.line_world import LineWorld, line_dataset, line_learner
 from d3rlpy_mbo.testing.line_world import line_dynamics as line_model
 from d3rlpy_mbo.testing.subjects import shortened
 
-DEVICE = os.environ.get("D3RLPY_MBO_TEST_DEVICE", "cuda:0")
+DEVICE = os.environ.get("D3RLPY_MBO_TEST_DEVICE", "")
+if not DEVICE:
+    DEVICE = "cuda:0" if torch.cuda.is_available() else str(THERE)
 
 pytestmark = [
     pytest.mark.training,
-    pytest.mark.skipif(
-        "cuda" in DEVICE and not torch.cuda.is_available(), reason="needs a CUDA device"
-    ),
     # The toy's ends all come after 25 steps, as time limits would.
     pytest.mark.filterwarnings("ignore:All 20 episodes that end:UserWarning"),
     # MOReL's settings are not the toy's.
@@ -50,15 +55,28 @@ def line_dynamics(direction: Any = "forward") -> mbo.ProbabilisticEnsembleConfig
     return dataclasses.replace(line_model(direction), n_models=3, n_elites=2)
 
 
+def barely_fitted(policy: Any) -> Any:
+    """Returns a rollout policy that rounding has no time to change.
+
+    On a CPU weights that differ by 1e-6 are 4e-7 of a CVAE's actions apart after 10
+    steps, 3e-4 after 20 and half of them after 60.
+    """
+    policy = shortened(policy)
+    if hasattr(policy, "n_steps"):
+        policy.n_steps = 10
+    return policy
+
+
 def compositions() -> dict[str, mbo.ImaginationConfig]:
     """Returns one for each imagination, rollout policy and penalty that is installed."""
     known, found = registry(), dict[str, mbo.ImaginationConfig]()
     for name in known.names("imagination"):
         config = shortened(mbo.get_component("imagination", name)())
         config.dynamics = line_dynamics(config.dynamics.direction)
+        config.rollout_policy = barely_fitted(config.rollout_policy)
         found[name] = config
     for name in known.names("rollout_policy"):
-        policy = shortened(mbo.get_component("rollout_policy", name)())
+        policy = barely_fitted(mbo.get_component("rollout_policy", name)())
         for direction in policy.create().directions:
             found[f"{name}, {direction}"] = mbo.ImaginationConfig(
                 dynamics=line_dynamics(direction),
@@ -113,6 +131,19 @@ def imagined(imagination: mbo.Imagination, name: str, device: str) -> mbo.Transi
         return imagination.imagine(dataset(name), N_ROLLOUTS, asked)
 
 
+def trained(algorithm: Any, imagination: mbo.Imagination, data: Any = None) -> Any:
+    """Trains for 12 steps; the history."""
+    return mbo.fit(
+        algorithm,
+        line_dataset() if data is None else data,
+        imagination,
+        n_steps=12,
+        n_steps_per_epoch=6,
+        logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
+        show_progress=False,
+    )
+
+
 def assert_agree(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
     found, expected = found.detach().cpu(), expected.detach()
     assert found.shape == expected.shape
@@ -126,6 +157,12 @@ def assert_rows_agree(
     for name in ("observations", "actions", "rewards", "next_observations"):
         assert_agree(getattr(found, name), getattr(expected, name), tolerance)
     assert torch.equal(found.terminals.cpu(), expected.terminals)
+
+
+@pytest.fixture(autouse=True)
+def device_of_this_machine() -> Iterator[None]:
+    with another_device() if str(THERE) == DEVICE else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -209,6 +246,93 @@ def test_an_updater_changes_the_model_alike(name: str) -> None:
         assert_agree(found, expected, FITTED)
 
 
+@pytest.mark.parametrize("coef", [0.0, 0.3])
+def test_recorded_updates_are_the_same_updates(coef: float) -> None:
+    if "cuda" not in DEVICE:
+        pytest.skip("graphs are CUDA's")
+    updater = apply_settings(
+        mbo.get_component("dynamics_updater", "adversarial")(),
+        {"n_updates": 12, "coef": coef, "batch_size": 32},
+    )
+    config = mbo.ImaginationConfig(dynamics=line_dynamics(), dynamics_updater=updater)
+    rows = mbo.Transitions.from_dataset(line_dataset()).for_models()
+    results = []
+    for capturable in (False, True):
+        d3rlpy.seed(1)
+        imagination = config.create(DEVICE)
+        imagination.fit(line_dataset())
+        dynamics: Any = imagination.dynamics
+        dynamics.capturable = capturable
+        d3rlpy.seed(2)
+        for _ in range(2):
+            imagination.update_dynamics(rows, learner(DEVICE))
+        results.append(
+            ([p.detach() for p in dynamics.parameters()], imagination.metrics)
+        )
+
+    (expected, logged), (found, logged_too) = results
+    for each, other in zip(expected, found, strict=True):
+        assert_agree(other, each.cpu(), MOVED)
+    assert logged_too == pytest.approx(logged, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", registry().names("learner"))
+@pytest.mark.parametrize("compile_graph", [False, True])
+def test_our_learners_train_or_say_that_they_do_not_compiled(
+    name: str, compile_graph: bool
+) -> None:
+    if compile_graph and "cuda" not in DEVICE:
+        pytest.skip("graphs are CUDA's")
+    config = mbo.get_component("learner", name)(
+        batch_size=32, compile_graph=compile_graph
+    )
+    config.action_scaler = d3rlpy.preprocessing.MinMaxActionScaler()
+    imagination = COMPOSITIONS["mopo"].create(DEVICE)
+    history, refused = [], ""
+    try:
+        history = trained(config.create(DEVICE), imagination)
+    except mbo.D3RLPyMBOError as error:
+        refused = str(error)
+
+    assert history or (compile_graph and "compile_graph" in refused)
+    assert all(v == v for _, metrics in history for v in metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "imagined_by"),
+    [
+        ("DiscreteCQL", "mopo"),
+        ("DiscreteCQL", "rambo"),
+        ("DiscreteSAC", "uniform, reverse"),
+        ("CalQL", "uniform, reverse"),
+        ("DecisionTransformer", "uniform, reverse"),
+    ],
+)
+def test_choices_returns_and_trajectories_are_moved(
+    name: str, imagined_by: str
+) -> None:
+    choices = name.startswith("Discrete")
+    config = getattr(d3rlpy.algos, f"{name}Config")(batch_size=16)
+    if not choices:
+        config.action_scaler = d3rlpy.preprocessing.MinMaxActionScaler()
+    algorithm = config.create(DEVICE)
+    data = LineWorld(choices=choices).line_dataset()
+    trained(algorithm, COMPOSITIONS[imagined_by].create(DEVICE), data)
+
+    assert algorithm.grad_step == 12
+
+
+def test_tensors_of_two_places_do_not_mix() -> None:
+    here, there = torch.ones(2), torch.ones(2, device=DEVICE)
+
+    assert str(there.device) == DEVICE
+    with pytest.raises(RuntimeError, match="same device"):
+        here + there
+    with pytest.raises(TypeError):
+        there.numpy()
+    assert torch.equal((here.to(DEVICE) + there).cpu(), torch.full((2,), 2.0))
+
+
 @pytest.mark.parametrize("name", registry().names("imagination"))
 @pytest.mark.parametrize("compile_graph", [False, True])
 def test_a_learner_trains_on_the_device(name: str, compile_graph: bool) -> None:
@@ -220,17 +344,7 @@ def test_a_learner_trains_on_the_device(name: str, compile_graph: bool) -> None:
     sac = d3rlpy.algos.SACConfig(
         batch_size=32, compile_graph=compile_graph, action_scaler=scaler
     ).create(DEVICE)
-    imagination = config.create(DEVICE)
-
-    history = mbo.fit(
-        sac,
-        line_dataset(),
-        imagination,
-        n_steps=12,
-        n_steps_per_epoch=6,
-        logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
-        show_progress=False,
-    )
+    history = trained(sac, config.create(DEVICE))
 
     assert sac.grad_step == 12
     assert all(value == value for _, metrics in history for value in metrics.values())

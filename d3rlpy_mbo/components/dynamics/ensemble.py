@@ -131,6 +131,7 @@ class ProbabilisticEnsemble(Dynamics):
     """An ensemble of Gaussian networks over (change of observation, reward)."""
 
     config: ProbabilisticEnsembleConfig
+    capturable = True
 
     def __init__(self, config: ProbabilisticEnsembleConfig, device: DeviceArg):
         super().__init__(config, device)

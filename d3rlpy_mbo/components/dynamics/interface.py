@@ -71,9 +71,15 @@ class DynamicsConfig(Component):
 
 
 class Dynamics(LearnedComponent):
-    """A learned model of the environment in one direction."""
+    """A learned model of the environment in one direction.
+
+    Attributes:
+        capturable: Whether a CUDA graph may record `training_loss` and
+            `training_loss_and_sample`, see `recorded`: they wait for nothing.
+    """
 
     config: DynamicsConfig
+    capturable: ClassVar[bool] = False
 
     @property
     def direction(self) -> Direction:

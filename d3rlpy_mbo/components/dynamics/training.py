@@ -124,6 +124,7 @@ def train_ensemble(
         return loss.detach()
 
     step = recorded(learn) if x.device.type == "cuda" else learn
+    holdout = holdout.to(x.device)
     x_holdout, y_holdout = x[holdout], y[holdout]
     # Every member trains on its own bootstrap sample.
     samples = bootstrap_samples(training, len(network)).to(x.device)
