@@ -65,9 +65,13 @@ class Halt(LearnedComponent):
     What the environment would do is a `Termination`'s to say. Its metrics name whatever
     it measured of the data, such as its threshold: a halt that stops everything at once
     is refused with them.
+
+    Attributes:
+        compares: See `Penalty`.
     """
 
     config: HaltConfig
+    compares: str = ""
 
     @abstractmethod
     def fit(self, dynamics: Dynamics, transitions: Transitions) -> None:

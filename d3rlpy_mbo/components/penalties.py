@@ -27,12 +27,15 @@ class Penalty(Component):
       the learner of now, while the rows are kept as they were imagined.
     - ``needs_critic``: whether the learner's critic is asked about s'. It is refused then
       without a learner that has one, and with reverse dynamics, which predict s.
+    - ``compares``: ``"members"`` or ``"elites"``, of which it needs two: dynamics that
+      would have one are refused before they are fitted; ``""`` for neither.
     """
 
     kind: ClassVar[str] = "penalty"
     # Without annotations: fields for those that make fields of them alone.
     when = "imagined"
     needs_critic = False
+    compares = ""
 
     @abstractmethod
     def __call__(
@@ -68,11 +71,13 @@ class LearnedPenalty(LearnedComponent):
     Attributes:
         when: See `Penalty`.
         needs_critic: See `Penalty`.
+        compares: See `Penalty`.
     """
 
     config: LearnedPenaltyConfig
     when: str = "imagined"
     needs_critic: bool = False
+    compares: str = ""
 
     @abstractmethod
     def fit(self, dynamics: Dynamics, transitions: Transitions) -> None:

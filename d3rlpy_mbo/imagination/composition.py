@@ -5,6 +5,7 @@ from typing import Any, Union
 import torch
 
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
+from ..components.halts import Halt
 from ..components.penalties import LearnedPenalty, Penalty
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..components.rollout_policies.learner import LearnerPolicyConfig
@@ -14,6 +15,7 @@ from ..support.errors import CompositionError
 __all__ = [
     "validate_direction",
     "validate_given",
+    "validate_members",
     "validate_penalty",
     "validate_positive",
     "validate_ratio",
@@ -70,6 +72,30 @@ def validate_penalty(
             "model predicts, but reverse dynamics predict the states before. Nearest: the "
             "same composition with forward dynamics, or a penalty on the model alone, "
             "such as MaxAleatoric."
+        )
+
+
+def validate_members(
+    dynamics: Dynamics, judge: Union[Penalty, LearnedPenalty, Halt, None]
+) -> None:
+    """Raises CompositionError if a penalty or halt would have nothing to compare."""
+    if judge is None or judge.compares == "":
+        return
+    name, compares = type(judge).__name__, judge.compares
+    if compares not in ("members", "elites"):
+        raise CompositionError(
+            f"{name}.compares is {compares!r}, expected 'members', 'elites' or ''."
+        )
+    config = dynamics.config
+    if config.members is None:
+        return
+    n_members, n_elites = config.members
+    found = n_members if compares == "members" else n_elites
+    if found < 2:
+        raise CompositionError(
+            f"{name} compares the {compares} of the dynamics, and {config.get_type()!r} is "
+            f"to have {found}: expected 2 or more. Set them in the config of the dynamics: "
+            "ProbabilisticEnsembleConfig has 7 members, 5 of them elites, by default."
         )
 
 

@@ -47,6 +47,7 @@ from ..support.resuming import fit_once
 from .composition import (
     validate_direction,
     validate_given,
+    validate_members,
     validate_penalty,
     validate_positive,
     validate_steps_per_row,
@@ -191,6 +192,8 @@ class Imagination:
         self.dynamics_updater = self._new_updater()
         validate_direction(self.dynamics, self.rollout_policy)
         validate_penalty(self.dynamics, self.penalty, config.steps_per_row)
+        validate_members(self.dynamics, self.penalty)
+        validate_members(self.dynamics, self.halt)
         validate_steps_per_row(config)
         self._rows_together = rollouts_together(self.device)
         self._action_set: Optional[ActionSet] = None

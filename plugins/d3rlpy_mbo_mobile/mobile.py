@@ -25,6 +25,7 @@ class BellmanSpread(mbo.Penalty):
     """
 
     needs_critic = True
+    compares = "elites"
     action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
     coef: float = mbo.number(1.0, at_least=0)
     n_samples: int = mbo.number(10, at_least=1, whole=True)

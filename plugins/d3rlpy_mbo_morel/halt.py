@@ -58,6 +58,7 @@ class DisagreementHalt(mbo.Halt):
     """Halts where members disagree more than on the data; see its config."""
 
     config: DisagreementHaltConfig
+    compares = "members"
     _threshold: Optional[float] = None
     _reward: float
 

@@ -143,6 +143,14 @@ def test_imagined_it_is_subtracted_once_and_kept():
     assert any(seen.rewards[0].item() == pytest.approx(row[2]) for row in kept)
 
 
+def test_one_elite_is_refused_before_anything_is_fitted():
+    dynamics = mbo.ProbabilisticEnsembleConfig(n_models=3, n_elites=1)
+    words = "BellmanSpread compares the elites of the dynamics.* to have 1: expected 2"
+    with pytest.raises(mbo.CompositionError, match=words):
+        MOBILEConfig(dynamics=dynamics).create()
+    MOBILEConfig(dynamics=dataclasses.replace(dynamics, n_elites=2)).create()
+
+
 def test_what_it_cannot_judge_is_refused():
     penalty = BellmanSpread()
     with pytest.raises(mbo.CompositionError, match="asks the learner what next states"):

@@ -1,5 +1,6 @@
 """MOReL: the cases by hand of METHODS 2, and the ports' mistakes, each another number."""
 
+import dataclasses
 import math
 
 import d3rlpy
@@ -157,6 +158,17 @@ def test_a_halt_that_would_attract_is_warned_of(offset, settings, attracts):
             fitted(offset=offset, **settings)
     else:
         fitted(offset=offset, **settings)  # warnings are errors
+
+
+def test_one_member_is_refused_before_anything_is_fitted():
+    dynamics = mbo.ProbabilisticEnsembleConfig(n_models=1, n_elites=1)
+    words = (
+        "DisagreementHalt compares the members of the dynamics.* to have 1: expected 2"
+    )
+    with pytest.raises(mbo.CompositionError, match=words):
+        MOReLConfig(dynamics=dynamics).create()
+    # It compares all of them, not the elites alone.
+    MOReLConfig(dynamics=dataclasses.replace(dynamics, n_models=2)).create()
 
 
 def test_a_model_of_one_member_is_refused():

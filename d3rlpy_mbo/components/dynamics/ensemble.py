@@ -122,6 +122,11 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
         """Returns ``"probabilistic_ensemble"``."""
         return "probabilistic_ensemble"
 
+    @property
+    def members(self) -> tuple[int, int]:
+        """See `DynamicsConfig.members`."""
+        return self.n_models, self.n_elites
+
     def create(self, device: DeviceArg = False) -> "ProbabilisticEnsemble":
         """Returns an unfitted ensemble."""
         return ProbabilisticEnsemble(self, device)

@@ -65,6 +65,14 @@ class DynamicsConfig(Component):
     def __post_init__(self) -> None:
         """Does nothing; subclasses of version 0.1 call it."""
 
+    @property
+    def members(self) -> Optional[tuple[int, int]]:
+        """How many members a model will have, and how many of them imagine.
+
+        None where that is not known before it is fitted.
+        """
+        return None
+
     def create(self, device: DeviceArg = False) -> "Dynamics":
         """Returns an unfitted model on a device, given as to d3rlpy's `create`."""
         raise NotImplementedError
