@@ -67,7 +67,7 @@ class LinearModel(mbo.Dynamics):
         inputs = self.inputs(given, transitions.actions)
         solution = torch.linalg.lstsq(inputs, targets).solution
         self.noise = 0.01 + float((inputs @ solution - targets).std())
-        self.weights = torch.nn.Parameter(solution)
+        self.weights = torch.nn.Parameter(solution.to(self.device))
         self.metrics = {"linear_noise": self.noise}
 
     def inputs(self, given, actions):
@@ -102,10 +102,10 @@ class LinearModel(mbo.Dynamics):
         return [self.weights]
 
     def state_dict(self):
-        return {"weights": self.weights.data, "noise": self.noise}
+        return {"weights": self.weights.data.cpu(), "noise": self.noise}
 
     def load_state_dict(self, state):
-        self.weights = torch.nn.Parameter(state["weights"])
+        self.weights = torch.nn.Parameter(state["weights"].to(self.device))
         self.noise = state["noise"]
 
 
@@ -238,8 +238,9 @@ class LinearPolicy(mbo.RolloutPolicy):
     def fit(self, transitions):
         given = self.given(transitions)
         inputs = torch.cat([given, torch.ones_like(given[:, :1])], dim=1)
-        self.weights = torch.linalg.lstsq(inputs, transitions.actions).solution
-        self.range = transitions.action_range()
+        solution = torch.linalg.lstsq(inputs, transitions.actions).solution
+        self.weights = solution.to(self.device)
+        self.range = transitions.action_range().to(self.device)
         self.metrics = {"policy_weight": float(self.weights.abs().max())}
 
     def noise(self, observations, actions):
@@ -255,11 +256,11 @@ class LinearPolicy(mbo.RolloutPolicy):
         return self.clip(actions + self.noise(observations, actions))
 
     def state_dict(self):
-        return {"weights": self.weights, "range": self.range.state_dict()}
+        return {"weights": self.weights.cpu(), "range": self.range.state_dict()}
 
     def load_state_dict(self, state):
-        self.weights = state["weights"]
-        self.range = mbo.ActionRange(**state["range"])
+        self.weights = state["weights"].to(self.device)
+        self.range = mbo.ActionRange(**state["range"]).to(self.device)
 
 
 @component("sound_policy")

@@ -11,6 +11,7 @@ Elsewhere ``check_component(MyPenalty())``; on the command line
 """
 
 from ..support.errors import ConformanceError
+from .another_device import another_device
 from .basic_checks import (
     check_default_construction,
     check_json_round_trip,
@@ -65,6 +66,7 @@ from .updater_checks import check_only_the_dynamics_change
 __all__ = [
     "CheckResult",
     "ConformanceError",
+    "another_device",
     "check_actions_within_bounds",
     "check_batch_of_one",
     "check_component",

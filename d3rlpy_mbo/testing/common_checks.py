@@ -15,7 +15,7 @@ import torch
 from ..components.dynamics.interface import Prediction
 from ..data.transitions import Transitions
 from ..imagination.imagination import load_imagination
-from .placement import OtherDevice, is_left_behind
+from .another_device import another_device
 from .running import KINDS, conformance_check
 from .subjects import N_ROWS, Subject, context_for
 
@@ -126,31 +126,29 @@ def check_finite_float32(subject: Subject) -> None:
 
 @conformance_check(*KINDS)
 def check_device_kept(subject: Subject) -> None:
-    """Checks that it makes its tensors where its inputs are, without needing a GPU.
+    """Checks that it works where its inputs are, without needing a GPU.
 
-    Plays that the inputs are on a GPU: tensors made without ``device=`` stay behind.
+    It is made, fitted and asked on `another_device`, with which tensors that are made
+    without ``device=`` do not mix.
     """
-    ready, inputs = subject.ready, subject.inputs()
     cause = (
         "torch.zeros(...) and the like without device=; write device=observations.device, "
         "or torch.zeros_like(...)"
     )
     try:
-        with OtherDevice():
-            answers = subject.ask(ready, inputs)
+        with another_device() as device:
+            there = subject.elsewhere(device)
+            answers = there.answers()
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
         raise subject.violation(
             "it must work on the device of its inputs", found, cause
         ) from error
     for name, values in answers.items():
-        if is_left_behind(values) or values.device.type != "cpu":
-            left = "the CPU, with inputs on another device"
+        if str(values.device) != there.answers_at:
             raise subject.violation(
-                f"{name} must be on the device of the inputs",
-                left
-                if is_left_behind(values)
-                else f"{values.device} for inputs on cpu",
+                f"{name} must be on {there.answers_at!r} if it is created on {device!r}",
+                values.device,
                 cause,
             )
 

@@ -241,13 +241,16 @@ class LineWorld:
             )
         return _replay_buffer(episodes, self.n_actions, CompleteTransitionPicker())
 
-    def line_learner(self, name: Optional[str] = None) -> Learner:
+    def line_learner(
+        self, name: Optional[str] = None, device: str = "cpu:0"
+    ) -> Learner:
         """Returns a small d3rlpy algorithm, built, that acts within the action set.
 
         Always with the same networks.
 
         Args:
             name: Of its class, one of `learners`; the first of them by default.
+            device: Where it is.
         """
         name = name or self.learners[0]
         config = getattr(d3rlpy.algos, f"{name}Config")(batch_size=16)
@@ -258,7 +261,7 @@ class LineWorld:
         for field in dataclasses.fields(config):
             if field.name.endswith("encoder_factory"):
                 setattr(config, field.name, _ENCODER)
-        learner: Learner = config.create()
+        learner: Learner = config.create(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             size = self.n_actions or ACTION_SIZE

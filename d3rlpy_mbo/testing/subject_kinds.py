@@ -45,7 +45,7 @@ _ACTION_SIZES = [*range(world.ACTION_SIZE, 31), 1]
 
 class _Dynamics(Subject):
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        rows = self.world.line_transitions(n_rows)
+        rows = self.world.line_transitions(n_rows).to(self.device)
         return rows.given_observations(self.ready.direction), rows.actions
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
@@ -64,16 +64,16 @@ class _Dynamics(Subject):
 
 class _RolloutPolicy(Subject):
     def build(self, data: Any) -> Any:
-        policy = self.component.create()  # type: ignore[attr-defined]
+        policy = self.component.create(self.device)  # type: ignore[attr-defined]
         if policy.directions:
-            policy.attach(context_for(policy, policy.directions[0], self.world))
+            direction = policy.directions[0]
+            policy.attach(context_for(policy, direction, self.world, self.device))
         policy.fit(data)
         return policy
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        rows = self.world.line_transitions(n_rows)
-        learner = self.world.line_learner() if self.ready.needs_learner else None
-        return rows.given_observations(self.ready.direction), learner
+        rows = self.world.line_transitions(n_rows).to(self.device)
+        return rows.given_observations(self.ready.direction), self.learner_if_needed()
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         observations, _ = inputs
@@ -107,11 +107,12 @@ class _Rule(Subject):
         self, n_rows: int, observation_size: int, action_size: int
     ) -> tuple[torch.Tensor, ...]:
         actions = 2 * world.draw(n_rows, action_size, 2) - 1
-        return (
+        columns = (
             4 * world.draw(n_rows, observation_size, 1) - 2,
             self.world.actions(n_rows, 2) if self.world.choices else actions,
             4 * world.draw(n_rows, observation_size, 3) - 2,
         )
+        return tuple(column.to(self.device) for column in columns)
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
         return self._steps(n_rows, *self.sizes)
@@ -129,14 +130,14 @@ class _AsksPredictions(Subject):
         """A model of the world, for those that learn what it says of the data."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            dynamics = world.line_dynamics().create()
+            dynamics = world.line_dynamics().create(self.device)
             dynamics.fit(self.world.line_transitions())
         return dynamics
 
     def build(self, data: Any) -> Any:
         if not self.learned:
             return super().build(data)
-        made = self.component.create()  # type: ignore[attr-defined]
+        made = self.component.create(self.device)  # type: ignore[attr-defined]
         made.fit(self._dynamics, data)
         return made
 
@@ -151,19 +152,16 @@ class _AsksPredictions(Subject):
         spread[:, 0] = 1e-6  # ... and are all but certain
         outcome = torch.cat([rows.next_observations, rows.rewards], dim=1)
         means = outcome + 4 * noise - 2
-        return Prediction(
-            rows.observations,
-            rows.actions,
-            means[0, :, :-1].clone(),
-            means[0, :, -1:].clone(),
-            means,
-            2 * spread,
-        )
+        sample = means[0].clone()
+        columns = rows.observations, rows.actions, sample[:, :-1], sample[:, -1:]
+        given, actions, outcome, reward = (each.to(self.device) for each in columns)
+        spread, means = 2 * spread.to(self.device), means.to(self.device)
+        return Prediction(given, actions, outcome, reward, means, spread)
 
 
 class _Penalty(_AsksPredictions):
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        return self.prediction(n_rows), self.world.line_learner()
+        return self.prediction(n_rows), self.world.line_learner(device=self.device)
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         return {"penalties": ready(*inputs)}
@@ -193,7 +191,7 @@ class _DynamicsUpdater(Subject):
             dynamics=world.line_dynamics(),
             rollout_policy=UniformPolicyConfig(),
             dynamics_updater=self.component,
-        ).create()
+        ).create(self.device)
         d3rlpy.seed(0)
         imagination.fit(self.world.line_dataset())
         return imagination
@@ -211,7 +209,7 @@ class _DynamicsUpdater(Subject):
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
         dynamics = copy.deepcopy(self._imagination.dynamics)
-        return dynamics, self.data(), self.world.line_learner()
+        return dynamics, self.data(), self.world.line_learner(device=self.device)
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         dynamics, transitions, learner = inputs
@@ -221,13 +219,16 @@ class _DynamicsUpdater(Subject):
 
 
 class _Imagination(Subject):
+    @property
+    def answers_at(self) -> str:
+        return "cpu"  # where learners' batches are drawn
+
     def data(self) -> Any:
         terminated = getattr(self.component, "termination", None) is not None
         return self.world.line_dataset(terminated)
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        learner = self.world.line_learner() if self.ready.needs_learner else None
-        return self.fitted_on, n_rows, learner
+        return self.fitted_on, n_rows, self.learner_if_needed()
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         imagined = ready.imagine(*inputs)
@@ -259,9 +260,9 @@ class LearnerSubject(Subject):
             dynamics=world.line_dynamics(),
             rollout_policy=UniformPolicyConfig(),
             rollout_batch_size=100,
-        ).create()
+        ).create(self.device)
         imagination.fit(data)
-        learner = self.component.create()
+        learner = self.component.create(self.device)
         buffer = ImaginedReplayBuffer(data, imagination, learner)
         learner.build_with_dataset(data)
         for _ in range(N_LEARNER_STEPS):

@@ -49,13 +49,21 @@ class Subject:
     Args:
         component: Taken as it is.
         world: Gives the data that it is fitted on and asked about.
+        device: Where it is made and asked.
     """
 
     component: Component
 
-    def __init__(self, component: Any, world: LineWorld = CONTINUOUS):
+    def __init__(
+        self, component: Any, world: LineWorld = CONTINUOUS, device: str = "cpu:0"
+    ):
         self.component = component
         self.world = world
+        self.device = device
+
+    def elsewhere(self, device: str) -> "Subject":
+        """Returns the same on another device, to be made and fitted there."""
+        return type(self)(self.component, self.world, device)
 
     @property
     def learned(self) -> bool:
@@ -81,9 +89,15 @@ class Subject:
         """Returns a new one that can be asked, fitted on data if it learns."""
         if not self.learned:
             return copy.deepcopy(self.component)  # it may remember, if it is broken
-        made = self.component.create()  # type: ignore[attr-defined]
+        made = self.component.create(self.device)  # type: ignore[attr-defined]
         made.fit(data)
         return made
+
+    def learner_if_needed(self) -> Any:
+        """Returns a learner if `ready` asks one, else None."""
+        if not self.ready.needs_learner:
+            return None
+        return self.world.line_learner(device=self.device)
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
         """Returns new inputs, always the same numbers."""
@@ -92,6 +106,11 @@ class Subject:
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         """Returns what it answers, by name."""
         raise NotImplementedError
+
+    @property
+    def answers_at(self) -> str:
+        """Where what it answers is to lie."""
+        return self.device
 
     def answers(self, n_rows: int = N_ROWS) -> dict[str, torch.Tensor]:
         """Returns what it answers, the same if asked again."""
@@ -137,7 +156,7 @@ def shortened(component: Provided) -> Provided:
 
 
 def context_for(
-    policy: RolloutPolicy, direction: Direction, world: LineWorld
+    policy: RolloutPolicy, direction: Direction, world: LineWorld, device: str = "cpu:0"
 ) -> Context:
     """Returns what a rollout policy is told in an imagination of a direction."""
     return Context(
@@ -146,5 +165,5 @@ def context_for(
         termination=None,
         reward_function=None,
         rollout_length=1,
-        action_set=world.line_transitions().action_set(),
+        action_set=world.line_transitions().action_set().to(device),
     )

@@ -23,20 +23,20 @@ from typing import Any
 import d3rlpy
 import pytest
 import torch
-from another_device import THERE, another_device
 from same_draws import SameDraws
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.registry.discovery import registry
 from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo.support.cuda_graphs import recorded
+from d3rlpy_mbo.testing.another_device import ANOTHER_DEVICE, another_device
 from d3rlpy_mbo.testing.line_world import LineWorld, line_dataset, line_learner
 from d3rlpy_mbo.testing.line_world import line_dynamics as line_model
 from d3rlpy_mbo.testing.subjects import shortened
 
 DEVICE = os.environ.get("D3RLPY_MBO_TEST_DEVICE", "")
 if not DEVICE:
-    DEVICE = "cuda:0" if torch.cuda.is_available() else str(THERE)
+    DEVICE = "cuda:0" if torch.cuda.is_available() else ANOTHER_DEVICE
 
 pytestmark = [
     pytest.mark.training,
@@ -161,7 +161,7 @@ def assert_rows_agree(
 
 @pytest.fixture(autouse=True)
 def device_of_this_machine() -> Iterator[None]:
-    with another_device() if str(THERE) == DEVICE else contextlib.nullcontext():
+    with another_device() if DEVICE == ANOTHER_DEVICE else contextlib.nullcontext():
         yield
 
 

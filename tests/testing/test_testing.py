@@ -30,7 +30,7 @@ from broken_components import (
 )
 from d3rlpy_mbo import testing
 from d3rlpy_mbo.registry.known_learners import known_learners
-from d3rlpy_mbo.testing.placement import OtherDevice, is_left_behind
+from d3rlpy_mbo.testing.another_device import another_device
 from d3rlpy_mbo.testing.subject_kinds import subjects_of
 
 CHECKS = [name for name in testing.__all__ if name.startswith("check_")]
@@ -231,7 +231,11 @@ def test_a_learned_component_is_fitted_once_for_many_checks(monkeypatch):
         LinearPolicy, "fit", lambda self, data: fits.append(1) or fit(self, data)
     )
     policy = SoundPolicy()
-    for check in ("check_batch_of_one", "check_device_kept", "check_finite_float32"):
+    for check in (
+        "check_batch_of_one",
+        "check_inputs_not_modified",
+        "check_finite_float32",
+    ):
         getattr(testing, check)(policy)
     assert len(fits) == 1
 
@@ -359,32 +363,61 @@ def test_the_checks_need_pytest_for_parametrize_alone():
     assert result.returncode == 0, result.stderr
 
 
-def on_gpu(function, *tensors):
-    """Whether the result of a function of tensors on a GPU is on it."""
-    with OtherDevice():
-        return not is_left_behind(function(*tensors))
+def there(function, x):
+    """Whether a function of a tensor on another device is on it, and what it says."""
+    with another_device() as device:
+        result = function(x.to(device))
+        return str(result.device) == device, result.cpu()
 
 
-def test_the_played_gpu_lets_through_what_a_gpu_does():
+def test_another_device_does_what_a_gpu_does_with_the_cpus_numbers():
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    for function in (
+        lambda x: x * torch.tensor(2.0),
+        lambda x: x + torch.zeros(2, device=x.device),
+        lambda x: x * torch.tensor([1.0, 2.0]).to(x.device),
+        lambda x: x[torch.tensor([0, 1])],
+        lambda x: torch.zeros_like(x) + x.new_ones(2) + x.new_tensor([1.0, 2.0]),
+        lambda x: torch.as_tensor(x.cpu().numpy(), device=x.device),
+        lambda x: torch.ones(2).type_as(x).add_(x[0]),
+        lambda x: torch.nn.functional.one_hot(x.long(), 5),
+        lambda x: x.to(torch.float64, copy=True).to("cpu").to(x),
+    ):
+        is_there, found = there(function, x)
+        assert is_there
+        assert torch.equal(found, function(x))
+
+
+def test_gradients_and_optimizers_work_on_another_device():
+    def learned(device):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(2, 1).to(device)
+        optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            layer(torch.ones(4, 2).to(device)).square().sum().backward()
+            optimizer.step()
+        return [parameter.detach().cpu() for parameter in layer.parameters()]
+
+    expected = learned("cpu")
+    with another_device() as device:
+        for found, value in zip(learned(device), expected, strict=True):
+            assert torch.equal(found, value)
+
+
+def test_another_device_refuses_what_a_gpu_does():
     x = torch.ones(4, 2)
-    assert on_gpu(lambda x: x * torch.tensor(2.0), x)
-    assert on_gpu(lambda x: x + torch.zeros(2, device=x.device), x)
-    assert on_gpu(lambda x: x * torch.tensor([1.0, 2.0]).to(x.device), x)
-    assert on_gpu(lambda x: x[torch.tensor([0, 1])], x)
-    assert on_gpu(lambda x: torch.zeros_like(x) + x.new_ones(2), x)
-    assert on_gpu(lambda x: torch.as_tensor(x.cpu().numpy(), device=x.device), x)
-
-
-def test_the_played_gpu_refuses_what_a_gpu_does():
-    x = torch.ones(4, 2)
-    assert not on_gpu(lambda x: torch.zeros(4, 2), x)
-    assert not on_gpu(lambda x: torch.zeros(4, 2).to(torch.float64) + 1, x)
-    assert not on_gpu(lambda x: x.cpu(), x)
+    assert not there(lambda x: torch.zeros(4, 2), x)[0]
+    assert not there(lambda x: torch.zeros(4, 2).to(torch.float64) + 1, x)[0]
+    assert not there(lambda x: x.cpu(), x)[0]
     for mistake in (
         lambda x: x * torch.tensor([1.0, 2.0]),
         lambda x: torch.cat([x, torch.zeros(4, 2)]),
         lambda x: x + torch.as_tensor(np.zeros(2, dtype=np.float32)),
+        lambda x: x + torch.from_numpy(np.zeros(2, dtype=np.float32)),
+        lambda x: x.index_select(0, torch.tensor([1])),
         lambda x: x.numpy(),
+        lambda x: np.asarray(x),
     ):
-        with pytest.raises((RuntimeError, TypeError), match="CPU|numpy"):
-            on_gpu(mistake, x)
+        with pytest.raises((RuntimeError, TypeError), match="same device|numpy"):
+            there(mistake, x)

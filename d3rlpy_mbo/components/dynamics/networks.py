@@ -52,8 +52,9 @@ class GaussianNetworks(nn.Module):
     def __getitem__(self, members: torch.Tensor) -> "GaussianNetworks":
         """Returns copies of some of the networks, in this order."""
         some = copy.deepcopy(self)
-        for parameter in some.parameters():
-            parameter.data = parameter.data[members]
+        for module in some.modules():
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(parameter.detach()[members]))
         return some
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
