@@ -54,8 +54,7 @@ def scores(task: Task, paper: dict[str, float]) -> Table:
         finals = [row.final_return for row in rows if row.final_return is not None]
         cells += [_spread([row.returns[-1] for row in rows], places)]
         cells += [_spread(finals, places)]
-        each = ", ".join(f"{value:.{places}f}" for value in values)
-        table.append([*cells, Cell(each)])
+        table.append([*cells, _each(values, places)])
     return Table("Returns", head, table)
 
 
@@ -76,7 +75,7 @@ def differences_of_returns(
                     _spread(values, places),
                     _interval(values, mean, places),
                     _welch(list(ours.values()), list(theirs.values()), places),
-                    Cell(", ".join(f"{value:+.{places}f}" for value in values)),
+                    _each(values, places, "+"),
                 ]
             )
     head = ["difference of returns", "seeds", "mean", "mean [95 %]"]
@@ -137,18 +136,32 @@ def aggregate_of(tasks: Sequence[Task]) -> Optional[Table]:
 
 
 def _places(task: Task) -> int:
-    """Returns decimal places for returns: more where they are shares, such as survival."""
+    """Returns decimal places for returns: more where they are shares, such as survival.
+
+    0 where they are so large that they are grouped by thousands, such as HIV's.
+    """
     returns = [abs(row.score) for rows in task.methods.values() for row in rows]
-    return 1 if max(returns, default=0.0) > 1 else 4
+    largest = max(returns, default=0.0)
+    return 4 if largest <= 1 else 1 if largest < 100_000 else 0
+
+
+def _text(value: float, places: int, sign: str = "") -> str:
+    grouped = "" if places else ","
+    return f"{value:{sign}{grouped}.{places}f}"
+
+
+def _each(values: list[float], places: int, sign: str = "") -> Cell:
+    apart = ", " if places else "; "
+    return Cell(apart.join(_text(value, places, sign) for value in values))
 
 
 def _spread(values: list[float], places: int = 1) -> Cell:
     if not values:
         return Cell("-")
     if len(values) == 1:
-        return Cell(f"{values[0]:.{places}f}", values[0])
+        return Cell(_text(values[0], places), values[0])
     center, deviation = statistics.mean(values), statistics.stdev(values)
-    return Cell(f"{center:.{places}f} ± {deviation:.{places}f}", center)
+    return Cell(f"{_text(center, places)} ± {_text(deviation, places)}", center)
 
 
 def _interval(
@@ -162,8 +175,8 @@ def _interval(
 
 
 def _within(found: tuple[float, float, float], places: int) -> Cell:
-    point, low, high = found
-    return Cell(f"{point:.{places}f} [{low:.{places}f}, {high:.{places}f}]", point)
+    point, low, high = (_text(value, places) for value in found)
+    return Cell(f"{point} [{low}, {high}]", found[0])
 
 
 def _welch(first: list[float], second: list[float], places: int) -> Cell:

@@ -29,11 +29,12 @@ def recorded(step: Step) -> Step:
         step: Takes one tensor on a CUDA device, returns one; waits for nothing, and
             draws nothing but by torch on that device.
     """
-    recording, shapes = _Recording(step), list[torch.Size]()
+    recording, usual = _Recording(step), list[torch.Size]()
 
     def replayed(given: torch.Tensor) -> torch.Tensor:
-        shapes.append(given.shape) if not shapes else None
-        return recording(given).clone() if given.shape == shapes[0] else step(given)
+        if not usual:
+            usual.append(given.shape)
+        return recording(given).clone() if given.shape in usual else step(given)
 
     return replayed
 

@@ -154,6 +154,14 @@ def test_returns_that_are_shares_have_places_enough_to_differ(folder):
     assert table["romi - bcq"]["per seed"] == "+0.0020"
 
 
+def test_returns_in_millions_are_grouped_and_told_apart(folder):
+    millions = [(2_722_182.7, 2_722_182.7), (1e6, 1e6)]
+    table = rows(folder({"bcq": millions, "romi": [(5e6, 5e6), (999.9, 999.9)]}))
+    assert table["bcq"]["return"] == "1,861,091 ± 1,217,767"
+    assert table["bcq"]["per seed"] == "2,722,183; 1,000,000"
+    assert table["romi - bcq"]["per seed"] == "+2,277,817; -999,000"
+
+
 def test_differences_are_of_pairs_of_one_seed(folder):
     written = folder({"bcq": [(1, 1), (100, 100)], "romi": [(2, 2), (103, 103)]})
     difference = rows(written)["romi - bcq"]
