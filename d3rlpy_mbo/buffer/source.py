@@ -15,7 +15,11 @@ from .. import learners
 from ..data.real_data import RealData
 from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination
-from ..imagination.readiness import validate_divergence, validate_halts
+from ..imagination.readiness import (
+    validate_divergence,
+    validate_halts,
+    warn_if_rewards_are_far,
+)
 from ..imagination.rollout import Rollout, RolloutCounts
 from ..learners.reading import Learner
 from ..support.errors import DivergedError
@@ -88,6 +92,7 @@ class ImaginedSource:
             )
         self._refreshed: Optional[int] = None  # step of the last refresh
         self._updated = 0  # step of the last update of the dynamics
+        self._warned = False  # of rewards far from the data's: once is enough
         names = ["rows", "reward_mean", "dropped_share", "clipped_share"]
         names += [f"survival_{i + 1}" for i in range(config.rollout_length)]
         if config.penalty is not None:
@@ -164,11 +169,17 @@ class ImaginedSource:
                 "termination ends every one at once. Is it this environment's?"
             )
         self._refreshed = step
+        every = torch.cat(rewards)
         self._report |= {
             "rows": float(len(self.ring)),
-            "reward_mean": float(torch.cat(rewards).mean()),
+            "reward_mean": float(every.mean()),
             **total.report(),
         }
+        # A halt's rows have what reward it likes.
+        if not self._warned and self.imagination.halt is None:
+            self._warned = warn_if_rewards_are_far(
+                every + torch.cat(penalties), *self._real_rewards, config.get_type()
+            )
         if self.imagination.penalty_when("imagined") is not None:
             self._report |= penalty_report(torch.cat(penalties).cpu().numpy())
 
@@ -212,6 +223,12 @@ class ImaginedSource:
                 growth = after["model_holdout_error"] / before["model_holdout_error"]
                 self._report["model_holdout_growth"] = growth - 1
             self._updated = step
+
+    @functools.cached_property
+    def _real_rewards(self) -> tuple[float, float]:
+        """The least and the greatest of the data."""
+        rewards = self._real.transitions.rewards
+        return float(rewards.min()), float(rewards.max())
 
     @functools.cached_property
     def _first_holdout_errors(self) -> dict[str, float]:

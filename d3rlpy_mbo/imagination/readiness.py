@@ -28,6 +28,7 @@ __all__ = [
     "validate_same_data",
     "validate_sizes",
     "validate_termination",
+    "warn_if_rewards_are_far",
     "warn_if_slow",
 ]
 
@@ -36,6 +37,10 @@ _SLOW = 60
 
 # Of the order of the square root of float32's largest number.
 _LARGEST = 1e18
+
+# Times the spread of the data's rewards, or their size if that is more, that an imagined
+# one may lie beyond them (ours).
+_FAR = 100
 
 # More dropped rows than this are no accident any more (ours).
 _MAX_DROPPED = 0.1
@@ -217,6 +222,33 @@ def validate_halts(halt: Halt, shares: dict[str, float], first: bool) -> None:
             "Lower its threshold, or leave it out.",
             stacklevel=2,
         )
+
+
+def warn_if_rewards_are_far(
+    rewards: torch.Tensor, least: float, most: float, name: str
+) -> bool:
+    """Warns if imagined rewards lie absurdly far from the data's, and says whether.
+
+    Args:
+        rewards: (B, 1) imagined, before any penalty.
+        least: Of the data.
+        most: Of the data.
+        name: Of the imagination.
+    """
+    beyond = _FAR * max(most - least, abs(least), abs(most))
+    far = (rewards < least - beyond) | (rewards > most + beyond)
+    n_far = int(far.sum())
+    if n_far:
+        warnings.warn(
+            f"{n_far} of the {len(rewards)} rewards that {name!r} imagined lie beyond "
+            f"those of the data, {least:.4g} to {most:.4g}, by more than {_FAR} times "
+            f"their size: from {float(rewards.min()):.4g} to {float(rewards.max()):.4g}. "
+            "The model, or a known reward of states that it cannot know, has left the "
+            "data there, and a squared loss does not forget it. Shorten rollout_length, "
+            "or add a penalty or a halt.",
+            stacklevel=2,
+        )
+    return n_far > 0
 
 
 def warn_if_slow(learner: str, seconds: float, n_rollouts: int) -> None:

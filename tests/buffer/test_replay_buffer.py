@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import d3rlpy
@@ -362,6 +363,33 @@ def test_too_many_rows_that_are_not_finite_are_a_diverged_error(dataset):
     buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
     with pytest.raises(mbo.DivergedError, match="NaN"):
         buffer.sample_transition_batch(4)
+
+
+@dataclasses.dataclass()
+class Exploding(mbo.RewardFunction):
+    """As HIV's, whose reward has 10 to the power of a column in it."""
+
+    factor: float = 1.0
+
+    def __call__(self, observations, actions, next_observations):
+        return self.factor * next_observations[:, :1]
+
+
+def test_rewards_far_from_the_datas_are_warned_of_once(dataset):
+    # The line's rewards are about as large as its states.
+    imagination = line_imagination(
+        "forward", dataset, reward_function=Exploding(factor=1e6)
+    )
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
+    words = r"of the \d+ rewards that 'custom' imagined lie beyond those of the data"
+    with pytest.warns(UserWarning, match=words):
+        buffer.refresh()
+    buffer.refresh()  # once is enough: warnings are errors
+
+
+def test_a_large_penalty_is_no_reward_far_from_the_datas(dataset):
+    imagination = line_imagination("forward", dataset, penalty=ConstantPenalty(1e9))
+    mbo.ImaginedReplayBuffer(dataset, imagination).refresh()  # warnings are errors
 
 
 def test_same_seed_gives_bit_identical_learners(dataset):

@@ -27,6 +27,11 @@ _COLORS = [
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 _HEIGHT = 260
 _WIDTH = 480  # of all of a chart where no browser knows better
+# Labels of heights, in Vega's words: millions as 2M, and no digits of float noise.
+_SHORT = (
+    "abs(datum.value) < 1e5 ? datum.label : "
+    "format(datum.value, abs(datum.value) < 1e15 ? '.3~s' : '.0e')"
+)
 _ROW = 22  # of what stands in a list, pixels
 
 
@@ -128,8 +133,10 @@ def curves(
     layers = []
     if any(each.low is not None for each in kept):
         band = encoded.mark_area(opacity=0.16)
-        layers.append(band.encode(y=alt.Y("low:Q", title=y), y2="high:Q"))
-    height = alt.Y("y:Q", title=y, scale=alt.Scale(zero=from_zero))
+        low = alt.Y("low:Q", title=y, axis=alt.Axis(labelExpr=_SHORT))
+        layers.append(band.encode(y=low, y2="high:Q"))
+    scale, axis = alt.Scale(zero=from_zero), alt.Axis(labelExpr=_SHORT)
+    height = alt.Y("y:Q", title=y, scale=scale, axis=axis)
     layers.append(encoded.mark_line(strokeWidth=2).encode(y=height, **dash))
     told = [_tip("series", ""), _tip("x", x), _tip("y", y)]
     for name, words in (("low", "from"), ("high", "to")):
