@@ -169,7 +169,7 @@ class ImaginedSource:
                 "termination ends every one at once. Is it this environment's?"
             )
         self._refreshed = step
-        every = torch.cat(rewards)
+        every, taken = torch.cat(rewards), torch.cat(penalties)
         self._report |= {
             "rows": float(len(self.ring)),
             "reward_mean": float(every.mean()),
@@ -178,10 +178,10 @@ class ImaginedSource:
         # A halt's rows have what reward it likes.
         if not self._warned and self.imagination.halt is None:
             self._warned = warn_if_rewards_are_far(
-                every + torch.cat(penalties), *self._real_rewards, config.get_type()
+                every + taken, *self._real_rewards, config.get_type()
             )
         if self.imagination.penalty_when("imagined") is not None:
-            self._report |= penalty_report(torch.cat(penalties).cpu().numpy())
+            self._report |= penalty_report(taken.cpu().numpy())
 
     def _rollouts(self) -> Iterator[Rollout]:
         """Yields the rollouts of a refresh; of the first one shows how far it is.

@@ -1,7 +1,7 @@
 """Steps of fixed shape, recorded once as a CUDA graph and replayed.
 
 Networks as small as an ensemble's keep a GPU waiting for Python: the kernels are a few
-percent of a training step (ours: on an H100, benchmarks/speed/results/gpu.json).
+percent of a training step (ours: on an H200, benchmarks/speed/results/gpu.json).
 """
 
 from collections.abc import Callable

@@ -132,8 +132,9 @@ def check_device_kept(subject: Subject) -> None:
     without ``device=`` do not mix.
     """
     cause = (
-        "torch.zeros(...) and the like without device=; write device=observations.device, "
-        "or torch.zeros_like(...)"
+        "torch.zeros(...) and the like without device=: write device=observations.device, "
+        "or torch.zeros_like(...); or a config whose create(device) ignores it, or a fit "
+        "that leaves what it learned on the CPU: move it to self.device"
     )
     try:
         with another_device() as device:

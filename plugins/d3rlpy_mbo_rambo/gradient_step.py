@@ -98,7 +98,7 @@ class GradientStep:
             advantages: (B, 1) of what `ask` returned.
         """
         supervised, log_prob = self._differentiable
-        self._differentiable = ()
+        self._differentiable = ()  # as `recorded_halves` asks
         adversarial = adversarial_loss(log_prob, advantages)
         spread = advantages.std(correction=0)
         loss = supervised + self._coef * adversarial
@@ -107,9 +107,11 @@ class GradientStep:
 
     def means(self, n_steps: int) -> dict[str, float]:
         """Returns the mean of each term over the steps that were taken, for the logs."""
-        names = ["supervised_loss", "adversarial_loss", "advantage_spread"]
-        totals = self._sums.tolist()[: 3 if self._coef > 0 else 1]
-        return {name: sum / n_steps for name, sum in zip(names, totals, strict=False)}
+        names = ["supervised_loss"]
+        if self._coef > 0:
+            names += ["adversarial_loss", "advantage_spread"]
+        totals = self._sums.tolist()[: len(names)]
+        return {k: total / n_steps for k, total in zip(names, totals, strict=True)}
 
     def _descend(self, loss: torch.Tensor, *terms: torch.Tensor) -> None:
         self._optimizer.zero_grad()
