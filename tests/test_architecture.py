@@ -41,6 +41,11 @@ def test_plugins_use_only_public_names_of_the_core_and_never_each_other(path):
             assert node.value.id != "mbo" or node.attr in mbo.__all__
 
 
+def test_every_package_is_typed_for_those_who_import_it():
+    for folder in (ROOT / "d3rlpy_mbo", *PLUGINS):
+        assert (folder / "py.typed").exists(), folder
+
+
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_core_knows_no_plugin_by_name(path):
     for folder in PLUGINS:
