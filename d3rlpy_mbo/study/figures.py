@@ -19,6 +19,8 @@ __all__ = ["draw_curves"]
 def draw_curves(task: Task, n_last: int, file: BinaryIO) -> None:
     """Draws the mean return of each method, and the range over its seeds.
 
+    There is none where a seed's return is not finite, and the legend says how many are.
+
     Args:
         task: The dataset and its runs.
         n_last: Evaluations that count for the score; they are shaded.
@@ -31,6 +33,9 @@ def draw_curves(task: Task, n_last: int, file: BinaryIO) -> None:
         last_steps = max(last_steps, steps[-n_last:])
         returns = np.array([row.returns for row in rows])
         seeds = "1 seed" if len(rows) == 1 else f"{len(rows)} seeds"
+        n_gaps = sum(row.has_gaps for row in rows)
+        if n_gaps:
+            seeds += f", {n_gaps} with gaps: not finite"
         color = f"C{i}"
         axes.plot(
             steps,

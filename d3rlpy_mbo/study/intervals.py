@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_NOT_FINITE = (math.nan, math.nan, math.nan)
+
 # Below, a bootstrap of the seeds says more about the seeds than about the method.
 LEAST_SEEDS = 5
 _N_RESAMPLES = 10_000
@@ -20,6 +22,9 @@ _N_RESAMPLES = 10_000
 
 def interquartile_mean(scores: npt.ArrayLike) -> tuple[float, float, float]:
     """Returns the interquartile mean and the ends of its 95 % interval.
+
+    As everywhere here all three are NaN where a score is not finite: sorted to the end,
+    such a one would be left out as if it were an outlier.
 
     Args:
         scores: With shape (seeds, tasks); seeds are drawn anew for each task.
@@ -44,6 +49,8 @@ def paired(differences: Sequence[float]) -> tuple[float, float, float]:
     """
     from scipy import stats
 
+    if not np.isfinite(differences).all():
+        return _NOT_FINITE
     center = statistics.fmean(differences)
     if len(differences) < 2:
         return center, math.nan, math.nan
@@ -67,6 +74,8 @@ def welch(
     """
     from scipy import stats
 
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return _NOT_FINITE
     center = statistics.fmean(first) - statistics.fmean(second)
     if not statistics.variance(first) + statistics.variance(second):
         return center, center, center
@@ -80,6 +89,8 @@ def _estimate(
     # Slow to import, and needed only where there are seeds enough.
     from rliable import library
 
+    if not np.isfinite(scores).all():
+        return _NOT_FINITE
     # rliable 1.2 draws from numpy's global generator, whatever random_state it is given.
     state = np.random.get_state()
     np.random.seed(0)

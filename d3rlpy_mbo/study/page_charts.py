@@ -77,6 +77,10 @@ def learning_curves(
     caption = "Mean and range over seeds." if several else ""
     if begun:
         caption += " Dashed: runs that are not finished, each by itself."
+    n_gaps = sum(row.has_gaps for rows in finished.values() for row in rows)
+    if n_gaps:
+        caption += f" In {n_gaps} of the finished runs returns are not finite: where a "
+        caption += "seed has none, its method has neither mean nor range."
     if not any(math.isfinite(point.y) for point in points):
         return None
     return curves(
@@ -103,7 +107,9 @@ def metric_charts(
             points += _means(finished, _reader(name), style, most)
             points += _lines(begun, _reader(name), style, most)
         if any(math.isfinite(point.y) for point in points):
-            caption = "Means over seeds, and their range."
+            caption = (
+                "Means over seeds, and their range, where every seed has a number."
+            )
             yield curves(title, points, "gradient steps", axis, caption, order=order)
 
 
@@ -115,9 +121,9 @@ def _reader(name: str) -> _Read:
             if name.startswith("_"):
                 ours = (each for each in metrics if each.endswith(name))
                 its = next((each for each in ours if each not in _WHOLE), "")
-            value = metrics.get(its)
-            if value is not None:
-                found.append((step, value))
+            if its in metrics:
+                value = metrics[its]
+                found.append((step, math.nan if value is None else value))
         return found
 
     return read

@@ -55,6 +55,11 @@ class Row:
         return [math.nan if value is None else value for value in returns]
 
     @property
+    def has_gaps(self) -> bool:
+        """Whether an evaluation's return was not finite."""
+        return not all(map(math.isfinite, self.returns))
+
+    @property
     def score(self) -> float:
         """Mean raw return of the last evaluations, never the best."""
         return statistics.mean(self.returns[-self.n_last :])

@@ -1,5 +1,7 @@
 """Tables of a study's datasets, for Markdown and for pages alike."""
 
+import itertools
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Optional
@@ -90,9 +92,14 @@ def evidence(task: Task) -> Optional[Table]:
         for row in rows:
             for name, value in _last_metrics(row).items():
                 title = _title(name)
-                if title and value is not None:
-                    columns.setdefault(title, {}).setdefault(method, []).append(value)
-    titles = [title for title in dict.fromkeys(_EVIDENCE.values()) if title in columns]
+                if title:
+                    found = columns.setdefault(title, {}).setdefault(method, [])
+                    found.append(math.nan if value is None else value)
+    titles = [
+        title
+        for title in dict.fromkeys(_EVIDENCE.values())
+        if any(map(math.isfinite, itertools.chain(*columns.get(title, {}).values())))
+    ]
     table = [
         [Cell(method), *(_mean(columns[title].get(method, [])) for title in titles)]
         for method in task.methods
@@ -140,12 +147,14 @@ def _places(task: Task) -> int:
 
     0 where they are so large that they are grouped by thousands, such as HIV's.
     """
-    returns = [abs(row.score) for rows in task.methods.values() for row in rows]
-    largest = max(returns, default=0.0)
+    scores = [row.score for rows in task.methods.values() for row in rows]
+    largest = max(map(abs, filter(math.isfinite, scores)), default=0.0)
     return 4 if largest <= 1 else 1 if largest < 100_000 else 0
 
 
 def _text(value: float, places: int, sign: str = "") -> str:
+    if not math.isfinite(value):
+        return "not finite"
     grouped = "" if places else ","
     return f"{value:{sign}{grouped}.{places}f}"
 
@@ -155,9 +164,24 @@ def _each(values: list[float], places: int, sign: str = "") -> Cell:
     return Cell(apart.join(_text(value, places, sign) for value in values))
 
 
+def _not_finite(values: list[float]) -> Optional[Cell]:
+    """Returns how many seeds have no finite number; None if all have one.
+
+    A mean of the others would be better than what the method did: runs that diverge are
+    the worst ones.
+    """
+    n_missing = len(values) - sum(map(math.isfinite, values))
+    if not n_missing:
+        return None
+    return Cell(f"not finite in {n_missing} of {len(values)}")
+
+
 def _spread(values: list[float], places: int = 1) -> Cell:
     if not values:
         return Cell("-")
+    missing = _not_finite(values)
+    if missing:
+        return missing
     if len(values) == 1:
         return Cell(_text(values[0], places), values[0])
     center, deviation = statistics.mean(values), statistics.stdev(values)
@@ -171,10 +195,15 @@ def _interval(
 ) -> Cell:
     if len(values) < LEAST_SEEDS:
         return Cell("-")
+    missing = _not_finite(values)
+    if missing:
+        return missing
     return _within(estimate([[value] for value in values]), places)
 
 
 def _within(found: tuple[float, float, float], places: int) -> Cell:
+    if not math.isfinite(found[0]):
+        return Cell("not finite")
     point, low, high = (_text(value, places) for value in found)
     return Cell(f"{point} [{low}, {high}]", found[0])
 
@@ -187,6 +216,10 @@ def _welch(first: list[float], second: list[float], places: int) -> Cell:
 
 
 def _mean(values: list[float]) -> Cell:
-    if not values:
+    """Returns the mean; a dash where nothing was measured, a number that is none too."""
+    if not any(map(math.isfinite, values)):
         return Cell("-")
+    missing = _not_finite(values)
+    if missing:
+        return missing
     return Cell(f"{statistics.mean(values):.3g}", statistics.mean(values))

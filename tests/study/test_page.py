@@ -81,6 +81,23 @@ def test_numbers_in_the_page_are_those_of_the_results(tmp_path):
     assert drawn(read, "The model on its hold-out rows") == {("romi", 30, 0.125)}
 
 
+def test_a_seed_that_diverged_leaves_gaps_and_is_named_in_the_page(tmp_path):
+    whole = [{"q_real_mean": 1.0}, {"q_real_mean": 2.0}, {"q_real_mean": 3.0}]
+    torn = [{"q_real_mean": 3.0}, {"q_real_mean": None}, {"q_real_mean": None}]
+    runs = {
+        (A, "bcq", 0): content([1.0, 2.0, 3.0], whole),
+        (A, "bcq", 1): content([3.0, 4.0, None], torn, seed=1),
+    }
+    read, _ = reported(tmp_path, study(tmp_path / "s", runs))
+    assert "not finite in 1 of 2" in read.text
+    assert "In 1 of the finished runs returns are not finite" in read.text
+    assert dict(read.tables["Returns"][1:])["bcq"][:1] == [2]
+    assert drawn(read, "Learning curves") == {("bcq", 10, 2.0), ("bcq", 20, 3.0)}
+    assert drawn(read, "What the learner believes") == {("bcq", 10, 2.0)}
+    ((_, numbers),) = (row for row in read.tables["Runs"] if "seed-1" in row[0])
+    assert numbers == [1, 7.5, 90.25]  # neither a score nor a last evaluation
+
+
 def test_a_study_that_runs_is_shown_as_far_as_it_is(tmp_path):
     folder = study(tmp_path / "s", {(A, "bcq", 0): content([1.0, 2.0, 3.0])})
     running = folder / "maze-a-v0" / "romi" / "seed-1"

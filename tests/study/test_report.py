@@ -194,6 +194,71 @@ def test_five_seeds_have_the_interquartile_mean_and_intervals(folder):
     assert table["romi - bcq"]["Welch's [95 %]"] == "22.0 [-32.2, 76.2]"
 
 
+def test_a_seed_without_a_finite_return_is_counted_and_no_mean_hides_it(folder):
+    written = folder({"bcq": [(1, 0.25), (1, None)], "romi": [(0.5, 0.5)] * 2})
+    table = rows(written)
+    for column in ("return", "score", "last evaluation"):
+        assert table["bcq"][column] == "not finite in 1 of 2"
+    assert table["bcq"]["per seed"] == "0.6250, not finite"
+    # The first score is finite or not: places are those of the scores that there are.
+    assert table["romi"]["return"] == "0.5000 ± 0.0000"
+    assert table["romi - bcq"]["mean"] == "not finite in 1 of 2"
+    assert table["romi - bcq"]["per seed"] == "-0.1250, not finite"
+    report.write([written], written / "tables.md")
+    assert (written / "tables-maze-a-v0.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_returns_have_the_places_of_the_finite_ones_whichever_seed_diverged(folder):
+    table = rows(folder({"bcq": [(None, None)], "romi": [(0.787, 0.787)]}))
+    assert table["bcq"]["return"] == "not finite in 1 of 1"
+    assert table["romi"]["return"] == "0.7870"
+
+
+@pytest.mark.training
+def test_of_five_seeds_one_that_diverged_is_no_outlier_to_be_trimmed(folder):
+    pytest.importorskip("rliable")
+    table = rows(folder({"bcq": [(1, 1)] * 5, "romi": [(2, 2)] * 4 + [(2, None)]}))
+    for column in ("return", "interquartile mean [95 %]", "score"):
+        assert table["romi"][column] == "not finite in 1 of 5"
+    assert table["bcq"]["interquartile mean [95 %]"] == "1.0 [1.0, 1.0]"
+    assert table["romi - bcq"]["mean [95 %]"] == "not finite in 1 of 5"
+    assert table["romi - bcq"]["Welch's [95 %]"] == "not finite"
+    diverged = [[2.0]] * 4 + [[math.nan]]
+    for estimate in (interquartile_mean, mean):
+        assert all(map(math.isnan, estimate(diverged)))
+    for values in (paired([1.0, math.nan]), welch([1.0, math.inf], [1.0, 2.0])):
+        assert all(map(math.isnan, values))
+
+
+def test_evidence_that_one_seed_lacks_is_no_mean_of_the_others(folder):
+    written = folder({"bcq": [(1, 1), (1, 1)], "romi": [(1, 1), (1, 1)]})
+    path = written / "maze-a-v0/romi/seed-1/result.json"
+    path.write_text(
+        path.read_text().replace('"q_real_mean": 3.0', '"q_real_mean": null')
+    )
+    table = rows(written)
+    assert table["romi"]["Q, real rows"] == "not finite in 1 of 2"
+    assert table["bcq"]["Q, real rows"] == "3"
+
+
+def test_the_legend_says_of_how_many_seeds_a_curve_has_gaps(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures.plt, "close", drawn.append)
+    evaluations = [
+        [{"step": 10, "return": 1.0}, {"step": 20, "return": last}]
+        for last in (3.0, None)
+    ]
+    methods = {
+        "bcq": [Row(i, {"evaluations": e}, 1) for i, e in enumerate(evaluations)]
+    }
+    figures.draw_curves(Task("maze/a-v0", methods, None, None), 1, io.BytesIO())
+    (axes,) = drawn[0].axes
+    (line,) = axes.get_lines()
+    assert line.get_ydata()[0] == 1
+    assert math.isnan(line.get_ydata()[1])
+    assert line.get_label() == "bcq (2 seeds, 1 with gaps: not finite)"
+
+
 def test_welchs_interval_is_that_of_his_degrees_of_freedom():
     # Variances 1 and 4: 1/3 + 4/3; freedom (5/3)^2 / ((1/3)^2 / 2 + (4/3)^2 / 2) = 50/17.
     center, low, high = welch([1.0, 2.0, 3.0], [0.0, 2.0, 4.0])

@@ -1,6 +1,7 @@
 """What a page is made of."""
 
 import dataclasses
+import math
 from typing import Any, Optional, Union
 
 __all__ = ["Cell", "Chart", "Note", "Page", "Section", "Table", "number"]
@@ -106,4 +107,6 @@ class Page:
 
 def number(value: Optional[float]) -> Cell:
     """Returns a number as a cell; a dash where there is none."""
+    if value is not None and not math.isfinite(value):
+        return Cell("not finite", None)
     return Cell("-", None) if value is None else Cell(f"{value:.4g}", value)
