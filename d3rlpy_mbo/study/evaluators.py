@@ -9,6 +9,7 @@ from d3rlpy.metrics import EvaluatorProtocol
 from ..data.environments import evaluation_environment
 from ..data.minari_files import open_minari
 from ..data.transitions import Transitions
+from ..learners.reading import is_transformer
 
 __all__ = ["ImaginedQ", "InsideWalls", "RealQ", "evaluators"]
 
@@ -103,6 +104,8 @@ def _imagined_rows(dataset: Any) -> Transitions:
 
 
 def _mean_q(algo: Any, observations: Any, actions: Any) -> float:
+    if is_transformer(algo):  # they predict actions, and d3rlpy's have no predict_value
+        return float("nan")
     try:
         return float(algo.predict_value(observations, actions).mean())
     except NotImplementedError:  # behavioural cloning has no Q

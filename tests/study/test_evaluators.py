@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.learners.names import learner_config
 from d3rlpy_mbo.study.evaluators import ImaginedQ, InsideWalls, RealQ
 from d3rlpy_mbo.tasks.simulator import PointMazeSimulatorConfig
 from toys import line_dataset, line_imagination, small_learner
@@ -41,6 +42,17 @@ def test_behavioural_cloning_has_no_q():
     learner = small_learner("bc")
     learner.build_with_dataset(buffer)
     assert np.isnan(RealQ()(learner, buffer))
+
+
+@pytest.mark.parametrize(
+    "name", ["decision_transformer", "discrete_decision_transformer", "tacr"]
+)
+def test_a_transformer_has_no_q_either(name):
+    buffer = imagined_buffer(rollout_length=1)
+    buffer.refresh()
+    learner = learner_config(name)().create()
+    assert np.isnan(RealQ()(learner, buffer))
+    assert np.isnan(ImaginedQ()(learner, buffer))
 
 
 def test_looking_at_imagined_rows_leaves_the_random_numbers_of_training_alone():

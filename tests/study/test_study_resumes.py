@@ -122,6 +122,24 @@ def test_a_killed_fit_of_a_model_goes_on_and_leaves_the_same_model(
     assert not list((tmp_path / "killed").rglob("*.checkpoints"))
 
 
+def test_a_study_trains_a_transformer_to_its_result(root, tmp_path):
+    experiment = Experiment(
+        DATASET,
+        "decision_transformer",
+        "none",
+        1,
+        n_steps_per_epoch=1,
+        n_trials=1,
+        learner_settings={"batch_size": 4, "context_size": 3, "num_layers": 1},
+    )
+    alone = RunExperiment("dt", experiment, None, [])
+    execute(alone, tmp_path)
+    assert not error_path(alone, tmp_path).exists()
+    result = json.loads(alone.result(tmp_path).read_text())
+    assert len(result["evaluations"]) == 1
+    assert [each["q_real_mean"] for each in result["metrics"]] == [None]
+
+
 def test_a_study_hands_on_whether_environments_are_trusted(tmp_path):
     text = (
         f'datasets = ["{DATASET}"]\nseeds = [0]\nn_steps = 4\nn_steps_per_epoch = 2\n'
