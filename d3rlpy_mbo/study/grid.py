@@ -16,18 +16,25 @@ this package must lie in the same place on every machine.
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
 from ..components.terminations.lookup import termination_for
 from ..data.minari import load_minari, reference_scores
+from ..learners.names import learner_config
+from ..registry.discovery import get_component
 from ..registry.json_form import encode
 from ..runs.transformers import validate_target_return
 from ..runs.validation import validated_epochs
+from ..support.devices import validate_device
 from ..support.errors import (
     CompositionError,
     D3RLPyMBOError,
     TerminationRequiredError,
+    UnknownComponentError,
+    suggest,
 )
 from . import report
 from .folder import require_same_study, write_settings
@@ -57,7 +64,7 @@ def run_file(
     """
     out = out.absolute()  # workers may stand elsewhere
     study = Study.read(settings)
-    validate(study, out)
+    validate(study, out, local=backend_name == "loky")
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_settings(settings, out)
@@ -72,18 +79,22 @@ def run_file(
     return failures
 
 
-def validate(study: Study, out: Path) -> None:
+def validate(study: Study, out: Path, local: bool = True) -> None:
     """Refuses what would fail after hours of work.
 
     Args:
         study: To be run.
         out: Its folder; it need not exist.
+        local: Whether it runs on this machine, whose devices are known.
 
     Raises:
-        D3RLPyMBOError: A learner, imagination, task, dataset or setting that is not
-            there, steps that are no whole epochs, or results of another study.
+        D3RLPyMBOError: A learner, imagination, task, dataset, device or setting that is
+            not there, steps that are no whole epochs, or results of another study.
     """
     validated_epochs(study.n_steps, study.n_steps_per_epoch)
+    if local:
+        validate_device(study.device)
+    _validate_tables(study)
     for collection in study.collect.values():
         collection.validate()
     jobs = [
@@ -102,6 +113,27 @@ def validate(study: Study, out: Path) -> None:
     for dataset in study.datasets:
         if dataset not in study.collect:
             reference_scores(dataset)  # opens it, and reads no episode
+
+
+def _validate_tables(study: Study) -> None:
+    """Refuses settings of a learner or an imagination that is not there.
+
+    One that is there and no method has may stay: a study may have fewer methods.
+    """
+    find: Callable[[str], object]
+    for kind, find in (
+        ("learner", learner_config),
+        ("imagination", partial(get_component, "imagination")),
+    ):
+        known = {getattr(method, kind) for method in study.methods.values()} - {"none"}
+        for name in sorted({*getattr(study, f"{kind}_settings")} - known):
+            try:
+                find(name)
+            except UnknownComponentError as error:
+                raise CompositionError(
+                    f"[{kind}_settings.{name}]: there is no {kind} {name!r}, and no method "
+                    f"has it. {suggest(name, known)}"
+                ) from error
 
 
 def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:

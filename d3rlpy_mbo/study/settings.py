@@ -138,7 +138,7 @@ class Study:
         chosen = self.methods[method]
         imagination_settings: dict[str, Any] = {}
         if chosen.imagination != "none":
-            imagination_settings = _merged(
+            imagination_settings = self._merged(
                 dataset,
                 self.imagination_settings.get(chosen.imagination, {}),
                 chosen.imagination_settings,
@@ -156,7 +156,7 @@ class Study:
             n_trials=self.n_trials,
             n_final_trials=self.n_final_trials,
             n_pretraining_epochs=chosen.n_pretraining_epochs,
-            learner_settings=_merged(
+            learner_settings=self._merged(
                 dataset,
                 self.learner_settings.get(chosen.learner, {}),
                 chosen.learner_settings,
@@ -165,6 +165,14 @@ class Study:
             trust_environment=self.trust_environment,
             target_return=chosen.target_return,
         )
+
+    def _merged(self, dataset: str, *tables: dict[str, Any]) -> dict[str, Any]:
+        """Later tables win, and in each what is for the dataset alone."""
+        merged: dict[str, Any] = {}
+        for table in tables:
+            merged.update({k: v for k, v in table.items() if k not in self.datasets})
+            merged.update(table.get(dataset, {}))
+        return {k: None if v == "none" else v for k, v in merged.items()}
 
     def model(self, experiment: Experiment) -> Optional["Model"]:
         """Returns the model that a run imagines with, None if it imagines nothing."""
@@ -201,13 +209,3 @@ class Model:
         direction = self.dynamics["params"]["direction"]
         name = f"model-{direction}-{digest}-seed-{self.seed}.mbo"
         return Path(folder_name(self.dataset)) / name
-
-
-def _merged(dataset: str, *tables: dict[str, Any]) -> dict[str, Any]:
-    """Later tables win, and in each what is for the dataset alone."""
-    merged: dict[str, Any] = {}
-    for table in tables:
-        # Ids hold a "/" and no field does.
-        merged.update({k: v for k, v in table.items() if "/" not in k})
-        merged.update(table.get(dataset, {}))
-    return {k: None if v == "none" else v for k, v in merged.items()}

@@ -42,7 +42,8 @@ def validate(study: "Study", where: str) -> None:
     _validate_folders(study, where)
     _validate_comparisons(study, where)
     for kind, table in _settings_tables(study):
-        ids = [key for key in table if "/" in key]  # ids hold one, and no field does
+        # Most ids hold a "/", and no field does: one of another study is told by it.
+        ids = [key for key in table if "/" in key or key in study.datasets]
         require_known(ids, study.datasets, f"{where}, {kind} is for a dataset")
         for key in ids:
             require(table[key], dict[str, Any], f"{where}, {kind}.{key}")

@@ -150,6 +150,18 @@ def test_a_damaged_result_is_named_before_anything_is_made(out, content):
         ),
         ('imagination = "romi"', 'imagination = "romy"', "'romi'"),
         ("batch_size = 5", "bach_size = 5", "'batch_size'"),
+        (
+            "[learner_settings.bcq]",
+            "[learner_settings.bqc]",
+            "no learner 'bqc', and no method has it. Did you mean 'bcq'?",
+        ),
+        (
+            "[learner_settings.bcq]",
+            "[imagination_settings.rommi]\nreal_ratio = 0.5\n[learner_settings.bcq]",
+            "no imagination 'rommi', and no method has it. Did you mean 'romi'?",
+        ),
+        ("n_last = 2", "n_last = 2\ndevice = 'gpu'", "device is 'gpu'"),
+        ("n_last = 2", "n_last = 2\ndevice = 'cuda:99'", "'cuda:99' is not here"),
         ("n_steps = 10", "n_steps = 11", "whole number of epochs"),
         (
             "n_last = 2",

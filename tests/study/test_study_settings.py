@@ -119,6 +119,32 @@ def test_a_method_overrides_the_learner_and_a_dataset_overrides_both(read):
     assert fomi["rollout_length"] == 2
 
 
+def test_a_table_of_a_dataset_without_a_namespace_is_for_it_alone(read):
+    assert TEXT.count("maze/b-v0") == 3
+    text = TEXT.replace("maze/b-v0", "plain-v0")
+    study = read(text)
+    there, here = (
+        study.experiment(dataset, "romi", 3).imagination_settings
+        for dataset in ("plain-v0", "maze/a-v0")
+    )
+    assert there == {"rollout_length": 3, "real_ratio": 0.2}
+    assert here == {"rollout_length": 3, "real_ratio": 0.1}
+    with pytest.raises(mbo.CompositionError, match="expected a table"):
+        read(text.replace("batch_size = 5", '"plain-v0" = 3'))
+
+
+def test_settings_of_a_learner_that_no_method_has_may_stay(read, tmp_path):
+    study = read(TEXT + "[learner_settings.iql]\nexpectile = 0.9\n")
+    with pytest.raises(mbo.DatasetError, match="maze/a-v0"):  # nothing else is wrong
+        grid.validate(study, tmp_path)
+
+
+def test_on_a_cluster_a_device_need_not_be_here(read, tmp_path):
+    study = read(TEXT.replace("n_last = 2", 'n_last = 2\ndevice = "cuda:99"'))
+    with pytest.raises(mbo.DatasetError, match="maze/a-v0"):  # nothing else is wrong
+        grid.validate(study, tmp_path, local=False)
+
+
 def test_the_environments_termination_is_used_unless_one_is_set(read):
     never, hopper = encode(mbo.NoTermination()), encode(mbo.HopperTermination())
     assert (
