@@ -16,7 +16,7 @@ from ..support.errors import CheckpointError, CompositionError
 from ..support.generators import generator_states, set_generator_states
 from ..support.locks import held_alone
 from ..support.resuming import Fits, Stateful, fits_kept
-from .identity import fit_identity_of, validate_same_run
+from .identity import fit_identity_of, validate_same_run, warn_of_another_seed
 from .interrupts import Interrupts
 
 __all__ = ["FitCheckpoint", "RunCheckpoint"]
@@ -78,6 +78,9 @@ class RunCheckpoint:
             if saved is not None:
                 self._saved = saved.parts
                 self._run = dict(saved.parts["run"])
+                warn_of_another_seed(saved.about, self._about, self._path)
+                # As it began: by now its scalers may be fitted.
+                self._about |= saved.about
             stack.enter_context(self._interrupts)
             self._stack = stack.pop_all()
         return self

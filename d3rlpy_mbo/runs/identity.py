@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
+
+import torch
 
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
@@ -14,7 +17,18 @@ from ..support.devices import device_name
 from ..support.errors import CheckpointError
 from ..support.version import installed_versions
 
-__all__ = ["differences", "fit_identity_of", "identity_of", "validate_same_run"]
+__all__ = [
+    "differences",
+    "fit_identity_of",
+    "identity_of",
+    "validate_same_run",
+    "warn_of_another_seed",
+]
+
+_SCALERS = ("observation_scaler", "action_scaler", "reward_scaler")
+
+# Of an identity, compared by rules of their own; checkpoints of before lack them.
+_APART = ("scalers", "seed")
 
 # Their states may mean something else in another version.
 _VERSIONS = ("d3rlpy-mbo", "d3rlpy")
@@ -36,6 +50,8 @@ def identity_of(
     """Returns everything that must be alike for a run to go on, as JSON has it."""
     identity = {
         "learner": _described(learner.config),
+        "scalers": _scalers(learner.config),
+        "seed": _seed(),
         "imaginations": [encode(each.config) for each in imaginations],
         "dataset": _fingerprint(real),
         "device": {
@@ -51,7 +67,7 @@ def identity_of(
         "n_pretraining_epochs": n_pretraining_epochs,
         "target_return": target_return,
     }
-    return dict(json.loads(json.dumps(identity)))
+    return dict(json.loads(json.dumps(identity, default=_plain)))
 
 
 def fit_identity_of(imagination: Imagination, real: RealData) -> dict[str, Any]:
@@ -66,15 +82,37 @@ def fit_identity_of(imagination: Imagination, real: RealData) -> dict[str, Any]:
 
 
 def _described(config: Any) -> dict[str, Any]:
-    """Returns a learner's settings; what scalers were fitted to follows from the data."""
-    names = ("observation_scaler", "action_scaler", "reward_scaler")
-    scalers = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    """Returns a learner's settings; of its scalers their types alone."""
+    scalers = {n: getattr(config, n) for n in _SCALERS if hasattr(config, n)}
     plain = dataclasses.replace(config, **dict.fromkeys(scalers))
     return {
         "type": config.get_type(),
         **json.loads(plain.serialize()),
         **{name: each and each.get_type() for name, each in scalers.items()},
     }
+
+
+def _scalers(config: Any) -> dict[str, Any]:
+    """Returns the fields of a learner's scalers, and whether they need no fit any more."""
+    return {
+        name: {
+            "built": bool(scaler.built),
+            **{f.name: getattr(scaler, f.name) for f in dataclasses.fields(scaler)},
+        }
+        for name in _SCALERS
+        if (scaler := getattr(config, name, None)) is not None
+    }
+
+
+def _seed() -> Optional[int]:
+    """Returns what torch was seeded with, whatever was drawn since; None for nothing."""
+    seed = torch.initial_seed()
+    return None if seed == torch.Generator().initial_seed() else seed
+
+
+def _plain(value: Any) -> Any:
+    """Returns an array as a list; of what JSON has no form for, the type's name."""
+    return value.tolist() if hasattr(value, "tolist") else type(value).__name__
 
 
 def _fingerprint(real: RealData) -> dict[str, Any]:
@@ -95,11 +133,53 @@ def validate_same_run(
     Raises:
         CheckpointError: Names what differs, with both values.
     """
-    changed = differences("", saved, ours)
+    alike = [
+        {k: v for k, v in each.items() if k not in _APART} for each in (saved, ours)
+    ]
+    changed = differences("", *alike)
+    theirs = saved.get("scalers", {})
+    for name, scaler in ours.get("scalers", {}).items():
+        if name in theirs:
+            changed += _differences_of_scalers(name, theirs[name], scaler)
     if changed:
         raise CheckpointError(
             f"The checkpoints in {str(path)!r} are of another run: {'; '.join(changed)}. "
             "Give what was given then, or choose another folder."
+        )
+
+
+def _differences_of_scalers(
+    name: str, saved: Mapping[str, Any], ours: Mapping[str, Any]
+) -> list[str]:
+    """Returns where what was given differs: what is fitted follows from the data.
+
+    One that was fitted since, by the run itself, has more fields than were given.
+    """
+    fitted_since = ours["built"] and not saved["built"]
+    names = [
+        n for n in saved if n != "built" and not (fitted_since and saved[n] is None)
+    ]
+    return [
+        difference
+        for n in names
+        for difference in differences(f"learner.{name}.{n}", saved[n], ours.get(n))
+    ]
+
+
+def warn_of_another_seed(
+    saved: Mapping[str, Any], ours: Mapping[str, Any], path: Path
+) -> None:
+    """Warns where the run began with another seed than the caller has set.
+
+    It is no reason to refuse: some seed by the clock.
+    """
+    before, now = saved.get("seed"), ours.get("seed")
+    if before is not None and now is not None and before != now:
+        warnings.warn(
+            f"The run in {str(path)!r} began with the seed {before}, and torch is seeded "
+            f"with {now} here. It goes on with its own random numbers; if it is complete "
+            "its results are returned. For a run with another seed choose another folder.",
+            stacklevel=2,
         )
 
 
