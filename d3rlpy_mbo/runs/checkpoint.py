@@ -16,10 +16,15 @@ from ..support.errors import CheckpointError, CompositionError
 from ..support.generators import generator_states, set_generator_states
 from ..support.locks import held_alone
 from ..support.resuming import Fits, Stateful, fits_kept
-from .identity import fit_identity_of, validate_same_run, warn_of_another_seed
+from .identity import (
+    fit_identity_of,
+    is_of_these_versions,
+    validate_same_run,
+    warn_of_another_seed,
+)
 from .interrupts import Interrupts
 
-__all__ = ["FitCheckpoint", "RunCheckpoint"]
+__all__ = ["FitCheckpoint", "RunCheckpoint", "lost"]
 
 # By default a checkpoint follows the last one after so many times what that cost (ours:
 # a hundredth of the time).
@@ -305,6 +310,18 @@ class FitCheckpoint:
     def clear(self) -> None:
         """Removes them."""
         self._folder.clear()
+
+
+def lost(path: Path) -> bool:
+    """Whether nobody here can go on from the checkpoints in a folder.
+
+    They are torn, or of another version; none at all are not lost.
+    """
+    try:
+        saved = CheckpointFolder(path).last()
+    except CheckpointError:
+        return True
+    return saved is not None and not is_of_these_versions(saved.about)
 
 
 def _made(path: Path) -> None:

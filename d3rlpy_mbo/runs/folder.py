@@ -61,7 +61,7 @@ class RunFolder:
         if force or (self.out.is_dir() and not self._content()):
             return
         hint = "Choose another --out, or pass --force to replace the run in it."
-        if self._on_its_way():
+        if self.on_its_way:
             hint = (
                 "Pass --resume to go on with the run in it, or --force to begin anew."
             )
@@ -77,7 +77,7 @@ class RunFolder:
         """
         for name in ("n_steps", "n_steps_per_epoch"):
             _COUNT.validated(name, self._settings[name])
-        if self._on_its_way():
+        if self.on_its_way:
             self._validate_same(_read(self.work / _SETTINGS), self.work / _SETTINGS)
             return "on its way"
         if (self.out / _RESULT).exists():
@@ -105,12 +105,14 @@ class RunFolder:
         """Returns the result of a complete run."""
         return _read(self.out / _RESULT)
 
-    def _on_its_way(self) -> bool:
+    @property
+    def on_its_way(self) -> bool:
+        """Whether a run lies there that can go on, or be put in its place."""
         known = (self.work / _SETTINGS).exists()
         return known and (self.checkpoints.exists() or (self.work / _RESULT).exists())
 
     def _content(self) -> list[Path]:
-        ignored = {_LOCK} if self._on_its_way() else {_LOCK, UNFINISHED}
+        ignored = {_LOCK} if self.on_its_way else {_LOCK, UNFINISHED}
         return [path for path in self.out.iterdir() if path.name not in ignored]
 
     def _validate_same(self, found: Any, path: Path) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "differences",
     "fit_identity_of",
     "identity_of",
+    "is_of_these_versions",
     "validate_same_run",
     "warn_of_another_seed",
 ]
@@ -68,6 +69,11 @@ def identity_of(
         "target_return": target_return,
     }
     return dict(json.loads(json.dumps(identity, default=_plain)))
+
+
+def is_of_these_versions(identity: Mapping[str, Any]) -> bool:
+    """Whether the versions that wrote a checkpoint are those that are installed."""
+    return bool(identity.get("versions") == installed_versions(_VERSIONS))
 
 
 def fit_identity_of(imagination: Imagination, real: RealData) -> dict[str, Any]:

@@ -3,21 +3,29 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Optional
 
-from ..runs.experiment import Experiment
+from ..runs.experiment import UNFINISHED, Experiment
 from ..support.errors import CompositionError
 from ..support.files import atomic_write
 from .jobs import RunExperiment
-from .records import differences, read_experiment
+from .records import differences, other_settings, read_begun, read_experiment
 from .settings import Study
 
 __all__ = ["require_same_study", "write_settings"]
 
 _FILE = "study.toml"
 
+# What took time: results, models, and runs on their way.
+_MADE = (
+    "*/*/seed-*/result.json",
+    "*/model-*.mbo",
+    f"*/*/seed-*/{UNFINISHED}/checkpoints/*.json",
+)
+
 
 def require_same_study(study: Study, out: Path, jobs: Iterable[RunExperiment]) -> None:
-    """Refuses a folder with results of another study, before anything is made.
+    """Refuses a folder with runs of another study, before anything is made.
 
     More datasets, methods or seeds than before are no other study, nor are fewer.
 
@@ -29,25 +37,27 @@ def require_same_study(study: Study, out: Path, jobs: Iterable[RunExperiment]) -
     Raises:
         CompositionError: Names the settings that differ, or a damaged result.
     """
-    if any(out.glob("*/*/seed-*/result.json")) or any(out.glob("*/model-*.mbo")):
+    if any(any(out.glob(pattern)) for pattern in _MADE):
         path = out / _FILE
         changed = _changes(Study.read(path), study) if path.exists() else []
         if changed:
             raise CompositionError(
-                f"{out} holds results of another study: {'; '.join(changed)}. Choose "
+                f"{out} holds runs of another study: {'; '.join(changed)}. Choose "
                 "another --out, or move it away."
             )
     for job in jobs:
-        path = job.result(out)
-        if not path.exists():
+        path, was = job.result(out), "made"
+        found: Optional[Experiment]
+        if path.exists():
+            found = read_experiment(path)
+        else:
+            path, was = path.with_name(UNFINISHED), "begun"
+            found = read_begun(path.parent)
+        if found is None:
             continue
-        found = _comparable(read_experiment(path), job.experiment)
-        changed = differences(found, job.experiment)
+        changed = differences(_comparable(found, job.experiment), job.experiment)
         if changed:
-            raise CompositionError(
-                f"{path} was made with other settings: {'; '.join(changed)}. Choose "
-                "another --out, or move it away."
-            )
+            raise other_settings(path, was, changed)
 
 
 def _changes(before: Study, study: Study) -> list[str]:

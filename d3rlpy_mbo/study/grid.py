@@ -89,7 +89,7 @@ def validate(study: Study, out: Path, local: bool = True) -> None:
 
     Raises:
         D3RLPyMBOError: A learner, imagination, task, dataset, device or setting that is
-            not there, steps that are no whole epochs, or results of another study.
+            not there, steps that are no whole epochs, or runs of another study.
     """
     validated_epochs(study.n_steps, study.n_steps_per_epoch)
     if local:

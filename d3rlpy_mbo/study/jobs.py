@@ -1,7 +1,6 @@
 """The jobs of a study: a dataset, a model, a run."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,15 +12,15 @@ from ..data.minari import load_minari
 from ..data.real_data import RealData
 from ..imagination.imagination import ImaginationConfig, load_imagination
 from ..registry.json_form import decode
-from ..runs.checkpoint import FitCheckpoint
+from ..runs.checkpoint import FitCheckpoint, lost
 from ..runs.experiment import UNFINISHED, Experiment
-from ..support.errors import CheckpointError, CompositionError
+from ..support.errors import CheckpointError
 from ..tasks import simulator  # noqa: F401  # settings find it by name
 from .collecting import Collection
 from .evaluators import evaluators
 from .execution import error_path
 from .names import folder_name
-from .records import differences, read_experiment
+from .records import differences, other_settings, read_begun, read_experiment
 from .settings import Model
 
 __all__ = [
@@ -126,23 +125,32 @@ class RunExperiment:
         path = self.result(out)
         changed = differences(read_experiment(path), self.experiment)
         if changed:
-            raise CompositionError(
-                f"{path} was made with other settings: {'; '.join(changed)}. Choose "
-                "another --out, or move it away."
-            )
+            raise other_settings(path, "made", changed)
 
     resumes = True
 
     def make(self, out: Path) -> None:
-        """Trains and evaluates, from where an interruption left it."""
-        try:
-            self._make(out)
-        except CheckpointError as error:  # of other settings, or torn
-            print(f"{error} The run begins anew.")
-            shutil.rmtree(out / self.path)
-            self._make(out)
+        """Trains and evaluates, from where an interruption left it.
 
-    def _make(self, out: Path) -> None:
+        Raises:
+            CompositionError: A run of other settings is on its way there; it stays.
+            CheckpointError: Of another dataset or device; likewise.
+        """
+        run = out / self.path
+        begun = read_begun(run)
+        changed = differences(begun, self.experiment) if begun is not None else []
+        if changed:
+            raise other_settings(run / UNFINISHED, "begun", changed)
+        folder = self.experiment.folder(run)
+        try:
+            self._make(out, resume=folder.on_its_way)
+        except CheckpointError as error:
+            if begun is not None and not lost(folder.checkpoints):
+                raise
+            print(f"{error} The run begins anew.")
+            self._make(out, resume=False)
+
+    def _make(self, out: Path, resume: bool) -> None:
         dynamics, model = None, None
         if self.model is not None:
             path = out / self.model.path
@@ -151,7 +159,7 @@ class RunExperiment:
         self.experiment.run(
             out / self.path,
             force=True,
-            resume=True,
+            resume=resume,
             dynamics=dynamics,
             evaluators=evaluators(
                 self.experiment.dataset, self.experiment.trust_environment

@@ -1,15 +1,22 @@
-"""Reading result.json: a damaged one is named."""
+"""Reading what runs leave: a damaged result.json is named."""
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
-from ..runs.experiment import Experiment
+from ..runs.experiment import UNFINISHED, Experiment
 from ..support.errors import CompositionError
 from .reading import require
 
-__all__ = ["differences", "flat_settings", "read_experiment", "read_scores"]
+__all__ = [
+    "differences",
+    "flat_settings",
+    "other_settings",
+    "read_begun",
+    "read_experiment",
+    "read_scores",
+]
 
 _CONTENT = {
     "evaluations": list[dict[str, Any]],
@@ -32,6 +39,23 @@ def read_experiment(path: Path) -> Experiment:
         raise _damaged(path, error) from error
 
 
+def read_begun(run: Path) -> Optional[Experiment]:
+    """Returns what a run on its way is to be the result of.
+
+    Args:
+        run: Its folder.
+
+    Returns:
+        None if there is none, or nothing that can be read: there is nothing to lose.
+    """
+    try:
+        entries = json.loads((run / UNFINISHED / "experiment.json").read_text())
+        begun = Experiment(**entries)
+    except (OSError, ValueError, TypeError):
+        return None
+    return begun if begun.folder(run).on_its_way else None
+
+
 def differences(theirs: Experiment, ours: Experiment) -> list[str]:
     """Returns which settings of two runs differ, each with both values.
 
@@ -45,6 +69,20 @@ def differences(theirs: Experiment, ours: Experiment) -> list[str]:
         for name in {**now, **before}
         if before.get(name, _UNSET) != now.get(name, _UNSET)
     ]
+
+
+def other_settings(path: Path, was: str, changed: list[str]) -> CompositionError:
+    """Returns the refusal of what lies there with other settings.
+
+    Args:
+        path: What it is.
+        was: ``"made"`` or ``"begun"``.
+        changed: Which settings differ.
+    """
+    return CompositionError(
+        f"{path} was {was} with other settings: {'; '.join(changed)}. Choose another "
+        "--out, or move it away."
+    )
 
 
 class _Unset:

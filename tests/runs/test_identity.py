@@ -21,7 +21,6 @@ from d3rlpy_mbo.runs.identity import validate_same_run, warn_of_another_seed
 from d3rlpy_mbo.runs.training import Run
 from toys import QUIET, line_dataset, small_learner
 
-
 DATASET = line_dataset(3)
 
 

@@ -114,6 +114,29 @@ def test_another_studys_results_are_refused_and_what_differs_is_named(
     assert sorted(out.rglob("*")) == before
 
 
+def test_a_run_on_its_way_makes_a_folder_its_studys_as_a_result_does(out):
+    result = next(out.rglob("result.json"))
+    experiment = json.loads(result.read_text())["experiment"]
+    unfinished = result.with_name("unfinished")
+    (unfinished / "checkpoints").mkdir(parents=True)
+    result.unlink()
+    (unfinished / "experiment.json").write_text(json.dumps(experiment))
+    longer = TEXT.replace("n_steps = 10", "n_steps = 20")
+    require(TEXT, out)
+    with pytest.raises(
+        mbo.CompositionError, match=r"unfinished was begun .* is 10 there"
+    ):
+        require(longer, out)
+    (unfinished / "checkpoints" / "checkpoint-1.json").touch()
+    with pytest.raises(
+        mbo.CompositionError, match="holds runs of another study: n_steps"
+    ):
+        require(longer, out)
+    (unfinished / "experiment.json").write_text("{")
+    (out / "study.toml").unlink()
+    require(longer, out)  # what cannot be read is nothing to lose
+
+
 def test_a_folder_without_results_is_anybodys(out):
     next(out.rglob("result.json")).unlink()
     require(TEXT.replace("n_steps = 10", "n_steps = 20"), out)

@@ -10,9 +10,11 @@ pytest.importorskip("joblib")
 
 from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.study.execution import error_path, execute
+from d3rlpy_mbo.study.folder import require_same_study
 from d3rlpy_mbo.study.jobs import FitModel, RunExperiment
 from d3rlpy_mbo.study.settings import Model, Study
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
+from d3rlpy_mbo.support.errors import CompositionError
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 
 pytestmark = pytest.mark.training
@@ -88,16 +90,72 @@ def test_a_killed_run_of_a_study_goes_on_from_its_checkpoint(
     assert killed == whole
 
 
-def test_what_a_run_of_other_settings_left_is_begun_anew(root, tmp_path, kill_after):
+@pytest.fixture
+def killed(root, tmp_path, kill_after) -> Path:
+    """The folder of a run that was killed after its first epoch; notes lie beside it."""
     kill_after(2)
     with pytest.raises(Killed):
         execute(job(), tmp_path)
+    run = tmp_path / job().path
+    (run / "notes.txt").write_text("mine")
+    return run
+
+
+def test_a_run_of_other_settings_on_its_way_is_refused_and_stays(killed, tmp_path):
+    before = {p: p.read_bytes() for p in killed.rglob("*") if p.is_file()}
     changed = job(n_trials=2)
     execute(changed, tmp_path)
-    assert not error_path(changed, tmp_path).exists()
-    assert (
-        json.loads(changed.result(tmp_path).read_text())["experiment"]["n_trials"] == 2
+    said = error_path(changed, tmp_path).read_text()
+    assert "unfinished was begun with other settings: n_trials is 1 there, 2" in said
+    assert {p: p.read_bytes() for p in killed.rglob("*") if p.is_file()} == before
+
+
+def test_a_study_of_other_settings_than_a_run_on_its_way_is_refused_before(
+    killed, tmp_path
+):
+    text = (
+        f'datasets = ["{DATASET}"]\nseeds = [0]\nn_steps = 4\nn_steps_per_epoch = 2\n'
+        'n_trials = 1\nn_last = 1\n[methods.alone]\nlearner = "td3_plus_bc"\n'
+        "learner_settings.batch_size = 16\n"
     )
+
+    def require(text: str) -> None:
+        (tmp_path / "new.toml").write_text(text)
+        study = Study.read(tmp_path / "new.toml")
+        ours = study.experiment(DATASET, "alone", 0)
+        require_same_study(study, tmp_path, [RunExperiment("alone", ours, None, [])])
+
+    require(text)
+    with pytest.raises(CompositionError, match=r"batch_size is 16 there, 8 here"):
+        require(text.replace("= 16", "= 8"))
+
+
+@pytest.mark.parametrize("how", ["torn", "another version"])
+def test_what_nobody_can_go_on_from_is_begun_anew_and_nothing_else_is_removed(
+    killed, tmp_path, monkeypatch, how
+):
+    if how == "torn":
+        for path in (killed / "unfinished" / "checkpoints").glob("*.json"):
+            path.write_bytes(path.read_bytes()[:-9])
+    else:
+        monkeypatch.setattr(
+            "d3rlpy_mbo.runs.identity.installed_versions", lambda names: {"d3rlpy": "9"}
+        )
+    execute(job(), tmp_path)
+    assert not error_path(job(), tmp_path).exists()
+    assert len(json.loads(job().result(tmp_path).read_text())["evaluations"]) == 2
+    assert "begins anew" in killed.with_name(f"{killed.name}.log").read_text()
+    assert (killed / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_on_its_way_on_another_device_is_refused_and_stays(
+    killed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("d3rlpy_mbo.runs.identity.device_name", lambda device: "cuda:9")
+    execute(job(), tmp_path)
+    said = error_path(job(), tmp_path).read_text()
+    assert "device.learner is 'cpu' there and 'cuda:9' here" in said
+    assert any((killed / "unfinished" / "checkpoints").glob("*.json"))
 
 
 def test_a_killed_fit_of_a_model_goes_on_and_leaves_the_same_model(
