@@ -1,6 +1,7 @@
 """KEY=VALUE settings of configs, by dotted path into their JSON form."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -89,12 +90,26 @@ def apply_settings(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
 
     Raises:
         UnknownComponentError: There is no such field or type; names the nearest.
-        CompositionError: A value of another type than the field's.
+        CompositionError: A value of another type than the field's, or a number that is
+            not finite: a result's file can hold none.
     """
+    for path, value in settings.items():
+        _validate_finite(path, value)
     asked = [v.get("type") if isinstance(v, Mapping) else v for v in settings.values()]
     kept = [type(part) for part in parts(config) if part.get_type() not in asked]
     with decoding_to(kept):
         return _apply(config, settings)
+
+
+def _validate_finite(path: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CompositionError(f"{path} is {value!r}, expected a finite number.")
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            _validate_finite(f"{path}.{name}", each)
+    elif isinstance(value, (list, tuple)):
+        for i, each in enumerate(value):
+            _validate_finite(f"{path}[{i}]", each)
 
 
 def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:

@@ -1,3 +1,5 @@
+import math
+
 import d3rlpy
 import pytest
 
@@ -88,11 +90,24 @@ def test_d3rlpys_scalers_and_factories_can_be_set():
         ("real_ratio", "much", "expected a number"),
         ("real_ratio", 2, "real_ratio is 2"),
         ("dynamics.hidden_units", 3, "expected a list"),
+        ("real_ratio", math.nan, "real_ratio is nan, expected a finite number"),
+        (
+            "rollout_policy",
+            {"type": "uniform", "params": {"x": [1.0, math.inf]}},
+            r"rollout_policy.params.x\[1\] is inf, expected a finite number",
+        ),
     ],
 )
 def test_wrong_keys_names_and_values_are_refused(key, value, words):
     with pytest.raises(mbo.D3RLPyMBOError, match=words):
         apply_settings(ROMIConfig(), {key: value})
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999"])
+def test_a_number_that_no_result_can_hold_is_refused_before_the_training(text):
+    (asked,) = parse_settings((f"learner.gamma={text}",))["learner"].items()
+    with pytest.raises(mbo.CompositionError, match="gamma is .*, expected a finite"):
+        apply_settings(d3rlpy.algos.SACConfig(), dict([asked]))
 
 
 def test_a_number_that_may_be_left_out_is_left_out_by_null():
