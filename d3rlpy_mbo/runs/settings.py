@@ -2,8 +2,9 @@
 
 import json
 import math
+import types
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from d3rlpy.serializable_config import SerializableConfig
 
@@ -122,23 +123,33 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
             where = _parameters(where[parent])
         _check_known(encoded, where, name, path)
         current = where[name]
-        types = _types(config, encoded, path) if None in (current, value) else ()
+        allowed: tuple[Any, ...] = ()
+        if None in (current, value) or _mistyped(current, value):
+            allowed = _types(config, encoded, path)
         if value is None:
-            if type(None) not in types:
+            if type(None) not in allowed:
                 raise CompositionError(
                     f"{path} cannot be left out, but null was given."
                 )
             where[name] = None
-        elif isinstance(value, str) and _is_typed(current) and not _plain(types):
+        elif isinstance(value, str) and _is_typed(current) and not _plain(allowed):
             where[name] = {"type": value, "params": {}}
             chosen = _decode(config, encoded, path, value)
             for step in (*parents, name):
                 chosen = getattr(chosen, step)
             where[name]["params"] = _defaults(chosen)
         else:
-            _check_type(path, _plain(types) or [type(current)], value)
+            _check_type(path, _plain(allowed) or [type(current)], value)
             where[name] = value
     return _decode(config, encoded, ", ".join(settings), "as given")
+
+
+def _mistyped(current: Any, value: Any) -> bool:
+    """Whether a plain value is of another type than the one there.
+
+    The field's annotation then says what it may hold: d3rlpy writes a number as ``0``.
+    """
+    return type(current) in _NAMES and not _is_of(type(current), value)
 
 
 def _is_typed(current: Any) -> bool:
@@ -152,12 +163,14 @@ def _plain(types: Iterable[Any]) -> list[Any]:
 
 
 def _types(config: Any, encoded: dict[str, Any], path: str) -> tuple[Any, ...]:
-    """Returns what a field may hold, if that is one of several types or None."""
+    """Returns what a field may hold: one of these types, without their arguments."""
     *parents, name = path.split(".")
     owner = _decode(config, encoded, path, None)
     for parent in parents:
         owner = getattr(owner, parent)
-    return get_args(get_type_hints(type(owner)).get(name))
+    hint = get_type_hints(type(owner)).get(name)
+    of_several = get_origin(hint) in (Union, types.UnionType)
+    return tuple(get_origin(e) or e for e in (get_args(hint) if of_several else [hint]))
 
 
 def _decode(config: TConfig, encoded: dict[str, Any], path: str, value: Any) -> TConfig:

@@ -75,6 +75,28 @@ def test_d3rlpys_scalers_and_factories_can_be_set():
 
 
 @pytest.mark.parametrize(
+    ("factory", "key", "value"),
+    [
+        ("adam", "weight_decay", 1e-4),  # d3rlpy's default is written as 0
+        ("sgd", "momentum", 0.5),
+        ("adam", "clip_grad_norm", 1),
+    ],
+)
+def test_a_number_may_have_a_fraction_where_the_default_is_written_without(
+    factory, key, value
+):
+    name = "critic_optim_factory"
+    settings = {name: factory, f"{name}.{key}": value}
+    config = apply_settings(d3rlpy.algos.SACConfig(), settings)
+    assert getattr(config.critic_optim_factory, key) == value
+    for wrong, words in (("much", "expected a number"), (True, "expected a number")):
+        with pytest.raises(mbo.CompositionError, match=words):
+            apply_settings(
+                d3rlpy.algos.SACConfig(), {**settings, f"{name}.{key}": wrong}
+            )
+
+
+@pytest.mark.parametrize(
     ("key", "value", "words"),
     [
         ("rolout_length", 3, "Did you mean 'rollout_length'"),
