@@ -32,6 +32,7 @@ from ..learners.returns import (
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
 from .mini_batch import ImaginedMiniBatch
+from .mixing import refuse_mixing
 from .processes import validate_processes
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
@@ -277,11 +278,21 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             source.restore_checkpoint(saved)
 
     def sample_transition(self) -> Transition:
-        """Returns a real transition; d3rlpy reads its shapes."""
+        """Returns a real transition; d3rlpy reads its shapes.
+
+        Raises:
+            CompositionError: d3rlpy's MixedReplayBuffer asks.
+        """
+        refuse_mixing()
         return self._dataset.sample_transition()
 
     def sample_trajectory(self, length: int) -> PartialTrajectory:
-        """Returns one trajectory of `sample_trajectory_batch`."""
+        """Returns one trajectory of `sample_trajectory_batch`.
+
+        Raises:
+            CompositionError: d3rlpy's MixedReplayBuffer asks.
+        """
+        refuse_mixing()  # to the schedule each would be a whole batch
         return first_of(self.sample_trajectory_batch(1, length))
 
     def sample_trajectory_batch(
@@ -366,7 +377,12 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     @property
     def transition_picker(self) -> TransitionPickerProtocol:
-        """The dataset's."""
+        """The dataset's.
+
+        Raises:
+            CompositionError: d3rlpy's MixedReplayBuffer asks, when it is made.
+        """
+        refuse_mixing()
         return self._dataset.transition_picker
 
     @property
