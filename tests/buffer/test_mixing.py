@@ -28,7 +28,8 @@ def test_a_mixed_buffer_of_a_buffer_that_imagines_is_refused_when_it_is_made(
 
 
 @pytest.mark.parametrize(
-    "draw", [lambda b: b.sample_transition_batch(4), lambda b: b.sample_trajectory_batch(4, 2)]
+    "draw",
+    [lambda b: b.sample_transition_batch(4), lambda b: b.sample_trajectory_batch(4, 2)],
 )
 def test_where_python_skips_assertions_it_is_refused_at_the_first_batch(buffer, draw):
     online = line_dataset(2, 6)
