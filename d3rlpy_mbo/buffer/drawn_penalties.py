@@ -16,7 +16,12 @@ from ..learners.reading import Learner, is_transformer
 from ..learners.returns import uses_returns
 from ..support.errors import CompositionError
 
-__all__ = ["DrawnPenalty", "penalty_report", "validate_drawn_penalty"]
+__all__ = [
+    "DrawnPenalty",
+    "penalty_report",
+    "validate_drawn_penalty",
+    "validate_rewards_behind",
+]
 
 # Batches whose penalties are reported (ours: enough for a percentile).
 _N_REPORTED = 100
@@ -101,11 +106,29 @@ def validate_drawn_penalty(imagination: Imagination, learner: Any) -> None:
     Raises:
         CompositionError: A transformer, or Cal-QL.
     """
+    if uses_returns(learner) or is_transformer(learner):
+        validate_rewards_behind(imagination, f"{type(learner).__name__} trains on")
+
+
+def validate_rewards_behind(
+    imagination: Imagination, who: str = "Returns-to-go hold"
+) -> None:
+    """Refuses rewards that follow a row where a penalty of now is missing in them.
+
+    A buffer may not know the learner, so it is asked again where they are read.
+
+    Args:
+        imagination: Its penalty may be one that is subtracted when rows are drawn.
+        who: Has to do with those rewards, and what.
+
+    Raises:
+        CompositionError: It is.
+    """
     penalty = imagination.penalty_when("drawn")
-    if penalty is not None and (uses_returns(learner) or is_transformer(learner)):
+    if penalty is not None:
         raise CompositionError(
-            f"{type(learner).__name__} trains on the rewards that follow a row, as they "
-            f"were imagined, but the penalty {type(penalty).__name__} of the imagination "
+            f"{who} the rewards that follow a row, as they were imagined, but the penalty "
+            f"{type(penalty).__name__} of the imagination "
             f"{imagination.config.get_type()!r} is subtracted when single rows are drawn. "
             "Use a penalty that is subtracted when imagined, or another learner, such as "
             "SAC or CQL."

@@ -31,6 +31,7 @@ from ..learners.returns import (
 )
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
+from .drawn_penalties import validate_rewards_behind
 from .mini_batch import ImaginedMiniBatch
 from .mixing import refuse_mixing
 from .processes import validate_processes
@@ -312,7 +313,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             A mini-batch in dataset units.
 
         Raises:
-            CompositionError: An imagination that imagines forwards.
+            CompositionError: An imagination that imagines forwards, or whose penalty is
+                subtracted when single rows are drawn.
             LearnerMismatchError, DivergedError: See `sample_transition_batch`.
         """
         trajectories = self._trajectories
@@ -328,6 +330,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     def _trajectories(self) -> Trajectories:
         """What trajectories are sliced from, if all imaginations lead into them."""
         validate_lead_ins(self.imaginations, self._shares)
+        for each, share in zip(self.imaginations, self._shares[1:], strict=True):
+            if share > 0:
+                validate_rewards_behind(each, "Trajectories hold")
         return Trajectories(self._real, [source.ring for source in self._sources])
 
     def append(self, observation: Any, action: Any, reward: Any) -> NoReturn:

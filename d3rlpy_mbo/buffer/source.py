@@ -25,7 +25,12 @@ from ..learners.reading import Learner
 from ..support.errors import DivergedError
 from ..support.progress import Progress
 from .drawn import ImaginedRows
-from .drawn_penalties import DrawnPenalty, penalty_report, validate_drawn_penalty
+from .drawn_penalties import (
+    DrawnPenalty,
+    penalty_report,
+    validate_drawn_penalty,
+    validate_rewards_behind,
+)
 from .fill import Fill
 from .folding import fold, validate_folding
 from .ring import Ring
@@ -252,7 +257,13 @@ class ImaginedSource:
         self.ring.take(places, out)
         if self._drawn is not None and len(out):
             self._drawn.subtract(out)
-        return ImaginedRows(self.ring, places, self._real, self.leads_to_real)
+        return ImaginedRows(
+            self.ring,
+            places,
+            self._real,
+            self.leads_to_real,
+            functools.partial(validate_rewards_behind, self.imagination),
+        )
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Returns where the schedule stands, and its numbers; the ring has the rows."""

@@ -201,6 +201,23 @@ def test_learners_that_ask_for_the_rewards_behind_a_row_are_refused(dataset, con
         mbo.ImaginedReplayBuffer(dataset, imagination, made, real_ratio=0.5)
 
 
+def test_without_a_learner_it_is_refused_where_the_rewards_behind_a_row_are_read(
+    dataset,
+):
+    # Nobody says who will train.
+    buffer = drawn_buffer(dataset, "reverse", real_ratio=0.5)
+    words = "Doubt.* is subtracted when single rows are"
+    with pytest.raises(mbo.CompositionError, match=f"Trajectories hold.*{words}"):
+        buffer.sample_trajectory_batch(8, 3)
+    batch = buffer.sample_transition_batch(8)
+    with pytest.raises(mbo.CompositionError, match=f"Returns-to-go hold.*{words}"):
+        list(batch.transitions)
+    # Real rows alone hold no penalty.
+    real = drawn_buffer(dataset, "reverse", real_ratio=1.0)
+    assert len(list(real.sample_transition_batch(8).transitions)) == 8
+    assert real.sample_trajectory_batch(8, 3).rewards.shape == (8, 3, 1)
+
+
 def test_several_steps_in_a_row_are_refused():
     settings = {"rollout_policy": mbo.LearnerPolicyConfig(), "steps_per_row": 2}
     with pytest.raises(mbo.CompositionError, match="a row holds several steps"):
