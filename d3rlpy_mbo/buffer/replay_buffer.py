@@ -39,7 +39,12 @@ from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource, validate_rows
 from .trajectories import Trajectories, first_of
-from .transformers import validate_lead_ins, validate_transformer, warn_of_padding
+from .transformers import (
+    validate_lead_ins,
+    validate_slicer,
+    validate_transformer,
+    warn_of_padding,
+)
 
 __all__ = ["ImaginedReplayBuffer"]
 
@@ -315,6 +320,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         Raises:
             CompositionError: An imagination that imagines forwards, or whose penalty is
                 subtracted when single rows are drawn.
+            DatasetError: The dataset has a trajectory slicer of its own.
             LearnerMismatchError, DivergedError: See `sample_transition_batch`.
         """
         trajectories = self._trajectories
@@ -329,6 +335,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     @functools.cached_property
     def _trajectories(self) -> Trajectories:
         """What trajectories are sliced from, if all imaginations lead into them."""
+        validate_slicer(self._real)
         validate_lead_ins(self.imaginations, self._shares)
         for each, share in zip(self.imaginations, self._shares[1:], strict=True):
             if share > 0:
