@@ -19,6 +19,7 @@ from ..support.errors import CompositionError
 __all__ = [
     "DrawnPenalty",
     "penalty_report",
+    "spares_rows",
     "validate_drawn_penalty",
     "validate_rewards_behind",
 ]
@@ -47,8 +48,17 @@ class DrawnPenalty:
         self._subtracted: deque[npt.NDArray[np.float32]] = deque(maxlen=_N_REPORTED)
 
     @torch.no_grad()
-    def subtract(self, rows: npt.NDArray[np.float32]) -> None:
+    def subtract(
+        self,
+        rows: npt.NDArray[np.float32],
+        spared: Optional[npt.NDArray[np.bool_]] = None,
+    ) -> None:
         """Lowers the rewards of packed imagined rows (n, width) by their penalties.
+
+        Args:
+            rows: These.
+            spared: (n,) those whose reward is a halt's, which stands in the place of a
+                penalised one; None if there are none.
 
         Raises:
             CompositionError: The penalty returned the wrong shape or type, values that
@@ -76,6 +86,8 @@ class DrawnPenalty:
         checks.positive(penalty, penalties)
         checks.raise_found()
         subtracted = penalties.cpu().numpy()
+        if spared is not None:
+            subtracted = np.where(spared[:, None], np.float32(0), subtracted)
         columns["rewards"] -= subtracted
         self._subtracted.append(subtracted[:, 0])
 
@@ -92,6 +104,12 @@ class DrawnPenalty:
     def restore_checkpoint(self, state: list[torch.Tensor]) -> None:
         """Takes over what `checkpoint_state` returned."""
         self._subtracted = deque((each.numpy() for each in state), maxlen=_N_REPORTED)
+
+
+def spares_rows(imagination: Imagination) -> bool:
+    """Returns whether a halt's rewards must be told from those that a penalty lowers."""
+    drawn = imagination.penalty_when("drawn") is not None
+    return drawn and imagination.halt is not None
 
 
 def validate_drawn_penalty(imagination: Imagination, learner: Any) -> None:

@@ -7,8 +7,9 @@ import warnings
 from typing import Optional
 
 from ..data.real_data import RealData
-from ..imagination.imagination import ImaginationConfig
+from ..imagination.imagination import Imagination, ImaginationConfig
 from ..support.errors import CompositionError
+from .drawn_penalties import spares_rows
 from .ring import Ring
 
 __all__ = ["Fill"]
@@ -33,10 +34,17 @@ class Fill:
     Args:
         config: The imagination's.
         real: What it starts from.
+        spares: Whether the store remembers which rows no penalty is subtracted from.
     """
 
     config: ImaginationConfig
     real: RealData
+    spares: bool = False
+
+    @classmethod
+    def of(cls, imagination: Imagination, real: RealData) -> "Fill":
+        """Returns that of an imagination, fitted or not."""
+        return cls(imagination.config, real, spares_rows(imagination))
 
     @functools.cached_property
     def n_rollouts(self) -> int:
@@ -65,7 +73,8 @@ class Fill:
     def nbytes(self) -> int:
         """Bytes of the store."""
         folded = self.config.steps_per_row > 1
-        return Ring.bytes_of(self.capacity, self.real.layout.width, folded)
+        width = self.real.layout.width
+        return Ring.bytes_of(self.capacity, width, folded, self.spares)
 
     @property
     def description(self) -> str:

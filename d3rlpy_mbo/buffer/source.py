@@ -28,6 +28,7 @@ from .drawn import ImaginedRows
 from .drawn_penalties import (
     DrawnPenalty,
     penalty_report,
+    spares_rows,
     validate_drawn_penalty,
     validate_rewards_behind,
 )
@@ -74,13 +75,15 @@ class ImaginedSource:
     ):
         config = imagination.config
         self.imagination = imagination
-        self.fill = Fill(config, real)
+        self._spares = spares_rows(imagination)
+        self.fill = Fill.of(imagination, real)
         self.fill.validate()
         self.ring = Ring(
             self.fill.capacity,
             real.layout.width,
             config.retained_refreshes,
             folded=config.steps_per_row > 1,
+            spares=self._spares,
         )
         self._real = real
         self._learner = learner
@@ -157,7 +160,8 @@ class ImaginedSource:
                 folded = fold(rows, config.steps_per_row, self._learner)
                 rows, intervals = folded.transitions, folded.intervals.cpu().numpy()
             packed = self._real.layout.pack(rows)
-            self.ring.append(packed, origins.cpu().numpy(), intervals)
+            spared = imagined.spared[:, 0].cpu().numpy() if self._spares else None
+            self.ring.append(packed, origins.cpu().numpy(), intervals, spared)
             counts.append(imagined.counts)
             rewards.append(imagined.transitions.rewards)
             penalties.append(imagined.penalties)
@@ -256,7 +260,7 @@ class ImaginedSource:
         places = self.ring.draw(len(out)) if len(out) else np.zeros(0, dtype=np.int64)
         self.ring.take(places, out)
         if self._drawn is not None and len(out):
-            self._drawn.subtract(out)
+            self._drawn.subtract(out, self.ring.spared(places))
         return ImaginedRows(
             self.ring,
             places,
