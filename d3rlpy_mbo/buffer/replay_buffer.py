@@ -421,7 +421,8 @@ def _progress(
                 f"policy {each.config.rollout_policy.get_type()!r}), but the buffer got "
                 "none. Pass ImaginedReplayBuffer(dataset, imagination, learner=algo)."
             )
-    return LearnerProgress(learner)
+    needed = any(each.needs_learner for each in imaginations)
+    return LearnerProgress(learner, needed)
 
 
 def _read_only(name: str) -> CompositionError:
