@@ -340,6 +340,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         for each, share in zip(self.imaginations, self._shares[1:], strict=True):
             if share > 0:
                 validate_rewards_behind(each, "Trajectories hold")
+        for source in self._sources:
+            source.lead_in()
         return Trajectories(self._real, [source.ring for source in self._sources])
 
     def append(self, observation: Any, action: Any, reward: Any) -> NoReturn:

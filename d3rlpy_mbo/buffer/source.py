@@ -1,5 +1,6 @@
 """When imaginations imagine anew, and the rows they imagined last."""
 
+import dataclasses
 import functools
 import math
 import operator
@@ -76,7 +77,7 @@ class ImaginedSource:
         config = imagination.config
         self.imagination = imagination
         self._spares = spares_rows(imagination)
-        self.fill = Fill.of(imagination, real)
+        self.fill = Fill.of(imagination, real, learner)
         self.fill.validate()
         self.ring = Ring(
             self.fill.capacity,
@@ -125,6 +126,16 @@ class ImaginedSource:
     def leads_to_real(self) -> bool:
         """Whether its rollouts end in real states, so that returns-to-go are known."""
         return self.imagination.dynamics.direction == "reverse"
+
+    def lead_in(self) -> None:
+        """Counts what trajectories need beside the store, if no transformer was named.
+
+        Raises:
+            CompositionError: See `Fill.validate`.
+        """
+        if not self.fill.leads_in:
+            self.fill = dataclasses.replace(self.fill, leads_in=True)
+            self.fill.validate()
 
     def prepare(self, step: int) -> None:
         """Does what is due before the batch of this step: update, then imagine.
