@@ -47,6 +47,8 @@ def reference_scores(
 ) -> Optional[tuple[float, float]]:
     """Returns the returns that score 0 and 100, None where the dataset has none.
 
+    Two that are equal are none: nothing can be told apart on such a scale.
+
     Args:
         dataset_id: Id of a Minari dataset.
         prefix: ``"d4rl_"`` for D4RL's where the dataset keeps them beside its own.
@@ -65,7 +67,7 @@ def reference_scores(
                 f"{name} of {dataset_id!r} is {value!r}, expected a finite number. Correct "
                 "or remove it in the dataset's metadata.json."
             )
-    return float(low), float(high)
+    return None if low == high else (float(low), float(high))
 
 
 def _metadata(dataset_id: str) -> dict[str, Any]:

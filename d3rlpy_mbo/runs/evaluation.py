@@ -124,9 +124,8 @@ def _judged(
     value: float, scores: Optional[tuple[float, float]]
 ) -> dict[str, Optional[float]]:
     """Returns a mean return and its score; null where it, or the scale, is none."""
-    scaled = scores is not None and scores[0] != scores[1]
     judged = {"return": value, "normalized_score": math.nan}
-    if scaled and scores is not None:
+    if scores is not None:
         judged["normalized_score"] = normalized_score(value, scores)
     return finite(judged)
 

@@ -124,6 +124,8 @@ def _read(path: Path) -> dict[str, Any]:
 def read_scores(path: Path) -> dict[str, Any]:
     """Returns a result with everything that a report reads.
 
+    Reference scores that are equal are none, as `reference_scores` has it.
+
     Raises:
         CompositionError: The file is damaged.
     """
@@ -147,6 +149,8 @@ def read_scores(path: Path) -> dict[str, Any]:
             require(scores or [0, 0], list[float], name)
             if scores is not None and len(scores) != 2:
                 raise CompositionError(f"{name} is {scores}, expected two numbers.")
+            if scores is not None and scores[0] == scores[1]:
+                content[name] = None
     except CompositionError as error:
         raise _damaged(path, error) from error
     return content

@@ -307,6 +307,10 @@ def test_reference_scores_are_the_datasets_or_none(minari_root):
         {"ref_min_score": 1.0, "ref_max_score": 3.0}
     )
     assert reference_scores("local/plain-v0") == (1.0, 3.0)
+    minari.load_dataset("local/plain-v0").storage.update_metadata(
+        {"ref_max_score": 1.0}
+    )
+    assert reference_scores("local/plain-v0") is None  # no scale
 
 
 def test_an_episode_that_goes_on_after_a_termination_is_refused(minari_root):

@@ -81,6 +81,13 @@ def test_numbers_in_the_page_are_those_of_the_results(tmp_path):
     assert drawn(read, "The model on its hold-out rows") == {("romi", 30, 0.125)}
 
 
+def test_references_of_a_single_run_that_are_equal_are_none(tmp_path):
+    what = {**content([2.0, 4.0]), "reference_scores": [0.0, 0.0]}
+    read, _ = reported(tmp_path, write(tmp_path / "run" / "result.json", what))
+    assert dict(read.tables["Returns"][1:])["bcq"][:2] == [1, 3.0]
+    assert "is 100" not in read.text
+
+
 def test_a_seed_that_diverged_leaves_gaps_and_is_named_in_the_page(tmp_path):
     whole = [{"q_real_mean": 1.0}, {"q_real_mean": 2.0}, {"q_real_mean": 3.0}]
     torn = [{"q_real_mean": 3.0}, {"q_real_mean": None}, {"q_real_mean": None}]

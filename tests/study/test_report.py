@@ -194,6 +194,19 @@ def test_five_seeds_have_the_interquartile_mean_and_intervals(folder):
     assert table["romi - bcq"]["Welch's [95 %]"] == "22.0 [-32.2, 76.2]"
 
 
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("reference_scores", "score"), ("d4rl_reference_scores", "D4RL score")],
+)
+def test_references_that_are_equal_are_none(folder, name, column):
+    written = folder({"bcq": [(1, 1)], "romi": [(2, 2)]}, **{name: [0.0, 0.0]})
+    table = rows(written)
+    assert column not in table["bcq"]
+    assert table["bcq"]["return"] == "1.0"
+    report.write([written], written / "tables.md")
+    assert (written / "tables-maze-a-v0.png").read_bytes()[1:4] == b"PNG"
+
+
 def test_a_seed_without_a_finite_return_is_counted_and_no_mean_hides_it(folder):
     written = folder({"bcq": [(1, 0.25), (1, None)], "romi": [(0.5, 0.5)] * 2})
     table = rows(written)
