@@ -63,6 +63,7 @@ from .readiness import (
     validate_sizes,
     validate_termination,
     warn_if_slow,
+    warn_of_lost_ends,
 )
 from .rollout import Rollout, RolloutCounts, rollout
 from .saving import read_component, write_component
@@ -354,7 +355,9 @@ class Imagination:
     def fit(self, dataset: Union[ReplayBufferBase, RealData]) -> None:
         """Fits dynamics, rollout policy and whatever else learns on real transitions.
 
-        Shows how far it is, and keeps `fit_history`.
+        Shows how far it is, and keeps `fit_history`. Warns where the steps that end
+        episodes are lost to models (forward, without a known reward function; reverse
+        rollouts never lead to them).
         Dynamics that were given at creation stay as they are; a dynamics updater forgets
         what it did before.
 
@@ -367,6 +370,9 @@ class Imagination:
         """
         real = RealData.of(dataset)
         self.check_fittable(real.transitions)
+        learns = not self._dynamics_given and self.config.reward_function is None
+        if learns and self.dynamics.direction == "forward":
+            warn_of_lost_ends(real.transitions)
         known = real.for_models
         action_set = known.action_set().to(self.device)
         self._action_set = None  # an interrupted fit is no fit
