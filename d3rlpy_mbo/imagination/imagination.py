@@ -198,6 +198,7 @@ class Imagination:
         validate_steps_per_row(config)
         self._rows_together = rollouts_together(self.device)
         self._action_set: Optional[ActionSet] = None
+        self._reward_range: Optional[tuple[float, float]] = None  # of all real rows
         self._observation_size = 0
         self._n_rows = 0  # it was fitted on
         self._changed = False  # by the dynamics updater, while ...
@@ -219,6 +220,7 @@ class Imagination:
             reward_function=self.config.reward_function,
             rollout_length=self.config.rollout_length,
             action_set=action_set,
+            reward_range=self._reward_range,
         )
         for part in self._learned().values():
             part.attach(context)
@@ -377,6 +379,8 @@ class Imagination:
         action_set = known.action_set().to(self.device)
         self._action_set = None  # an interrupted fit is no fit
         self.dynamics_updater = self._new_updater()
+        rewards = real.transitions.rewards
+        self._reward_range = float(rewards.min()), float(rewards.max())
         self._attach(action_set)
         if not self._dynamics_given:
             self._fit_part("dynamics", self.dynamics, known)
