@@ -595,6 +595,7 @@ class Imagination:
             "action_range": self._action_set.state_dict(),  # as 0.1 named it
             "observation_size": self._observation_size,
             "n_rows": self._n_rows,
+            "changed": self._changed,
         }
         write_component(path, self.config, state)
 
@@ -604,6 +605,9 @@ class Imagination:
             part.restore(state["components"][name], state["metrics"][name])
         self._observation_size = state["observation_size"]
         self._n_rows = state["n_rows"]
+        # By no learner that is here; 0.1 did not write it.
+        self._changed, self._changed_for = state.get("changed", False), None
+        self._reward_range = None
         self.action_set = action_set_of(state["action_range"])
         self.version += 1
 
@@ -616,6 +620,7 @@ class Imagination:
             "observation_size": self._observation_size,
             "n_rows": self._n_rows,
             "changed": self._changed,
+            "reward_range": self._reward_range,
         }
 
     def restore_checkpoint(
@@ -633,6 +638,7 @@ class Imagination:
             state["observation_size"],
             state["n_rows"],
         )
+        self._reward_range = state.get("reward_range")  # not of older checkpoints
         self.action_set = action_set_of(state["action_range"])
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None

@@ -92,7 +92,11 @@ def test_a_component_is_told_the_rewards_of_all_real_rows_those_without_s_includ
     imagination.action_range = imagination.action_range
     created, *later = imagination.rollout_policy.told
     assert created.reward_range is None
-    assert [each.reward_range for each in later] == [(-100.0, 2.0)] * 2
+    state = imagination.checkpoint_state()
+    resumed = line_imagination("reverse", rollout_policy=ToldPolicyConfig())
+    resumed.restore_checkpoint(state)
+    later.append(resumed.rollout_policy.told[-1])
+    assert [each.reward_range for each in later] == [(-100.0, 2.0)] * 3
 
 
 def test_a_component_is_told_when_its_imagination_is_loaded(tmp_path):
@@ -104,6 +108,7 @@ def test_a_component_is_told_when_its_imagination_is_loaded(tmp_path):
     created, settled = loaded.rollout_policy.told
     assert created.action_set is None
     assert settled.action_set is loaded.action_set
+    assert settled.reward_range is None
     assert loaded.action_range.low.tolist() == imagination.action_range.low.tolist()
 
 
