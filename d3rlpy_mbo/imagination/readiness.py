@@ -229,8 +229,9 @@ def validate_divergence(dropped: float) -> None:
     """Raises DivergedError if too large a share of imagined rows was not finite."""
     if dropped > _MAX_DROPPED:
         raise DivergedError(
-            f"{dropped:.0%} of the imagined rows held NaN or infinite values and were "
-            f"dropped; more than {_MAX_DROPPED:.0%} is no accident. Shorten "
+            f"{dropped:.0%} of the imagined rows held NaN or infinite values, or states "
+            f"whose known reward is such, and were dropped; more than {_MAX_DROPPED:.0%} "
+            "is no accident. Shorten "
             "rollout_length, or fit the dynamics on more data."
         )
 
