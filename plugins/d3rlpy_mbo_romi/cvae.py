@@ -101,7 +101,7 @@ class CVAEPolicy(mbo.RolloutPolicy):
     _discrete: Optional[mbo.RolloutPolicy] = None
     _range: mbo.ActionRange
 
-    def __init__(self, config: CVAEPolicyConfig, device: d3rlpy.base.DeviceArg):
+    def __init__(self, config: CVAEPolicyConfig, device: d3rlpy.base.DeviceArg = False):
         super().__init__(config, device)
         self._of_choices = config.discrete.create(device)  # stays unfitted: what it can
         if self._of_choices.needs_learner:
