@@ -21,6 +21,7 @@ from ..imagination.imagination import Imagination, ImaginationConfig
 from ..registry.component import Component
 from ..registry.json_form import parts
 from ..registry.kinds import key_of
+from ..support.errors import ConformanceError
 from . import line_world as world
 from .subjects import (
     CONTINUOUS,
@@ -304,7 +305,8 @@ def subjects_of(given: Checkable) -> list[Subject]:
             and shortened, see `check_component`.
 
     Raises:
-        ConformanceError: The class cannot be default-constructed.
+        ConformanceError: The class cannot be default-constructed, or knows no kind of
+            actions.
     """
     for known, subjects in _latest:
         same = inspect.isclass(given) or subjects[0].component == given
@@ -322,6 +324,13 @@ def subjects_of(given: Checkable) -> list[Subject]:
         for world in (CONTINUOUS, DISCRETE)
         if world.action_space in spaces
     ]
+    if not subjects:  # every check would pass, of nothing
+        raise ConformanceError(
+            f"{type(component).__name__}: its action_spaces must hold 'continuous', "
+            f"'discrete' or both. Found: {component.action_spaces!r}. Likely cause: a "
+            'string in the place of a tuple, ("discrete") for ("discrete",), or a misspelt '
+            "name."
+        )
     _latest[:] = [(given, subjects)]
     return subjects
 

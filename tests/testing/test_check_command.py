@@ -80,6 +80,13 @@ def test_registered_components_are_checked_and_each_once(check):
 @pytest.mark.parametrize(
     ("name", "source", "words"),
     [
+        (
+            "their_comma",
+            PENALTY.format(name="Comma", change="").replace(
+                "@staticmethod", 'action_spaces = ("continuous")\n    @staticmethod'
+            ),
+            "Comma.action_spaces is 'continuous'",
+        ),
         ("their_missing", None, "No module named 'their_missing'"),
         ("their_syntax", "def", "SyntaxError"),
         ("their_import", "import no_such_package", "no_such_package"),

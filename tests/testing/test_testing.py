@@ -145,6 +145,19 @@ def test_a_component_is_asked_about_choices_where_it_says_that_it_knows_them():
     check(SoundPolicy())  # says nothing of choices, and is asked about none
 
 
+def test_a_component_that_knows_no_actions_fails_every_check_instead_of_none():
+    class Letters(SoundPenalty):
+        @property
+        def action_spaces(self):
+            return "continuous"
+
+    with pytest.raises(testing.ConformanceError) as caught:
+        testing.check_pure(Letters())
+    message = str(caught.value)
+    assert message.startswith("Letters: its action_spaces must hold 'continuous'")
+    assert "Found: 'continuous'. Likely cause: a string" in message
+
+
 @dataclasses.dataclass()
 class SlowDQN(d3rlpy.algos.DQNConfig):
     """A learner of choices, sound."""
