@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import functools
 import inspect
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from ..registry.json_form import parts
 from ..registry.kinds import key_of
 from ..support.errors import ConformanceError
 from . import line_world as world
+from .rule_subject import RuleSubject
 from .subjects import (
     CONTINUOUS,
     DISCRETE,
@@ -38,10 +38,6 @@ __all__ = ["N_LEARNER_STEPS", "LearnerSubject", "subjects_of"]
 
 N_LEARNER_STEPS = 5
 _N_MEMBERS = 4
-
-# Rules are written for one environment and read its columns; these sizes are tried.
-_OBSERVATION_SIZES = [*range(world.OBSERVATION_SIZE, 401), 2, 1]
-_ACTION_SIZES = [*range(world.ACTION_SIZE, 31), 1]
 
 
 class _Dynamics(Subject):
@@ -80,47 +76,6 @@ class _RolloutPolicy(Subject):
         observations, _ = inputs
         ready.begin_rollouts(len(observations))
         return {"actions": ready.sample_action(*inputs)}
-
-
-class _Rule(Subject):
-    """A termination or a reward function."""
-
-    def data(self) -> Any:
-        return self.world.ending_transitions()
-
-    @functools.cached_property
-    def sizes(self) -> tuple[int, int]:
-        """Sizes of observations and actions that it accepts."""
-        if self.learned:
-            return world.OBSERVATION_SIZE, self.world.action_size
-        first: Exception = IndexError()
-        action_sizes = [1] if self.world.choices else _ACTION_SIZES
-        for sizes in itertools.product(_OBSERVATION_SIZES, action_sizes):
-            try:
-                self.ask(self.component, self._steps(2, *sizes))
-            except (IndexError, RuntimeError, ValueError) as error:
-                first = error if isinstance(first, IndexError) else first
-            else:
-                return sizes
-        raise first
-
-    def _steps(
-        self, n_rows: int, observation_size: int, action_size: int
-    ) -> tuple[torch.Tensor, ...]:
-        actions = 2 * world.draw(n_rows, action_size, 2) - 1
-        columns = (
-            4 * world.draw(n_rows, observation_size, 1) - 2,
-            self.world.actions(n_rows, 2) if self.world.choices else actions,
-            4 * world.draw(n_rows, observation_size, 3) - 2,
-        )
-        return tuple(column.to(self.device) for column in columns)
-
-    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        return self._steps(n_rows, *self.sizes)
-
-    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-        name = "terminals" if self.component.kind == "termination" else "rewards"
-        return {name: ready(*inputs)}
 
 
 class _AsksPredictions(Subject):
@@ -282,8 +237,8 @@ class LearnerSubject(Subject):
 _SUBJECTS: dict[str, type[Subject]] = {
     "dynamics": _Dynamics,
     "rollout_policy": _RolloutPolicy,
-    "termination": _Rule,
-    "reward_function": _Rule,
+    "termination": RuleSubject,
+    "reward_function": RuleSubject,
     "penalty": _Penalty,
     "halt": _Halt,
     "dynamics_updater": _DynamicsUpdater,
@@ -325,9 +280,10 @@ def subjects_of(given: Checkable) -> list[Subject]:
         if world.action_space in spaces
     ]
     if not subjects:  # every check would pass, of nothing
+        found = getattr(component, "action_spaces", spaces)
         raise ConformanceError(
             f"{type(component).__name__}: its action_spaces must hold 'continuous', "
-            f"'discrete' or both. Found: {component.action_spaces!r}. Likely cause: a "
+            f"'discrete' or both. Found: {found!r}. Likely cause: a "
             'string in the place of a tuple, ("discrete") for ("discrete",), or a misspelt '
             "name."
         )

@@ -27,13 +27,20 @@ def test_anything_but_some_of_the_two_is_refused_when_the_class_is_defined(space
     with pytest.raises(mbo.CompositionError) as caught:
         penalty_that_knows(spaces)
     message = str(caught.value)
-    assert message.startswith(f"Knows.action_spaces is {spaces!r}, expected a tuple of ")
+    assert message.startswith(
+        f"Knows.action_spaces is {spaces!r}, expected a tuple of "
+    )
     assert '("discrete",), with its comma' in message
 
 
 @pytest.mark.parametrize(
     "spaces",
-    [("discrete",), ["continuous"], {"discrete", "continuous"}, frozenset({"discrete"})],
+    [
+        ("discrete",),
+        ["continuous"],
+        {"discrete", "continuous"},
+        frozenset({"discrete"}),
+    ],
 )
 def test_a_tuple_a_list_or_a_set_of_them_is_taken(spaces):
     assert penalty_that_knows(spaces).action_spaces == spaces

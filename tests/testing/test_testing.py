@@ -1,6 +1,7 @@
 """The conformance checks: each catches what it is for, and nothing else does."""
 
 import dataclasses
+import itertools
 import os
 import random
 import subprocess
@@ -24,6 +25,7 @@ from broken_components import (
     SoundLearner,
     SoundPenalty,
     SoundPolicy,
+    SoundReward,
     SoundTask,
     SoundTermination,
     SoundUpdater,
@@ -274,6 +276,94 @@ def test_a_rule_is_asked_with_the_sizes_it_reads(size):
     termination = OfOneTask()
     testing.check_termination_shape_and_type(termination)
     assert subjects_of(termination)[0].sizes == (size, 1)
+
+
+rules = itertools.count()
+
+
+def rule(answer, base=SoundTermination):
+    """A rule that answers with a function of s, a and s', and has a name of its own."""
+    name = f"rule_{next(rules)}"
+
+    @dataclasses.dataclass()
+    class OfColumns(base):
+        @staticmethod
+        def get_type():
+            return name
+
+        def __call__(self, observations, actions, next_observations):
+            return answer(observations, actions, next_observations)
+
+    return OfColumns()
+
+
+def for_eleven(refuse):
+    def answer(s, a, s_next):
+        if s.shape[1] != 11:
+            refuse(f"Hopper's rule, not one of {s.shape[1]} columns")
+        return s_next[:, :1] < 0.7
+
+    return answer
+
+
+def fails(error):
+    def refuse(message):
+        raise error(message)
+
+    return refuse
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("rule", "size"),
+    [
+        (rule(lambda s, a, s_next: (s[:, :1] < 1) | (s_next[:, 5:6].abs() > 9)), 6),
+        (rule(lambda s, a, s_next: s[:, 8:9] - a.sum(1, keepdim=True), SoundReward), 9),
+        (rule(lambda s, a, s_next: s[:, 5:8].mean(1, keepdim=True), SoundReward), 6),
+        (rule(for_eleven(fails(mbo.CompositionError))), 11),
+        (rule(for_eleven(fails(AssertionError))), 11),
+        (rule(for_eleven(fails(KeyError))), 11),
+    ],
+    ids=["slice", "reward", "mean", "own_error", "assertion", "key"],
+)
+def test_a_rule_may_refuse_what_it_is_not_for_by_any_error_or_by_an_empty_slice(
+    rule, size
+):
+    testing.check_component(rule)
+    assert subjects_of(rule)[0].sizes[0] == size
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("rule", "found"),
+    [
+        (
+            rule(lambda s, a, s_next: s[:, 599:600] < 0),
+            "2 rows answered by shape (2, 0)",
+        ),
+        (rule(lambda s, a, s_next: s[:, 5] < a.undone), "IndexError: index 5 is out"),
+        (
+            rule(lambda s, a, s_next: s[:, 5] < a.undone),
+            "; AttributeError: 'Tensor' obj",
+        ),
+    ],
+    ids=["beyond", "columns", "mistake"],
+)
+def test_a_rule_that_accepts_no_size_fails_by_saying_so_and_not_by_its_device(
+    rule, found
+):
+    results = [each.error for each in testing.run_checks(rule) if each.error]
+    assert len(results) == 6
+    for error in results:
+        assert "it accepted no size up to 400 columns of observations" in str(error)
+        assert found in str(error)
+
+
+@pytest.mark.training
+def test_a_rule_whose_shape_is_wrong_at_every_size_fails_by_that():
+    lost = rule(lambda s, a, s_next: s_next[:, 5:6][:, 0] > 1)
+    with pytest.raises(testing.ConformanceError, match=r"Found: \(31,\)"):
+        testing.check_termination_shape_and_type(lost)
 
 
 @pytest.mark.training
