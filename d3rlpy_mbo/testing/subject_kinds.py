@@ -19,7 +19,7 @@ from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination, ImaginationConfig
 from ..registry.component import Component
 from ..registry.json_form import parts
-from ..registry.kinds import key_of
+from ..registry.kinds import kind_of
 from ..support.errors import ConformanceError
 from . import line_world as world
 from .rule_subject import RuleSubject
@@ -272,7 +272,7 @@ def subjects_of(given: Checkable) -> list[Subject]:
         if isinstance(given, type)
         else copy.deepcopy(given)
     )
-    kind = _SUBJECTS[key_of(type(component))[0]]
+    kind = _SUBJECTS[str(kind_of(component))]
     spaces = _action_spaces(component)
     subjects = [
         kind(component, world)

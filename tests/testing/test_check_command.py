@@ -103,6 +103,17 @@ def test_registered_components_are_checked_and_each_once(check):
             "expected subclasses",
         ),
         (
+            "their_decorator",
+            PENALTY.format(name="Bare", change="")
+            + HOOK.format(components="Bare").replace("@mbo.hookimpl", ""),
+            "is not decorated, so that as a plugin it would not be loaded",
+        ),
+        (
+            "their_nothing",
+            PENALTY.format(name="Left", change="") + HOOK.format(components=""),
+            "returns no components, so that as a plugin",
+        ),
+        (
             "their_spelling",
             PENALTY.format(name="Misspelt", change="")
             + HOOK.format(components="Misspelt").replace("components()", "component()"),
@@ -118,6 +129,49 @@ def test_a_module_that_cannot_be_checked_is_an_error_that_says_why(
     assert words in result.output
     assert name in result.output
     assert "Traceback" not in result.output
+
+
+NAMELESS = """
+import dataclasses
+import d3rlpy_mbo as mbo
+
+class _Private(mbo.Penalty):
+    def __call__(self, prediction, learner=None):
+        return prediction.stds.amax(dim=(0, 2))[:, None]
+
+class Abstract(mbo.Penalty):
+    coef = 1.0
+
+class Shared(_Private):
+    pass
+
+@dataclasses.dataclass()
+class Named(Shared):
+    @staticmethod
+    def get_type():
+        return "named_of_check"
+
+@dataclasses.dataclass()
+class OfInstances(_Private):
+    def get_type(self):
+        return "of_instances_of_check"
+
+@dataclasses.dataclass()
+class Nameless(_Private):
+    pass
+"""
+
+
+def test_a_class_that_lacks_its_name_alone_fails_by_that_and_a_base_is_none(check):
+    result = check("their_nameless", NAMELESS)
+    assert result.exit_code == 1, result.output
+    rows = [row.split()[:3] for row in result.output.splitlines()[:-1]]
+    assert [row for row in rows if row[0] != "Named"] == [
+        ["OfInstances", "check_unique_type_name", "failed:"],
+        ["Nameless", "check_unique_type_name", "failed:"],
+    ]
+    assert "OfInstances.get_type() must return a name, asked of the" in result.output
+    assert "Found: NotImplementedError. Likely cause: get_type is " in result.output
 
 
 @pytest.mark.slow
