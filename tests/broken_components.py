@@ -375,6 +375,13 @@ class PenaltyWithAMemory(SoundPenalty):
         return penalties / self.largest
 
 
+@breaks("check_rows_answered_alone")
+class PenaltyOfTheChunksLargest(SoundPenalty):
+    def __call__(self, prediction, learner=None):
+        penalties = super().__call__(prediction)
+        return penalties / penalties.max().clamp(min=1e-6)
+
+
 @breaks("check_default_construction", quantile=0.9)
 class PenaltyWithoutDefault(mbo.Penalty):
     quantile: float
@@ -460,6 +467,30 @@ class TerminationOnTheCPU(SoundTermination):
         return ends
 
 
+@breaks("check_rows_answered_alone")
+class AllEndWithOne(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        ends = super().__call__(observations, actions, next_observations)
+        return ends.any().expand(len(ends), 1).clone()
+
+
+@breaks("check_termination_of_nan")
+class RefusesNaN(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        if bool(torch.isnan(next_observations).any()):
+            raise ValueError("the model diverged")
+        return super().__call__(observations, actions, next_observations)
+
+
+@breaks("check_termination_of_nan")
+class EndsByTable(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        table = torch.tensor([False, True], device=observations.device)
+        cells = (next_observations[:, :1] > self.limit).long()
+        cells[torch.isnan(next_observations[:, :1])] = -9
+        return table[cells]
+
+
 @component("sound_reward")
 class SoundReward(mbo.RewardFunction):
     def __call__(self, observations, actions, next_observations):
@@ -478,6 +509,13 @@ class RewardInNumpy(SoundReward):
     def __call__(self, observations, actions, next_observations):
         rewards = -(next_observations.numpy() ** 2).sum(axis=1, keepdims=True)
         return torch.as_tensor(rewards, device=observations.device)
+
+
+@breaks("check_rows_answered_alone")
+class CentredReward(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        rewards = super().__call__(observations, actions, next_observations)
+        return rewards - rewards.mean()
 
 
 @breaks("check_reward_shape")
@@ -611,6 +649,24 @@ class SumOverTheBatch(SoundHalt):
         def __call__(self, prediction, state):
             said = super().__call__(prediction, state)
             return dataclasses.replace(said, state=said.state.sum(0)[None])
+
+
+@breaks("check_rows_answered_alone")
+class StopsAboveTheBatchsMean(SoundHalt):
+    class Learned(SpreadSum):
+        def __call__(self, prediction, state):
+            said = super().__call__(prediction, state)
+            stop = said.state > said.state.mean()
+            return dataclasses.replace(said, stop=stop, terminal=stop)
+
+
+@breaks("check_rows_answered_alone")
+class StateOfAllRollouts(SoundHalt):
+    class Learned(SpreadSum):
+        def __call__(self, prediction, state):
+            said = super().__call__(prediction, state)
+            state = said.state.mean().expand_as(said.state)
+            return dataclasses.replace(said, state=state)
 
 
 # Dynamics updaters: a random step.

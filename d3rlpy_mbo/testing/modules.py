@@ -45,8 +45,9 @@ def module_components(name: str) -> list[type[Provided]]:
             raise _unloadable(name, module.register_components) from None
         found = _defined(module)
     except (Exception, SystemExit) as error:
+        why = str(error).rstrip(".")
         raise PluginError(
-            f"{name!r} cannot be checked: {type(error).__name__}: {str(error).rstrip('.')}. "
+            f"{name!r} cannot be checked: {type(error).__name__}: {why}. "
             "Expected the name of a module, as in an import statement."
         ) from error
     if not found:

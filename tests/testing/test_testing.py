@@ -58,21 +58,27 @@ APPLIES = {
     },
     SoundPenalty: COMMON | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
+        "check_rows_answered_alone",
     },
     SoundLearnedPenalty: COMMON | LEARNED | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
+        "check_rows_answered_alone",
     },
     SoundHalt: COMMON - {"check_finite_float32"} | LEARNED | {
         "check_halt_consistent", "check_halt_shapes_and_types",
-        "check_halt_state_kept_by_row", "check_pure",
+        "check_halt_state_kept_by_row", "check_pure", "check_rows_answered_alone",
     },
     mbo.NoTermination: COMMON - {"check_finite_float32"} | {
-        "check_pure", "check_termination_shape_and_type",
+        "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
+        "check_termination_shape_and_type",
     },
     mbo.LearnedTerminationConfig: COMMON - {"check_finite_float32"} | LEARNED | {
-        "check_pure", "check_termination_shape_and_type",
+        "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
+        "check_termination_shape_and_type",
     },
-    mbo.AntAngleReward: COMMON | {"check_pure", "check_reward_shape"},
+    mbo.AntAngleReward: COMMON | {
+        "check_pure", "check_reward_shape", "check_rows_answered_alone",
+    },
     SoundUpdater: COMMON - {"check_batch_of_one"} | {
         "check_metrics_can_be_logged", "check_only_the_dynamics_change",
     },
@@ -209,7 +215,7 @@ def test_check_component_names_each_failed_check_and_why():
         testing.check_component(Worse())
     message = str(caught.value)
     assert isinstance(caught.value, mbo.D3RLPyMBOError)
-    assert message.startswith("3 of 11 checks of Worse failed.")
+    assert message.startswith("3 of 12 checks of Worse failed.")
     assert "check_penalty_shape: Worse: penalties of 31 rows must have" in message
     assert "check_penalty_non_negative: " in message
     assert "check_unique_type_name: " in message
@@ -447,7 +453,7 @@ def test_a_strangers_tests_pass_fail_and_are_excused(tmp_path):
         env={**os.environ, "PYTHONPATH": str(here)},
         cwd=tmp_path,
     )
-    assert "1 failed, 31 passed, 1 xfailed" in result.stdout, result.stdout
+    assert "1 failed, 34 passed, 1 xfailed" in result.stdout, result.stdout
     assert "by design" in result.stdout
     assert "test_broken[PenaltyWithAMemory-check_pure]" in result.stdout
 
