@@ -161,6 +161,82 @@ class AlwaysForward(SoundDynamics):
             )
 
 
+class Rescaled(LinearModel):
+    """Its rewards in some other unit."""
+
+    scale, mean = 1.0, 0.0
+
+    def predict(self, observations, actions, all_members):
+        prediction = super().predict(observations, actions, all_members)
+        rewards = self.scale * (prediction.rewards - self.mean)
+        if all_members:
+            prediction.means[..., -1] -= self.mean
+            prediction.means[..., -1] *= self.scale
+        return dataclasses.replace(prediction, rewards=rewards)
+
+    def state_dict(self):
+        return super().state_dict() | {"mean": self.mean, "scale": self.scale}
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.mean, self.scale = state["mean"], state["scale"]
+
+
+@breaks("check_reward_units")
+class StandardisedRewards(SoundDynamics):
+    class Model(Rescaled):
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.mean = float(transitions.rewards.mean())
+            self.scale = 1 / float(transitions.rewards.std())
+
+
+@breaks("check_reward_units")
+class RewardsWithoutTheirMean(StandardisedRewards):
+    class Model(StandardisedRewards.Model):
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.scale = 1.0
+
+
+@breaks("check_reward_units")
+class TurnedRewards(SoundDynamics):
+    class Model(Rescaled):
+        scale = -1.0
+
+
+@breaks("check_reward_units")
+class RewardsInThousandths(SoundDynamics):
+    class Model(Rescaled):
+        scale = 1000.0
+
+
+@breaks("check_reward_units")
+class NoRewards(SoundDynamics):
+    class Model(Rescaled):
+        scale = 0.0
+
+
+@breaks("check_standard_deviations")
+class VariancesForStds(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            if all_members:
+                prediction.stds.square_()
+            return prediction
+
+
+@breaks("check_standard_deviations")
+class LogarithmsForStds(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            if all_members:
+                prediction.stds.log_()
+            return prediction
+
+
 @breaks("check_zero_filled_terminals_ignored")
 class MaskedTerminals(SoundDynamics):
     class Model(LinearModel):
@@ -208,9 +284,10 @@ class LikelihoodOfAnotherSample(SoundDynamics):
 
 @breaks("check_inputs_not_modified")
 class CentresRewardsToFit(SoundDynamics):
-    class Model(LinearModel):
+    class Model(Rescaled):
         def fit(self, transitions):
             rewards = transitions.rewards
+            self.mean = -float(rewards.mean())  # and puts it back
             rewards -= rewards.mean()
             super().fit(transitions)
 

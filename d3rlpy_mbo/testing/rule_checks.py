@@ -87,7 +87,7 @@ def _one_row(inputs: tuple[Any, ...], row: slice) -> tuple[Any, ...]:
             return value[row]
         if not isinstance(value, Prediction):
             return value
-        columns = {
+        columns: dict[str, Any] = {
             name: each[:, row] if name in ("means", "stds") else each[row]
             for name, each in vars(value).items()
             if isinstance(each, torch.Tensor)

@@ -22,6 +22,7 @@ from ..registry.json_form import parts
 from ..registry.kinds import kind_of
 from ..support.errors import ConformanceError
 from . import line_world as world
+from .dynamics_subject import DynamicsSubject
 from .rule_subject import RuleSubject
 from .subjects import (
     CONTINUOUS,
@@ -38,25 +39,6 @@ __all__ = ["N_LEARNER_STEPS", "LearnerSubject", "subjects_of"]
 
 N_LEARNER_STEPS = 5
 _N_MEMBERS = 4
-
-
-class _Dynamics(Subject):
-    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        rows = self.world.line_transitions(n_rows).to(self.device)
-        return rows.given_observations(self.ready.direction), rows.actions
-
-    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-        brief = ready.predict(*inputs, False)
-        whole = ready.predict(*inputs, True)
-        answers = {
-            "observations": brief.observations,
-            "rewards": brief.rewards,
-            "observations of all members": whole.observations,
-            "rewards of all members": whole.rewards,
-            "means": whole.means,
-            "stds": whole.stds,
-        }
-        return {name: value for name, value in answers.items() if value is not None}
 
 
 class _RolloutPolicy(Subject):
@@ -235,7 +217,7 @@ class LearnerSubject(Subject):
 
 
 _SUBJECTS: dict[str, type[Subject]] = {
-    "dynamics": _Dynamics,
+    "dynamics": DynamicsSubject,
     "rollout_policy": _RolloutPolicy,
     "termination": RuleSubject,
     "reward_function": RuleSubject,

@@ -50,7 +50,8 @@ LEARNED = {"check_metrics_can_be_logged", "check_save_and_load_alike"}
 APPLIES = {
     mbo.ProbabilisticEnsembleConfig: COMMON | LEARNED | {
         "check_dynamics_direction", "check_log_prob_differentiable",
-        "check_prediction_shapes", "check_training_loss_and_sample_agrees",
+        "check_prediction_shapes", "check_reward_units", "check_standard_deviations",
+        "check_training_loss_and_sample_agrees",
         "check_zero_filled_terminals_ignored",
     },
     mbo.UniformPolicyConfig: COMMON | LEARNED | {
