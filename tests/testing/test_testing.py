@@ -360,7 +360,7 @@ def test_a_rule_that_accepts_no_size_fails_by_saying_so_and_not_by_its_device(
     rule, found
 ):
     results = [each.error for each in testing.run_checks(rule) if each.error]
-    assert len(results) == 6
+    assert len(results) == 8
     for error in results:
         assert "it accepted no size up to 400 columns of observations" in str(error)
         assert found in str(error)
