@@ -13,6 +13,7 @@ from .component import DECLARATION, Component, Declaration
 from .json_form import decode, encode
 
 __all__ = [
+    "SEED",
     "Number",
     "choice",
     "component_field",
@@ -43,7 +44,7 @@ class Number(Declaration):
     @property
     def _kind(self) -> str:
         bounds = [
-            f"{words} {bound:g}"
+            f"{words} {bound:.10g}"  # a seed's bound has ten digits
             for words, bound in (
                 ("at least", self.at_least),
                 ("more than", self.more_than),
@@ -78,6 +79,10 @@ class Number(Declaration):
         if not fits:
             raise ValueError
         return found
+
+
+# What every generator takes: numpy's is the narrowest.
+SEED = Number(at_least=0, at_most=2**32 - 1, whole=True)
 
 
 @dataclasses.dataclass(frozen=True)

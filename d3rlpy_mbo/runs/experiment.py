@@ -19,7 +19,7 @@ from ..imagination.imagination import Imagination, ImaginationConfig
 from ..learners.names import learner_config
 from ..learners.pretraining import check_pretraining
 from ..registry.discovery import get_component
-from ..registry.fields import Number
+from ..registry.fields import SEED, Number
 from ..registry.json_form import encode
 from ..support.devices import validate_device
 from ..support.errors import CompositionError
@@ -168,7 +168,7 @@ class Experiment:
             self.imagination_config(),
         )
         validate_device(self.device)
-        Number(at_least=0, at_most=2**32 - 1, whole=True).validated("seed", self.seed)
+        SEED.validated("seed", self.seed)
         Number(at_least=1, whole=True).validated("n_trials", self.n_trials)
         Number(at_least=0, whole=True).validated("n_final_trials", self.n_final_trials)
         d3rlpy.seed(self.seed)

@@ -133,6 +133,14 @@ def test_it_loads_a_fitted_imagination(invoke, tmp_path, monkeypatch):
         (["--load", "nowhere.mbo"], "nowhere.mbo"),
         (["--imagination", "romy"], "'romi'"),
         (["--imagination", "romi", "--set", "learner.gamma=1"], "no learner here"),
+        (
+            ["--imagination", "romi", "--seed", -1],
+            "Error: seed is -1, expected a whole",
+        ),
+        (
+            ["--imagination", "romi", "--seed", 2**32],
+            "at least 0 and at most 4294967295",
+        ),
         (["--imagination", "romi", "--json", "no/folder/x.json"], "no/folder"),
         (["--imagination", "romi", "--html", "no/folder/x.html"], "no/folder"),
     ],

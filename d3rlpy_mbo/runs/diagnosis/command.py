@@ -10,6 +10,7 @@ from ...data.minari import load_minari
 from ...data.real_data import RealData
 from ...imagination.imagination import Imagination, load_imagination
 from ...registry.discovery import get_component
+from ...registry.fields import SEED
 from ...support.errors import CompositionError
 from ...support.files import atomic_write
 from ..pages.html import require_pages
@@ -69,6 +70,7 @@ def diagnose(
         raise click.UsageError("--set and --held-out are for --imagination only.")
     if held_out:
         settings = (*settings, "imagination.dynamics.holdout=episodes")
+    SEED.validated("seed", seed)
     for option, path_out in (("--json", out), ("--html", html)):
         if path_out is not None and not path_out.parent.is_dir():
             raise CompositionError(

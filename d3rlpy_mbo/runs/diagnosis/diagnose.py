@@ -20,7 +20,7 @@ from ...imagination.readiness import (
 )
 from ...learners import check, check_actions, check_built
 from ...learners.reading import Learner, has_critic, modes_kept
-from ...registry.fields import Number
+from ...registry.fields import SEED
 from ...support.errors import CompositionError
 from .calibration import calibration
 from .column_names import column_names
@@ -108,7 +108,7 @@ def diagnose(
         DivergedError: The model predicts nothing finite.
     """
     validate_positive("n_rollouts", n_rollouts)
-    Number(at_least=0, at_most=2**32 - 1, whole=True).validated("seed", seed)
+    SEED.validated("seed", seed)
     real = RealData.of(dataset)
     imagination.check_ready(real.transitions)
     validate_model_rows(real.transitions)
