@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -23,8 +24,8 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components import base as configs
 from d3rlpy_mbo.components.terminations import lookup
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
-from d3rlpy_mbo.registry import hookspecs
-from d3rlpy_mbo.registry.kinds import LEARNER
+from d3rlpy_mbo.registry import discovery, hookspecs
+from d3rlpy_mbo.registry.kinds import LEARNER, key_of
 from pages import blocks, look_again, run_page
 
 ROOT = Path(__file__).parents[2]
@@ -188,6 +189,32 @@ def test_every_kind_has_a_page_with_its_contract_and_an_example():
         assert "## Contract\n" in text
         assert "## Example\n" in text
         assert "check_component(" in text
+
+
+def test_what_is_promised_counts_the_kinds_and_the_plugins_that_there_are():
+    words = dict(enumerate(("six", "seven", "eight", "nine", "ten", "eleven"), start=6))
+    page = (DOCS / "compatibility.md").read_text()
+    n_plugins = len([*(ROOT / "plugins").glob("d3rlpy_mbo_*/__init__.py")])
+    assert f"the {words[n_plugins]} built-in plugins export" in page
+    assert f"contracts of the {words[len(kinds())]} kinds" in page
+    index = (DOCS / "index.md").read_text()
+    assert f"## The {words[len(kinds())]} kinds of component" in index
+
+
+def test_the_page_of_a_kind_names_everything_of_it_that_is_built_in():
+    for plugin in discovery.registry().plugins:
+        if plugin.distribution != "d3rlpy-mbo":
+            continue
+        for component in plugin.components:
+            kind, name = key_of(component)
+            text = (DOCS / "components" / f"{kind}.md").read_text()
+            _, built_in = re.split(r"^(?:## )?Built in", text, flags=re.MULTILINE)
+            named = set(re.findall(r"`([^`\s]+)`", built_in))
+            for each in [name for name in named if "{" in name]:  # as shells expand it
+                parts = re.split(r"\{([^}]*)\}", each)
+                choices = [part.split(",") for part in parts]
+                named |= {"".join(chosen) for chosen in itertools.product(*choices)}
+            assert {name, component.__name__} & named, f"{kind} {name}"
 
 
 def test_the_hook_stands_in_the_documentation_with_its_exact_signature():
