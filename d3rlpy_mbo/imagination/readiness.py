@@ -65,6 +65,7 @@ def validate_termination(
             "imagination has no termination: imagined episodes would never end. Pass "
             "termination=mbo.termination_for(env), LearnedTerminationConfig() where "
             "nobody knows the rule, or NoTermination() if its terminals mean nothing. "
+            "On the command line: --set imagination.termination=NAME, such as learned. "
             f"Known by name: {known}."
         )
 

@@ -21,18 +21,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
-from ..components.terminations.lookup import termination_for
 from ..data.minari import load_minari, reference_scores
 from ..learners.names import learner_config
 from ..registry.discovery import get_component
-from ..registry.json_form import encode
+from ..runs.terminations import known_termination
 from ..runs.transformers import validate_target_return
 from ..runs.validation import validated_epochs
 from ..support.devices import validate_device
 from ..support.errors import (
     CompositionError,
     D3RLPyMBOError,
-    TerminationRequiredError,
     UnknownComponentError,
     suggest,
 )
@@ -186,11 +184,5 @@ def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:
 
 
 def _termination(dataset_id: str, trust_environment: bool) -> Optional[dict[str, Any]]:
-    """Returns the JSON form of the environment's, None if nothing terminates."""
-    dataset, env = load_minari(dataset_id, trust_environment)
-    if env is None or not any(episode.terminated for episode in dataset.episodes):
-        return None
-    try:
-        return encode(termination_for(env))
-    except TerminationRequiredError:
-        return None  # the settings may know one; else each run says what is needed
+    """Returns the environment's, None if the settings, or each run, have to decide."""
+    return known_termination(*load_minari(dataset_id, trust_environment))
