@@ -130,7 +130,7 @@ def _validate_tables(study: Study) -> None:
             except UnknownComponentError as error:
                 raise CompositionError(
                     f"[{kind}_settings.{name}]: there is no {kind} {name!r}, and no method "
-                    f"has it. {suggest(name, known)}"
+                    f"has it. {suggest(name, known) if known else error}"
                 ) from error
 
 

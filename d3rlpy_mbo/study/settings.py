@@ -136,15 +136,13 @@ class Study:
                 settings choose none.
         """
         chosen = self.methods[method]
-        imagination_settings: dict[str, Any] = {}
-        if chosen.imagination != "none":
-            imagination_settings = self._merged(
-                dataset,
-                self.imagination_settings.get(chosen.imagination, {}),
-                chosen.imagination_settings,
-            )
-            if termination is not None:
-                imagination_settings.setdefault("termination", termination)
+        imagination_settings = self._merged(
+            dataset,
+            self.imagination_settings.get(chosen.imagination, {}),
+            chosen.imagination_settings,  # of none: refused with the run's config
+        )
+        if termination is not None and chosen.imagination != "none":
+            imagination_settings.setdefault("termination", termination)
         return Experiment(
             dataset=dataset,
             learner=chosen.learner,

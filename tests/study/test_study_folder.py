@@ -183,6 +183,11 @@ def test_a_damaged_result_is_named_before_anything_is_made(out, content):
             "[imagination_settings.rommi]\nreal_ratio = 0.5\n[learner_settings.bcq]",
             "no imagination 'rommi', and no method has it. Did you mean 'romi'?",
         ),
+        (
+            "[methods.bcq]",
+            "[methods.bcq]\nimagination_settings = { real_ratio = 0.5 }",
+            "imagination is 'none', so ['real_ratio'] of it cannot be set",
+        ),
         ("n_last = 2", "n_last = 2\ndevice = 'gpu'", "device is 'gpu'"),
         ("n_last = 2", "n_last = 2\ndevice = 'cuda:99'", "'cuda:99' is not here"),
         ("n_steps = 10", "n_steps = 11", "whole number of epochs"),
