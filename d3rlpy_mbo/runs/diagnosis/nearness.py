@@ -1,5 +1,7 @@
 """Distances of imagined states and actions to the data."""
 
+from typing import Optional
+
 import torch
 
 from ...data.transitions import Transitions
@@ -18,13 +20,18 @@ _AT_ONCE = 1_000
 
 
 def nearness(
-    imagined: Transitions, steps: torch.Tensor, real: Transitions, reverse: bool
+    imagined: Transitions,
+    steps: torch.Tensor,
+    n_steps: int,
+    real: Transitions,
+    reverse: bool,
 ) -> tuple[Nearness, Nearness]:
     """Measures how far the states reached and the actions taken are from the data's.
 
     Args:
         imagined: B rows, at least one.
         steps: (B,) from 0: which step of its rollout imagined the row.
+        n_steps: Of a rollout, at most; none may have reached the last ones.
         real: The data.
         reverse: Whether rollouts lead backwards.
     """
@@ -52,21 +59,27 @@ def nearness(
     _, distances = neighbours.of(states(reached))
     _, real_distances = neighbours.of(states(beside.observations))
     return (
-        _by_step(distances, real_distances, steps),
+        _by_step(distances, real_distances, steps, n_steps),
         _by_step(
-            of_actions(rows, left), of_actions(beside, beside.observations), steps
+            of_actions(rows, left),
+            of_actions(beside, beside.observations),
+            steps,
+            n_steps,
         ),
     )
 
 
 def _by_step(
-    distances: torch.Tensor, real: torch.Tensor, steps: torch.Tensor
+    distances: torch.Tensor, real: torch.Tensor, steps: torch.Tensor, n_steps: int
 ) -> Nearness:
-    of_steps = [distances[steps == step] for step in range(int(steps.max()) + 1)]
-    of_steps = [each for each in of_steps if len(each)]
+    of_steps = [distances[steps == step] for step in range(n_steps)]
+
+    def at(share: float) -> list[Optional[float]]:
+        return [quantile(each, share) if len(each) else None for each in of_steps]
+
     return Nearness(
-        median=[quantile(each, 0.5) for each in of_steps],
-        high=[quantile(each, 0.95) for each in of_steps],
+        median=at(0.5),
+        high=at(0.95),
         real_median=quantile(real, 0.5),
         real_high=quantile(real, 0.95),
     )

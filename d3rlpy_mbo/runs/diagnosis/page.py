@@ -199,14 +199,14 @@ def _imagined(found: "Diagnosis") -> Iterator[Chart]:
 
 
 def _nearness(rollouts: "Rollouts") -> Chart:
-    points = []
+    points, last = [], len(rollouts.survival)
     for series, near in (("states", rollouts.states), ("actions", rollouts.actions)):
-        last = len(near.median)
         for step in range(1, last + 1):
-            median, high = near.median[step - 1], near.high[step - 1]
-            points.append(
-                Point(series, step, median, median, high, "imagined", "imagined")
-            )
+            median, high = near.at(step)
+            if median is not None:
+                points.append(
+                    Point(series, step, median, median, high, "imagined", "imagined")
+                )
         points += [
             Point(series, step, near.real_median, line="real", style="real rows")
             for step in (1, last)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
         Distribution,
         Ends,
         MonteCarlo,
-        Nearness,
         OneStep,
         OpenLoop,
         Outside,
@@ -183,10 +182,10 @@ def _rollouts(found: "Rollouts") -> Iterator[str]:
     yield (
         "ROLLOUTS".ljust(18) + "".join(f"{head:>11}" for head in heads) + ("  to data")
     )
-    shown = {1, 2, 5, 10, 20, 50, 100, 200, 500, len(found.states.median)}
-    for step in sorted(each for each in shown if each <= len(found.states.median)):
+    shown = {1, 2, 5, 10, 20, 50, 100, 200, 500, len(found.survival)}
+    for step in sorted(each for each in shown if each <= len(found.survival)):
         survival = found.survival[step - 1], found.real_survival[step - 1]
-        cells = [*survival, *_near(found.states, step), *_near(found.actions, step)]
+        cells = [*survival, *found.states.at(step), *found.actions.at(step)]
         yield _row(f"step {step}", *map(_number, cells))
     real = found.states, found.actions
     cells = [value for each in real for value in (each.real_median, each.real_high)]
@@ -198,10 +197,6 @@ def _rollouts(found: "Rollouts") -> Iterator[str]:
     if found.halted:
         shares = " ".join(f"{share:.1%}" for share in found.halted)
         yield from _wrapped(f"stopped by the halt, by step: {shares}", "  ", "    ")
-
-
-def _near(found: "Nearness", step: int) -> tuple[float, float]:
-    return found.median[step - 1], found.high[step - 1]
 
 
 def _values(found: "Values") -> Iterator[str]:

@@ -234,16 +234,23 @@ class Nearness:
     """Distances to the nearest of real rows, in standard deviations of the columns.
 
     Args:
-        median: Of imagined rows by step, from the real state on that rollouts leave.
+        median: Of imagined rows by step, from the real state on that rollouts leave; None
+            where no rollout has a row. (Files of before end with the last that has one.)
         high: Likewise the 95 % quantile.
         real_median: Of other real rows.
         real_high: Likewise.
     """
 
-    median: list[float]
-    high: list[float]
+    median: list[Optional[float]]
+    high: list[Optional[float]]
     real_median: float
     real_high: float
+
+    def at(self, step: int) -> tuple[Optional[float], Optional[float]]:
+        """Returns median and high of a step, from 1; None where no rollout has a row."""
+        if step > len(self.median):
+            return None, None
+        return self.median[step - 1], self.high[step - 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -439,7 +446,7 @@ class Diagnosis:
         """
         try:
             content = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CompositionError(
                 f"This is no diagnosis, or a damaged one: {error}. Write it anew with "
                 "Diagnosis.to_json or `d3rlpy-mbo diagnose --json FILE`."

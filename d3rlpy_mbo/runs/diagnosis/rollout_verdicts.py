@@ -65,10 +65,12 @@ def judge_imagined_rewards(found: Rollouts) -> Verdict:
 
 def judge_states(found: Rollouts) -> Verdict:
     """Says whether rollouts stay near the data."""
-    last, limit = found.states.median[-1], found.states.real_high
+    steps = enumerate(found.states.median, start=1)
+    step, last = [(step, each) for step, each in steps if each is not None][-1]
+    limit = found.states.real_high
     text = (
-        f"half of those in step {len(found.states.median)} are within {last:.2f} of real "
-        f"ones, as 95 % of real states are within {limit:.2f}."
+        f"half of those in step {step} are within {last:.2f} of real ones, as 95 % of real "
+        f"states are within {limit:.2f}."
     )
     if last <= _FAR * limit:
         return Verdict("states", True, text)

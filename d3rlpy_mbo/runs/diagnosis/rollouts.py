@@ -95,7 +95,9 @@ def rollouts(
         halts: Whether a halt was asked.
     """
     counts, n_steps = imagined.counts, len(imagined.counts.survivors)
-    states, actions = nearness(imagined.rows, imagined.steps, real.transitions, reverse)
+    states, actions = nearness(
+        imagined.rows, imagined.steps, n_steps, real.transitions, reverse
+    )
     return Rollouts(
         rollouts=int(counts.rollouts),
         rows=len(imagined.rows),
