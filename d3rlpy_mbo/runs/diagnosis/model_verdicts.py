@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from .results import Calibration, Diagnosis, OneStep, OpenLoop, Verdict
+from .words import places
 
 __all__ = [
     "judge_calibration",
@@ -66,7 +67,7 @@ def judge_one_step(found: OneStep) -> Verdict:
     if not shares:
         return Verdict("one step", True, "no column of the observation ever changes.")
     mean = sum(shares) / len(shares)
-    text = f"{mean:.2f} of the variance of the changes is unexplained, mean of columns."
+    text = f"{places(mean)} of the variance of the changes is unexplained, mean of columns."
     if mean <= _UNLEARNED:
         return Verdict("one step", True, text)
     return Verdict(
@@ -116,9 +117,9 @@ def judge_reward(found: OneStep) -> Verdict:
         text = f"it never varies, but the model is off by {column.error:.3g}."
         return Verdict("reward", False, f"{text} {advice}")
     else:
-        text = f"{column.unexplained:.2f} of its variance is unexplained."
+        text = f"{places(column.unexplained)} of its variance is unexplained."
     if column.unexplained is not None and column.unexplained > _UNLEARNED:
-        text = f"{column.unexplained:.2f} of its variance is unexplained."
+        text = f"{places(column.unexplained)} of its variance is unexplained."
         return Verdict("reward", False, f"not learned: {text} {advice}")
     return Verdict("reward", True, text)
 
@@ -166,7 +167,7 @@ def judge_open_loop(
             for error, still in zip(loop.median, loop.standing_still, strict=True)
         ]
         text = (
-            f"after {rollout_length} the error is {ratios[-1]:.2f} of that of standing "
+            f"after {rollout_length} the error is {places(ratios[-1])} of that of standing "
             "still."
         )
         if ratios[-1] <= _WORSE:

@@ -1,12 +1,12 @@
 """A diagnosis as part of a page: verdicts first, then charts, then every number."""
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Union
 
 from ..pages.charts import Dot, Point, Span, curves, dots, heat, paths, spans
 from ..pages.parts import Chart, Note, Section, Table
 from .page_tables import tables
+from .reading import plain
 
 if TYPE_CHECKING:
     from .results import Diagnosis, OpenLoop, PenaltyRank, Rollouts
@@ -21,20 +21,14 @@ def section(found: "Diagnosis", title: str) -> Section:
         found: What it shows.
         title: Its heading.
     """
+    penalties = _penalties(found.penalties, "Does a penalty know where the model errs?")
     sections = [
-        Section(
-            "What the model gets right, one step at a time", parts=_one_step(found)
-        ),
-        Section("Several steps in a row", parts=[*map(_loop, found.open_loop)]),
-        Section(
-            "Penalties against the true error",
-            parts=_penalties(
-                found.penalties, "Does a penalty know where the model errs?"
-            ),
-        ),
-        Section("What it imagines", parts=[*_imagined(found)]),
-        Section("What the learner believes", parts=_values(found)),
-        Section("Outside the data", parts=[*_outside(found), *_unseen(found)]),
+        _shown("What the model gets right, one step at a time", _one_step(found)),
+        _shown("Several steps in a row", map(_loop, found.open_loop)),
+        _shown("Penalties against the true error", penalties),
+        _shown("What it imagines", _imagined(found)),
+        _shown("What the learner believes", _values(found)),
+        _shown("Outside the data", [*_outside(found), *_unseen(found)]),
         Section("All numbers", parts=[*tables(found)]),
     ]
     failed = sum(not verdict.ok for verdict in found.verdicts)
@@ -51,8 +45,14 @@ def section(found: "Diagnosis", title: str) -> Section:
         lead,
         verdict_notes(found),
         sections=[each for each in sections if each.parts],
-        data={"diagnosis": dataclasses.asdict(found)},
+        data={"diagnosis": plain(found)},
     )
+
+
+def _shown(title: str, parts: Iterable[Union[Table, Chart]]) -> Section:
+    """Returns a section of the parts that show something."""
+    kept = [each for each in parts if isinstance(each, Table) or each.svg]
+    return Section(title, parts=kept)
 
 
 def verdict_notes(found: "Diagnosis") -> list[Note]:

@@ -1,4 +1,4 @@
-"""Dataclasses of plain values, read back from JSON."""
+"""Dataclasses of plain values, as JSON may hold them, and read back."""
 
 import dataclasses
 import math
@@ -6,15 +6,30 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ...support.errors import CompositionError
 
-__all__ = ["read_as"]
+__all__ = ["plain", "read_as"]
 
 _T = TypeVar("_T")
+
+
+def plain(value: Any) -> Any:
+    """Returns a dataclass as dictionaries and lists; None for what is no finite number."""
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def read_as(kind: type[_T], value: Any, where: str) -> _T:
     """Returns a dataclass, and those within it, from what JSON makes of one.
 
-    What a newer version wrote besides is passed over.
+    What a newer version wrote besides is passed over. Null is NaN where a number must be:
+    `plain` writes it for what is not finite.
 
     Args:
         kind: The dataclass; annotations of numbers, texts, lists, dataclasses and
@@ -39,6 +54,8 @@ def _built(hint: Any, value: Any, where: str) -> Any:
         return [_built(inner, each, f"{where}[{i}]") for i, each in enumerate(value)]
     if dataclasses.is_dataclass(hint):
         return _dataclass(hint, value, where)
+    if hint is float and value is None:
+        return math.nan
     if hint is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
     if hint is not float and type(value) is hint:

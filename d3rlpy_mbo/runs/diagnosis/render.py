@@ -1,5 +1,6 @@
 """A diagnosis as a table that fits 100 columns."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Optional
@@ -81,6 +82,11 @@ def _row(name: str, *cells: str) -> str:
     return f"  {name[:16]:16}" + "".join(f"{cell:>11}" for cell in cells)
 
 
+def _bar(share: float) -> str:
+    """Returns a letter as high as a share; a blank for what was read as NaN."""
+    return _BARS[min(round(40 * share), 8)] if math.isfinite(share) else " "
+
+
 def _columns(found: "OneStep", calibration: "Optional[Calibration]") -> Iterator[str]:
     known = {c.name: c for c in calibration.columns} if calibration else {}
     yield (
@@ -105,7 +111,7 @@ def _columns(found: "OneStep", calibration: "Optional[Calibration]") -> Iterator
         if spread is None:
             return _row(column.name, *map(_number, cells))
         more = spread.within_one_std, spread.within_two_stds, spread.log_likelihood
-        bars = "".join(_BARS[min(round(40 * share), 8)] for share in spread.pit)
+        bars = "".join(map(_bar, spread.pit))
         return f"{_row(column.name, *map(_number, [*cells, *more]))}  {bars}"
 
     yield from map(line, found.columns)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from ...support.errors import CompositionError
-from .reading import read_as
+from .reading import plain, read_as
 from .render import rendered
 
 __all__ = [
@@ -454,8 +454,11 @@ class Diagnosis:
         return read_as(cls, content, "the diagnosis")
 
     def to_json(self) -> str:
-        """Returns every number as JSON; names are those of the fields."""
-        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
+        """Returns every number as JSON; names are those of the fields.
+
+        What is not finite is null, and NaN when it is read back where a number must be.
+        """
+        return json.dumps(plain(self), indent=1, allow_nan=False)
 
     def __str__(self) -> str:
         return rendered(self)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from .results import Ends, MonteCarlo, Rollouts, Values, Verdict
+from .words import places
 
 __all__ = [
     "judge_imagined_rewards",
@@ -69,8 +70,8 @@ def judge_states(found: Rollouts) -> Verdict:
     step, last = [(step, each) for step, each in steps if each is not None][-1]
     limit = found.states.real_high
     text = (
-        f"half of those in step {step} are within {last:.2f} of real ones, as 95 % of real "
-        f"states are within {limit:.2f}."
+        f"half of those in step {step} are within {places(last)} of real ones, as 95 % of "
+        f"real states are within {places(limit)}."
     )
     if last <= _FAR * limit:
         return Verdict("states", True, text)

@@ -101,7 +101,9 @@ def rollouts(
     return Rollouts(
         rollouts=int(counts.rollouts),
         rows=len(imagined.rows),
-        rewards=distribution(imagined.rows.rewards + imagined.penalties),
+        rewards=distribution(
+            imagined.rows.rewards.double() + imagined.penalties.double()
+        ),
         real_rewards=distribution(real.transitions.rewards),
         survival=(counts.survivors / counts.rollouts).tolist(),
         real_survival=[1.0] * n_steps if reverse else real_survival(real, n_steps),

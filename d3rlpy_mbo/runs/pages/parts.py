@@ -1,6 +1,7 @@
 """What a page is made of."""
 
 import dataclasses
+import math
 from typing import Any, Optional, Union
 
 __all__ = ["Cell", "Chart", "Note", "Page", "Section", "Table", "number"]
@@ -43,7 +44,8 @@ class Chart:
     Args:
         title: What it shows.
         spec: In Vega-Lite.
-        svg: Drawn; for readers without scripts, and for paper.
+        svg: Drawn; for readers without scripts, and for paper. Empty: nothing is to be
+            drawn, and the chart has no place in a page.
         caption: What a reader must know.
     """
 
@@ -105,5 +107,7 @@ class Page:
 
 
 def number(value: Optional[float]) -> Cell:
-    """Returns a number as a cell; a dash where there is none."""
-    return Cell("-", None) if value is None else Cell(f"{value:.4g}", value)
+    """Returns a number as a cell; a dash where there is none, a word where not finite."""
+    if value is None:
+        return Cell("-", None)
+    return Cell(f"{value:.4g}", value if math.isfinite(value) else None)
