@@ -8,9 +8,10 @@ from typing import Any, Optional
 import farama_notifications
 import gymnasium
 import minari
-from d3rlpy.envs import GoalConcatWrapper
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
+
+from .goals import one_vector
 
 __all__ = ["evaluation_environment", "simulator_advice", "trusted_spec"]
 
@@ -70,6 +71,8 @@ def evaluation_environment(
                 )
                 return None
             environment = gymnasium.make(trusted)
+        if isinstance(environment.observation_space, spaces.Dict):
+            environment = one_vector(environment, source)
     except Exception as error:
         warnings.warn(
             f"The evaluation environment of {source.id!r} is not available "
@@ -78,8 +81,6 @@ def evaluation_environment(
             stacklevel=stacklevel + 1,
         )
         return None
-    if isinstance(environment.observation_space, spaces.Dict):
-        environment = GoalConcatWrapper(environment)
     space = environment.action_space
     if isinstance(space, spaces.Discrete) and space.start:
         environment = _ChoicesFromZero(environment)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Optional, Union
 
 import gymnasium
@@ -16,7 +16,8 @@ from ..support.errors import DatasetError
 from .choices import validate_choices, validate_n_actions
 from .environments import evaluation_environment
 from .episodes import CompleteEpisode, dataset_of_episodes
-from .minari_files import open_minari, reference_scores
+from .goals import OBSERVATION_KEYS, goal_keys
+from .minari_files import open_minari, reference_scores, stored_episodes
 from .values import float32_values, lost_by_float32, zero_or_one
 
 __all__ = ["load_minari", "reference_scores"]
@@ -30,8 +31,9 @@ def load_minari(
     `d3rlpy.datasets.get_minari` (2.8.1) shifts every episode after the first, because
     Minari keeps T + 1 observations for T actions. Here each episode keeps them, so
     that models learn from all T transitions. Goal-conditioned observations become
-    one vector: observation, then desired goal. Discrete actions become indices from 0
-    on, whatever the space counts from; the environment takes them so too.
+    one vector: observation, then desired goal; between them the achieved goal where the
+    observation does not hold it already, as AntMaze's. Discrete actions become indices
+    from 0 on, whatever the space counts from. The environment does the same.
 
     The environment is made if its id is registered with Gymnasium, by what is registered
     there, or if it is one of d3rlpy-mbo's. What only the dataset names is not run.
@@ -61,15 +63,15 @@ def load_minari(
             "Minari dataset or a MinariDataset. For arrays use mbo.dataset_from_arrays, "
             "for D4RL's files mbo.load_hdf5."
         )
-    size = _observation_size(source.id, source.observation_space)
+    observations = _Observations.of(source)
     actions = _Actions.of(source.id, source.action_space)
     episodes: list[CompleteEpisode] = []
     lost: list[str] = []
-    for episode in _stored(source):
+    for episode in stored_episodes(source):
         if np.shape(episode.actions)[:1] == (0,):
             continue
         whose = f"episode {episode.id} of {source.id!r}"
-        episodes.append(_episode(whose, episode, size, actions))
+        episodes.append(_episode(whose, episode, observations, actions))
         lost = lost or _lost(whose, episode)
     if lost:
         warnings.warn(lost[0], stacklevel=2)
@@ -121,54 +123,86 @@ class _Actions:
         return indices.astype(np.int64) - self.start
 
 
-def _observation_size(dataset_id: str, observation_space: spaces.Space[Any]) -> int:
-    """Returns D."""
-    parts = [observation_space]
-    if isinstance(observation_space, spaces.Dict):
-        if not {"observation", "desired_goal"} <= set(observation_space):
+@dataclasses.dataclass(frozen=True)
+class _Observations:
+    """What the observations of a dataset are.
+
+    Args:
+        size: D.
+        keys: Whose vectors are joined, see `goal_keys`.
+    """
+
+    size: int
+    keys: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: minari.MinariDataset) -> "_Observations":
+        space: Any = source.observation_space
+        if not isinstance(space, spaces.Dict):
+            return cls(_size(source.id, space))
+        needed = {"observation", "desired_goal"}
+        if not needed <= set(space):
             raise DatasetError(
-                f"The observations of {dataset_id!r} have the keys "
-                f"{sorted(observation_space)}; expected 'observation' and "
-                "'desired_goal', or a single Box."
+                f"The observations of {source.id!r} have the keys {sorted(space)}; "
+                "expected 'observation' and 'desired_goal', or a single Box."
             )
-        parts = [observation_space["observation"], observation_space["desired_goal"]]
-    size = 0
-    for part in parts:
-        if not isinstance(part, spaces.Box) or len(part.shape) != 1:
+        unread = sorted(set(space) - {*OBSERVATION_KEYS})
+        if unread:
+            warnings.warn(
+                f"Of the observations of {source.id!r} {', '.join(map(repr, unread))} "
+                "will not be seen, by models and learners alike: read are "
+                "'observation', 'desired_goal' and 'achieved_goal'.",
+                stacklevel=3,
+            )
+        for name in needed | ({"achieved_goal"} & set(space)):
+            _size(source.id, space[name])
+        keys = goal_keys(source)
+        return cls(sum(_size(source.id, space[name]) for name in keys), keys)
+
+    def read(self, episode: minari.EpisodeData, whose: str) -> npt.NDArray[np.float32]:
+        """Returns (T + 1, D)."""
+        found = episode.observations
+        if not isinstance(found, Mapping):
+            return np.atleast_1d(float32_values(found, "observations", whose))
+        parts = [
+            float32_values(found[name], f"observations[{name!r}]", whose)
+            for name in self.keys
+            if name in found
+        ]
+        try:
+            return np.concatenate(parts, axis=1)
+        except ValueError as error:
             raise DatasetError(
-                f"The observations of {dataset_id!r} are {part}; expected vectors, a Box "
-                "of shape (D,). Images, tuples and nested goals are not supported."
-            )
-        size += part.shape[0]
-    return size
+                f"The observations of {whose} do not fit together ({error}). Expected "
+                f"{', '.join(map(repr, self.keys))}, as many rows of each."
+            ) from error
 
 
-def _stored(source: minari.MinariDataset) -> Iterator[minari.EpisodeData]:
-    try:
-        yield from source.iterate_episodes()
-    except Exception as error:  # the storage's: what a reader raises, it raises itself
+def _size(dataset_id: str, space: Any) -> int:
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise DatasetError(
-            f"An episode of {source.id!r} cannot be read ({type(error).__name__}: "
-            f"{error}). The dataset is damaged: move it away, and download or collect it "
-            "again."
-        ) from error
+            f"The observations of {dataset_id!r} are {space}; expected vectors, a Box "
+            "of shape (D,). Images, tuples and nested goals are not supported."
+        )
+    return space.shape[0]
 
 
 def _episode(
     whose: str,
     episode: minari.EpisodeData,
-    observation_size: int,
+    kind_of_observations: _Observations,
     kind_of_actions: _Actions,
 ) -> CompleteEpisode:
     actions = kind_of_actions.read(episode, whose)
     n_steps = len(actions)
-    observations = _vectors(episode.observations, whose)
+    observations = kind_of_observations.read(episode, whose)
     if observations.shape[0] != n_steps + 1:
         raise DatasetError(
             f"{_title(whose)} has {len(observations)} observations "
             f"for {n_steps} actions; expected one more, the last one's outcome."
         )
-    _validate("observations", whose, observations, (n_steps + 1, observation_size))
+    expected = (n_steps + 1, kind_of_observations.size)
+    _validate("observations", whose, observations, expected)
     rewards = float32_values(episode.rewards, "rewards", whose)
     if rewards.shape != (n_steps, 1):
         _validate("rewards", whose, rewards, (n_steps,))
@@ -213,20 +247,3 @@ def _validate(
             f"{name} of {whose} has shape {found.shape}, expected {expected}. The dataset "
             "is damaged, or its spaces are not those of its data."
         )
-
-
-def _vectors(observations: Any, whose: str) -> npt.NDArray[np.float32]:
-    if not isinstance(observations, Mapping):
-        return np.atleast_1d(float32_values(observations, "observations", whose))
-    parts = [
-        float32_values(observations[name], f"observations[{name!r}]", whose)
-        for name in ("observation", "desired_goal")
-        if name in observations
-    ]
-    try:
-        return np.concatenate(parts, axis=1)
-    except ValueError as error:
-        raise DatasetError(
-            f"The observations of {whose} do not fit together ({error}). Expected "
-            "'observation' and 'desired_goal', as many rows of each."
-        ) from error

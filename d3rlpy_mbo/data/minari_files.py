@@ -1,6 +1,7 @@
 """Opening Minari's datasets: local before remote, no code of theirs, errors by name."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -10,7 +11,7 @@ from minari.storage import get_dataset_path, hosting
 
 from ..support.errors import DatasetError, suggest
 
-__all__ = ["open_minari", "reference_scores"]
+__all__ = ["open_minari", "reference_scores", "stored_episodes"]
 
 _SPACES = {"action_space", "observation_space"}
 
@@ -104,3 +105,21 @@ def _is_finite_number(value: Any) -> bool:
         and not isinstance(value, bool)
         and math.isfinite(value)
     )
+
+
+def stored_episodes(
+    source: minari.MinariDataset, n_episodes: Optional[int] = None
+) -> Iterator[minari.EpisodeData]:
+    """Yields a dataset's episodes, the first n of them or all.
+
+    Raises:
+        DatasetError: One cannot be read.
+    """
+    try:
+        yield from source.iterate_episodes(source.episode_indices[:n_episodes])
+    except Exception as error:  # the storage's: what a reader raises, it raises itself
+        raise DatasetError(
+            f"An episode of {source.id!r} cannot be read ({type(error).__name__}: "
+            f"{error}). The dataset is damaged: move it away, and download or collect it "
+            "again."
+        ) from error

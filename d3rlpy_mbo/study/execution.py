@@ -1,7 +1,6 @@
 """Doing a job: whole or not at all, and by one process."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+
+from ..support.locks import lock
 
 __all__ = ["KILLED", "Job", "error_of", "error_path", "execute", "worker_of"]
 
@@ -114,14 +115,14 @@ def worker_of(study_process: int) -> None:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Waits until no other process holds the path.
+    """Waits until no other process holds the path, see `lock`.
 
     The system lets go of it when a process ends, however it ends; a file that is
     simply there would outlive a kill.
     """
     path.parent.mkdir(exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno(), wait=True)
         yield
 
 

@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Union
 
 from .errors import CompositionError
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is held, and nothing swept
-    fcntl = None  # type: ignore[assignment]
+from .locks import lock
 
 __all__ = ["atomic_write"]
 
@@ -50,8 +46,7 @@ def atomic_write(path: Union[str, Path]) -> Iterator[BinaryIO]:
             f"{str(path)!r} cannot be written: {error.strerror}. Choose a folder that is "
             "one, and that you may write to."
         ) from error
-    if fcntl is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed: see _sweep
+    lock(descriptor)  # until it is closed: see _sweep
     try:
         # mkstemp's files are private; keep to what open() would have given.
         umask = os.umask(0)
@@ -76,12 +71,10 @@ def atomic_write(path: Union[str, Path]) -> Iterator[BinaryIO]:
 
 def _sweep(path: Path) -> None:
     """Removes what killed processes left of this file: what nobody holds any more."""
-    if fcntl is None:
-        return
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with contextlib.suppress(OSError), temporary.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            temporary.unlink()
+            if lock(file.fileno()):
+                temporary.unlink()
 
 
 def _is_full(error: Exception, folder: Path) -> bool:

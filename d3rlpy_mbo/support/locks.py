@@ -1,9 +1,11 @@
 """Locks that die with their process, however it dies."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 from .errors import CompositionError
 
@@ -12,12 +14,36 @@ try:
 except ImportError:  # Windows: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["held_alone", "held_if_free"]
+__all__ = ["held_alone", "held_if_free", "lock"]
+
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+
+
+def lock(file: int, wait: bool = False) -> Optional[bool]:
+    """Locks an open file until it is closed.
+
+    Args:
+        file: Its descriptor.
+        wait: Whether to wait until whoever holds it has ended.
+
+    Returns:
+        Whether it is ours now; None where nothing can be locked: Windows, and file
+        systems over a network that have no locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        return False if error.errno in _HELD else None
+    return True
 
 
 @contextlib.contextmanager
 def held_alone(path: Path, what: str) -> Iterator[None]:
     """Holds a lock on a file; the system lets go of it when the process ends.
+
+    Where nothing can be locked, nobody is kept out: see `lock`.
 
     Args:
         path: The lock's own file, in a folder that exists; removed afterwards.
@@ -26,21 +52,16 @@ def held_alone(path: Path, what: str) -> Iterator[None]:
     Raises:
         CompositionError: Another process holds it.
     """
-    if fcntl is None:
-        yield
-        return
     while True:
         descriptor = _opened(path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if lock(descriptor) is False:
             holder = os.read(descriptor, 20).decode(errors="replace")
             os.close(descriptor)
             by = f" (process {holder})" if holder.isdigit() else ""
             raise CompositionError(
                 f"Another process{by} is writing {what}. Wait until it has ended, or "
                 "choose another place."
-            ) from error
+            )
         if _is_the_file(descriptor, path):
             break
         os.close(descriptor)  # its holder has just removed it: another may have it
@@ -60,21 +81,13 @@ def held_if_free(folder: Path) -> Iterator[bool]:
 
     Where nothing is locked, nothing is known: False.
     """
-    if fcntl is None:
-        yield False
-        return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # it has just been removed
+    except OSError:  # it has just been removed, or a folder cannot be opened (Windows)
         yield False
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = True
-    except OSError:
-        held = False
-    try:
-        yield held
+        yield lock(descriptor) is True
     finally:
         os.close(descriptor)
 

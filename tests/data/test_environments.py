@@ -1,5 +1,6 @@
 """Loading a dataset runs no code that only the dataset names."""
 
+import dataclasses
 import json
 import sys
 import warnings
@@ -9,14 +10,16 @@ from typing import Any, Optional
 
 import gymnasium
 import minari
+import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari, reference_scores
 from d3rlpy_mbo.tasks.pointmaze import pointmaze_spec
-from own_data import write_minari
+from own_data import box, episode_buffers, write_minari
 
 CODE = """
 import pathlib, gymnasium
@@ -164,7 +167,10 @@ def test_ours_is_made_though_it_is_not_registered(minari_root):
 
 def test_minaris_robotics_datasets_find_their_environment_by_themselves(minari_root):
     pytest.importorskip("gymnasium_robotics")
-    write_minari("strange/one-v0")
+    # Vectors that somebody recorded from it: place and velocity, then the goal.
+    [episode] = episode_buffers((3,), ())
+    episode = dataclasses.replace(episode, observations=np.zeros((4, 6), np.float32))
+    write_minari("strange/one-v0", [episode], box(6))
     recorded = json.loads(gymnasium.spec("PointMaze_UMaze-v3").to_json())
     set_spec(minari_root, "env_spec", recorded)
     known = dict(gymnasium.registry)
@@ -173,7 +179,9 @@ def test_minaris_robotics_datasets_find_their_environment_by_themselves(minari_r
         if str(registered.entry_point).startswith("gymnasium_robotics"):
             del gymnasium.registry[name]
     try:
-        assert mbo.load_minari("strange/one-v0")[1] is not None
+        env = mbo.load_minari("strange/one-v0")[1]
+        assert env is not None
+        assert env.observation_space.shape == (6,)
     finally:
         sys.modules["gymnasium_robotics"] = module
         gymnasium.registry.update(known)
@@ -221,3 +229,29 @@ def test_who_opens_a_dataset_itself_has_the_same_rule(minari_root, ran):
     with pytest.warns(UserWarning, match="not made"):
         assert evaluation_environment(open_minari("strange/one-v0")) is None
     assert not ran.exists()
+
+
+class Robot(gymnasium.Env[Any, Any]):
+    """Shows a dictionary, whose vector somebody recorded."""
+
+    observation_space = spaces.Dict(
+        {"image": spaces.Box(0, 1, (2, 2)), "state": spaces.Box(0, 1, (2,))}
+    )
+    action_space = spaces.Box(-1, 1, (1,))
+
+
+def test_vectors_that_were_recorded_from_a_dictionary_load_without_its_environment(
+    minari_root, monkeypatch
+):
+    monkeypatch.setitem(
+        gymnasium.registry,
+        "Robot-v0",
+        EnvSpec("Robot-v0", entry_point=f"{__name__}:Robot", disable_env_checker=True),
+    )
+    write_minari("robot/one-v0", env="Robot-v0")
+    with pytest.warns(
+        UserWarning, match="are a Dict of .*the dataset's are vectors of shape"
+    ):
+        dataset, env = mbo.load_minari("robot/one-v0")
+    assert env is None
+    assert dataset.episodes

@@ -141,28 +141,82 @@ def test_the_dataset_serves_d3rlpys_own_training_dump_and_scalers(
         dataset.dump(file)
 
 
-def test_goal_conditioned_observations_become_observation_then_desired_goal(
-    minari_root,
-):
-    space = spaces.Dict(
-        {"observation": box(2), "desired_goal": box(1), "achieved_goal": box(1)}
-    )
-    e = EpisodeBuffer(
+def goal_episode(achieved: list[list[float]]) -> EpisodeBuffer:
+    return EpisodeBuffer(
         observations={
             "observation": np.array([[1, 2], [3, 4]], np.float32),
             "desired_goal": np.array([[9], [9]], np.float32),
-            "achieved_goal": np.array([[7], [7]], np.float32),
+            "achieved_goal": np.array(achieved, np.float32),
         },
         actions=np.zeros((1, 1), np.float32),
         rewards=[0.0],
         terminations=[False],
         truncations=[True],
     )
-    write("goal/one-v0", [e], observation_space=space)
-    assert load("goal/one-v0").episodes[0].observations.tolist() == [
-        [1, 2, 9],
-        [3, 4, 9],
+
+
+@pytest.mark.parametrize(
+    ("achieved", "expected"),
+    [
+        ([[2], [4]], [[1, 2, 9], [3, 4, 9]]),  # the observation's second column
+        ([[7], [7]], [[1, 2, 7, 9], [3, 4, 7, 9]]),
+        ([[2], [3]], [[1, 2, 2, 9], [3, 4, 3, 9]]),  # not one column of it
+    ],
+    ids=["held", "elsewhere", "mixed"],
+)
+def test_goals_become_one_vector_with_what_was_achieved_if_nothing_else_holds_it(
+    minari_root, achieved, expected
+):
+    parts = {"observation": box(2), "desired_goal": box(1), "achieved_goal": box(1)}
+    space = spaces.Dict(parts)
+    write("goal/one-v0", [goal_episode(achieved)], observation_space=space)
+    assert load("goal/one-v0").episodes[0].observations.tolist() == expected
+
+
+def test_what_was_achieved_is_held_only_if_it_is_in_every_episode_that_is_looked_at(
+    minari_root,
+):
+    parts = {"observation": box(2), "desired_goal": box(1), "achieved_goal": box(1)}
+    episodes = [goal_episode([[2], [4]]), goal_episode([[2], [5]])]
+    write("goal/two-v0", episodes, observation_space=spaces.Dict(parts))
+    assert load("goal/two-v0").episodes[0].observations.tolist() == [
+        [1, 2, 2, 9],
+        [3, 4, 4, 9],
     ]
+
+
+def test_parts_of_observations_that_are_not_read_are_named(minari_root):
+    parts = {"observation": box(2), "desired_goal": box(1), "image": box(2)}
+    e = goal_episode([[7], [7]])
+    e.observations["image"] = e.observations.pop("achieved_goal").repeat(2, axis=1)
+    write("goal/three-v0", [e], observation_space=spaces.Dict(parts))
+    with (
+        pytest.warns(match="'goal/three-v0' 'image' will not be seen") as said,
+        pytest.warns(match="the dataset records none"),
+    ):
+        mbo.load_minari("goal/three-v0")
+    assert said[0].filename == __file__
+
+
+def test_the_ants_place_is_seen_by_models_and_in_its_environment(minari_root):
+    pytest.importorskip("gymnasium_robotics")
+    env = gymnasium.make("AntMaze_UMaze-v5")
+    observation, _ = env.reset(seed=0)
+    moved = {k: np.stack([v, v + 0.1]) for k, v in observation.items()}
+    e = dataclasses.replace(
+        goal_episode([[7], [7]]), observations=moved, actions=np.zeros((1, 8))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        minari.create_dataset_from_buffers("goal/ant-v0", [e], env="AntMaze_UMaze-v5")
+    dataset, loaded_env = mbo.load_minari("goal/ant-v0")
+    place = observation["achieved_goal"].astype(np.float32)
+    n_seen = len(observation["observation"])
+    seen = dataset.episodes[0].observations[0]
+    np.testing.assert_array_equal(seen[n_seen : n_seen + 2], place)
+    first, _ = loaded_env.reset(seed=0)
+    np.testing.assert_array_equal(first.astype(np.float32), seen)
+    assert loaded_env.observation_space.shape == first.shape == (n_seen + 4,)
 
 
 def test_goal_conditioned_environment_gives_the_same_vectors(minari_root):

@@ -1,0 +1,57 @@
+"""Locks keep a second process out, and where there are none nothing is lost."""
+
+import errno
+import fcntl
+import os
+
+import pytest
+
+from d3rlpy_mbo.study.execution import _alone
+from d3rlpy_mbo.support.errors import CompositionError
+from d3rlpy_mbo.support.files import atomic_write
+from d3rlpy_mbo.support.locks import held_alone, held_if_free
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])
+def without_locks(request, monkeypatch):
+    """A file system over a network that has none: Lustre, NFS without its service."""
+
+    def flock(file, operation):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_files_are_written_where_nothing_can_be_locked(tmp_path, without_locks):
+    left = tmp_path / ".kept.abc.tmp"
+    left.touch()
+    with atomic_write(tmp_path / "kept") as file:
+        file.write(b"new")
+    assert (tmp_path / "kept").read_bytes() == b"new"
+    # Whose that file is nobody can tell there: it stays.
+    assert sorted(os.listdir(tmp_path)) == [".kept.abc.tmp", "kept"]
+
+
+def test_nobody_is_taken_for_a_holder_where_nothing_can_be_locked(
+    tmp_path, without_locks
+):
+    with held_alone(tmp_path / "lock", "the run"), _alone(tmp_path / "job"):
+        pass
+    with held_if_free(tmp_path) as held:
+        assert not held
+
+
+def test_a_holder_is_named_by_its_process(tmp_path):
+    expected = rf"process {os.getpid()}\) is writing the run"
+    with (
+        held_alone(tmp_path / "lock", "the run"),
+        pytest.raises(CompositionError, match=expected),
+        held_alone(tmp_path / "lock", "the run"),
+    ):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_is_held_by_one(tmp_path):
+    with held_if_free(tmp_path) as first, held_if_free(tmp_path) as second:
+        assert (first, second) == (True, False)
