@@ -4,7 +4,7 @@ from typing import Optional
 
 import torch
 
-from ...data.transitions import Transitions
+from ...data.transitions import Direction, Transitions
 from .one_step import varies
 from .results import Nearness
 from .statistics import quantile
@@ -28,11 +28,14 @@ def nearness(
 ) -> tuple[Nearness, Nearness]:
     """Measures how far the states reached and the actions taken are from the data's.
 
+    Forwards an action is held against that of the real row which leaves the nearest
+    state, in reverse against that of the row which leads into it.
+
     Args:
         imagined: B rows, at least one.
         steps: (B,) from 0: which step of its rollout imagined the row.
         n_steps: Of a rollout, at most; none may have reached the last ones.
-        real: The data.
+        real: The data; in reverse its rows whose next observation is known.
         reverse: Whether rollouts lead backwards.
     """
     states = _Scale(real.observations)
@@ -44,28 +47,24 @@ def nearness(
     beside = real[order[:n_beside]]
     compared = real[order[n_beside:][:_COMPARED]] if len(real) > 1 else beside
     neighbours = _Neighbours(states(compared.observations))
+    direction: Direction = "reverse" if reverse else "forward"
+    given = neighbours
+    if reverse:
+        given = _Neighbours(states(compared.given_observations(direction)))
 
-    def of_actions(rows: Transitions, asked: torch.Tensor) -> torch.Tensor:
-        nearest, _ = neighbours.of(states(asked))
+    def of_actions(rows: Transitions) -> torch.Tensor:
+        nearest, _ = given.of(states(rows.given_observations(direction)))
         theirs = actions(compared.action_columns)[nearest]
         apart: torch.Tensor = (actions(rows.action_columns) - theirs).norm(dim=1)
         return apart
 
     kept = torch.randperm(len(imagined))[:_IMAGINED]
     rows, steps = imagined[kept], steps[kept]
-    left, reached = rows.observations, rows.next_observations
-    if reverse:
-        left, reached = reached, left
-    _, distances = neighbours.of(states(reached))
+    _, distances = neighbours.of(states(rows.predicted_observations(direction)))
     _, real_distances = neighbours.of(states(beside.observations))
     return (
         _by_step(distances, real_distances, steps, n_steps),
-        _by_step(
-            of_actions(rows, left),
-            of_actions(beside, beside.observations),
-            steps,
-            n_steps,
-        ),
+        _by_step(of_actions(rows), of_actions(beside), steps, n_steps),
     )
 
 

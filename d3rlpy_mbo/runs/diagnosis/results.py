@@ -269,7 +269,8 @@ class Rollouts:
         clipped_share: Share of the proposed action entries outside the action set.
         dropped_share: Share of the rows that were dropped because they were not finite.
         states: Distance of the states that were reached to the data.
-        actions: Distance of actions to that of the nearest real state.
+        actions: Distance of actions to that of the nearest real state; in reverse to the
+            one that led into it.
         halted: Share of each step's rows that the halt stopped; empty without a halt.
     """
 

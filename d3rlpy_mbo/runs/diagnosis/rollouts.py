@@ -95,9 +95,8 @@ def rollouts(
         halts: Whether a halt was asked.
     """
     counts, n_steps = imagined.counts, len(imagined.counts.survivors)
-    states, actions = nearness(
-        imagined.rows, imagined.steps, n_steps, real.transitions, reverse
-    )
+    beside = real.for_models if reverse else real.transitions
+    states, actions = nearness(imagined.rows, imagined.steps, n_steps, beside, reverse)
     return Rollouts(
         rollouts=int(counts.rollouts),
         rows=len(imagined.rows),
