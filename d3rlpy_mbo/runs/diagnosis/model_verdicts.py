@@ -31,11 +31,12 @@ _SEEN_BY_OTHER = 0.3  # ... or another penalty has this
 def judge_one_step(found: OneStep) -> Verdict:
     """Says whether a column is worse than unchanged, shifted, or nothing is learned."""
     columns = found.columns[:-1]
-    # A column that never changes may be off by rounding.
+    # A column that never changes may be off by rounding: of its spread, or of 1 where
+    # it has none either, as in `judge_reward`.
     worse = [
         c
         for c in columns
-        if c.error > _WORSE * c.naive_error + 1e-3 * max(c.spread, c.naive_error)
+        if c.error > _WORSE * c.naive_error + 1e-3 * (max(c.spread, c.naive_error) or 1)
     ]
     if worse:
         listed = _listed(
