@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 import pickle
+import re
 
 import d3rlpy
 import numpy as np
@@ -50,6 +51,14 @@ def test_fit_draws_one_batch_for_each_step_before_the_update():
 def test_an_unbuilt_learner_asks_for_one_transition_to_learn_the_shapes():
     source = inspect.getsource(d3rlpy.algos.QLearningAlgoBase.fitter)
     assert "dataset.sample_transition()" in source
+
+
+def test_in_its_module_only_the_mixed_buffer_asks_buffers_that_it_was_given():
+    mixed = d3rlpy.dataset.MixedReplayBuffer
+    rest = inspect.getsource(inspect.getmodule(mixed))
+    rest = rest.replace(inspect.getsource(mixed), "")
+    asked = r"([\w.]+)\.(?:sample_transition|sample_trajectory|transition_picker)\b"
+    assert set(re.findall(asked, rest)) == {"self"}
 
 
 def test_a_mini_batch_has_these_columns_and_accepts_views():

@@ -66,6 +66,7 @@ class ImaginedRows:
         places: (n,) of them in it.
         real: What its rollouts start from.
         leads_to_real: Whether its rollouts end in real states: the reverse ones.
+        validate_rewards: Called where rewards that follow a row are asked for and known.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class ImaginedRows:
         places: npt.NDArray[np.int64],
         real: RealData,
         leads_to_real: bool,
+        validate_rewards: Callable[[], None],
     ):
+        self._validate_rewards = validate_rewards
         self._ring, self._places, self._real = ring, places, real
         self._version = ring.version
         self.returns_known = leads_to_real
@@ -93,7 +96,8 @@ class ImaginedRows:
         Nothing follows a terminal. Where no real state is reached it is [[-inf]].
 
         Raises:
-            CompositionError: The rows were replaced since.
+            CompositionError: The rows were replaced since, or a penalty is subtracted when
+                they are drawn, so that what follows them does not hold it.
         """
         if not self.returns_known:
             yield from itertools.repeat(_UNKNOWN, len(self))
@@ -101,6 +105,7 @@ class ImaginedRows:
             yield from self._rewards_to_real()
 
     def _rewards_to_real(self) -> Iterator[Rewards]:
+        self._validate_rewards()
         if self._ring.version != self._version:
             raise CompositionError(
                 "The rows of this batch have been imagined anew since, so the rewards that "

@@ -16,7 +16,13 @@ from ..learners.reading import Learner, is_transformer
 from ..learners.returns import uses_returns
 from ..support.errors import CompositionError
 
-__all__ = ["DrawnPenalty", "penalty_report", "validate_drawn_penalty"]
+__all__ = [
+    "DrawnPenalty",
+    "penalty_report",
+    "spares_rows",
+    "validate_drawn_penalty",
+    "validate_rewards_behind",
+]
 
 # Batches whose penalties are reported (ours: enough for a percentile).
 _N_REPORTED = 100
@@ -42,8 +48,17 @@ class DrawnPenalty:
         self._subtracted: deque[npt.NDArray[np.float32]] = deque(maxlen=_N_REPORTED)
 
     @torch.no_grad()
-    def subtract(self, rows: npt.NDArray[np.float32]) -> None:
+    def subtract(
+        self,
+        rows: npt.NDArray[np.float32],
+        spared: Optional[npt.NDArray[np.bool_]] = None,
+    ) -> None:
         """Lowers the rewards of packed imagined rows (n, width) by their penalties.
+
+        Args:
+            rows: These.
+            spared: (n,) those whose reward is a halt's, which stands in the place of a
+                penalised one; None if there are none.
 
         Raises:
             CompositionError: The penalty returned the wrong shape or type, values that
@@ -71,6 +86,8 @@ class DrawnPenalty:
         checks.positive(penalty, penalties)
         checks.raise_found()
         subtracted = penalties.cpu().numpy()
+        if spared is not None:
+            subtracted = np.where(spared[:, None], np.float32(0), subtracted)
         columns["rewards"] -= subtracted
         self._subtracted.append(subtracted[:, 0])
 
@@ -89,6 +106,12 @@ class DrawnPenalty:
         self._subtracted = deque((each.numpy() for each in state), maxlen=_N_REPORTED)
 
 
+def spares_rows(imagination: Imagination) -> bool:
+    """Returns whether a halt's rewards must be told from those that a penalty lowers."""
+    drawn = imagination.penalty_when("drawn") is not None
+    return drawn and imagination.halt is not None
+
+
 def validate_drawn_penalty(imagination: Imagination, learner: Any) -> None:
     """Refuses learners that ask for the rewards that follow a row.
 
@@ -101,11 +124,29 @@ def validate_drawn_penalty(imagination: Imagination, learner: Any) -> None:
     Raises:
         CompositionError: A transformer, or Cal-QL.
     """
+    if uses_returns(learner) or is_transformer(learner):
+        validate_rewards_behind(imagination, f"{type(learner).__name__} trains on")
+
+
+def validate_rewards_behind(
+    imagination: Imagination, who: str = "Returns-to-go hold"
+) -> None:
+    """Refuses rewards that follow a row where a penalty of now is missing in them.
+
+    A buffer may not know the learner, so it is asked again where they are read.
+
+    Args:
+        imagination: Its penalty may be one that is subtracted when rows are drawn.
+        who: Has to do with those rewards, and what.
+
+    Raises:
+        CompositionError: It is.
+    """
     penalty = imagination.penalty_when("drawn")
-    if penalty is not None and (uses_returns(learner) or is_transformer(learner)):
+    if penalty is not None:
         raise CompositionError(
-            f"{type(learner).__name__} trains on the rewards that follow a row, as they "
-            f"were imagined, but the penalty {type(penalty).__name__} of the imagination "
+            f"{who} the rewards that follow a row, as they were imagined, but the penalty "
+            f"{type(penalty).__name__} of the imagination "
             f"{imagination.config.get_type()!r} is subtracted when single rows are drawn. "
             "Use a penalty that is subtracted when imagined, or another learner, such as "
             "SAC or CQL."

@@ -4,11 +4,14 @@ import dataclasses
 import functools
 import os
 import warnings
-from typing import Optional
+from typing import Any, Optional
 
 from ..data.real_data import RealData
-from ..imagination.imagination import ImaginationConfig
+from ..imagination.imagination import Imagination, ImaginationConfig
+from ..learners.reading import is_transformer
 from ..support.errors import CompositionError
+from .drawn_penalties import spares_rows
+from .lead_ins import LeadIns
 from .ring import Ring
 
 __all__ = ["Fill"]
@@ -33,10 +36,20 @@ class Fill:
     Args:
         config: The imagination's.
         real: What it starts from.
+        spares: Whether the store remembers which rows no penalty is subtracted from.
+        leads_in: Whether trajectories are drawn, which need `LeadIns` beside the rows.
     """
 
     config: ImaginationConfig
     real: RealData
+    spares: bool = False
+    leads_in: bool = False
+
+    @classmethod
+    def of(cls, imagination: Imagination, real: RealData, learner: Any) -> "Fill":
+        """Returns that of an imagination, fitted or not, for a learner or None."""
+        spares, leads_in = spares_rows(imagination), is_transformer(learner)
+        return cls(imagination.config, real, spares, leads_in)
 
     @functools.cached_property
     def n_rollouts(self) -> int:
@@ -63,9 +76,11 @@ class Fill:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the store."""
+        """Bytes of the store, with what is known of its rows beside it."""
         folded = self.config.steps_per_row > 1
-        return Ring.bytes_of(self.capacity, self.real.layout.width, folded)
+        width = self.real.layout.width
+        rows = Ring.bytes_of(self.capacity, width, folded, self.spares)
+        return rows + self.leads_in * LeadIns.bytes_of(self.capacity)
 
     @property
     def description(self) -> str:

@@ -33,6 +33,18 @@ class LeadIns:
         # Terminal, return-to-go, timestep, and that there is a step.
         self.columns = np.empty((n_places, 4), dtype=np.float32)
 
+    @staticmethod
+    def bytes_of(capacity: int) -> int:
+        """Returns the bytes that this allocates beside a store of so many rows."""
+        return (
+            4 * capacity * (np.dtype(np.int32).itemsize + np.dtype(np.float32).itemsize)
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated."""
+        return self._rests.nbytes + self.columns.nbytes
+
     def at(self, places: Indices, length: int) -> "LeadIn":
         """Returns those that begin at (B,) places, in trajectories of `length` steps.
 

@@ -18,9 +18,11 @@ class LearnerProgress:
 
     Args:
         learner: Its `grad_step` is followed; None to count batches.
+        needed: Whether an imagination asks it, so that no buffer is without it.
     """
 
-    def __init__(self, learner: Optional[AnyLearner]):
+    def __init__(self, learner: Optional[AnyLearner], needed: bool = False):
+        self._needed = needed
         self.step = 0
         self._learner = learner
         self._grad_step = learners.grad_step(learner) if learner is not None else 0
@@ -45,12 +47,14 @@ class LearnerProgress:
         self.step += advance
         self._moved = self._moved or advance > 0
         if not self._moved and self._n_batches > _PATIENCE:
+            end = ", or without learner if it trains no more (FQE)."
+            if self._needed:
+                end = ". The imagination asks it, so for FQE give it the dataset."
             raise LearnerMismatchError(
                 f"{self._n_batches} batches were drawn, but the learner that this buffer "
                 f"was given ({type(self._learner).__name__}) still stands at step "
                 f"{grad_step}: another one trains. Build the buffer with learner=the "
-                "algorithm whose fit you call, or without learner if it trains no more "
-                "(FQE)."
+                f"algorithm whose fit you call{end}"
             )
         return self.step
 

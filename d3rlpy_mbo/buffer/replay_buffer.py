@@ -31,13 +31,20 @@ from ..learners.returns import (
 )
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
+from .drawn_penalties import validate_rewards_behind
 from .mini_batch import ImaginedMiniBatch
+from .mixing import refuse_mixing
 from .processes import validate_processes
 from .progress import LearnerProgress
 from .shares import batch_shares, imaginations_of, split_batch
 from .source import ImaginedSource, validate_rows
 from .trajectories import Trajectories, first_of
-from .transformers import validate_lead_ins, validate_transformer, warn_of_padding
+from .transformers import (
+    validate_lead_ins,
+    validate_slicer,
+    validate_transformer,
+    warn_of_padding,
+)
 
 __all__ = ["ImaginedReplayBuffer"]
 
@@ -277,11 +284,21 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             source.restore_checkpoint(saved)
 
     def sample_transition(self) -> Transition:
-        """Returns a real transition; d3rlpy reads its shapes."""
+        """Returns a real transition; d3rlpy reads its shapes.
+
+        Raises:
+            CompositionError: d3rlpy's MixedReplayBuffer asks.
+        """
+        refuse_mixing()
         return self._dataset.sample_transition()
 
     def sample_trajectory(self, length: int) -> PartialTrajectory:
-        """Returns one trajectory of `sample_trajectory_batch`."""
+        """Returns one trajectory of `sample_trajectory_batch`.
+
+        Raises:
+            CompositionError: d3rlpy's MixedReplayBuffer asks.
+        """
+        refuse_mixing()  # to the schedule each would be a whole batch
         return first_of(self.sample_trajectory_batch(1, length))
 
     def sample_trajectory_batch(
@@ -301,7 +318,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             A mini-batch in dataset units.
 
         Raises:
-            CompositionError: An imagination that imagines forwards.
+            CompositionError: An imagination that imagines forwards, or whose penalty is
+                subtracted when single rows are drawn.
+            DatasetError: The dataset has a trajectory slicer of its own.
             LearnerMismatchError, DivergedError: See `sample_transition_batch`.
         """
         trajectories = self._trajectories
@@ -316,7 +335,13 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     @functools.cached_property
     def _trajectories(self) -> Trajectories:
         """What trajectories are sliced from, if all imaginations lead into them."""
+        validate_slicer(self._real)
         validate_lead_ins(self.imaginations, self._shares)
+        for each, share in zip(self.imaginations, self._shares[1:], strict=True):
+            if share > 0:
+                validate_rewards_behind(each, "Trajectories hold")
+        for source in self._sources:
+            source.lead_in()
         return Trajectories(self._real, [source.ring for source in self._sources])
 
     def append(self, observation: Any, action: Any, reward: Any) -> NoReturn:
@@ -366,7 +391,12 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     @property
     def transition_picker(self) -> TransitionPickerProtocol:
-        """The dataset's."""
+        """The dataset's.
+
+        Raises:
+            CompositionError: d3rlpy's MixedReplayBuffer asks, when it is made.
+        """
+        refuse_mixing()
         return self._dataset.transition_picker
 
     @property
@@ -393,7 +423,8 @@ def _progress(
                 f"policy {each.config.rollout_policy.get_type()!r}), but the buffer got "
                 "none. Pass ImaginedReplayBuffer(dataset, imagination, learner=algo)."
             )
-    return LearnerProgress(learner)
+    needed = any(each.needs_learner for each in imaginations)
+    return LearnerProgress(learner, needed)
 
 
 def _read_only(name: str) -> CompositionError:

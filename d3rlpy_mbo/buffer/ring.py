@@ -25,16 +25,23 @@ class Ring:
         width: Of a row.
         retained_refreshes: Refreshes at most; older ones are forgotten whole.
         folded: Whether rows hold several steps each, of which it remembers the number.
+        spares: Whether it remembers of which rows no penalty is subtracted.
     """
 
     def __init__(
-        self, capacity: int, width: int, retained_refreshes: int, folded: bool = False
+        self,
+        capacity: int,
+        width: int,
+        retained_refreshes: int,
+        folded: bool = False,
+        spares: bool = False,
     ):
         # np.empty: the system hands out pages as they are written.
         self._rows = np.empty((capacity, width), dtype=np.float32)
         # Whole numbers of their own: float32 ends at 2^24.
         self._origins = np.empty((capacity, 2), dtype=np.int64)
         self._intervals = np.ones(capacity, dtype=np.float32) if folded else None
+        self._spared = np.zeros(capacity, dtype=np.bool_) if spares else None
         self._retained = retained_refreshes
         self._sizes: deque[int] = deque()  # rows of each refresh kept, oldest first
         self._start = 0
@@ -52,14 +59,17 @@ class Ring:
     @property
     def nbytes(self) -> int:
         """Bytes allocated."""
-        folded = 0 if self._intervals is None else self._intervals.nbytes
-        return self._rows.nbytes + self._origins.nbytes + folded
+        stores = self._rows, self._origins, self._intervals, self._spared
+        return sum(store.nbytes for store in stores if store is not None)
 
     @staticmethod
-    def bytes_of(capacity: int, width: int, folded: bool = False) -> int:
+    def bytes_of(
+        capacity: int, width: int, folded: bool = False, spares: bool = False
+    ) -> int:
         """Returns the bytes that a store of this size allocates."""
         rows, origins = np.dtype(np.float32), np.dtype(np.int64)
-        return capacity * ((width + folded) * rows.itemsize + 2 * origins.itemsize)
+        width_bytes = (width + folded) * rows.itemsize + spares
+        return capacity * (width_bytes + 2 * origins.itemsize)
 
     def begin_refresh(self) -> None:
         """Starts a refresh; forgets the oldest if as many as allowed are kept."""
@@ -75,6 +85,7 @@ class Ring:
         rows: npt.NDArray[np.float32],
         origins: npt.NDArray[np.int64],
         intervals: Optional[npt.NDArray[np.float32]] = None,
+        spared: Optional[npt.NDArray[np.bool_]] = None,
     ) -> None:
         """Adds to the current refresh.
 
@@ -82,6 +93,7 @@ class Ring:
             rows: (B, width), those of a rollout as neighbours, in time order.
             origins: (B, 2) the real row that a rollout started from, and the steps to it.
             intervals: (B,) steps in each row, of a store of folded ones.
+            spared: (B,) whether no penalty is subtracted, of a store that remembers it.
         """
         capacity = len(self._rows)
         first = (self._start + self._size) % capacity
@@ -89,6 +101,8 @@ class Ring:
         stores: list[tuple[Any, Any]] = [(self._rows, rows), (self._origins, origins)]
         if self._intervals is not None:
             stores.append((self._intervals, intervals))
+        if self._spared is not None:
+            stores.append((self._spared, spared))
         for store, values in stores:
             store[first : first + until_end] = values[:until_end]
             store[: len(rows) - until_end] = values[until_end:]
@@ -155,6 +169,13 @@ class Ring:
         """Returns (n,) steps in the rows at (n,) places; None if all have one."""
         return None if self._intervals is None else self._intervals[places]
 
+    def spared(self, places: npt.NDArray[np.int64]) -> Optional[npt.NDArray[np.bool_]]:
+        """Returns (n,) whether nothing is subtracted from the rows at (n,) places.
+
+        None if it does not remember that: no row is spared.
+        """
+        return None if self._spared is None else self._spared[places]
+
     def rows(self) -> npt.NDArray[np.float32]:
         """Returns a copy of all rows, oldest first."""
         return np.array(self._rows[self.held])
@@ -169,6 +190,8 @@ class Ring:
         }
         if self._intervals is not None:
             state["intervals"] = torch.from_numpy(self._intervals[held])
+        if self._spared is not None:
+            state["spared"] = torch.from_numpy(self._spared[held])
         return state
 
     def restore_checkpoint(self, state: dict[str, Any]) -> None:
@@ -179,6 +202,8 @@ class Ring:
         self._origins[: len(rows)] = state["origins"].numpy()
         if self._intervals is not None:
             self._intervals[: len(rows)] = state["intervals"].numpy()
+        if self._spared is not None:
+            self._spared[: len(rows)] = state["spared"].numpy()
         self._sizes = deque(state["sizes"])
         self.version += 1
 

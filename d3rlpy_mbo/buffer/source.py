@@ -1,5 +1,6 @@
 """When imaginations imagine anew, and the rows they imagined last."""
 
+import dataclasses
 import functools
 import math
 import operator
@@ -25,7 +26,13 @@ from ..learners.reading import Learner
 from ..support.errors import DivergedError
 from ..support.progress import Progress
 from .drawn import ImaginedRows
-from .drawn_penalties import DrawnPenalty, penalty_report, validate_drawn_penalty
+from .drawn_penalties import (
+    DrawnPenalty,
+    penalty_report,
+    spares_rows,
+    validate_drawn_penalty,
+    validate_rewards_behind,
+)
 from .fill import Fill
 from .folding import fold, validate_folding
 from .ring import Ring
@@ -69,13 +76,15 @@ class ImaginedSource:
     ):
         config = imagination.config
         self.imagination = imagination
-        self.fill = Fill(config, real)
+        self._spares = spares_rows(imagination)
+        self.fill = Fill.of(imagination, real, learner)
         self.fill.validate()
         self.ring = Ring(
             self.fill.capacity,
             real.layout.width,
             config.retained_refreshes,
             folded=config.steps_per_row > 1,
+            spares=self._spares,
         )
         self._real = real
         self._learner = learner
@@ -118,6 +127,16 @@ class ImaginedSource:
         """Whether its rollouts end in real states, so that returns-to-go are known."""
         return self.imagination.dynamics.direction == "reverse"
 
+    def lead_in(self) -> None:
+        """Counts what trajectories need beside the store, if no transformer was named.
+
+        Raises:
+            CompositionError: See `Fill.validate`.
+        """
+        if not self.fill.leads_in:
+            self.fill = dataclasses.replace(self.fill, leads_in=True)
+            self.fill.validate()
+
     def prepare(self, step: int) -> None:
         """Does what is due before the batch of this step: update, then imagine.
 
@@ -152,7 +171,8 @@ class ImaginedSource:
                 folded = fold(rows, config.steps_per_row, self._learner)
                 rows, intervals = folded.transitions, folded.intervals.cpu().numpy()
             packed = self._real.layout.pack(rows)
-            self.ring.append(packed, origins.cpu().numpy(), intervals)
+            spared = imagined.spared[:, 0].cpu().numpy() if self._spares else None
+            self.ring.append(packed, origins.cpu().numpy(), intervals, spared)
             counts.append(imagined.counts)
             rewards.append(imagined.transitions.rewards)
             penalties.append(imagined.penalties)
@@ -251,8 +271,14 @@ class ImaginedSource:
         places = self.ring.draw(len(out)) if len(out) else np.zeros(0, dtype=np.int64)
         self.ring.take(places, out)
         if self._drawn is not None and len(out):
-            self._drawn.subtract(out)
-        return ImaginedRows(self.ring, places, self._real, self.leads_to_real)
+            self._drawn.subtract(out, self.ring.spared(places))
+        return ImaginedRows(
+            self.ring,
+            places,
+            self._real,
+            self.leads_to_real,
+            functools.partial(validate_rewards_behind, self.imagination),
+        )
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Returns where the schedule stands, and its numbers; the ring has the rows."""

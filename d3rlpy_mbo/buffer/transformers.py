@@ -5,12 +5,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
+from d3rlpy.dataset import BasicTrajectorySlicer
 
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..support.errors import CompositionError
+from ..support.errors import CompositionError, DatasetError
 
-__all__ = ["validate_lead_ins", "validate_transformer", "warn_of_padding"]
+__all__ = [
+    "validate_lead_ins",
+    "validate_slicer",
+    "validate_transformer",
+    "warn_of_padding",
+]
 
 
 def validate_lead_ins(
@@ -35,6 +41,21 @@ def validate_lead_ins(
             )
 
 
+def validate_slicer(real: RealData) -> None:
+    """Refuses a dataset with a trajectory slicer of its own: nobody would ask it.
+
+    Raises:
+        DatasetError: Names it.
+    """
+    slicer = type(real.dataset.trajectory_slicer)
+    if slicer is not BasicTrajectorySlicer:
+        raise DatasetError(
+            f"Datasets with {slicer.__name__} are not supported for trajectories: they are "
+            "sliced by columns, as BasicTrajectorySlicer does, and it would not be asked. "
+            "Build the ReplayBuffer without a trajectory_slicer."
+        )
+
+
 def validate_transformer(
     learner: Any,
     real: RealData,
@@ -52,7 +73,9 @@ def validate_transformer(
     Raises:
         CompositionError: An imagination that imagines forwards, or asks the learner; or
             episodes of more steps than the learner has timesteps.
+        DatasetError: A trajectory slicer that would not be asked.
     """
+    validate_slicer(real)
     validate_lead_ins(imaginations, shares)
     name, config = type(learner).__name__, learner.config
     for each in imaginations:

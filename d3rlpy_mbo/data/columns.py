@@ -16,7 +16,7 @@ from .choices import validate_choices, validate_n_actions
 from .episodes import CompleteEpisode, CompleteTransitionPicker
 from .kept_rows import KeptRows, kept_rows
 from .packed_rows import PackedLayout
-from .values import lost_by_float32
+from .values import float32_holds, lost_by_float32
 
 __all__ = ["DatasetColumns", "read_columns"]
 
@@ -180,6 +180,29 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
             "transition_picker=dataset.transition_picker, that of the dataset that they "
             "are from."
         )
+    _validate_actions(dataset)
+
+
+def _validate_actions(dataset: ReplayBufferBase) -> None:
+    """Refuses a part of a dataset whose actions d3rlpy guessed, and guessed otherwise."""
+    picker, info = dataset.transition_picker, dataset.dataset_info
+    if not isinstance(picker, CompleteTransitionPicker) or picker.actions is None:
+        return
+    found = (info.action_space, info.action_size)
+    if found != picker.actions:
+        raise DatasetError(
+            f"The dataset has {_kind_of_actions(*found)}, as d3rlpy guesses from its "
+            "episodes, but its transition_picker is that of a dataset with "
+            f"{_kind_of_actions(*picker.actions)}. Build a part of a dataset, or what was "
+            "read from a dump, with action_space=dataset.dataset_info.action_space and "
+            "action_size=dataset.dataset_info.action_size too (docs/own-data.md)."
+        )
+
+
+def _kind_of_actions(space: ActionSpace, size: int) -> str:
+    if space == ActionSpace.DISCRETE:
+        return f"{size} choices"
+    return f"continuous actions of size {size}"
 
 
 def _kind_found(dataset: Any) -> str:
@@ -260,7 +283,7 @@ def _another_size(name: str, found: str) -> DatasetError:
 def _warn_of_rounding(kept: KeptRows) -> None:
     """Warns where float32 loses what tells values apart: of the first episodes."""
     for name in ("observations", "actions", "rewards"):
-        if np.asarray(getattr(kept.episodes[0], name)).dtype.itemsize <= 4:
+        if float32_holds(np.asarray(getattr(kept.episodes[0], name)).dtype):
             continue
         some = np.concatenate([getattr(episode, name) for episode in kept.episodes])
         if np.isfinite(some).all():

@@ -51,7 +51,14 @@ class CompleteTransitionPicker(TransitionPickerProtocol):
     The last row of an episode has no next action: it is zero there, as d3rlpy's
     own picker leaves it at terminals. Of d3rlpy's own episodes, whose last outcome is
     not known, the next observation of a terminal is zero too.
+
+    Args:
+        actions: The kind and the size of the dataset's actions, so that a part of it in
+            another buffer is not taken for one with other actions; None: not said.
     """
+
+    def __init__(self, actions: Optional[tuple[ActionSpace, int]] = None):
+        self.actions = actions
 
     def __call__(self, episode: EpisodeBase, index: int) -> Transition:
         """Returns the transition of row `index`, 0 to T - 1."""
@@ -112,16 +119,18 @@ def dataset_of_episodes(
         n_actions: How many choices there are; None where actions are continuous.
     """
     first = episodes[0]
+    # Said, because d3rlpy would guess: whole numbers are choices to it, as many as the
+    # largest says.
+    space, size = ActionSpace.CONTINUOUS, first.actions.shape[1]
+    if n_actions is not None:
+        space, size = ActionSpace.DISCRETE, n_actions
     return ReplayBuffer(
         InfiniteBuffer(),
-        transition_picker=CompleteTransitionPicker(),
+        transition_picker=CompleteTransitionPicker((space, size)),
         episodes=episodes,
         observation_signature=first.observation_signature,
         action_signature=first.action_signature,
         reward_signature=Signature([np.dtype(np.float32)], [(1,)]),
-        # Said, because d3rlpy would guess: whole numbers are choices to it.
-        action_space=ActionSpace.CONTINUOUS
-        if n_actions is None
-        else ActionSpace.DISCRETE,
-        action_size=first.actions.shape[1] if n_actions is None else n_actions,
+        action_space=space,
+        action_size=size,
     )

@@ -32,9 +32,9 @@ def load_hdf5(
 
     Args:
         path: Of the file.
-        max_episode_steps: The environment's time limit, for files without ``timeouts``:
-            an episode is cut after so many rows, as D4RL's own loaders do it. 1000 in
-            Gym-MuJoCo.
+        max_episode_steps: The environment's time limit, for files without ``timeouts``
+            or with none set: an episode is cut after so many rows, as D4RL's own loaders
+            do it. 1000 in Gym-MuJoCo.
 
     Raises:
         DatasetError: No such file, a damaged one, another layout, or see
@@ -52,25 +52,24 @@ def load_hdf5(
             f"max_episode_steps is {max_episode_steps!r}, expected a whole number of at "
             "least 1."
         )
-    if "timeouts" not in columns:
-        if max_episode_steps is not None:
-            terminals = zero_or_one(columns["terminals"], "terminals", whose).ravel()
-            columns["timeouts"] = _time_limits(terminals, int(max_episode_steps))
-            notes.append(
-                "there are no timeouts: taken to be where an episode has "
-                f"{max_episode_steps} rows."
-            )
-        elif "next_observations" in columns:
-            notes.append(
-                "there are no timeouts: episodes end at terminals, and where a next "
-                "observation is not the following row's observation."
-            )
-        else:
-            notes.append(
-                "there are no timeouts: episodes are taken to end at terminals alone. If "
-                "the environment has a time limit, models would learn its resets as "
-                "transitions: pass max_episode_steps (Gym-MuJoCo: 1000)."
-            )
+    marked = "timeouts" in columns and np.any(columns["timeouts"])
+    if max_episode_steps is not None and not marked:
+        terminals = zero_or_one(columns["terminals"], "terminals", whose).ravel()
+        columns["timeouts"] = _time_limits(terminals, int(max_episode_steps))
+        notes.append(
+            "there are no timeouts: taken to be where an episode has "
+            f"{max_episode_steps} rows."
+        )
+    elif max_episode_steps is not None:
+        notes.append(
+            f"max_episode_steps ({max_episode_steps}) was not used: the file says itself "
+            "which rows are timeouts."
+        )
+    elif "timeouts" not in columns and "next_observations" in columns:
+        notes.append(
+            "there are no timeouts: episodes end at terminals, and where a next "
+            "observation is not the following row's observation."
+        )
     return dataset_of_rows(Rows.of(columns, whose), whose, notes)
 
 

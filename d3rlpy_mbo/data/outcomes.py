@@ -12,6 +12,12 @@ __all__ = ["known_outcomes"]
 # in some column. A walk that goes on changes as it always does; a reset by the states'
 # spread, which is tens of steps.
 _RESET_CHANGE = 3.0
+# Ours: how many times as far as usual a typical column must jump inside episodes, and in
+# how many rows for each time-out, before resets are suspected there.
+_JUMP, _JUMPS_PER_TIMEOUT = 10.0, 0.5
+
+# Rows that are compared at once: what is made of them stays small beside the data.
+_ROWS = 65_536
 
 
 def known_outcomes(
@@ -32,6 +38,9 @@ def known_outcomes(
     """
     notes = _of_many_terminals(rows)
     ends = rows.terminals | rows.timeouts
+    if rows.complete:
+        at = np.flatnonzero(ends)
+        return at, np.ones(len(at), dtype=bool), notes
     last = len(ends) - 1
     if rows.next_observations is None:
         if not rows.marked:
@@ -40,6 +49,7 @@ def known_outcomes(
                 "row is terminal or a timeout. Give timeouts, 1 at the last row of each "
                 "episode, or give the observations episode by episode."
             )
+        notes += _of_unmarked_resets(rows, ends)
         ends[last] = True
         at = np.flatnonzero(ends)
         return at, np.zeros(len(at), dtype=bool), [*notes, _of_lost(rows, ends)]
@@ -75,11 +85,17 @@ def _of_many_terminals(rows: Rows) -> list[str]:
 def _follows(rows: Rows) -> npt.NDArray[np.bool_]:
     """(N,) whether a row's next observation is the following row's observation."""
     assert rows.next_observations is not None
-    after, following = rows.next_observations[:-1], rows.observations[1:]
-    # The one may have been rounded to float32 where the other was computed from it.
-    rounding = 2 * np.spacing(np.maximum(np.abs(after), np.abs(following)))
-    same = (np.abs(after - following) <= rounding).all(axis=1)
-    return np.append(same, False)
+    same = np.zeros(len(rows.observations), dtype=bool)
+    for start in range(0, len(same) - 1, _ROWS):
+        some = slice(start, min(start + _ROWS, len(same) - 1))
+        before, after = rows.observations[some], rows.next_observations[some]
+        following = rows.observations[some.start + 1 : some.stop + 1]
+        # The one may have been rounded to float32 where the other was computed from it,
+        # as s + change: a sum is off by spacings of what is added, not of what comes out.
+        size = np.maximum(np.abs(after), np.abs(following))
+        rounding = 4 * np.spacing(np.maximum(size, np.abs(before)))
+        same[some] = (np.abs(after - following) <= rounding).all(axis=1)
+    return same
 
 
 def _untrue_outcomes(
@@ -136,6 +152,58 @@ def _are_resets(
     changes = np.abs(np.diff(rows.observations, axis=0))
     usual = changes[inside[:-1]].mean(axis=0)
     return bool((changes[at[:-1]].mean(axis=0) > _RESET_CHANGE * usual).any())
+
+
+def _of_unmarked_resets(rows: Rows, ends: npt.NDArray[np.bool_]) -> list[str]:
+    """Says where rows inside episodes jump as resets do.
+
+    Of some of D4RL's files time-outs are out of step with the resets (antmaze's v0), of
+    others some are missing (medium-replay's).
+    """
+    if rows.by_episode:
+        return []
+    if not rows.timeouts.any():
+        return [
+            "there are no timeouts: episodes are taken to end at terminals alone. If the "
+            "environment has a time limit, models would learn its resets as transitions: "
+            "give timeouts, or load_hdf5's max_episode_steps (Gym-MuJoCo: 1000)."
+        ]
+    jumps, inside = _jumps(rows), ~ends[:-1]
+    marked = jumps[rows.timeouts[:-1]]
+    usual = float(np.median(jumps[inside])) if inside.any() else 0.0
+    if usual == 0 or not len(marked):
+        return []
+    as_resets = np.median(marked) > _RESET_CHANGE * usual
+    least = float(np.quantile(marked, 0.25)) if as_resets else 0.0
+    far = inside & (jumps > max(_JUMP * usual, least))
+    if far.sum() < (2 if as_resets else max(2, _JUMPS_PER_TIMEOUT * len(marked))):
+        return []
+    what = "as the timeouts' do" if as_resets else "and the timeouts' do not"
+    return [
+        f"{int(far.sum())} rows inside episodes lead more than {_JUMP:.0f} times as far as "
+        f"usual, {what}, the first is row {int(np.argmax(far))}: perhaps resets that are "
+        "not marked, or timeouts that are out of step with them (D4RL's antmaze v0). "
+        "Models would learn these as transitions: mark the last rows of all episodes."
+    ]
+
+
+def _jumps(rows: Rows) -> npt.NDArray[np.float32]:
+    """(N - 1,) how far to the following row, in a typical column, in its usual steps."""
+    starts = range(0, len(rows.observations) - 1, _ROWS)
+
+    def changes(start: int) -> npt.NDArray[np.float32]:
+        some = rows.observations[start : start + _ROWS + 1]
+        difference: npt.NDArray[np.float32] = np.abs(np.diff(some, axis=0))
+        return difference
+
+    n_steps = len(rows.observations) - 1
+    usual = sum(changes(start).sum(axis=0, dtype=np.float64) for start in starts)
+    moving = np.asarray(usual) > 0
+    if not moving.any():
+        return np.zeros(n_steps, dtype=np.float32)
+    unit = (np.asarray(usual)[moving] / n_steps).astype(np.float32)
+    typical = [np.median(changes(s)[:, moving] / unit, axis=1) for s in starts]
+    return np.concatenate(typical)
 
 
 def _of_lost(rows: Rows, ends: npt.NDArray[np.bool_]) -> str:

@@ -153,8 +153,9 @@ class RealData:
         if not len(self.learner_rows):
             raise DatasetError(
                 "No transition of the dataset has a known next action or is terminal, so "
-                "learners have nothing to train on. Load the data with mbo.load_minari, "
-                "mbo.load_hdf5 or mbo.dataset_from_arrays."
+                "learners have nothing to train on: every row is an episode of its own. "
+                "Were the rows shuffled? Keep them in their order, and load them with "
+                "mbo.load_minari, mbo.load_hdf5 or mbo.dataset_from_arrays."
             )
 
     @functools.cached_property

@@ -27,6 +27,9 @@ class Rows:
         timeouts: (N,) bool: ends of episodes that are not terminal.
         marked: Whether anything says where episodes end.
         lost: What float32 loses of the values, as sentences.
+        by_episode: Whether episodes were given one by one: nobody has to look for ends.
+        complete: Whether each of these had the observation after its last action: nor
+            for what is true.
         n_actions: How many choices there are; None where actions are continuous.
     """
 
@@ -38,6 +41,8 @@ class Rows:
     timeouts: npt.NDArray[np.bool_]
     marked: bool
     lost: list[str]
+    by_episode: bool = False
+    complete: bool = False
     n_actions: Optional[int] = None
 
     @classmethod
@@ -61,8 +66,11 @@ class Rows:
         if missing:
             raise DatasetError(f"{', '.join(missing)} of {whose} are None.")
         by_episode = _is_by_episode(given["observations"], whose)
+        complete = False
         if by_episode:
+            alone = "next_observations" not in given
             given = _joined(given, whose)
+            complete = alone and "next_observations" in given
         read = {name: float32_values(given[name], name, whose) for name in _NUMBERS}
         if "next_observations" in given:
             read["next_observations"] = float32_values(
@@ -96,6 +104,8 @@ class Rows:
                 for name in read
                 for note in lost_by_float32(given[name], name, whose)
             ],
+            by_episode,
+            complete,
             n_actions,
         )
 
@@ -152,6 +162,11 @@ def _validate_shapes(columns: Mapping[str, npt.NDArray[Any]], whose: str) -> Non
 def _joined(given: Mapping[str, Any], whose: str) -> dict[str, Any]:
     """Returns the same columns row after row; the last row of an episode is an end."""
     n_episodes = len(given["observations"])
+    # By their place: a pandas Series is indexed by its labels.
+    given = {
+        name: value.to_numpy() if hasattr(value, "to_numpy") else value
+        for name, value in given.items()
+    }
     for name, value in given.items():
         if np.ndim(value[:0]) == 0 or len(value) != n_episodes:
             raise DatasetError(
@@ -184,6 +199,13 @@ def _episode(given: Mapping[str, Any], index: int, whose: str) -> dict[str, Any]
         for name, value in given.items()
         if name not in _FLAGS
     }
+    for name, column in columns.items():
+        if not column.ndim:
+            raise DatasetError(
+                f"{name} of {whose} is a single number, {column}, expected one entry a "
+                "step. (Observations of three dimensions, or a list of matrices, are "
+                "taken for episodes; images and stacks of frames are not supported.)"
+            )
     observations, n_steps = columns["observations"], len(columns["actions"])
     if not n_steps:
         raise DatasetError(f"actions of {whose} hold no rows. Leave that episode out.")

@@ -7,7 +7,13 @@ import numpy.typing as npt
 
 from ..support.errors import DatasetError
 
-__all__ = ["float32_values", "lost_by_float32", "numbers", "zero_or_one"]
+__all__ = [
+    "float32_holds",
+    "float32_values",
+    "lost_by_float32",
+    "numbers",
+    "zero_or_one",
+]
 
 # Ours: a thousandth of a column's deviation is below what models tell apart.
 _LOST_SHARE = 1e-3
@@ -69,6 +75,11 @@ def float32_values(values: Any, name: str, whose: str) -> npt.NDArray[np.float32
     return converted
 
 
+def float32_holds(dtype: np.dtype[Any]) -> bool:
+    """Returns whether float32 holds every value of a type: of int32 it does not."""
+    return bool(np.can_cast(dtype, np.float32, "safe"))
+
+
 def lost_by_float32(values: Any, name: str, whose: str) -> list[str]:
     """Says where rounding to float32 loses what tells a column's values apart.
 
@@ -81,7 +92,7 @@ def lost_by_float32(values: Any, name: str, whose: str) -> list[str]:
         One sentence, or none.
     """
     array = np.asarray(values)
-    if array.dtype.itemsize <= 4 or not len(array):
+    if float32_holds(array.dtype) or not len(array):
         return []
     exact = array.reshape(len(array), -1).astype(np.float64)
     lost = np.abs(exact - exact.astype(np.float32)).max(axis=0)

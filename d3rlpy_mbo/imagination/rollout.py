@@ -85,6 +85,7 @@ class Rollout:
         start_rows: (B,) int64, which of the starts a row's rollout began from.
         distances: (B,) int64, how many steps of its rollout lie between a row and that
             start, its own included: 1 for the row that begins (reverse: ends) there.
+        spared: (B, 1) bool, the rows whose reward is a halt's: no penalty is subtracted.
     """
 
     transitions: Transitions
@@ -92,6 +93,7 @@ class Rollout:
     counts: RolloutCounts
     start_rows: torch.Tensor
     distances: torch.Tensor
+    spared: torch.Tensor
 
 
 class _Step(NamedTuple):
@@ -103,6 +105,7 @@ class _Step(NamedTuple):
         asked: (B, 1) bool, whether a halt decides about the row.
         halted: (B, 1) bool, whether it stopped the rollout there.
         kept: (B, 1) bool, whether the row belongs to a rollout that is alive.
+        spared: (B, 1) bool, whether the halt gave the row its reward.
     """
 
     transitions: Transitions
@@ -110,6 +113,7 @@ class _Step(NamedTuple):
     asked: torch.Tensor
     halted: torch.Tensor
     kept: torch.Tensor
+    spared: torch.Tensor
 
 
 @torch.no_grad()
@@ -222,7 +226,10 @@ class _Walk:
         columns = imagined.before, actions, imagined.rewards, imagined.after
         rows = Transitions(*columns, next_actions, terminals)
         stopped = asked & halted.stop
-        self._steps.append(_Step(rows, imagined.penalties, asked, stopped, kept))
+        spared = torch.zeros_like(stopped) if halted.reward is None else stopped
+        self._steps.append(
+            _Step(rows, imagined.penalties, asked, stopped, kept, spared)
+        )
         self._alive = kept & ~imagined.ends & ~stopped
         self._observations = torch.where(self._alive, imagined.reached, observations)
         # What comes before a row in time needs this row's action as its next action.
@@ -266,4 +273,5 @@ class _Walk:
             ),
             start_rows=ids,
             distances=distances[rows % len(steps)],
+            spared=taken([step.spared for step in steps]),
         )

@@ -1,5 +1,6 @@
 """What d3rlpy's scalers and policies do to data that they were not made for."""
 
+import copy
 import warnings
 from typing import Any, Optional
 
@@ -7,7 +8,7 @@ import torch
 
 from ..data.real_data import RealData
 from ..support.errors import CompositionError
-from .reading import AnyLearner
+from .reading import AnyLearner, is_transformer
 
 __all__ = ["validate_scalers", "warn_beyond_range"]
 
@@ -17,6 +18,9 @@ _COLUMNS = {
     "reward_scaler": "rewards",
 }
 
+# Of returns, in float32: what rounding leaves of equal ones is no difference (ours).
+_ROUNDING = 1e-6
+
 # Beyond it an action is outside [-1, 1] by more than rounding (ours).
 _RANGE = 1.001
 
@@ -24,8 +28,11 @@ _RANGE = 1.001
 def validate_scalers(learner: AnyLearner, real: RealData) -> None:
     """Refuses scalers that would divide by zero on this data: d3rlpy's policies become NaN.
 
+    A transformer's are fitted on whole episodes, with the last reward of those that were
+    cut, so copies of them are fitted as d3rlpy would.
+
     Raises:
-        CompositionError: Names the scaler and the columns.
+        CompositionError: Names the scaler, and the columns or why it cannot be fitted.
     """
     for name, columns in _COLUMNS.items():
         scaler = getattr(learner.config, name, None)
@@ -37,10 +44,16 @@ def validate_scalers(learner: AnyLearner, real: RealData) -> None:
                 "multiplier of 0: all rewards become 0, and no value can be read back."
             )
         width: Optional[torch.Tensor]
+        fitted = scaler
+        if is_transformer(learner) and not scaler.built:
+            fitted = _fitted_on_trajectories(scaler, name, learner, real)
         if scaler.get_type() == "return":
-            columns, width = "returns of episodes", _returns_width(scaler, real)
+            columns, width = "returns of episodes", _returns_width(fitted, real)
+            if fitted is not scaler:
+                largest = max(abs(fitted.return_max), abs(fitted.return_min))
+                width[width <= _ROUNDING * largest] = 0.0
         else:
-            width = _width(scaler, getattr(real.transitions, columns))
+            width = _width(fitted, getattr(real.transitions, columns))
         if width is None:
             continue
         constant = torch.nonzero(width == 0)[:, 0].tolist()
@@ -53,24 +66,43 @@ def validate_scalers(learner: AnyLearner, real: RealData) -> None:
             )
 
 
+def _fitted_on_trajectories(
+    scaler: Any, name: str, learner: AnyLearner, real: RealData
+) -> Any:
+    """Returns a copy of a scaler, fitted as d3rlpy fits a transformer's.
+
+    Raises:
+        CompositionError: d3rlpy cannot; two of its own need episodes of one length.
+    """
+    fitted, dataset = copy.deepcopy(scaler), real.dataset
+    try:
+        fitted.fit_with_trajectory_slicer(dataset.episodes, dataset.trajectory_slicer)
+    except Exception as error:
+        raise CompositionError(
+            f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, cannot be "
+            f"fitted on these episodes: {type(error).__name__}: {error}. d3rlpy's Standard "
+            "and MinMax reward scalers fail on episodes of different lengths. Give it its "
+            "numbers (mean and std, minimum and maximum), or use another, such as "
+            "ReturnBasedRewardScaler."
+        ) from error
+    return fitted
+
+
 def _width(scaler: Any, values: torch.Tensor) -> Optional[torch.Tensor]:
-    """Returns what a scaler divides columns by, None if nothing can become zero."""
+    """Returns what a scaler divides columns by, None if nothing can become zero.
+
+    Of one that is not fitted: what these values would make of it. d3rlpy then finds all
+    its numbers anew, those that were given too.
+    """
     if scaler.get_type() == "min_max":
-        low, high = (
-            found.flatten() if given is None else torch.as_tensor(given).flatten()
-            for found, given in (
-                (values.amin(dim=0), scaler.minimum),
-                (values.amax(dim=0), scaler.maximum),
-            )
-        )
-        return high - low
+        if scaler.built:
+            low, high = map(torch.as_tensor, (scaler.minimum, scaler.maximum))
+            return (high - low).flatten()
+        return values.amax(dim=0) - values.amin(dim=0)
     if scaler.get_type() == "standard" and scaler.eps == 0:
-        given = scaler.std
-        return (
-            values.std(dim=0, correction=0)
-            if given is None
-            else torch.as_tensor(given).flatten()
-        )
+        if scaler.built:
+            return torch.as_tensor(scaler.std).flatten()
+        return values.std(dim=0, correction=0)
     return None
 
 

@@ -177,7 +177,7 @@ def validate_parts(
         else:
             each.check_fittable(real.transitions)
         real.start_rows(each.dynamics.direction)
-        Fill(each.config, real).validate()
+        Fill.of(each, real, learner).validate()
     for each in imaginations:
         validate_rows(each, learner)
     if learners.is_transformer(learner):

@@ -13,6 +13,7 @@ from toys import (
     QUIET,
     ConstantPenalty,
     DoubtfulLineConfig,
+    ReadingConfig,
     line_dataset,
     line_imagination,
     small_learner,
@@ -81,6 +82,45 @@ def test_each_imagined_row_is_drawn_with_its_own_penalty_of_now(dataset, directi
     given = batch.observations if direction == "forward" else batch.next_observations
     expected = batch.observations - 2 * np.abs(given)
     np.testing.assert_allclose(batch.rewards, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_halts_reward_stands_as_it_is_whatever_is_subtracted_when_drawn(
+    dataset, direction
+):
+    settings = {"halt": ReadingConfig(), "rollout_length": 3}
+    buffer = drawn_buffer(dataset, direction, **settings)
+    batch = buffer.sample_transition_batch(400)
+    given = batch.observations if direction == "forward" else batch.next_observations
+    doubt = np.abs(given)  # beyond 1.5 the reading halts, and says -31
+    expected = np.where(doubt > 1.5, -31, batch.observations - doubt)
+    assert 0 < (doubt > 1.5).sum() < 400
+    np.testing.assert_allclose(batch.rewards, expected, rtol=1e-5, atol=1e-6)
+    # What was subtracted there is reported as nothing, as where it is imagined.
+    found = buffer.sources[0].metrics["penalty_mean"]
+    assert found == pytest.approx(np.where(doubt > 1.5, 0, doubt).mean(), rel=1e-4)
+
+
+def test_a_halt_that_leaves_rewards_as_they_are_spares_no_row(dataset):
+    settings = {"halt": ReadingConfig(reading="neubay"), "rollout_length": 3}
+    batch = drawn_buffer(dataset, **settings).sample_transition_batch(200)
+    expected = batch.observations - np.abs(batch.observations)
+    np.testing.assert_allclose(batch.rewards, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_which_rows_are_spared_goes_through_a_checkpoint(dataset):
+    buffer = drawn_buffer(dataset, halt=ReadingConfig())
+    buffer.sample_transition_batch(8)
+    ring = buffer.sources[0].ring
+    again = mbo.ImaginedReplayBuffer(dataset, buffer.imaginations[0])
+    again.restore_checkpoint(buffer.checkpoint_state())
+    again.sources[0].ring.restore_checkpoint(ring.checkpoint_state())
+    rewards = []
+    for each in (buffer, again):
+        np.random.seed(0)
+        rewards.append(each.sample_transition_batch(200).rewards)
+    np.testing.assert_array_equal(*rewards)
+    assert -31 in rewards[1]
 
 
 def test_the_ring_holds_unpenalised_rewards_whatever_is_drawn(dataset):
@@ -199,6 +239,23 @@ def test_learners_that_ask_for_the_rewards_behind_a_row_are_refused(dataset, con
         mbo.CompositionError, match="is subtracted when single rows are"
     ):
         mbo.ImaginedReplayBuffer(dataset, imagination, made, real_ratio=0.5)
+
+
+def test_without_a_learner_it_is_refused_where_the_rewards_behind_a_row_are_read(
+    dataset,
+):
+    # Nobody says who will train.
+    buffer = drawn_buffer(dataset, "reverse", real_ratio=0.5)
+    words = "Doubt.* is subtracted when single rows are"
+    with pytest.raises(mbo.CompositionError, match=f"Trajectories hold.*{words}"):
+        buffer.sample_trajectory_batch(8, 3)
+    batch = buffer.sample_transition_batch(8)
+    with pytest.raises(mbo.CompositionError, match=f"Returns-to-go hold.*{words}"):
+        list(batch.transitions)
+    # Real rows alone hold no penalty.
+    real = drawn_buffer(dataset, "reverse", real_ratio=1.0)
+    assert len(list(real.sample_transition_batch(8).transitions)) == 8
+    assert real.sample_trajectory_batch(8, 3).rewards.shape == (8, 3, 1)
 
 
 def test_several_steps_in_a_row_are_refused():

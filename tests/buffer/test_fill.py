@@ -24,6 +24,10 @@ def romi(**settings) -> ROMIConfig:
     )
 
 
+def transformer():
+    return small_learner("decision_transformer", context_size=3, max_timestep=30)
+
+
 @pytest.fixture
 def memory(monkeypatch):
     """A machine with as many bytes as a test says."""
@@ -106,6 +110,34 @@ def test_a_default_of_more_than_a_quarter_of_the_memory_is_refused_before_any_fi
     assert "this machine has 40 MB of memory" in str(found.value)
     assert "retained_refreshes" in str(found.value)
     assert not imagination.fitted
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_transformers_need_beside_the_store_is_announced_with_it(known):
+    dataset = line_dataset()
+    imagination = romi(rollout_length=2, rollout_batch_size=100).create()
+    imagination.fit(dataset)
+    learner = transformer() if known else None
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination, learner)
+    with capture_logs() as lines:
+        buffer.sample_trajectory_batch(8, 3)
+    (source,), (lead_ins,) = buffer.sources, buffer._trajectories._leads
+    assert source.ring.nbytes == 200 * WIDTH
+    assert source.fill.nbytes == source.ring.nbytes + lead_ins.nbytes
+    assert lead_ins.nbytes == 200 * 32
+    assert f"into a store of {200 * (WIDTH + 32) / 1e6:.3g} MB" in lines[0]["event"]
+
+
+def test_it_is_held_against_the_memory_before_any_fit(memory):
+    memory(4 * 50_000 * 5 * (WIDTH + 32) - 4)
+    imagination = romi().create()
+    with pytest.raises(mbo.CompositionError, match="would need a store of 18 MB"):
+        mbo.fit(transformer(), line_dataset(), imagination, 4, **QUIET)
+    assert not imagination.fitted
+    imagination.fit(line_dataset())
+    buffer = mbo.ImaginedReplayBuffer(line_dataset(), imagination)
+    with pytest.raises(mbo.CompositionError, match="would need a store of 18 MB"):
+        buffer.sample_trajectory_batch(8, 3)  # nobody said so before
 
 
 def test_a_quarter_of_the_memory_is_no_matter(memory, real):

@@ -220,6 +220,24 @@ def test_another_learner_than_the_one_given_is_noticed(dataset):
         other.fit(buffer, n_steps=200, n_steps_per_epoch=200, **QUIET)
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({}, "or without learner if it trains no more"),
+        ({"rollout_policy": mbo.LearnerPolicyConfig()}, "for FQE give it the dataset"),
+    ],
+)
+def test_who_evaluates_a_trained_learner_is_told_what_will_work(dataset, parts, words):
+    learner = small_learner("bc")
+    learner.build_with_dataset(dataset)
+    imagination = line_imagination("forward", dataset, rollout_batch_size=10, **parts)
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination, learner)
+    for _ in range(100):
+        buffer.sample_transition_batch(2)
+    with pytest.raises(mbo.LearnerMismatchError, match=rf"{words}.*\.$"):
+        buffer.sample_transition_batch(2)
+
+
 def test_a_learner_that_counts_from_zero_again_keeps_the_schedule():
     learner = small_learner("td3_plus_bc")
     learner.set_grad_step(1000)

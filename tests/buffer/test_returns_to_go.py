@@ -166,7 +166,7 @@ def test_nothing_follows_an_imagined_terminal_on_the_way():
     columns["rewards"][:, 0] = [1, 2, 3, 10, 20, 30]
     columns["terminals"][4] = 1.0
     ring.append(rows, np.array([[0, 3], [0, 2], [0, 1]] * 2))
-    drawn = ImaginedRows(ring, np.arange(6), real, leads_to_real=True)
+    drawn = ImaginedRows(ring, np.arange(6), real, True, validate_rewards=lambda: None)
     tail = real.rewards.rewards[1:, 0].tolist()
     assert [each[:, 0].tolist() for each in drawn.rewards_to_go()] == [
         [1, 2, 3, *tail], [2, 3, *tail], [3, *tail], [10, 20], [20], [30, *tail],

@@ -42,6 +42,21 @@ def test_it_samples_all_its_rows_and_no_others_also_around_the_end():
 def test_it_allocates_no_more_than_its_rows():
     ring = Ring(capacity=1000, width=14, retained_refreshes=1)
     assert ring.nbytes == 1000 * (14 * 4 + 2 * 8) == Ring.bytes_of(1000, 14)
+    # One byte more where it remembers which rows no penalty is subtracted from.
+    spares = Ring(capacity=1000, width=14, retained_refreshes=1, spares=True)
+    assert spares.nbytes == ring.nbytes + 1000 == Ring.bytes_of(1000, 14, spares=True)
+
+
+def test_it_remembers_of_which_rows_nothing_is_subtracted_also_around_the_end():
+    ring = Ring(capacity=2 * 10, width=2, retained_refreshes=2, spares=True)
+    for size in (10, 8, 6, 10, 7):
+        ring.begin_refresh()
+        rows = np.random.randint(2, size=(size, 2)).astype(np.float32)
+        ring.append(rows, np.zeros((size, 2), np.int64), spared=rows[:, 0] > 0)
+    places, out = ring.draw(200), np.empty((200, 2), np.float32)
+    ring.take(places, out)
+    assert ring.spared(places).tolist() == (out[:, 0] > 0).tolist()
+    assert Ring(4, 2, 1).spared(places) is None
 
 
 def test_rows_keep_where_they_come_from_also_around_the_end():

@@ -302,6 +302,26 @@ def test_a_transformer_refuses_parts_that_would_ask_it():
         mbo.learners.q_value(learner, torch.zeros(1, 1), torch.zeros(1, 1))
 
 
+class OwnSlicer(BasicTrajectorySlicer):
+    """Another than d3rlpy's."""
+
+
+def test_a_slicer_that_nobody_would_ask_is_refused_where_trajectories_are_wanted():
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(
+        line_episodes(3, 7), trajectory_slicer=OwnSlicer()
+    )
+    with pytest.raises(mbo.DatasetError, match="OwnSlicer are not supported"):
+        mbo.ImaginedReplayBuffer(dataset, [], transformer())
+    imagination = line_imagination("reverse")
+    with pytest.raises(mbo.DatasetError, match="OwnSlicer are not supported"):
+        mbo.fit(transformer(), dataset, imagination, n_steps=1, **QUIET)
+    assert not imagination.fitted
+    buffer = mbo.ImaginedReplayBuffer(dataset, [])
+    with pytest.raises(mbo.DatasetError, match="OwnSlicer are not supported"):
+        buffer.sample_trajectory_batch(4, 3)
+    assert len(buffer.sample_transition_batch(4)) == 4  # these it has no part in
+
+
 def test_episodes_beyond_the_transformers_last_timestep_are_refused_by_name():
     dataset = line_dataset(n_episodes=2, length=31)  # d3rlpy keeps 30 rows
     mbo.ImaginedReplayBuffer(dataset, [], transformer(max_timestep=30))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.data import outcomes
 from own_data import by_episode, walk
 
 
@@ -108,11 +109,105 @@ def test_next_observations_rounded_to_float32_still_chain():
     silent(**columns)
 
 
+def test_next_observations_that_were_added_up_still_chain():
+    # s + (s' - s) is off by spacings of s, which are large beside an s' near zero.
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(501, 5)).astype(np.float32)
+    states[:, 0] = np.where(np.arange(501) % 2, 1e-6, 1.0) * states[:, 0]
+    s, change = states[:-1], states[1:] - states[:-1]
+    assert (np.abs(s + change - states[1:]) > 2 * np.spacing(np.abs(states[1:]))).any()
+    columns = {"actions": change, "rewards": np.zeros(500), "terminals": np.zeros(500)}
+    silent(observations=s, next_observations=s + change, **columns)
+
+
+def test_rows_are_compared_alike_in_blocks(monkeypatch):
+    columns = walk((30, 40))
+    del columns["timeouts"]
+    columns["terminals"][:] = 0
+    expected = warned("1 of 70 rows", "the first is row 29", **columns)
+    monkeypatch.setattr(outcomes, "_ROWS", 7)
+    found = warned("1 of 70 rows", "the first is row 29", **columns)
+    assert found.next_action_known.tolist() == expected.next_action_known.tolist()
+
+
 def test_shuffled_rows_are_episodes_of_one_step():
     columns, order = walk(), np.random.default_rng(1).permutation(9)
     shuffled = {name: column[order] for name, column in columns.items()}
     rows = warned("lead to another observation", **shuffled)
     same_rows(rows, shuffled)
+
+
+def test_learners_have_nothing_in_shuffled_rows_and_that_is_the_cause_that_is_named():
+    columns = walk(terminal=())
+    columns["observations"] = columns["observations"][[8, 3, 1, 6, 0, 4, 7, 2, 5]]
+    columns["next_observations"] = columns["observations"] + np.float32([1, 10])
+    with pytest.warns(match="lead to another observation"):
+        dataset = mbo.dataset_from_arrays(**columns)
+    with pytest.raises(mbo.DatasetError, match="Were the rows shuffled"):
+        mbo.ImaginedReplayBuffer(dataset, [])
+
+
+@pytest.mark.parametrize(
+    "end", [[0, 0], [100, 0]], ids=["zero", "the next one's start"]
+)
+def test_outcomes_given_by_episode_are_true_wherever_they_are(end):
+    parts = by_episode(walk(terminal=(0, 1, 2)))
+    for k, observations in enumerate(parts["observations"]):
+        observations += 1
+        observations[-1] = np.float32(end) + (1 if k < 2 and any(end) else 0)
+    rows = silent(**parts)
+    assert bool(rows.next_observation_known.all())
+    assert rows.next_observations[rows.terminals[:, 0] > 0][:1].tolist() == [
+        parts["observations"][0][-1].tolist()
+    ]
+
+
+def test_flags_of_episodes_in_a_series_are_read_by_their_place():
+    pandas = pytest.importorskip("pandas")
+    parts = by_episode(walk(terminal=(0, 1)))
+    flags = pandas.Series([1, 1, 0], index=[2, 0, 1])
+    rows = silent(**{**parts, "terminals": flags, "timeouts": None})
+    assert rows.terminals[:, 0].nonzero()[:, 0].tolist() == [2, 6]
+    rewards = pandas.Series(parts["rewards"], index=["c", "a", "b"])
+    same = silent(**{**parts, "rewards": rewards})
+    assert same.rewards[:, 0].tolist() == walk()["rewards"].tolist()
+
+
+def test_time_outs_that_are_out_of_step_with_the_resets_are_said():
+    # As in D4RL's antmaze v0: each one a row later than the last.
+    rng = np.random.default_rng(0)
+    starts = rng.uniform(-10, 10, (20, 1, 3))
+    walks = np.cumsum(0.1 * rng.normal(size=(20, 50, 3)), axis=1) + starts
+    columns = {"observations": walks.reshape(-1, 3), "actions": np.ones((1000, 1))}
+    columns |= {"rewards": np.zeros(1000), "timeouts": np.zeros(1000)}
+    true, late = np.arange(49, 1000, 50), np.arange(50, 1000, 51)
+    wrong = {**columns, "timeouts": np.isin(np.arange(1000), late)}
+    warned("inside episodes", "the first is row 49", "out of step", **wrong)
+    right = {**columns, "timeouts": np.isin(np.arange(1000), true)}
+    assert "out of step" not in said(right)
+    some = {**columns, "timeouts": np.isin(np.arange(1000), true[3:])}
+    warned("rows inside episodes", "not marked", "the first is row 49", **some)
+    on = np.cumsum(0.1 * rng.normal(size=(1000, 3)), axis=0)  # one walk that goes on
+    assert "out of step" not in said({**wrong, "observations": on})
+    resting = np.where(np.arange(1000)[:, None] % 10, 0.0, rng.normal(size=(1000, 3)))
+    assert "out of step" not in said({**wrong, "observations": resting})
+
+
+def test_without_any_time_out_a_time_limit_is_asked_for():
+    columns = walk(terminal=(0, 1, 2))
+    del columns["next_observations"], columns["timeouts"]
+    warned("learn its resets as transitions", "give timeouts", **columns)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.float64])
+def test_seconds_that_float32_does_not_tell_apart_are_said(dtype):
+    columns = walk((9,), terminal=(0,))
+    seconds = 1_700_000_000 + 5 * np.arange(10)
+    observations = np.stack([seconds, np.arange(10)], axis=1).astype(dtype)
+    columns["observations"], columns["next_observations"] = (
+        observations[:-1], observations[1:],
+    )  # fmt: skip
+    assert "float32 loses" in said(columns)
 
 
 def test_the_next_episodes_first_state_is_never_a_terminals_outcome():
@@ -276,6 +371,7 @@ def test_shapes_and_lengths_that_do_not_fit_are_refused_by_name(changed, words):
         ("terminals", lambda e: [e[0], 1 - e[1], e[2]], "episode 1 .*step 0.*Split"),
         ("terminals", lambda e: [e[0], e[1][:2], e[2]], r"episode 1 .*\(2,\) beside 4"),
         ("observations", lambda e: [e[0], e[1][:-1], e[2]], "fit together"),
+        ("rewards", lambda e: [1.0, 2.0, 3.0], "rewards of episode 0 .*single number"),
     ],
 )
 def test_episodes_that_do_not_fit_are_refused_by_their_number(name, change, words):

@@ -68,6 +68,21 @@ def test_a_time_limit_cuts_a_v0_file_as_d4rl_does(tmp_path):
     assert rows.observations[:, 0].tolist() == [0, 1, 100, 101, 200, 201, 300]
 
 
+def test_a_time_limit_cuts_a_file_none_of_whose_timeouts_is_set(tmp_path):
+    columns = walk((3, 2, 3, 1), terminal=(1, 3))
+    del columns["next_observations"]
+    columns["timeouts"][:] = 0
+    path = write(tmp_path / "v1.hdf5", columns)
+    rows = load(path, "3 rows", max_episode_steps=3)
+    assert rows.observations[:, 0].tolist() == [0, 1, 100, 101, 200, 201, 300]
+
+
+def test_a_time_limit_that_a_file_does_not_need_is_said(tmp_path):
+    path = write(tmp_path / "v2.hdf5", walk())
+    rows = load(path, "max_episode_steps (2) was not used", max_episode_steps=2)
+    assert len(rows) == 9
+
+
 def test_a_file_without_timeouts_ends_where_next_observations_do_not_chain(tmp_path):
     columns = walk()
     del columns["timeouts"]

@@ -176,6 +176,36 @@ def test_a_dump_comes_back_with_every_last_outcome(tmp_path):
     assert firsts(loaded) == firsts(dataset)
 
 
+def part_of(dataset, episodes, **said):
+    return ReplayBuffer(
+        InfiniteBuffer(),
+        episodes=episodes,
+        transition_picker=dataset.transition_picker,
+        **said,
+    )
+
+
+def test_a_part_keeps_all_choices_or_is_refused_with_what_is_missing():
+    states, choices = np.arange(10.0).reshape(2, 5, 1), [[0, 1, 2, 5], [0, 1, 0, 3]]
+    dataset = mbo.dataset_from_arrays(states, choices, np.ones((2, 4)), n_actions=7)
+    info = dataset.dataset_info
+    said = {"action_space": info.action_space, "action_size": info.action_size}
+    part = part_of(dataset, dataset.episodes[1:], **said)
+    assert mbo.Transitions.from_dataset(part).n_actions == 7
+    with pytest.raises(
+        mbo.DatasetError, match=r"has 4 choices.*7 choices.*action_size="
+    ):
+        mbo.Transitions.from_dataset(part_of(dataset, dataset.episodes[1:]))
+
+
+def test_whole_numbers_that_are_no_choices_stay_so_in_a_part():
+    states, actions = np.arange(10.0).reshape(2, 5, 1), np.ones((2, 4, 1))
+    dataset = mbo.dataset_from_arrays(states, actions, np.ones((2, 4)))
+    words = "has 2 choices.*continuous actions of size 1"
+    with pytest.raises(mbo.DatasetError, match=words):
+        mbo.Transitions.from_dataset(part_of(dataset, dataset.episodes[1:]))
+
+
 def test_a_minari_dataset_that_minari_opened_is_not_asked_for_its_id(
     minari_root, monkeypatch
 ):

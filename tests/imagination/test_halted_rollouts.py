@@ -103,6 +103,8 @@ def test_its_reward_replaces_the_penalised_one_and_nothing_was_subtracted_there(
     imagined = imagine("morel", penalty=ConstantPenalty(0.5))
     assert imagined.transitions.rewards.flatten().tolist() == [-0.5, 0.5, -31]
     assert imagined.penalties.flatten().tolist() == [0.5, 0.5, 0]
+    assert imagined.spared.flatten().tolist() == [False, False, True]
+    assert not imagine("neubay").spared.any()  # halts, and leaves the reward
 
 
 def test_a_row_that_the_environment_ends_as_well_has_the_halts_reward():

@@ -44,6 +44,13 @@ class Line(gymnasium.Env):
         return self.state, 0.0, False, False, {}
 
 
+def transformer(**settings: Any) -> Any:
+    config = d3rlpy.algos.DecisionTransformerConfig(
+        context_size=3, batch_size=4, num_heads=1, num_layers=1, **settings
+    )
+    return config.create()
+
+
 def limited(env: Any) -> Any:
     return gymnasium.wrappers.TimeLimit(env, 5)
 
@@ -226,6 +233,64 @@ def test_a_scaler_that_divides_by_zero_is_refused_by_column(column, scaler, mess
         getattr(episode, column)[:, -1] = 0.25
     dataset = d3rlpy.dataset.create_infinite_replay_buffer(episodes)
     refused(message, learner=small_learner("td3_plus_bc", **scaler), dataset=dataset)
+
+
+@pytest.mark.parametrize(
+    "scaler", [SCALERS.StandardRewardScaler(), SCALERS.MinMaxRewardScaler()]
+)
+def test_a_scaler_that_no_transformer_can_fit_is_refused_by_name_not_later(scaler):
+    episodes = line_episodes(2, 7) + line_episodes(2, 5)
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(episodes)
+    refused(
+        f"reward_scaler of DecisionTransformer, {type(scaler).__name__}, cannot be fitted"
+        ".*different lengths.*ReturnBased",
+        learner=transformer(reward_scaler=scaler),
+        dataset=dataset,
+    )
+    assert not scaler.built
+    alike = d3rlpy.dataset.create_infinite_replay_buffer(episodes[:2])
+    validate_parts(transformer(reward_scaler=scaler), mbo.RealData.of(alike), [])
+    assert not scaler.built
+
+
+@pytest.mark.parametrize(
+    "scaler", [SCALERS.ReturnBasedRewardScaler, SCALERS.MinMaxRewardScaler]
+)
+@pytest.mark.parametrize("last", [3.0, 0.0])
+def test_a_transformers_scaler_sees_the_last_rewards_of_cut_episodes(scaler, last):
+    # Of those alone, as in delayed data, d3rlpy's transitions hold none.
+    episodes = line_episodes(4, 6)
+    for number, episode in enumerate(episodes):
+        episode.rewards[:] = 0.0
+        episode.rewards[-1] = last * number
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(episodes)
+    learner = transformer(reward_scaler=scaler())
+    if last:
+        validate_parts(learner, mbo.RealData.of(dataset), [])
+    else:
+        refused("reward_scaler.*divides by zero", learner=learner, dataset=dataset)
+    q_learner = small_learner("td3_plus_bc", reward_scaler=scaler())
+    refused("reward_scaler.*divides by zero", learner=q_learner, dataset=dataset)
+
+
+def test_what_rounding_leaves_of_equal_returns_is_no_difference_to_a_transformer():
+    episodes = line_episodes(3, 6)
+    for number, episode in enumerate(episodes):
+        episode.rewards[:] = 0.1
+        episode.rewards[-1] += 1e-7 * number
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(episodes)
+    learner = transformer(reward_scaler=SCALERS.ReturnBasedRewardScaler())
+    refused("divides by zero.*returns of episodes", learner=learner, dataset=dataset)
+
+
+def test_d3rlpy_finds_both_bounds_anew_where_one_is_missing():
+    episodes = line_episodes(4, 6)
+    for episode in episodes:
+        episode.rewards[:] = 1.0
+    dataset = d3rlpy.dataset.create_infinite_replay_buffer(episodes)
+    scaler = SCALERS.MinMaxRewardScaler(minimum=0.0)
+    learner = small_learner("td3_plus_bc", reward_scaler=scaler)
+    refused("reward_scaler.*divides by zero", learner=learner, dataset=dataset)
 
 
 def test_actions_beyond_the_learners_range_are_a_warning_that_names_the_scaler():

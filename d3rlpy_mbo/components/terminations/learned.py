@@ -1,6 +1,7 @@
 """A termination learned from data, where nobody knows the rule."""
 
 import dataclasses
+import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 import torch
@@ -103,24 +104,34 @@ class LearnedTermination(LearnedComponent):
     def check_transitions(self, transitions: Transitions) -> None:
         """Checks that there is something to learn from.
 
+        Warns if some terminal rows, but not too many, have no true next observation: it
+        is fitted without these.
+
         Args:
             transitions: All of the dataset's, not only those for models.
 
         Raises:
-            DatasetError: Terminal rows without a true next observation, or too few
+            DatasetError: Too few terminal rows with a true next observation, or too few
                 rows of either class.
         """
         terminal = transitions.terminals[:, 0] > 0
         n_terminals, known = int(terminal.sum()), transitions.next_observation_known
         n_unknown = 0 if known is None else int((terminal & ~known).sum())
-        if n_unknown:
+        if n_unknown and n_terminals - n_unknown < _MIN_ROWS:
             raise DatasetError(
                 f"{n_unknown} of the {n_terminals} terminal rows have no true next "
                 "observation: d3rlpy fills them with zeros, and a learned termination "
                 "would learn to recognise zeros. Build the dataset from the arrays with "
                 "mbo.dataset_from_arrays (D4RL's files: mbo.load_hdf5, Minari: "
-                "mbo.load_minari), which keep where they led, or pass the rule itself as "
-                "termination."
+                "mbo.load_minari), which keep where they led where somebody knows it "
+                "(next_observations, T + 1 observations an episode), or pass the rule "
+                "itself as termination."
+            )
+        if n_unknown:
+            warnings.warn(
+                f"{n_unknown} of the {n_terminals} terminal rows have no true next "
+                "observation: the learned termination is fitted without them.",
+                stacklevel=2,
             )
         if n_terminals < _MIN_ROWS:
             raise DatasetError(

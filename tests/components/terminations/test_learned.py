@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -181,6 +182,19 @@ def test_zero_filled_terminals_are_refused_and_the_loader_that_keeps_them_is_nam
     # What an imagination fits its models on no longer has those rows at all.
     with pytest.raises(mbo.DatasetError, match=r"0 of the.*zeros.*load_minari"):
         create().fit(transitions.for_models())
+
+
+def test_a_few_terminals_whose_outcome_nobody_knows_are_left_out_and_counted():
+    rows = line(200)
+    known = torch.ones(len(rows), dtype=torch.bool)
+    known[torch.nonzero(rows.terminals)[:3, 0]] = False
+    rows = dataclasses.replace(rows, next_observation_known=known)
+    termination = create(n_steps=1)
+    n_terminals = int(rows.terminals.sum())
+    with pytest.warns(match=f"3 of the {n_terminals} terminal rows.*without them"):
+        termination.check_transitions(rows)
+    with pytest.warns(match="fitted without them"):
+        termination.fit(rows)
 
 
 @pytest.mark.parametrize(
