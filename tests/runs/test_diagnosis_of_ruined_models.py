@@ -10,17 +10,20 @@ import pytest
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
 
+import numpy as np
 import torch
 from diagnosis_toys import (
     Line,
     ModelOfNoise,
     ModelOfNoiseConfig,
+    dataset_of,
     imagination_of,
     judgement,
     noisy_line,
 )
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.data.episodes import CompleteEpisode
 from d3rlpy_mbo.runs.diagnosis.predictions import moments
 from d3rlpy_mbo_mopo import MaxAleatoric
 from page_reader import PageReader
@@ -97,6 +100,19 @@ def test_steps_beyond_the_last_finite_one_are_left_out_by_name(data):
     assert any(
         text.startswith("steps 2 to 3 along real actions") for text in found.left_out
     )
+    (verdict,) = (each for each in found.verdicts if each.subject == "k steps")
+    assert not verdict.ok
+    assert verdict.text.startswith("after 2 of 3")
+
+
+def test_a_spread_where_nothing_varies_is_not_called_none():
+    columns = np.ones((11, 2)), np.zeros((10, 2)), np.ones((10, 1))
+    episode = CompleteEpisode(*map(np.float32, columns), terminated=False)
+    found = diagnosed(dataset_of([episode] * 3), ModelOfNoiseConfig())
+    assert found.calibration is None
+    assert any("no column varies" in text for text in found.left_out)
+    found = diagnosed(noisy_line(3, 5), ModelOfNoiseConfig(stds=[0.0] * 2))
+    assert any("states no spread" in text for text in found.left_out)
 
 
 @dataclasses.dataclass()

@@ -188,6 +188,10 @@ def test_a_file_from_before_such_steps_had_a_place_is_shown_alike(cut_short, tmp
             "expected float",
         ),
         (
+            lambda text: text.replace('"bias": ', f'"bias": {"9" * 400}, "_": ', 1),
+            "expected float",
+        ),
+        (
             lambda text: text.replace('"pit": [', '"pit": 3, "_": [', 1),
             "expected a list",
         ),

@@ -22,7 +22,7 @@ from ...imagination.readiness import (
 from ...learners import check, check_actions, check_built
 from ...learners.reading import Learner, has_critic, modes_kept
 from ...registry.fields import Number
-from ...support.errors import CompositionError
+from ...support.errors import CompositionError, DatasetError, DivergedError
 from .calibration import calibration
 from .column_names import column_names
 from .ends import ends
@@ -244,7 +244,10 @@ class _Parts:
         known_reward = self._imagination.config.reward_function is not None
         found = calibration(judged, names, with_reward=not known_reward)
         if found is None:
-            self._left_out.append("calibration: the model states no spread")
+            why = "no column varies that the model gives a spread"
+            if not bool((judged.stds > 0).any()):
+                why = "the model states no spread"
+            self._left_out.append(f"calibration: {why}")
         return found
 
     def _open_loops(self) -> list[OpenLoop]:
@@ -373,7 +376,11 @@ class _Parts:
         return gained
 
     def _unseen_returns(self) -> Optional[UnseenReturns]:
-        found = unseen_returns(self._imagination, self._real, self._learner)
+        try:
+            found = unseen_returns(self._imagination, self._real, self._learner)
+        except (DatasetError, DivergedError) as error:  # all else is measured already
+            self._left_out.append(f"returns left out: {error}")
+            return None
         if found is None:
             self._left_out.append("returns left out: there is one episode only")
         return found

@@ -158,10 +158,18 @@ def judge_open_loop(
     found: Sequence[OpenLoop], rollout_length: int
 ) -> Iterator[Verdict]:
     """Says whether the rollout's last step is better than standing still."""
-    for loop in found:
-        if len(loop.standing_still) != rollout_length:
-            continue
+    for loop in found[:1]:  # of h steps; the other is of 10 h
         if loop.sequences < _SEQUENCES or loop.standing_still[-1] == 0:
+            continue
+        reached = len(loop.median)
+        if reached < rollout_length:
+            yield Verdict(
+                "k steps",
+                False,
+                f"after {reached + 1} of {rollout_length} what the model says is NaN or "
+                "infinite in every sequence. Look for outliers in the dataset, lower the "
+                "model's learning rate, or shorten rollout_length.",
+            )
             continue
         ratios = [
             error / still if still else math.inf

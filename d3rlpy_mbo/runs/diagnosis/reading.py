@@ -56,8 +56,13 @@ def _built(hint: Any, value: Any, where: str) -> Any:
         return _dataclass(hint, value, where)
     if hint is float and value is None:
         return math.nan
-    if hint is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
+    if hint is float and type(value) in (int, float):
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            raise _other(value, "float", where) from None
+        if math.isfinite(number):
+            return number
     if hint is not float and type(value) is hint:
         return value
     raise _other(value, hint.__name__, where)

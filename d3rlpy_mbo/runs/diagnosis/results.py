@@ -403,7 +403,7 @@ class Diagnosis:
         judged_on: Which ones, in words.
         seed: See `diagnose`.
         one_step: Errors of one step, by column.
-        calibration: None where the model states no spread.
+        calibration: None where the model states no spread, or no column varies.
         open_loop: Errors along real action sequences of h and of 10 h steps, of those for
             which an episode is long enough.
         penalties: Every registered one that needs no learner, and the imagination's own.
