@@ -332,6 +332,15 @@ def test_a_diagnosis_that_cannot_be_shown_is_named_and_costs_nobody_the_page(tmp
     assert page_of(folder).startswith("Wrote")
 
 
+def test_what_was_written_as_nan_is_null_in_the_page(tmp_path):
+    what = content([1.0, 2.0, 3.0])
+    what["evaluations"][1]["return"] = math.nan
+    folder = write(tmp_path / "run" / "result.json", what)
+    read, _ = reported(tmp_path, folder)
+    returns = [each["return"] for each in read.data["evaluations"][str(folder)]]
+    assert returns == [1.0, None, 3.0]
+
+
 def test_work_that_is_done_does_not_end_in_the_fault_of_its_page(tmp_path, monkeypatch):
     folder = write(tmp_path / "run" / "result.json", content([1.0]))
 

@@ -1,12 +1,12 @@
 """A diagnosis as part of a page: verdicts first, then charts, then every number."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Union
 
 from ..pages.charts import Dot, Point, Span, curves, dots, heat, paths, spans
 from ..pages.parts import Chart, Note, Section, Table
 from .page_tables import tables
-from .reading import plain
 
 if TYPE_CHECKING:
     from .results import Diagnosis, OpenLoop, PenaltyRank, Rollouts
@@ -45,7 +45,7 @@ def section(found: "Diagnosis", title: str) -> Section:
         lead,
         verdict_notes(found),
         sections=[each for each in sections if each.parts],
-        data={"diagnosis": plain(found)},
+        data={"diagnosis": dataclasses.asdict(found)},
     )
 
 

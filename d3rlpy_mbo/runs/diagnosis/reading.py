@@ -1,4 +1,4 @@
-"""Dataclasses of plain values, as JSON may hold them, and read back."""
+"""Dataclasses of plain values, read back from JSON."""
 
 import dataclasses
 import math
@@ -6,30 +6,16 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ...support.errors import CompositionError
 
-__all__ = ["plain", "read_as"]
+__all__ = ["read_as"]
 
 _T = TypeVar("_T")
-
-
-def plain(value: Any) -> Any:
-    """Returns a dataclass as dictionaries and lists; None for what is no finite number."""
-    if dataclasses.is_dataclass(value):
-        return {
-            field.name: plain(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-        }
-    if isinstance(value, list):
-        return [plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def read_as(kind: type[_T], value: Any, where: str) -> _T:
     """Returns a dataclass, and those within it, from what JSON makes of one.
 
     What a newer version wrote besides is passed over. Null is NaN where a number must be:
-    `plain` writes it for what is not finite.
+    `json_values.plain` makes it of what is not finite.
 
     Args:
         kind: The dataclass; annotations of numbers, texts, lists, dataclasses and

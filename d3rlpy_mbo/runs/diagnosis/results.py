@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Optional, Union
 
 from ...support.errors import CompositionError
-from .reading import plain, read_as
+from ...support.json_values import plain
+from .reading import read_as
 from .render import rendered
 
 __all__ = [

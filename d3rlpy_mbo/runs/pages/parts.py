@@ -80,7 +80,8 @@ class Section:
         notes: A list.
         parts: Tables and charts in their order.
         sections: Smaller ones within.
-        data: Numbers in full, as JSON, for programs that read the page; by name.
+        data: Numbers in full, as JSON, for programs that read the page; by name. Null
+            where one is not finite.
     """
 
     title: str
