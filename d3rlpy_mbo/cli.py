@@ -248,6 +248,9 @@ def train(
     command with --resume goes on, to the same result. With more --n-steps than before it
     goes on as well, to the result of a run that had them from the start; a finished run
     does so from OUT/checkpoints.
+
+    Data that terminates needs to know when: by default by the rule of the dataset's
+    environment, where one is known; else by --set imagination.termination=NAME.
     """
     parsed = parse_settings(settings)
     experiment = Experiment(

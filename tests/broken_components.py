@@ -161,6 +161,82 @@ class AlwaysForward(SoundDynamics):
             )
 
 
+class Rescaled(LinearModel):
+    """Its rewards in some other unit."""
+
+    scale, mean = 1.0, 0.0
+
+    def predict(self, observations, actions, all_members):
+        prediction = super().predict(observations, actions, all_members)
+        rewards = self.scale * (prediction.rewards - self.mean)
+        if all_members:
+            prediction.means[..., -1] -= self.mean
+            prediction.means[..., -1] *= self.scale
+        return dataclasses.replace(prediction, rewards=rewards)
+
+    def state_dict(self):
+        return super().state_dict() | {"mean": self.mean, "scale": self.scale}
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.mean, self.scale = state["mean"], state["scale"]
+
+
+@breaks("check_reward_units")
+class StandardisedRewards(SoundDynamics):
+    class Model(Rescaled):
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.mean = float(transitions.rewards.mean())
+            self.scale = 1 / float(transitions.rewards.std())
+
+
+@breaks("check_reward_units")
+class RewardsWithoutTheirMean(StandardisedRewards):
+    class Model(StandardisedRewards.Model):
+        def fit(self, transitions):
+            super().fit(transitions)
+            self.scale = 1.0
+
+
+@breaks("check_reward_units")
+class TurnedRewards(SoundDynamics):
+    class Model(Rescaled):
+        scale = -1.0
+
+
+@breaks("check_reward_units")
+class RewardsInThousandths(SoundDynamics):
+    class Model(Rescaled):
+        scale = 1000.0
+
+
+@breaks("check_reward_units")
+class NoRewards(SoundDynamics):
+    class Model(Rescaled):
+        scale = 0.0
+
+
+@breaks("check_standard_deviations")
+class VariancesForStds(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            if all_members:
+                prediction.stds.square_()
+            return prediction
+
+
+@breaks("check_standard_deviations")
+class LogarithmsForStds(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            if all_members:
+                prediction.stds.log_()
+            return prediction
+
+
 @breaks("check_zero_filled_terminals_ignored")
 class MaskedTerminals(SoundDynamics):
     class Model(LinearModel):
@@ -208,9 +284,10 @@ class LikelihoodOfAnotherSample(SoundDynamics):
 
 @breaks("check_inputs_not_modified")
 class CentresRewardsToFit(SoundDynamics):
-    class Model(LinearModel):
+    class Model(Rescaled):
         def fit(self, transitions):
             rewards = transitions.rewards
+            self.mean = -float(rewards.mean())  # and puts it back
             rewards -= rewards.mean()
             super().fit(transitions)
 
@@ -375,6 +452,13 @@ class PenaltyWithAMemory(SoundPenalty):
         return penalties / self.largest
 
 
+@breaks("check_rows_answered_alone")
+class PenaltyOfTheChunksLargest(SoundPenalty):
+    def __call__(self, prediction, learner=None):
+        penalties = super().__call__(prediction)
+        return penalties / penalties.max().clamp(min=1e-6)
+
+
 @breaks("check_default_construction", quantile=0.9)
 class PenaltyWithoutDefault(mbo.Penalty):
     quantile: float
@@ -460,6 +544,30 @@ class TerminationOnTheCPU(SoundTermination):
         return ends
 
 
+@breaks("check_rows_answered_alone")
+class AllEndWithOne(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        ends = super().__call__(observations, actions, next_observations)
+        return ends.any().expand(len(ends), 1).clone()
+
+
+@breaks("check_termination_of_nan")
+class RefusesNaN(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        if bool(torch.isnan(next_observations).any()):
+            raise ValueError("the model diverged")
+        return super().__call__(observations, actions, next_observations)
+
+
+@breaks("check_termination_of_nan")
+class EndsByTable(SoundTermination):
+    def __call__(self, observations, actions, next_observations):
+        table = torch.tensor([False, True], device=observations.device)
+        cells = (next_observations[:, :1] > self.limit).long()
+        cells[torch.isnan(next_observations[:, :1])] = -9
+        return table[cells]
+
+
 @component("sound_reward")
 class SoundReward(mbo.RewardFunction):
     def __call__(self, observations, actions, next_observations):
@@ -478,6 +586,13 @@ class RewardInNumpy(SoundReward):
     def __call__(self, observations, actions, next_observations):
         rewards = -(next_observations.numpy() ** 2).sum(axis=1, keepdims=True)
         return torch.as_tensor(rewards, device=observations.device)
+
+
+@breaks("check_rows_answered_alone")
+class CentredReward(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        rewards = super().__call__(observations, actions, next_observations)
+        return rewards - rewards.mean()
 
 
 @breaks("check_reward_shape")
@@ -611,6 +726,24 @@ class SumOverTheBatch(SoundHalt):
         def __call__(self, prediction, state):
             said = super().__call__(prediction, state)
             return dataclasses.replace(said, state=said.state.sum(0)[None])
+
+
+@breaks("check_rows_answered_alone")
+class StopsAboveTheBatchsMean(SoundHalt):
+    class Learned(SpreadSum):
+        def __call__(self, prediction, state):
+            said = super().__call__(prediction, state)
+            stop = said.state > said.state.mean()
+            return dataclasses.replace(said, stop=stop, terminal=stop)
+
+
+@breaks("check_rows_answered_alone")
+class StateOfAllRollouts(SoundHalt):
+    class Learned(SpreadSum):
+        def __call__(self, prediction, state):
+            said = super().__call__(prediction, state)
+            state = said.state.mean().expand_as(said.state)
+            return dataclasses.replace(said, state=state)
 
 
 # Dynamics updaters: a random step.

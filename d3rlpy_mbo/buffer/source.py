@@ -95,8 +95,8 @@ class ImaginedSource:
             warnings.warn(
                 f"The model of the imagination {config.get_type()!r} has been changed "
                 "while another learner trained, and this run goes on from there. For an "
-                "independent one fit the imagination again, or load it with "
-                "mbo.load_imagination.",
+                "independent one fit the imagination again, or load a file that was "
+                "saved before training.",
                 stacklevel=3,
             )
         self._refreshed: Optional[int] = None  # step of the last refresh

@@ -26,6 +26,9 @@ class Context:
         rollout_length: Steps of a rollout at most.
         action_set: To which actions are projected, on the imagination's device; None
             until data has settled it.
+        reward_range: The least and the greatest reward of all real rows, those whose next
+            observation is not known, which no `fit` is given, included; None until data
+            is there, and where the imagination was loaded.
     """
 
     direction: Direction
@@ -34,3 +37,4 @@ class Context:
     reward_function: Optional[RewardFunction]
     rollout_length: int
     action_set: Optional[ActionSet]
+    reward_range: Optional[tuple[float, float]] = None

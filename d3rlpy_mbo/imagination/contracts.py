@@ -1,5 +1,6 @@
 """What components return in a rollout, held against their contracts."""
 
+from collections.abc import Callable
 from typing import Optional
 
 import torch
@@ -19,7 +20,7 @@ class ComponentChecks:
     """
 
     def __init__(self) -> None:
-        self._found: list[tuple[object, str]] = []
+        self._found: list[tuple[object, str, Callable[[], bool]]] = []
         self._flags: list[torch.Tensor] = []
 
     def shape(
@@ -42,9 +43,18 @@ class ComponentChecks:
         component: object,
         values: torch.Tensor,
         where: Optional[torch.Tensor] = None,
+        unless: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Notes whether values (B, n) are finite in the rows where (B, 1) holds."""
-        self._note(component, "NaN or infinite", ~torch.isfinite(values), where)
+        """Notes whether values (B, n) are finite in the rows where (B, 1) holds.
+
+        Args:
+            component: Returned them.
+            values: What it returned.
+            where: None for all rows.
+            unless: Asked if there are others, at the end: whether they are excused.
+        """
+        bad = ~torch.isfinite(values)
+        self._note(component, "NaN or infinite", bad, where, unless)
 
     def positive(
         self,
@@ -85,8 +95,9 @@ class ComponentChecks:
         what: str,
         bad: torch.Tensor,
         where: Optional[torch.Tensor],
+        unless: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._found.append((component, what))
+        self._found.append((component, what, unless))
         self._flags.append((bad if where is None else bad & where).sum())
 
     def raise_found(self) -> None:
@@ -94,8 +105,9 @@ class ComponentChecks:
         if not self._flags:
             return
         counts = torch.stack(self._flags).tolist()
-        for (component, what), count in zip(self._found, counts, strict=True):
-            if count:
+        found = zip(self._found, counts, strict=True)
+        for (component, what, unless), count in found:
+            if count and not unless():
                 raise CompositionError(
                     f"{_name(component)} returned {int(count)} {what} values for finite "
                     "states. The component, or what it was fitted on, is at fault; where "

@@ -122,6 +122,8 @@ def validate_state(path: Union[str, Path], content: Mapping[str, Any]) -> None:
     for name in ("observation_size", "n_rows"):
         if state[name] < 1:
             raise _damaged(path, f"state.{name} is {state[name]}")
+    if not isinstance(state.get("changed", False), bool):
+        raise _damaged(path, f"state.changed is {state['changed']!r}, expected bool")
     _validate_range(path, state["action_range"])
     ours = {part["distribution"] for part in content["components"]} <= {"d3rlpy-mbo"}
     for where, tensor in _tensors("state.components", state["components"]):

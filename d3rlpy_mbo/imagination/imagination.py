@@ -63,6 +63,7 @@ from .readiness import (
     validate_sizes,
     validate_termination,
     warn_if_slow,
+    warn_of_lost_ends,
 )
 from .rollout import Rollout, RolloutCounts, rollout
 from .saving import read_component, write_component
@@ -197,6 +198,7 @@ class Imagination:
         validate_steps_per_row(config)
         self._rows_together = rollouts_together(self.device)
         self._action_set: Optional[ActionSet] = None
+        self._reward_range: Optional[tuple[float, float]] = None  # of all real rows
         self._observation_size = 0
         self._n_rows = 0  # it was fitted on
         self._changed = False  # by the dynamics updater, while ...
@@ -218,6 +220,7 @@ class Imagination:
             reward_function=self.config.reward_function,
             rollout_length=self.config.rollout_length,
             action_set=action_set,
+            reward_range=self._reward_range,
         )
         for part in self._learned().values():
             part.attach(context)
@@ -354,7 +357,9 @@ class Imagination:
     def fit(self, dataset: Union[ReplayBufferBase, RealData]) -> None:
         """Fits dynamics, rollout policy and whatever else learns on real transitions.
 
-        Shows how far it is, and keeps `fit_history`.
+        Shows how far it is, and keeps `fit_history`. Warns where the steps that end
+        episodes are lost to models (forward, without a known reward function; reverse
+        rollouts never lead to them).
         Dynamics that were given at creation stay as they are; a dynamics updater forgets
         what it did before.
 
@@ -367,10 +372,15 @@ class Imagination:
         """
         real = RealData.of(dataset)
         self.check_fittable(real.transitions)
+        learns = not self._dynamics_given and self.config.reward_function is None
+        if learns and self.dynamics.direction == "forward":
+            warn_of_lost_ends(real.transitions)
         known = real.for_models
         action_set = known.action_set().to(self.device)
         self._action_set = None  # an interrupted fit is no fit
         self.dynamics_updater = self._new_updater()
+        rewards = real.transitions.rewards
+        self._reward_range = float(rewards.min()), float(rewards.max())
         self._attach(action_set)
         if not self._dynamics_given:
             self._fit_part("dynamics", self.dynamics, known)
@@ -585,6 +595,7 @@ class Imagination:
             "action_range": self._action_set.state_dict(),  # as 0.1 named it
             "observation_size": self._observation_size,
             "n_rows": self._n_rows,
+            "changed": self._changed,
         }
         write_component(path, self.config, state)
 
@@ -594,6 +605,9 @@ class Imagination:
             part.restore(state["components"][name], state["metrics"][name])
         self._observation_size = state["observation_size"]
         self._n_rows = state["n_rows"]
+        # By no learner that is here; 0.1 did not write it.
+        self._changed, self._changed_for = state.get("changed", False), None
+        self._reward_range = None
         self.action_set = action_set_of(state["action_range"])
         self.version += 1
 
@@ -606,6 +620,7 @@ class Imagination:
             "observation_size": self._observation_size,
             "n_rows": self._n_rows,
             "changed": self._changed,
+            "reward_range": self._reward_range,
         }
 
     def restore_checkpoint(
@@ -623,6 +638,7 @@ class Imagination:
             state["observation_size"],
             state["n_rows"],
         )
+        self._reward_range = state.get("reward_range")  # not of older checkpoints
         self.action_set = action_set_of(state["action_range"])
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None

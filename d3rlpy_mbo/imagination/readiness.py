@@ -30,6 +30,7 @@ __all__ = [
     "validate_termination",
     "warn_if_rewards_are_far",
     "warn_if_slow",
+    "warn_of_lost_ends",
 ]
 
 # Seconds that rollouts may take before the user is told (ours).
@@ -41,6 +42,10 @@ _LARGEST = 1e18
 # Times the spread of the data's rewards, or their size if that is more, that an imagined
 # one may lie beyond them (ours).
 _FAR = 100
+
+# Times the spread of the rewards that models see, from where on one is unlike all of them
+# (ours: a random reward is now and then a little beyond those of other rows).
+_UNLIKE = 0.1
 
 # More dropped rows than this are no accident any more (ours).
 _MAX_DROPPED = 0.1
@@ -60,8 +65,45 @@ def validate_termination(
             "imagination has no termination: imagined episodes would never end. Pass "
             "termination=mbo.termination_for(env), LearnedTerminationConfig() where "
             "nobody knows the rule, or NoTermination() if its terminals mean nothing. "
+            "On the command line: --set imagination.termination=NAME, such as learned. "
             f"Known by name: {known}."
         )
+
+
+def warn_of_lost_ends(transitions: Transitions) -> None:
+    """Warns of terminals whose outcome is not known: no model learns their rewards.
+
+    Rows without a next observation train learners alone, and where that is the step that
+    ends an episode, what it pays goes with it.
+
+    Args:
+        transitions: The data, all rows.
+    """
+    known = transitions.next_observation_known
+    if known is None:
+        return
+    terminals = transitions.terminals[:, 0] > 0
+    lost, seen = transitions.rewards[terminals & ~known], transitions.rewards[known]
+    if not len(lost):
+        return
+    least, most = float(seen.min()), float(seen.max())
+    margin = _UNLIKE * (most - least)
+    unlike = lost[(lost < least - margin) | (lost > most + margin)]
+    urgent = ""
+    if len(unlike):
+        urgent = (
+            f"{len(unlike)} of these rewards, from {float(unlike.min()):.4g} to "
+            f"{float(unlike.max()):.4g}, are unlike all that models see, from "
+            f"{least:.4g} to {most:.4g}: a goal or a crash is never imagined. "
+        )
+    warnings.warn(
+        f"Where {len(lost)} of the dataset's {int(terminals.sum())} terminal rows led is "
+        "not known (d3rlpy does not store it), so models learn neither the rewards of "
+        f"these steps nor how episodes end. {urgent}Build the dataset with "
+        "mbo.dataset_from_arrays, mbo.load_hdf5 or mbo.load_minari from what still has "
+        "the last next observations, or give the reward_function if it is known.",
+        stacklevel=3,
+    )
 
 
 def validate_action_spaces(config: Component, transitions: Transitions) -> None:
@@ -188,8 +230,9 @@ def validate_divergence(dropped: float) -> None:
     """Raises DivergedError if too large a share of imagined rows was not finite."""
     if dropped > _MAX_DROPPED:
         raise DivergedError(
-            f"{dropped:.0%} of the imagined rows held NaN or infinite values and were "
-            f"dropped; more than {_MAX_DROPPED:.0%} is no accident. Shorten "
+            f"{dropped:.0%} of the imagined rows held NaN or infinite values, or states "
+            f"whose known reward is such, and were dropped; more than {_MAX_DROPPED:.0%} "
+            "is no accident. Shorten "
             "rollout_length, or fit the dynamics on more data."
         )
 

@@ -155,13 +155,15 @@ def rollout(
 
     Raises:
         CompositionError: A component returned the wrong shape or type, values that
-            are not finite, or a negative penalty; it and its distribution are named.
+            are not finite, or a negative penalty; it and its distribution are named. A
+            known reward that is finite for all real rows is not blamed: what it says of
+            an absurd row drops that row.
     """
     checks = ComponentChecks()
     proposals = Proposals(rollout_policy, action_set, learner, checks)
     rollout_policy.begin_rollouts(len(starts))
     model = StepModel(
-        dynamics, reward_function, penalty, termination, halt, learner, checks
+        dynamics, reward_function, penalty, termination, halt, learner, checks, starts
     )
     walk = _Walk(
         model, proposals, starts, starts.given_observations(dynamics.direction)

@@ -1,6 +1,7 @@
 """One imagined step: actions proposed, outcomes predicted, ends and penalties told."""
 
 import dataclasses
+import functools
 from typing import NamedTuple, Optional, Union
 
 import torch
@@ -13,6 +14,7 @@ from ..components.rollout_policies.interface import RolloutPolicy
 from ..components.terminations.interface import Termination
 from ..components.terminations.learned import LearnedTermination
 from ..data.action_sets import ActionSet
+from ..data.transitions import Transitions
 from ..learners import Learner
 from .contracts import ComponentChecks
 
@@ -85,6 +87,7 @@ class StepModel:
         halt: Optional[Halt],
         learner: Optional[Learner],
         checks: ComponentChecks,
+        starts: Transitions,
     ):
         self.reverse = dynamics.direction == "reverse"
         self._dynamics, self._reward_function = dynamics, reward_function
@@ -92,6 +95,7 @@ class StepModel:
         self._halt = halt
         self._carried: Optional[torch.Tensor] = None
         self._learner, self._checks = learner, checks
+        self._starts = starts
 
     def imagine(
         self, observations: torch.Tensor, actions: torch.Tensor, alive: torch.Tensor
@@ -109,7 +113,14 @@ class StepModel:
         if self._reward_function is not None:
             rewards = self._reward_function(before, actions, after)
             checks.shape(self._reward_function, rewards, shape)
-            checks.finite(self._reward_function, rewards, where=usable)
+            # What is finite for real rows is absurd where it is not, as its state is: the
+            # rollout drops and counts it.
+            checks.finite(
+                self._reward_function,
+                rewards,
+                where=usable,
+                unless=lambda: self._rewards_real_rows,
+            )
         penalties = torch.zeros_like(rewards)
         if self._penalty is not None:
             penalties = self._penalty(prediction, self._learner)
@@ -130,6 +141,19 @@ class StepModel:
         return Imagined(
             before, after, reached, rewards, penalties, ends, usable, halted
         )
+
+    @functools.cached_property
+    def _rewards_real_rows(self) -> bool:
+        """Whether the known rewards of the real rows that rollouts start from are finite.
+
+        Asked only where an imagined row's is not.
+        """
+        assert self._reward_function is not None
+        real = self._starts.for_models()
+        rewards = self._reward_function(
+            real.observations, real.actions, real.next_observations
+        )
+        return bool(torch.isfinite(rewards).all())
 
     def _halted(self, prediction: Prediction, usable: torch.Tensor) -> HaltDecision:
         """Asks the halt, which is handed what it carried from the last step."""

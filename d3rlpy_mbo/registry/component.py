@@ -1,5 +1,6 @@
 """What every component has in common: a kind, a name, and fields that are declared."""
 
+import dataclasses
 import reprlib
 import sys
 from abc import ABC, abstractmethod
@@ -15,6 +16,8 @@ __all__ = ["DECLARATION", "Component", "Declaration", "defined_components"]
 DECLARATION = "d3rlpy_mbo"  # in a dataclass field's metadata
 
 _KNOWN = "_declarations_of_fields"  # in a class, once it was asked for
+
+_ACTION_SPACES = ("continuous", "discrete")
 
 # Every class that was defined, the newest last. `__subclasses__` would forget those that
 # the garbage collector has met, and keep those that a notebook defined anew.
@@ -69,7 +72,8 @@ class Component(SerializableConfig):
     Attributes:
         action_spaces: Which actions it works with: ``"continuous"`` alone, unless it says
             that it knows ``"discrete"`` ones too, which are indices of choices. An
-            imagination on other data is refused before anything is fitted.
+            imagination on other data is refused before anything is fitted; anything but
+            a tuple, list or set of the two when the class is defined.
     """
 
     kind: ClassVar[str]
@@ -77,6 +81,10 @@ class Component(SerializableConfig):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        spaces = vars(cls).get("action_spaces", _ACTION_SPACES)
+        # What gives each instance its own is validated when it does.
+        if not isinstance(spaces, dataclasses.Field) and not hasattr(spaces, "__get__"):
+            _validate_action_spaces(cls, spaces)
         name = cls.__module__, cls.__qualname__
         _defined.pop(
             name, None
@@ -84,6 +92,8 @@ class Component(SerializableConfig):
         _defined[name] = cls
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "action_spaces":
+            _validate_action_spaces(type(self), value)
         for declaration in _declarations(type(self)).get(name, ()):
             value = declaration.validated(f"{type(self).__name__}.{name}", value)
         super().__setattr__(name, value)
@@ -92,6 +102,20 @@ class Component(SerializableConfig):
     def get_type() -> str:
         """Returns the name under which files and the CLI know this component."""
         raise NotImplementedError
+
+
+def _validate_action_spaces(component: type[Component], spaces: Any) -> None:
+    """Raises CompositionError unless they are some of the two that there are.
+
+    A string would pass for one at run time, where ``"discrete" in "discrete"`` is true.
+    """
+    collection = isinstance(spaces, (tuple, list, set, frozenset))
+    if not collection or not spaces or any(s not in _ACTION_SPACES for s in spaces):
+        raise CompositionError(
+            f"{component.__name__}.action_spaces is {spaces!r}, expected a tuple of "
+            "'continuous' and 'discrete', or of one of them: (\"discrete\",), with its "
+            "comma."
+        )
 
 
 def _declarations(component: type[Component]) -> dict[str, list[Declaration]]:

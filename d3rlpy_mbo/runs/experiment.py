@@ -27,6 +27,7 @@ from ..support.version import installed_versions
 from .evaluation import evaluation, final_evaluation, finite
 from .folder import UNFINISHED, RunFolder
 from .settings import apply_settings
+from .terminations import with_known_termination
 from .training import Run
 from .transformers import target_return_of
 from .validation import build_for_critics, validate_parts, validated_epochs
@@ -179,6 +180,13 @@ class Experiment:
         if imagination_config is not None:
             imaginations.append(imagination_config.create(self.device, dynamics))
         dataset, env = load_minari(self.dataset, self.trust_environment)
+        if imagination_config is not None:
+            completed = with_known_termination(
+                imagination_config, self.imagination_settings, dataset, env
+            )
+            if completed is not None:
+                imagination_config = completed
+                imaginations = [completed.create(self.device, dynamics)]
         scores = reference_scores(self.dataset)
         real = RealData.of(dataset)
         validate_parts(learner, real, imaginations, env=env)

@@ -19,16 +19,11 @@ import sys
 from pathlib import Path
 from typing import Any, Optional
 
-from ..components.terminations.lookup import termination_for
 from ..data.minari import load_minari, reference_scores
-from ..registry.json_form import encode
+from ..runs.terminations import known_termination
 from ..runs.transformers import validate_target_return
 from ..runs.validation import validated_epochs
-from ..support.errors import (
-    CompositionError,
-    D3RLPyMBOError,
-    TerminationRequiredError,
-)
+from ..support.errors import CompositionError, D3RLPyMBOError
 from . import report
 from .folder import require_same_study, write_settings
 from .jobs import CollectDataset, FitModel, RunExperiment
@@ -154,11 +149,5 @@ def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:
 
 
 def _termination(dataset_id: str, trust_environment: bool) -> Optional[dict[str, Any]]:
-    """Returns the JSON form of the environment's, None if nothing terminates."""
-    dataset, env = load_minari(dataset_id, trust_environment)
-    if env is None or not any(episode.terminated for episode in dataset.episodes):
-        return None
-    try:
-        return encode(termination_for(env))
-    except TerminationRequiredError:
-        return None  # the settings may know one; else each run says what is needed
+    """Returns the environment's, None if the settings, or each run, have to decide."""
+    return known_termination(*load_minari(dataset_id, trust_environment))

@@ -51,6 +51,8 @@ from .rule_checks import (
     check_penalty_shape,
     check_pure,
     check_reward_shape,
+    check_rows_answered_alone,
+    check_termination_of_nan,
     check_termination_shape_and_type,
 )
 from .running import (
@@ -61,6 +63,7 @@ from .running import (
     run_checks,
 )
 from .task_checks import check_task_collects
+from .unit_checks import check_reward_units, check_standard_deviations
 from .updater_checks import check_only_the_dynamics_change
 
 __all__ = [
@@ -91,9 +94,13 @@ __all__ = [
     "check_pure",
     "check_real_episodes_stay_real",
     "check_reward_shape",
+    "check_reward_units",
+    "check_rows_answered_alone",
     "check_same_seed_same_output",
     "check_save_and_load_alike",
+    "check_standard_deviations",
     "check_task_collects",
+    "check_termination_of_nan",
     "check_termination_shape_and_type",
     "check_time_order",
     "check_training_loss_and_sample_agrees",

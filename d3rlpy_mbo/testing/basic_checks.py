@@ -59,7 +59,14 @@ def _annotated_fields(base: type[Any]) -> list[str]:
 def check_unique_type_name(subject: Subject) -> None:
     """Checks that `get_type()` is a name that no other component of its kind has."""
     component = type(subject.component)
-    name = component.get_type()
+    try:
+        name: Any = component.get_type()
+    except Exception as error:
+        raise subject.violation(
+            f"{component.__name__}.get_type() must return a name, asked of the class",
+            f"{type(error).__name__}: {error}".rstrip(": "),
+            "get_type is missing, or @staticmethod above it",
+        ) from error
     if not isinstance(name, str) or not name:
         raise subject.violation(
             "get_type() must return a name", repr(name), "an empty name or no string"

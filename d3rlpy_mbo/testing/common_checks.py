@@ -15,6 +15,7 @@ import torch
 from ..components.dynamics.interface import Prediction
 from ..data.transitions import Transitions
 from ..imagination.imagination import load_imagination
+from ..support.errors import ConformanceError
 from .another_device import another_device
 from .running import KINDS, conformance_check
 from .subjects import N_ROWS, Subject, context_for
@@ -140,6 +141,8 @@ def check_device_kept(subject: Subject) -> None:
         with another_device() as device:
             there = subject.elsewhere(device)
             answers = there.answers()
+    except ConformanceError:  # it works nowhere
+        raise
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
         raise subject.violation(

@@ -34,6 +34,7 @@ __all__ = [
     "ACTION_SIZE",
     "CHOICES",
     "OBSERVATION_SIZE",
+    "SMALL_NOISE",
     "LineWorld",
     "complete_dataset",
     "draw",
@@ -49,6 +50,7 @@ __all__ = [
 
 OBSERVATION_SIZE, ACTION_SIZE = 3, 2
 ACTION_LOW, ACTION_HIGH = torch.tensor([-1.0, -0.2]), torch.tensor([0.5, 2.0])
+SMALL_NOISE = 0.057  # times 17 are deviations of 1; no round number is near its square
 CHOICES = torch.tensor([[0.5, -0.2], [-1.0, 2.0], [0.2, 0.9]])
 
 _ENCODER = d3rlpy.models.VectorEncoderFactory([16])
@@ -202,6 +204,21 @@ class LineWorld:
         states = 10 * draw(n_rows, OBSERVATION_SIZE, 1) - 5
         ends = (states[:, 0] > _BEYOND) & (draw(n_rows, 1, 2)[:, 0] < 0.8)
         return self._transitions(states, ends.float())
+
+    def small_transitions(self, n_rows: int = 1000) -> Transitions:
+        """Returns rows of another world, s' = s and r = 0.1 s1 + 0.5, with noise.
+
+        So little is 1 there that what is standardised shows. The noise is uniform, of
+        standard deviation `SMALL_NOISE` in each column of s' and in r.
+        """
+        rows = self.line_transitions(n_rows)
+        unit = 12**0.5 * (draw(n_rows, OBSERVATION_SIZE + 1, 9) - 0.5)
+        noise = SMALL_NOISE * unit
+        return dataclasses.replace(
+            rows,
+            next_observations=rows.observations + noise[:, :-1],
+            rewards=0.1 * rows.observations[:, :1] + 0.5 + noise[:, -1:],
+        )
 
     def _transitions(
         self, observations: torch.Tensor, terminals: torch.Tensor

@@ -1,10 +1,12 @@
 """Checks of penalties, terminations and reward functions."""
 
+import dataclasses
 from typing import Any
 
 import d3rlpy
 import torch
 
+from ..components.dynamics.interface import Prediction
 from .running import conformance_check
 from .subjects import N_ROWS, Subject
 
@@ -13,8 +15,12 @@ __all__ = [
     "check_penalty_shape",
     "check_pure",
     "check_reward_shape",
+    "check_rows_answered_alone",
+    "check_termination_of_nan",
     "check_termination_shape_and_type",
 ]
+
+_TOLERANCE = 1e-3  # of the largest: float32, and sums in another order
 
 
 @conformance_check("penalty", "halt", "termination", "reward_function")
@@ -40,6 +46,82 @@ def check_pure(subject: Subject) -> None:
                 f"{int((values != second[name]).sum())} that differ the second time",
                 "random numbers, or something that it remembers from call to call",
             )
+
+
+@conformance_check("penalty", "halt", "termination", "reward_function")
+def check_rows_answered_alone(subject: Subject) -> None:
+    """Checks that a row is answered alone as it is among others, up to rounding.
+
+    What differs with the seed is left out: no seed draws the same for fewer rows.
+    """
+    inputs = subject.inputs()
+    answers = []
+    for seed in (0, 1):
+        d3rlpy.seed(seed)
+        answers.append(subject.ask(subject.ready, inputs))
+    alone = [
+        subject.ask(subject.ready, _one_row(inputs, slice(row, row + 1)))
+        for row in range(N_ROWS)
+    ]
+    for name, values in answers[0].items():
+        if len(values) != N_ROWS or bool(_differ(values, answers[1][name]).any()):
+            continue  # a shape is another check's business
+        single = torch.cat([each[name] for each in alone])
+        differs = _differ(values, single)
+        if bool(differs.any()):
+            row = int(differs.flatten(1).any(dim=1).nonzero()[0])
+            raise subject.violation(
+                f"{name} of a row must not depend on the other rows",
+                f"{_shown(values[row])} for row {row} among {N_ROWS}, and "
+                f"{_shown(single[row])} for it alone",
+                "a mean, largest value or any() over the rows, without dim=1; what is "
+                "measured of the data belongs into fit",
+            )
+
+
+def _one_row(inputs: tuple[Any, ...], row: slice) -> tuple[Any, ...]:
+    """Returns inputs about one row, a learner as it is."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value[row]
+        if not isinstance(value, Prediction):
+            return value
+        columns: dict[str, Any] = {
+            name: each[:, row] if name in ("means", "stds") else each[row]
+            for name, each in vars(value).items()
+            if isinstance(each, torch.Tensor)
+        }
+        return dataclasses.replace(value, **columns)
+
+    return tuple(map(of, inputs))
+
+
+def _differ(values: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Returns where they differ by more than rounding; what is not finite is left out."""
+    a, b = (each.double().nan_to_num(0.0, 0.0, 0.0) for each in (values, others))
+    return (a - b).abs() > _TOLERANCE * a.abs().max()
+
+
+def _shown(values: torch.Tensor) -> str:
+    return ", ".join(f"{value:.4g}" for value in values.flatten()[:3].tolist())
+
+
+@conformance_check("termination")
+def check_termination_of_nan(subject: Subject) -> None:
+    """Checks that it may be asked about rows with NaN, which are dropped."""
+    given, actions, reached = subject.inputs()
+    given[1::3], reached[::3] = torch.nan, torch.nan
+    reached[1::3] = torch.nan  # in reverse, s stands in both places
+    try:
+        subject.ask(subject.ready, (given, actions, reached))
+    except Exception as error:
+        raise subject.violation(
+            "it must not raise where rows hold NaN; its answer for them does not matter",
+            f"{type(error).__name__}: {error}",
+            "a guard against NaN, or numbers made indices; comparisons with NaN are "
+            "False, and raise nothing",
+        ) from error
 
 
 @conformance_check("penalty")

@@ -11,6 +11,7 @@ import d3rlpy
 import numpy as np
 import torch
 
+from ..registry.entry_points import component_name
 from ..registry.kinds import kind_of
 from ..support.errors import CompositionError, ConformanceError, suggest
 from ..support.progress import progress_shown
@@ -131,6 +132,11 @@ def checks_for(component: Checkable) -> list[Check]:
             default_constructed(component)
         except ConformanceError:  # then nothing else can be checked
             return [_CHECKS["check_default_construction"][0]]
+    if (
+        component_name(component if inspect.isclass(component) else type(component))
+        is None
+    ):
+        return [_CHECKS["check_unique_type_name"][0]]  # others ask for its name
     return [
         check
         for check, kinds, learned_only, where in _CHECKS.values()

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import functools
 import inspect
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +19,11 @@ from ..data.transitions import Transitions
 from ..imagination.imagination import Imagination, ImaginationConfig
 from ..registry.component import Component
 from ..registry.json_form import parts
-from ..registry.kinds import key_of
+from ..registry.kinds import kind_of
+from ..support.errors import ConformanceError
 from . import line_world as world
+from .dynamics_subject import DynamicsSubject
+from .rule_subject import RuleSubject
 from .subjects import (
     CONTINUOUS,
     DISCRETE,
@@ -37,29 +39,6 @@ __all__ = ["N_LEARNER_STEPS", "LearnerSubject", "subjects_of"]
 
 N_LEARNER_STEPS = 5
 _N_MEMBERS = 4
-
-# Rules are written for one environment and read its columns; these sizes are tried.
-_OBSERVATION_SIZES = [*range(world.OBSERVATION_SIZE, 401), 2, 1]
-_ACTION_SIZES = [*range(world.ACTION_SIZE, 31), 1]
-
-
-class _Dynamics(Subject):
-    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        rows = self.world.line_transitions(n_rows).to(self.device)
-        return rows.given_observations(self.ready.direction), rows.actions
-
-    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-        brief = ready.predict(*inputs, False)
-        whole = ready.predict(*inputs, True)
-        answers = {
-            "observations": brief.observations,
-            "rewards": brief.rewards,
-            "observations of all members": whole.observations,
-            "rewards of all members": whole.rewards,
-            "means": whole.means,
-            "stds": whole.stds,
-        }
-        return {name: value for name, value in answers.items() if value is not None}
 
 
 class _RolloutPolicy(Subject):
@@ -79,47 +58,6 @@ class _RolloutPolicy(Subject):
         observations, _ = inputs
         ready.begin_rollouts(len(observations))
         return {"actions": ready.sample_action(*inputs)}
-
-
-class _Rule(Subject):
-    """A termination or a reward function."""
-
-    def data(self) -> Any:
-        return self.world.ending_transitions()
-
-    @functools.cached_property
-    def sizes(self) -> tuple[int, int]:
-        """Sizes of observations and actions that it accepts."""
-        if self.learned:
-            return world.OBSERVATION_SIZE, self.world.action_size
-        first: Exception = IndexError()
-        action_sizes = [1] if self.world.choices else _ACTION_SIZES
-        for sizes in itertools.product(_OBSERVATION_SIZES, action_sizes):
-            try:
-                self.ask(self.component, self._steps(2, *sizes))
-            except (IndexError, RuntimeError, ValueError) as error:
-                first = error if isinstance(first, IndexError) else first
-            else:
-                return sizes
-        raise first
-
-    def _steps(
-        self, n_rows: int, observation_size: int, action_size: int
-    ) -> tuple[torch.Tensor, ...]:
-        actions = 2 * world.draw(n_rows, action_size, 2) - 1
-        columns = (
-            4 * world.draw(n_rows, observation_size, 1) - 2,
-            self.world.actions(n_rows, 2) if self.world.choices else actions,
-            4 * world.draw(n_rows, observation_size, 3) - 2,
-        )
-        return tuple(column.to(self.device) for column in columns)
-
-    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        return self._steps(n_rows, *self.sizes)
-
-    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-        name = "terminals" if self.component.kind == "termination" else "rewards"
-        return {name: ready(*inputs)}
 
 
 class _AsksPredictions(Subject):
@@ -279,10 +217,10 @@ class LearnerSubject(Subject):
 
 
 _SUBJECTS: dict[str, type[Subject]] = {
-    "dynamics": _Dynamics,
+    "dynamics": DynamicsSubject,
     "rollout_policy": _RolloutPolicy,
-    "termination": _Rule,
-    "reward_function": _Rule,
+    "termination": RuleSubject,
+    "reward_function": RuleSubject,
     "penalty": _Penalty,
     "halt": _Halt,
     "dynamics_updater": _DynamicsUpdater,
@@ -304,7 +242,8 @@ def subjects_of(given: Checkable) -> list[Subject]:
             and shortened, see `check_component`.
 
     Raises:
-        ConformanceError: The class cannot be default-constructed.
+        ConformanceError: The class cannot be default-constructed, or knows no kind of
+            actions.
     """
     for known, subjects in _latest:
         same = inspect.isclass(given) or subjects[0].component == given
@@ -315,13 +254,21 @@ def subjects_of(given: Checkable) -> list[Subject]:
         if isinstance(given, type)
         else copy.deepcopy(given)
     )
-    kind = _SUBJECTS[key_of(type(component))[0]]
+    kind = _SUBJECTS[str(kind_of(component))]
     spaces = _action_spaces(component)
     subjects = [
         kind(component, world)
         for world in (CONTINUOUS, DISCRETE)
         if world.action_space in spaces
     ]
+    if not subjects:  # every check would pass, of nothing
+        found = getattr(component, "action_spaces", spaces)
+        raise ConformanceError(
+            f"{type(component).__name__}: its action_spaces must hold 'continuous', "
+            f"'discrete' or both. Found: {found!r}. Likely cause: a "
+            'string in the place of a tuple, ("discrete") for ("discrete",), or a misspelt '
+            "name."
+        )
     _latest[:] = [(given, subjects)]
     return subjects
 

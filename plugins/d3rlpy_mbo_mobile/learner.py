@@ -39,8 +39,9 @@ class MOBILESACConfig(d3rlpy.algos.SACConfig):
         n_action_samples: For max_q_backup.
         max_temperature: alpha is at most this when it is learned; None for no bound.
         target_floor: Targets, in the learner's reward units, are at least this. The
-            official code has 0, silently: right where no reward is ever negative, as on
-            its tasks, and wrong elsewhere. None for no bound (ours).
+            official code has 0 on all of its tasks, silently: right where no reward is
+            ever negative, and wrong elsewhere, as on its halfcheetah-random. None for no
+            bound (ours).
     """
 
     actor_learning_rate: float = 1e-4

@@ -27,9 +27,9 @@ class DisagreementHaltConfig(mbo.HaltConfig):
         beta: For ``"deviations"``; 5 to 50 in J-MOReL and unifloral.
         coef: For ``"largest"``; 3 on hopper-medium in the official code. Below 1 nothing
             the data has seen halts.
-        offset: Added to the data's least reward: what a halted row has as reward. -30 to
-            -200 in the reimplementations. The official code's configs all have 0, and
-            never mark a halted path as terminal.
+        offset: Added to the least reward of all real rows: what a halted row has as
+            reward. -30 to -200 in the reimplementations. The official code's configs all
+            have 0, and never mark a halted path as terminal.
         value: ``"once"``, that reward and nothing after it; or ``"for_ever"``, what it is
             worth to have it in every step from there on, 1 / (1 - gamma) times as much:
             the paper's absorbing state.
@@ -70,7 +70,8 @@ class DisagreementHalt(mbo.Halt):
     def fit(self, dynamics: mbo.Dynamics, transitions: mbo.Transitions) -> None:
         """Measures the members' disagreement on the data.
 
-        Warns if halting is no worse than going on for ever at the least reward.
+        Warns if halting is no worse than going on for ever at the least reward of a step
+        that goes on.
 
         Raises:
             CompositionError: The dynamics have fewer than two members.
@@ -83,17 +84,22 @@ class DisagreementHalt(mbo.Halt):
         threshold = mean + config.beta * std
         if config.threshold == "largest":
             threshold = largest / config.coef
-        least = float(transitions.rewards.min())
+        rewards = transitions.rewards
+        least = float(rewards.min())
+        if self.context is not None and self.context.reward_range is not None:
+            least, _ = self.context.reward_range  # a crash without a known s' included
         self._reward = least + config.offset
         if config.value == "for_ever":
             self._reward /= 1 - config.gamma
+        going_on = rewards[transitions.terminals == 0]
+        least = float(going_on.min()) if len(going_on) else least
         living = least / (1 - config.gamma)
         if self._reward >= living:
             warnings.warn(
                 f"A halted row has the reward {self._reward:.4g}, and going on for ever at "
-                f"the data's least reward, {least:.4g}, is worth {living:.4g} at gamma "
-                f"{config.gamma:g}: to halt would attract. Lower the halt's offset, or "
-                "value='for_ever'.",
+                f"the least reward of a step that does, {least:.4g}, is worth "
+                f"{living:.4g} at gamma {config.gamma:g}: to halt would attract. Lower the "
+                "halt's offset, or value='for_ever'.",
                 stacklevel=2,
             )
         self._threshold = threshold

@@ -26,7 +26,8 @@ class CVAEPolicyConfig(mbo.RolloutPolicyConfig):
         latent_clip: Latents are clipped to +- this when sampling (official code).
         discrete: What is fitted and proposes instead where actions are choices: by default
             the data's own d(a | s'), with which the step into a real state is right
-            however random the world is.
+            however random the world is. One that asks the learner is refused: it is no
+            sample of the data's actions, and needs no CVAE around it.
     """
 
     action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
@@ -46,7 +47,11 @@ class CVAEPolicyConfig(mbo.RolloutPolicyConfig):
         return "cvae"
 
     def create(self, device: d3rlpy.base.DeviceArg = False) -> "CVAEPolicy":
-        """Returns an unfitted policy."""
+        """Returns an unfitted policy.
+
+        Raises:
+            CompositionError: `discrete` asks the learner.
+        """
         return CVAEPolicy(self, device)
 
 
@@ -85,12 +90,44 @@ class _CVAE(nn.Module):
 
 
 class CVAEPolicy(mbo.RolloutPolicy):
-    """Samples actions like the dataset's that lead to s' (forward: leave s)."""
+    """Samples actions like the dataset's that lead to s' (forward: leave s).
+
+    Raises:
+        CompositionError: See `CVAEPolicyConfig.create`.
+    """
 
     config: CVAEPolicyConfig
     _cvae: Optional[_CVAE] = None
     _discrete: Optional[mbo.RolloutPolicy] = None
     _range: mbo.ActionRange
+
+    def __init__(self, config: CVAEPolicyConfig, device: d3rlpy.base.DeviceArg = False):
+        super().__init__(config, device)
+        self._of_choices = config.discrete.create(device)  # stays unfitted: what it can
+        if self._of_choices.needs_learner:
+            raise mbo.CompositionError(
+                "CVAEPolicyConfig.discrete is what proposes where actions are choices, and "
+                f"{config.discrete.get_type()!r} asks the learner. Make it the "
+                "rollout_policy itself, or leave discrete at BehaviorCloningPolicyConfig()."
+            )
+
+    def attach(self, context: mbo.Context) -> None:
+        """See `d3rlpy_mbo.RolloutPolicy`; what proposes instead is told the same.
+
+        Raises:
+            CompositionError: `discrete` cannot imagine in the direction.
+        """
+        super().attach(context)
+        directions = self._of_choices.directions
+        if context.direction not in directions:
+            raise mbo.CompositionError(
+                f"CVAEPolicyConfig.discrete, {self.config.discrete.get_type()!r}, cannot "
+                f"imagine in direction {context.direction!r}, only "
+                f"{' or '.join(map(repr, directions))}. Leave it at "
+                "BehaviorCloningPolicyConfig(), which knows both."
+            )
+        if self._discrete is not None:
+            self._discrete.attach(context)
 
     @property
     def fitted(self) -> bool:
@@ -139,6 +176,11 @@ class CVAEPolicy(mbo.RolloutPolicy):
         if self.context is not None:
             policy.attach(self.context)
         return policy
+
+    def begin_rollouts(self, n_rollouts: int) -> None:
+        """See `d3rlpy_mbo.RolloutPolicy.begin_rollouts`."""
+        if self._discrete is not None:
+            self._discrete.begin_rollouts(n_rollouts)
 
     @torch.no_grad()
     def sample_action(

@@ -1,6 +1,7 @@
 import tomllib
 from pathlib import Path
 
+import d3rlpy
 import pytest
 
 from d3rlpy_mbo import get_component
@@ -57,9 +58,31 @@ def test_mobiles_settings_are_whole():
     learners = settings["learner_on"]
     fixed = {k for k, v in learners.items() if v.get("temp_learning_rate") == 0}
     assert fixed == {
-        "hopper-medium", "hopper-medium-replay", "pen-cloned", "pen-human",
+        "hopper-medium", "hopper-medium-replay",
         "neorl-hopper-low", "neorl-hopper-medium", "neorl-hopper-high",
     }  # fmt: skip
+    ratios = {k: row["real_ratio"] for k, row in rows.items() if "real_ratio" in row}
+    assert ratios == {
+        "halfcheetah-medium-expert": 0.5,
+        "neorl-hopper-high": 0.5, "neorl-walker2d-high": 0.5,
+        "pen-cloned": 0.5, "pen-human": 0.8,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("environment", ["pen-cloned", "pen-human"])
+def test_mobile_on_adroit_is_the_official_config(environment):
+    settings = tomllib.loads((FOLDER / "mobile.toml").read_text())
+    base = learner_configs()["mobile_sac"]()
+    on_gym = apply_settings(base, settings["learner"]["mobile_sac"])
+    config = apply_settings(on_gym, settings["learner_on"][environment])
+    # alpha is learned, log alpha from 0 on; rewards are (r - mean) / (std + 1e-3).
+    assert (config.temp_learning_rate, config.initial_temperature) == (3e-5, 1.0)
+    assert isinstance(config.reward_scaler, d3rlpy.preprocessing.StandardRewardScaler)
+    assert (config.reward_scaler.mean, config.reward_scaler.eps) == (None, 1e-3)
+    assert on_gym.actor_optim_factory.lr_scheduler_factory is not None
+    assert config.actor_optim_factory.lr_scheduler_factory is None
+    assert config.max_q_backup == (environment == "pen-cloned")
+    assert (config.n_critics, config.deterministic_backup) == (10, True)
 
 
 def test_combos_settings_are_whole():

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import d3rlpy
+import numpy as np
 import pytest
 import torch
 
@@ -68,12 +70,33 @@ def test_a_component_is_told_at_creation_by_fit_and_by_an_assignment():
     assert len(policy.told) == 2
     fitted = policy.told[1]
     assert fitted.action_set is imagination.action_set is policy.known_when_fitted
-    assert dataclasses.replace(fitted, action_set=None) == created
+    assert dataclasses.replace(fitted, action_set=None, reward_range=None) == created
 
     wider = mbo.ActionRange(torch.tensor([-9.0]), torch.tensor([9.0]))
     imagination.action_range = wider
     assert len(policy.told) == 3
     assert policy.told[2].action_set.high.tolist() == [9.0]
+
+
+def test_a_component_is_told_the_rewards_of_all_real_rows_those_without_s_included():
+    observations, rewards = np.arange(3.0)[:, None], [-1.0, 2.0, -100.0]
+    crash = d3rlpy.dataset.MDPDataset(
+        *(np.float32(column) for column in (observations, observations, rewards)),
+        terminals=np.float32([0, 0, 1]),
+        action_space=d3rlpy.ActionSpace.CONTINUOUS,
+    )
+    imagination = line_imagination(
+        "reverse", rollout_policy=ToldPolicyConfig(), termination=mbo.NoTermination()
+    )
+    imagination.fit(crash)
+    imagination.action_range = imagination.action_range
+    created, *later = imagination.rollout_policy.told
+    assert created.reward_range is None
+    state = imagination.checkpoint_state()
+    resumed = line_imagination("reverse", rollout_policy=ToldPolicyConfig())
+    resumed.restore_checkpoint(state)
+    later.append(resumed.rollout_policy.told[-1])
+    assert [each.reward_range for each in later] == [(-100.0, 2.0)] * 3
 
 
 def test_a_component_is_told_when_its_imagination_is_loaded(tmp_path):
@@ -85,6 +108,7 @@ def test_a_component_is_told_when_its_imagination_is_loaded(tmp_path):
     created, settled = loaded.rollout_policy.told
     assert created.action_set is None
     assert settled.action_set is loaded.action_set
+    assert settled.reward_range is None
     assert loaded.action_range.low.tolist() == imagination.action_range.low.tolist()
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -14,13 +15,17 @@ import d3rlpy
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from d3rlpy.metrics import EnvironmentEvaluator
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from gymnasium.wrappers import TimeLimit
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components import base as configs
+from d3rlpy_mbo.components.terminations import lookup
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
-from d3rlpy_mbo.registry import hookspecs
-from d3rlpy_mbo.registry.kinds import LEARNER
+from d3rlpy_mbo.registry import discovery, hookspecs
+from d3rlpy_mbo.registry.kinds import LEARNER, key_of
 from pages import blocks, look_again, run_page
 
 ROOT = Path(__file__).parents[2]
@@ -29,21 +34,42 @@ PAGES = sorted(DOCS.rglob("*.md"))
 CODE = [page for page in PAGES if any(b.language != "text" for b in blocks(page))]
 
 
-def pendulum() -> tuple[d3rlpy.dataset.ReplayBuffer, gymnasium.Env[Any, Any]]:
-    """Random episodes of an environment that needs no simulator."""
-    env: gymnasium.Env[Any, Any] = gymnasium.make("Pendulum-v1", max_episode_steps=50)
+class Falling(PendulumEnv):
+    """Stands upright at first and ends where it leans too far: by Hopper's rule.
+
+    (cos, sin, speed) of the pendulum in the place of (height, angle, ...) of Hopper.
+    """
+
+    def reset(self, *, seed=None, options=None):
+        upright = {"x_init": 0.1, "y_init": 0.1}
+        return super().reset(seed=seed, options={**upright, **(options or {})})
+
+    def step(self, action):
+        observation, reward, _, truncated, info = super().step(action)
+        leans = not (observation[0] > 0.7 and abs(observation[1]) < 0.2)
+        return observation, reward, leans, truncated, info
+
+
+def stand_in(dataset_id: str) -> tuple[d3rlpy.dataset.ReplayBuffer, Any]:
+    """Random episodes of an environment that needs no simulator: 400 rows or more.
+
+    Those in the place of Hopper's terminate, as Hopper's do.
+    """
+    falls = "hopper" in dataset_id
+    env: gymnasium.Env[Any, Any] = TimeLimit(Falling() if falls else PendulumEnv(), 50)
     env = gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
     env.action_space.seed(0)
-    episodes = []
-    for seed in range(8):
-        observations, actions, rewards = [env.reset(seed=seed)[0]], [], []
-        for _ in range(50):
+    episodes: list[CompleteEpisode] = []
+    while sum(len(episode.actions) for episode in episodes) < 400:
+        observations, actions, rewards = [env.reset(seed=len(episodes))[0]], [], []
+        ended = truncated = False
+        while not (ended or truncated):
             actions.append(env.action_space.sample())
-            observation, reward, *_ = env.step(actions[-1])
+            observation, reward, ended, truncated, _ = env.step(actions[-1])
             observations.append(observation)
             rewards.append([reward])
         columns = [np.float32(column) for column in (observations, actions, rewards)]
-        episodes.append(CompleteEpisode(*columns, terminated=False))
+        episodes.append(CompleteEpisode(*columns, terminated=ended))
     dataset = d3rlpy.dataset.ReplayBuffer(
         d3rlpy.dataset.InfiniteBuffer(),
         episodes=episodes,
@@ -52,14 +78,24 @@ def pendulum() -> tuple[d3rlpy.dataset.ReplayBuffer, gymnasium.Env[Any, Any]]:
     return dataset, env
 
 
+def test_what_stands_for_hopper_terminates_so_that_pages_have_to_say_when():
+    falling, _ = stand_in("mujoco/hopper/medium-v0")
+    swinging, _ = stand_in("pointmaze/umaze-sparse-v0")
+    assert any(episode.terminated for episode in falling.episodes)
+    assert not any(episode.terminated for episode in swinging.episodes)
+    [episode, *_] = [each for each in falling.episodes if each.terminated]
+    ends = mbo.HopperTermination()(*[torch.tensor(episode.observations[1:])] * 3)
+    assert ends.flatten().tolist() == [False] * (len(ends) - 1) + [True]
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, minari_root: Path) -> None:
     """Pages say what a reader would run; here it runs on little data and few steps.
 
-    `mbo.load_minari` returns `pendulum()`, whatever its argument. Whatever trains for
-    more than 1000 steps takes two, ensembles without a limit are small and take two,
-    imaginations make 20 rollouts, evaluations have one episode, collected mazes 700
-    steps. What a page, or a conformance check, makes small itself is left alone.
+    `mbo.load_minari` returns a `stand_in`. Whatever trains for more than 1000 steps takes
+    two, ensembles without a limit are small and take two, imaginations make 20 rollouts,
+    evaluations have one episode, collected mazes 700 steps. What a page, or a conformance
+    check, makes small itself is left alone.
     """
     from d3rlpy_mbo.tasks import pointmaze_collection
 
@@ -93,7 +129,8 @@ def small(monkeypatch: pytest.MonkeyPatch, minari_root: Path) -> None:
             config = dataclasses.replace(config, rollout_batch_size=20)
         return create_imagination(config, *arguments, **named)
 
-    monkeypatch.setattr(mbo, "load_minari", lambda dataset_id: pendulum())
+    monkeypatch.setattr(mbo, "load_minari", stand_in)
+    monkeypatch.setitem(lookup._BY_MODULE, __name__, mbo.HopperTermination)
     monkeypatch.setattr(mbo.ProbabilisticEnsembleConfig, "create", create_small)
     monkeypatch.setattr(mbo.ImaginationConfig, "create", create_brief)
     wrap(mbo, "pretrain_policy", lambda _: {"n_epochs": 1})
@@ -120,7 +157,7 @@ def forgotten(tmp_path: Path) -> Iterator[None]:
 # d3rlpy's scalers assert shapes, which a traced policy then takes for given.
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:100% of the episodes were cut")  # pendulum()
+@pytest.mark.filterwarnings("ignore:100% of the episodes were cut")  # those of stand_in
 @pytest.mark.parametrize("page", CODE, ids=lambda p: str(p.relative_to(DOCS)))
 @pytest.mark.usefixtures("forgotten", "small")
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
@@ -152,6 +189,32 @@ def test_every_kind_has_a_page_with_its_contract_and_an_example():
         assert "## Contract\n" in text
         assert "## Example\n" in text
         assert "check_component(" in text
+
+
+def test_what_is_promised_counts_the_kinds_and_the_plugins_that_there_are():
+    words = dict(enumerate(("six", "seven", "eight", "nine", "ten", "eleven"), start=6))
+    page = (DOCS / "compatibility.md").read_text()
+    n_plugins = len([*(ROOT / "plugins").glob("d3rlpy_mbo_*/__init__.py")])
+    assert f"the {words[n_plugins]} built-in plugins export" in page
+    assert f"contracts of the {words[len(kinds())]} kinds" in page
+    index = (DOCS / "index.md").read_text()
+    assert f"## The {words[len(kinds())]} kinds of component" in index
+
+
+def test_the_page_of_a_kind_names_everything_of_it_that_is_built_in():
+    for plugin in discovery.registry().plugins:
+        if plugin.distribution != "d3rlpy-mbo":
+            continue
+        for component in plugin.components:
+            kind, name = key_of(component)
+            text = (DOCS / "components" / f"{kind}.md").read_text()
+            _, built_in = re.split(r"^(?:## )?Built in", text, flags=re.MULTILINE)
+            named = set(re.findall(r"`([^`\s]+)`", built_in))
+            for each in [name for name in named if "{" in name]:  # as shells expand it
+                parts = re.split(r"\{([^}]*)\}", each)
+                choices = [part.split(",") for part in parts]
+                named |= {"".join(chosen) for chosen in itertools.product(*choices)}
+            assert {name, component.__name__} & named, f"{kind} {name}"
 
 
 def test_the_hook_stands_in_the_documentation_with_its_exact_signature():

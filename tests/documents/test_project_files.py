@@ -4,6 +4,11 @@ import re
 import tomllib
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+import d3rlpy_mbo as mbo
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
@@ -74,11 +79,41 @@ def test_every_python_that_is_promised_is_tested_with_the_newest_dependencies():
 
 
 def test_the_version_is_one_everywhere():
-    version = PROJECT["project"]["version"]
-    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    stated = PROJECT["project"]["version"]
+    version = Version(stated)
+    assert mbo.__version__ == stated, "python -m pip install --no-deps --editable ."
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {stated}\n" in citation
+    assert ("\ndate-released: " in citation) != version.is_devrelease
     changes = (ROOT / "CHANGELOG.md").read_text()
     released = re.findall(r"^## (\d\S+)", changes, re.MULTILINE)
-    assert released[0] == version
+    if not version.is_devrelease:
+        assert released[0] == stated
+        return
+    [unreleased] = re.findall(r"^## Unreleased: (\d\S*)$", changes, re.MULTILINE)
+    assert Version(unreleased) == Version(version.base_version)
+    assert Version(released[0]) < version
+    status = (ROOT / "README.md").read_text().split("## Status\n")[1]
+    assert f"Version {unreleased} in the making (`{stated}`)" in status
+
+
+def test_every_plugin_of_ours_says_a_version_that_this_one_and_its_release_satisfy():
+    version = Version(PROJECT["project"]["version"])
+    files = [*ROOT.glob("examples/plugins/*/pyproject.toml")]
+    files.append(ROOT / "benchmarks" / "edge_parts" / "pyproject.toml")
+    texts = [path.read_text() for path in files]
+    pages = [ROOT / "docs" / "tutorial.md", ROOT / "docs" / "compatibility.md"]
+    texts += [page.read_text() for page in pages]
+    last = re.findall(
+        r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )[0]
+    for text in texts:
+        [bounds] = re.findall(r'"d3rlpy-mbo([<>=][^"]+)"', text)
+        specifier = SpecifierSet(bounds, prereleases=True)
+        assert version in specifier, bounds
+        assert Version(version.base_version) in specifier, bounds
+        # What they use is newer than the last release.
+        assert version == Version(last) or last not in specifier, bounds
 
 
 def test_results_name_no_path_of_the_machine_that_made_them():

@@ -92,6 +92,7 @@ DYNAMICS = ("state", "components", "dynamics")
         (without("components"), "components is missing, expected list"),
         (without("config"), "config is missing, expected str"),
         (without("state", "n_rows"), "state.n_rows is missing"),
+        (put("x", "state", "changed"), "state.changed is 'x', expected bool"),
         (put("x", "state", "metrics"), "state.metrics is str, expected dict"),
         (put([1], "components"), r"components\[0\] is 1"),
         (put(-1, "state", "observation_size"), "observation_size is -1"),

@@ -122,6 +122,66 @@ def test_a_row_that_is_not_finite_is_dropped_counted_and_ends_its_rollout():
     assert imagined.counts.dropped_share == 0.5
 
 
+class Exponential(mbo.RewardFunction):
+    """10 to the power of s', as HIV's: infinite from 38.6 on in float32."""
+
+    def __call__(self, observations, actions, next_observations):
+        return torch.pow(10.0, next_observations)
+
+
+def test_an_absurd_row_whose_known_reward_is_infinite_is_dropped_as_one_that_is_itself():
+    real, known = start(s=20, next_s=20), Exponential()
+    imagined = imagine("forward", [9], real, 4, reward_function=known)
+    assert [row[3] for row in rows(imagined)] == [29, 38]  # not 47
+    assert imagined.counts.dropped_share == pytest.approx(1 / 3)
+
+
+def test_an_absurd_number_of_viruses_or_effectors_drops_a_row_of_the_hiv_task():
+    states = torch.full((4, 6), 3.0)
+    columns = states, torch.full((4, 2), 0.1), torch.zeros(4, 1), states
+    real = mbo.Transitions(*columns, columns[1], columns[2])
+
+    class Absurd(mbo.Dynamics):
+        fitted = True
+        fit = state_dict = load_state_dict = None
+
+        def predict(self, observations, actions, all_members):
+            reached = observations.clone()
+            reached[0, 4] = 39.0  # log10 of a count of viruses
+            reached[1, 4:] = 39.0  # more effectors than infinitely many: NaN
+            return mbo.Prediction(observations, actions, reached, reached[:, :1])
+
+    policy = mbo.UniformPolicyConfig().create()
+    policy.fit(real)
+    imagined = rollout(
+        Absurd(LineDynamicsConfig()),
+        policy,
+        real,
+        1,
+        action_set=real.action_set(),
+        reward_function=mbo.HIVReward(),
+    )
+    assert imagined.start_rows.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("known", [[True, True], [True, False]])
+def test_a_known_reward_that_is_not_finite_for_real_rows_is_at_fault_by_name(known):
+    class Root(mbo.RewardFunction):
+        def __call__(self, observations, actions, next_observations):
+            return next_observations.sqrt()
+
+    real = mbo.Transitions.from_arrays(
+        [[5.0], [5.0]], [[1.0], [1.0]], [0, 0], [[6.0], [-1.0]], [0, 0], [[0.0], [0.0]]
+    )
+    real = dataclasses.replace(real, next_observation_known=torch.tensor(known))
+    if all(known):
+        with pytest.raises(mbo.CompositionError, match=r"Root.* 2 NaN or infinite"):
+            imagine("forward", [-9], real, 1, reward_function=Root())
+    else:  # d3rlpy's zeros and the like say nothing of it
+        imagined = imagine("forward", [-9], real, 1, reward_function=Root())
+        assert imagined.counts.dropped_share == 1.0
+
+
 def test_policy_is_never_asked_about_a_state_that_is_not_finite(monkeypatch):
     asked = []
     policy = ScriptedPolicyConfig(script=[1.0]).create()

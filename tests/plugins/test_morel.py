@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import d3rlpy
+import numpy as np
 import pytest
 import torch
 
@@ -158,6 +159,35 @@ def test_a_halt_that_would_attract_is_warned_of(offset, settings, attracts):
             fitted(offset=offset, **settings)
     else:
         fitted(offset=offset, **settings)  # warnings are errors
+
+
+def test_no_real_row_is_worse_than_a_halt_be_its_next_state_known_or_not():
+    rewards = [[-1.0, -1.0, -1.0, -100.0]] * 3
+    columns = [np.float32(np.ravel(each)) for each in ([range(4)] * 3, rewards)]
+    crashes = d3rlpy.dataset.MDPDataset(
+        columns[0][:, None],
+        np.full((12, 1), 0.5, np.float32),
+        columns[1],
+        terminals=np.float32([0, 0, 0, 1] * 3),
+        action_space=d3rlpy.ActionSpace.CONTINUOUS,
+    )
+    imagination = MOReLConfig(
+        dynamics=DoubtfulLineConfig(),
+        rollout_policy=mbo.UniformPolicyConfig(),
+        termination=mbo.NoTermination(),
+        halt=DisagreementHaltConfig(offset=-50.0),
+    ).create()
+    with pytest.warns(UserWarning, match="unlike all that models see, from -1 to -1"):
+        imagination.fit(crashes)  # that to halt attracts is no longer so
+    assert imagination.halt.metrics["halt_reward"] == -150.0
+
+
+def test_living_is_worth_the_rewards_of_steps_that_go_on():
+    rows = rows_at([1, 2, 3, 4], [-1.0, -1.0, -1.0, -100.0])
+    rows.terminals[3] = 1.0
+    halt = DisagreementHaltConfig(offset=-1.0).create()
+    halt.fit(DoubtfulLineConfig().create(), rows)  # -101 once; living at -1 is -100
+    assert halt.metrics["halt_reward"] == -101.0
 
 
 def test_one_member_is_refused_before_anything_is_fitted():

@@ -496,6 +496,25 @@ def test_a_second_learner_is_told_that_the_model_is_no_longer_the_fitted_one():
         mbo.fit(small_learner("sac"), dataset, imagination, 8, **QUIET)
 
 
+@pytest.mark.training
+def test_a_file_says_whether_its_model_was_changed_before_it_was_saved(tmp_path):
+    dataset = line_dataset()
+    imagination, learner = rambo(dataset), built("sac")
+    imagination.save(tmp_path / "before.mbo")
+    rows = mbo.Transitions.from_dataset(dataset).for_models()
+    imagination.update_dynamics(rows, learner)
+    imagination.save(tmp_path / "after.mbo")
+    after = mbo.load_imagination(tmp_path / "after.mbo")
+    with pytest.warns(UserWarning, match="load a file that was saved before training"):
+        mbo.ImaginedReplayBuffer(dataset, after, learner)
+    before = mbo.load_imagination(tmp_path / "before.mbo")
+    after.fit(dataset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for independent in (before, after):
+            mbo.ImaginedReplayBuffer(dataset, independent, learner)
+
+
 def test_in_one_call_a_learner_without_a_critic_is_refused_before_the_model_is_fitted():
     dataset = line_dataset()
     imagination = RAMBOConfig(dynamics=small_ensemble()).create()

@@ -1,10 +1,22 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
-from toys import QUIET, LineDynamicsConfig, line_dataset, small_ensemble, small_learner
+from toys import (
+    QUIET,
+    LineDynamicsConfig,
+    ScriptedPolicy,
+    ScriptedPolicyConfig,
+    choice_dataset,
+    choice_imagination,
+    line_dataset,
+    small_ensemble,
+    small_learner,
+)
 
 TINY_CVAE = {"hidden_units": 32, "n_steps": 20}
 
@@ -115,6 +127,50 @@ def test_the_cvae_is_conditioned_on_the_state_that_is_reached():
     states = torch.tensor([[-15.0], [0.0], [15.0]]).repeat_interleave(200, dim=0)
     means = policy.sample_action(states, None).reshape(3, 200).mean(dim=1)
     torch.testing.assert_close(means, torch.tensor([-1.5, 0.0, 1.5]), atol=0.2, rtol=0)
+
+
+@dataclasses.dataclass()
+class ForwardChoicesConfig(ScriptedPolicyConfig):
+    action_spaces = ("continuous", "discrete")
+
+    @staticmethod
+    def get_type():
+        return "forward_choices"
+
+    def create(self, device=False):
+        return ForwardChoices(self, device)
+
+
+class ForwardChoices(ScriptedPolicy):
+    directions = ("forward",)
+    n_rollouts = 0
+
+    def begin_rollouts(self, n_rollouts):
+        self.n_rollouts = n_rollouts
+
+
+def test_what_proposes_choices_is_held_against_the_composition_as_any_policy():
+    of_learner = CVAEPolicyConfig(discrete=mbo.LearnerPolicyConfig())
+    for direction in ("reverse", "forward"):
+        with pytest.raises(mbo.CompositionError, match="'learner' asks the learner"):
+            ROMIConfig(small_ensemble(direction), rollout_policy=of_learner).create()
+    forward = CVAEPolicyConfig(discrete=ForwardChoicesConfig(script=[1.0]))
+    with pytest.raises(mbo.CompositionError, match="'reverse', only 'forward'"):
+        choice_imagination("reverse", rollout_policy=forward)
+
+
+def test_what_proposes_choices_is_told_of_its_imagination_and_its_rollouts(tmp_path):
+    dataset = choice_dataset()
+    policy = CVAEPolicyConfig(discrete=ForwardChoicesConfig(script=[1.0]))
+    imagination = choice_imagination("forward", rollout_policy=policy)
+    imagination.fit(dataset)
+    imagination.save(tmp_path / "romi.mbo")
+    loaded = mbo.load_imagination(tmp_path / "romi.mbo")
+    for each in (imagination, loaded):
+        each.imagine(dataset, 7)
+        inner = each.rollout_policy._discrete
+        assert inner.n_rollouts == 7
+        assert inner.context.action_set is each.action_set
 
 
 def test_reverse_romi_on_the_true_dynamics_leads_back_to_real_states():

@@ -188,6 +188,13 @@ def test_a_plugin_for_another_version_of_ours_is_not_even_imported(
     assert "evil" not in sys.modules
 
 
+def test_a_bound_below_our_version_counts_before_its_release_too(install, monkeypatch):
+    monkeypatch.setattr(entry_points, "__version__", "0.2.0.dev0")
+    install("evil", "raise AssertionError('imported')", "d3rlpy-mbo>=0.1,<0.2")
+    install("good", GOOD, "d3rlpy-mbo>=0.2.0.dev0,<1")
+    is_blamed("evil", "requires d3rlpy-mbo<0.2,>=0.1, installed is 0.2.0.dev0")
+
+
 @pytest.mark.parametrize(
     ("requires", "ours"),
     [

@@ -213,6 +213,7 @@ def test_values_of_a_learner_that_diverged_are_left_out_by_name():
     json.loads(diagnosis.to_json())
 
 
+@pytest.mark.filterwarnings("ignore:Where 20 of the")  # terminals are lost to models
 def test_terminals_that_d3rlpy_zero_filled_are_left_out_by_name():
     data = line_dataset(terminated=True)
     imagination = line_imagination("forward", data, termination=BeyondTermination(99))

@@ -48,8 +48,8 @@ def test_a_sound_module_is_a_table_of_passed_checks(check):
     result = check("their_sound", PENALTY.format(name="Spread", change=""))
     assert result.exit_code == 0, result.output
     *rows, summary = result.output.splitlines()
-    assert summary == "11 checks of 1 components, 0 failed."
-    assert len(rows) == 11
+    assert summary == "12 checks of 1 components, 0 failed."
+    assert len(rows) == 12
     assert {row.split()[0] for row in rows} == {"Spread"}
     assert {row.split()[2] for row in rows} == {"passed"}
     assert len({row.index("passed") for row in rows}) == 1
@@ -80,6 +80,13 @@ def test_registered_components_are_checked_and_each_once(check):
 @pytest.mark.parametrize(
     ("name", "source", "words"),
     [
+        (
+            "their_comma",
+            PENALTY.format(name="Comma", change="").replace(
+                "@staticmethod", 'action_spaces = ("continuous")\n    @staticmethod'
+            ),
+            "Comma.action_spaces is 'continuous'",
+        ),
         ("their_missing", None, "No module named 'their_missing'"),
         ("their_syntax", "def", "SyntaxError"),
         ("their_import", "import no_such_package", "no_such_package"),
@@ -94,6 +101,17 @@ def test_registered_components_are_checked_and_each_once(check):
             "their_hook",
             "import d3rlpy_mbo as mbo" + HOOK.format(components="42"),
             "expected subclasses",
+        ),
+        (
+            "their_decorator",
+            PENALTY.format(name="Bare", change="")
+            + HOOK.format(components="Bare").replace("@mbo.hookimpl", ""),
+            "is not decorated, so that as a plugin it would not be loaded",
+        ),
+        (
+            "their_nothing",
+            PENALTY.format(name="Left", change="") + HOOK.format(components=""),
+            "returns no components, so that as a plugin",
         ),
         (
             "their_spelling",
@@ -111,6 +129,49 @@ def test_a_module_that_cannot_be_checked_is_an_error_that_says_why(
     assert words in result.output
     assert name in result.output
     assert "Traceback" not in result.output
+
+
+NAMELESS = """
+import dataclasses
+import d3rlpy_mbo as mbo
+
+class _Private(mbo.Penalty):
+    def __call__(self, prediction, learner=None):
+        return prediction.stds.amax(dim=(0, 2))[:, None]
+
+class Abstract(mbo.Penalty):
+    coef = 1.0
+
+class Shared(_Private):
+    pass
+
+@dataclasses.dataclass()
+class Named(Shared):
+    @staticmethod
+    def get_type():
+        return "named_of_check"
+
+@dataclasses.dataclass()
+class OfInstances(_Private):
+    def get_type(self):
+        return "of_instances_of_check"
+
+@dataclasses.dataclass()
+class Nameless(_Private):
+    pass
+"""
+
+
+def test_a_class_that_lacks_its_name_alone_fails_by_that_and_a_base_is_none(check):
+    result = check("their_nameless", NAMELESS)
+    assert result.exit_code == 1, result.output
+    rows = [row.split()[:3] for row in result.output.splitlines()[:-1]]
+    assert [row for row in rows if row[0] != "Named"] == [
+        ["OfInstances", "check_unique_type_name", "failed:"],
+        ["Nameless", "check_unique_type_name", "failed:"],
+    ]
+    assert "OfInstances.get_type() must return a name, asked of the" in result.output
+    assert "Found: NotImplementedError. Likely cause: get_type is " in result.output
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The conformance checks: each catches what it is for, and nothing else does."""
 
 import dataclasses
+import itertools
 import os
 import random
 import subprocess
@@ -24,6 +25,7 @@ from broken_components import (
     SoundLearner,
     SoundPenalty,
     SoundPolicy,
+    SoundReward,
     SoundTask,
     SoundTermination,
     SoundUpdater,
@@ -48,7 +50,8 @@ LEARNED = {"check_metrics_can_be_logged", "check_save_and_load_alike"}
 APPLIES = {
     mbo.ProbabilisticEnsembleConfig: COMMON | LEARNED | {
         "check_dynamics_direction", "check_log_prob_differentiable",
-        "check_prediction_shapes", "check_training_loss_and_sample_agrees",
+        "check_prediction_shapes", "check_reward_units", "check_standard_deviations",
+        "check_training_loss_and_sample_agrees",
         "check_zero_filled_terminals_ignored",
     },
     mbo.UniformPolicyConfig: COMMON | LEARNED | {
@@ -56,21 +59,27 @@ APPLIES = {
     },
     SoundPenalty: COMMON | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
+        "check_rows_answered_alone",
     },
     SoundLearnedPenalty: COMMON | LEARNED | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
+        "check_rows_answered_alone",
     },
     SoundHalt: COMMON - {"check_finite_float32"} | LEARNED | {
         "check_halt_consistent", "check_halt_shapes_and_types",
-        "check_halt_state_kept_by_row", "check_pure",
+        "check_halt_state_kept_by_row", "check_pure", "check_rows_answered_alone",
     },
     mbo.NoTermination: COMMON - {"check_finite_float32"} | {
-        "check_pure", "check_termination_shape_and_type",
+        "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
+        "check_termination_shape_and_type",
     },
     mbo.LearnedTerminationConfig: COMMON - {"check_finite_float32"} | LEARNED | {
-        "check_pure", "check_termination_shape_and_type",
+        "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
+        "check_termination_shape_and_type",
     },
-    mbo.AntAngleReward: COMMON | {"check_pure", "check_reward_shape"},
+    mbo.AntAngleReward: COMMON | {
+        "check_pure", "check_reward_shape", "check_rows_answered_alone",
+    },
     SoundUpdater: COMMON - {"check_batch_of_one"} | {
         "check_metrics_can_be_logged", "check_only_the_dynamics_change",
     },
@@ -145,6 +154,19 @@ def test_a_component_is_asked_about_choices_where_it_says_that_it_knows_them():
     check(SoundPolicy())  # says nothing of choices, and is asked about none
 
 
+def test_a_component_that_knows_no_actions_fails_every_check_instead_of_none():
+    class Letters(SoundPenalty):
+        @property
+        def action_spaces(self):
+            return "continuous"
+
+    with pytest.raises(testing.ConformanceError) as caught:
+        testing.check_pure(Letters())
+    message = str(caught.value)
+    assert message.startswith("Letters: its action_spaces must hold 'continuous'")
+    assert "Found: 'continuous'. Likely cause: a string" in message
+
+
 @dataclasses.dataclass()
 class SlowDQN(d3rlpy.algos.DQNConfig):
     """A learner of choices, sound."""
@@ -194,7 +216,7 @@ def test_check_component_names_each_failed_check_and_why():
         testing.check_component(Worse())
     message = str(caught.value)
     assert isinstance(caught.value, mbo.D3RLPyMBOError)
-    assert message.startswith("3 of 11 checks of Worse failed.")
+    assert message.startswith("3 of 12 checks of Worse failed.")
     assert "check_penalty_shape: Worse: penalties of 31 rows must have" in message
     assert "check_penalty_non_negative: " in message
     assert "check_unique_type_name: " in message
@@ -261,6 +283,94 @@ def test_a_rule_is_asked_with_the_sizes_it_reads(size):
     termination = OfOneTask()
     testing.check_termination_shape_and_type(termination)
     assert subjects_of(termination)[0].sizes == (size, 1)
+
+
+rules = itertools.count()
+
+
+def rule(answer, base=SoundTermination):
+    """A rule that answers with a function of s, a and s', and has a name of its own."""
+    name = f"rule_{next(rules)}"
+
+    @dataclasses.dataclass()
+    class OfColumns(base):
+        @staticmethod
+        def get_type():
+            return name
+
+        def __call__(self, observations, actions, next_observations):
+            return answer(observations, actions, next_observations)
+
+    return OfColumns()
+
+
+def for_eleven(refuse):
+    def answer(s, a, s_next):
+        if s.shape[1] != 11:
+            refuse(f"Hopper's rule, not one of {s.shape[1]} columns")
+        return s_next[:, :1] < 0.7
+
+    return answer
+
+
+def fails(error):
+    def refuse(message):
+        raise error(message)
+
+    return refuse
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("rule", "size"),
+    [
+        (rule(lambda s, a, s_next: (s[:, :1] < 1) | (s_next[:, 5:6].abs() > 9)), 6),
+        (rule(lambda s, a, s_next: s[:, 8:9] - a.sum(1, keepdim=True), SoundReward), 9),
+        (rule(lambda s, a, s_next: s[:, 5:8].mean(1, keepdim=True), SoundReward), 6),
+        (rule(for_eleven(fails(mbo.CompositionError))), 11),
+        (rule(for_eleven(fails(AssertionError))), 11),
+        (rule(for_eleven(fails(KeyError))), 11),
+    ],
+    ids=["slice", "reward", "mean", "own_error", "assertion", "key"],
+)
+def test_a_rule_may_refuse_what_it_is_not_for_by_any_error_or_by_an_empty_slice(
+    rule, size
+):
+    testing.check_component(rule)
+    assert subjects_of(rule)[0].sizes[0] == size
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("rule", "found"),
+    [
+        (
+            rule(lambda s, a, s_next: s[:, 599:600] < 0),
+            "2 rows answered by shape (2, 0)",
+        ),
+        (rule(lambda s, a, s_next: s[:, 5] < a.undone), "IndexError: index 5 is out"),
+        (
+            rule(lambda s, a, s_next: s[:, 5] < a.undone),
+            "; AttributeError: 'Tensor' obj",
+        ),
+    ],
+    ids=["beyond", "columns", "mistake"],
+)
+def test_a_rule_that_accepts_no_size_fails_by_saying_so_and_not_by_its_device(
+    rule, found
+):
+    results = [each.error for each in testing.run_checks(rule) if each.error]
+    assert len(results) == 8
+    for error in results:
+        assert "it accepted no size up to 400 columns of observations" in str(error)
+        assert found in str(error)
+
+
+@pytest.mark.training
+def test_a_rule_whose_shape_is_wrong_at_every_size_fails_by_that():
+    lost = rule(lambda s, a, s_next: s_next[:, 5:6][:, 0] > 1)
+    with pytest.raises(testing.ConformanceError, match=r"Found: \(31,\)"):
+        testing.check_termination_shape_and_type(lost)
 
 
 @pytest.mark.training
@@ -344,7 +454,7 @@ def test_a_strangers_tests_pass_fail_and_are_excused(tmp_path):
         env={**os.environ, "PYTHONPATH": str(here)},
         cwd=tmp_path,
     )
-    assert "1 failed, 31 passed, 1 xfailed" in result.stdout, result.stdout
+    assert "1 failed, 34 passed, 1 xfailed" in result.stdout, result.stdout
     assert "by design" in result.stdout
     assert "test_broken[PenaltyWithAMemory-check_pure]" in result.stdout
 

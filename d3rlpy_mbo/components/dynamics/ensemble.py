@@ -64,8 +64,9 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
             its own deviation over the data. ``"state"``: the change of a column in the
             deviation of the column itself, which is larger (9.6 times, median, on
             Hopper), and the reward as it is, as in official RAMBO, whose states are
-            normalised. The likelihood that RAMBO's adversary is weighed against, and the
-            log-variance bounds, are in this unit.
+            normalised; a column without one, such as an end flag, as in ``"change"``. The
+            likelihood that RAMBO's adversary is weighed against, and the log-variance
+            bounds, are in this unit.
         log_variance_bounds: Start of the learned soft bounds of the log-variance of
             standardised targets: 5 % of a column's deviation at least (ours, and
             RAMBO's). MOPO's -10 belongs to raw targets; with standardised ones, columns

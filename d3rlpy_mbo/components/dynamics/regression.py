@@ -89,7 +89,9 @@ class Standardized:
 def in_units_of_states(inputs: Standardizer, targets: Standardizer) -> Standardizer:
     """Returns the targets' standardizer by the deviation of the states, as RAMBO has it.
 
-    Rewards stay as they are, and what never changes is still predicted exactly.
+    Rewards stay as they are, and what never changes is still predicted exactly. A state
+    without a deviation gives no unit: an end flag, 0 in every s and 1 in some s', is in
+    that of its change.
 
     Args:
         inputs: Of `Regression.inputs`, states first.
@@ -97,10 +99,10 @@ def in_units_of_states(inputs: Standardizer, targets: Standardizer) -> Standardi
     """
     n_columns = len(targets.mean) - 1
     of_states = torch.cat([inputs.std[:n_columns], torch.ones(1)])
-    changes, zeros = targets.std > 0, torch.zeros_like(targets.mean)
+    by_state = (targets.std > 0) & (of_states > 0)
     return Standardizer(
-        torch.where(changes, zeros, targets.mean),
-        torch.where(changes, of_states, zeros),
+        torch.where(by_state, torch.zeros_like(targets.mean), targets.mean),
+        torch.where(by_state, of_states, targets.std),
     )
 
 

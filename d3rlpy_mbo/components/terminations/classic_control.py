@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 
+from ...registry.fields import number
 from .gymnasium import _StateTermination
 
 __all__ = ["AcrobotTermination", "CartPoleTermination", "MountainCarTermination"]
@@ -65,12 +66,16 @@ class AcrobotTermination(_StateTermination):
 
 @dataclasses.dataclass()
 class MountainCarTermination(_StateTermination):
-    """MountainCar with three actions: the car is at the flag.
+    """MountainCar with three actions: the car is at the flag, and fast enough.
 
     s' (D = 2) is (position, velocity).
+
+    Args:
+        goal_velocity: What it must have there at least, in positions a step.
     """
 
     action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
+    goal_velocity: float = number(0.0)
 
     @staticmethod
     def get_type() -> str:
@@ -79,4 +84,4 @@ class MountainCarTermination(_StateTermination):
 
     def _ends(self, next_observations: torch.Tensor) -> torch.Tensor:
         position, velocity = next_observations[:, :2, None].unbind(1)
-        return (position >= _GOAL_POSITION) & (velocity >= 0)
+        return (position >= _GOAL_POSITION) & (velocity >= self.goal_velocity)

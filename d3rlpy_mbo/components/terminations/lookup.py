@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Union
 
 import gymnasium
@@ -115,7 +116,12 @@ def termination_for(env: Union[gymnasium.Env[Any, Any], str]) -> Termination:
     if not isinstance(env, str):
         _check_wrappers(env, rule)
     names = [field.name for field in dataclasses.fields(rule) if field.name in settings]
-    return rule(**{key: tuple(map(float, settings[key])) for key in names})
+    return rule(**{name: _plain(settings[name]) for name in names})
+
+
+def _plain(value: Any) -> Union[float, tuple[float, ...]]:
+    """Returns a number, or an interval's two, as a config holds it."""
+    return float(value) if isinstance(value, Real) else tuple(map(float, value))
 
 
 def _registered(env_id: str) -> tuple[str, str, Mapping[str, Any]]:

@@ -8,12 +8,13 @@ import d3rlpy
 
 from ...data.minari import load_minari
 from ...data.real_data import RealData
-from ...imagination.imagination import Imagination, load_imagination
+from ...imagination.imagination import ImaginationConfig, load_imagination
 from ...registry.discovery import get_component
 from ...support.errors import CompositionError
 from ...support.files import atomic_write
 from ..pages.html import require_pages
 from ..settings import apply_settings, parse_settings
+from ..terminations import with_known_termination
 from .diagnose import diagnose as diagnose_imagination
 
 __all__ = ["diagnose"]
@@ -61,7 +62,7 @@ def diagnose(
     """Say whether an imagination is any good, before anything trains on it.
 
     Where its rollout policy asks a learner, there are no rollouts to judge here: use
-    mbo.diagnose with learner=.
+    mbo.diagnose with learner=. Data that terminates does so by the same rule as in train.
     """
     if (name is None) == (path is None):
         raise click.UsageError("Give one of --imagination NAME and --load FILE.")
@@ -77,12 +78,16 @@ def diagnose(
     if html is not None:
         require_pages()
     d3rlpy.seed(seed)
-    imagination = (
-        load_imagination(path, device)
-        if path is not None
-        else _configured(str(name), settings, device)
-    )
-    data, env = load_minari(dataset)
+    if path is not None:
+        imagination = load_imagination(path, device)
+        data, env = load_minari(dataset)
+    else:
+        config, given = _configured(str(name), settings)
+        imagination = config.create(device)  # refused before the data is loaded
+        data, env = load_minari(dataset)
+        completed = with_known_termination(config, given, data, env)
+        if completed is not None:
+            imagination = completed.create(device)
     real = RealData.of(data)
     if not imagination.fitted:
         imagination.fit(real)
@@ -99,7 +104,10 @@ def diagnose(
         click.echo(f"Wrote {html}.")
 
 
-def _configured(name: str, settings: tuple[str, ...], device: str) -> Imagination:
+def _configured(
+    name: str, settings: tuple[str, ...]
+) -> tuple[ImaginationConfig, dict[str, Any]]:
+    """Returns an imagination's config, and what was set of it."""
     parsed = parse_settings(settings)
     if parsed["learner"]:
         raise CompositionError(
@@ -107,7 +115,4 @@ def _configured(name: str, settings: tuple[str, ...], device: str) -> Imaginatio
             "set. Set imagination.KEY=VALUE, or use mbo.diagnose with learner=."
         )
     config: Any = get_component("imagination", name)()
-    imagination: Imagination = apply_settings(config, parsed["imagination"]).create(
-        device
-    )
-    return imagination
+    return apply_settings(config, parsed["imagination"]), parsed["imagination"]

@@ -105,6 +105,20 @@ def test_a_column_that_never_changes_is_predicted_exactly_in_the_unit_of_states(
     assert not found.stds[..., 0].any()
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_flag_that_no_state_has_yet_is_learned_in_the_unit_of_its_change(direction):
+    rows = transitions(n_rows=400)
+    given, reached = rows.observations, rows.next_observations
+    if direction == "reverse":
+        given, reached = reached, given
+    given[:, 1] = 0.0
+    reached[:, 1] = (given[:, 0] > 0.3).float()  # in s' alone, as episodes end
+    dynamics = fitted("state", rows, direction=direction, learning_rate=1e-2)
+    assert dynamics._targets.std[1] == reached[:, 1].std(correction=0)
+    flags = dynamics.predict(given, rows.actions, True).means[..., 1].mean(dim=0)
+    assert flags[reached[:, 1] > 0].mean() > flags[reached[:, 1] == 0].mean() + 0.2
+
+
 def test_the_unit_is_saved_and_files_without_one_are_in_that_of_the_change():
     rows = transitions(change=0.1)
     made = fitted("state", rows)

@@ -37,6 +37,23 @@ def test_the_rule_ends_where_the_environment_does(env_id):
     assert found[:, 0].tolist() == ended
 
 
+def test_a_velocity_that_mountain_car_asks_for_at_the_flag_is_part_of_its_rule():
+    env = gymnasium.make("MountainCar-v0", goal_velocity=0.06)
+    rule = mbo.termination_for(env)
+    assert rule == mbo.MountainCarTermination(goal_velocity=0.06)
+    env.reset(seed=0)
+    for velocity in (0.011, 0.062):
+        env.unwrapped.state = np.array([0.499, velocity])
+        reached, _, terminated, _, _ = env.unwrapped.step(1)
+        assert reached[0] > 0.5
+        reached = torch.from_numpy(reached)[None]
+        assert bool(rule(reached, reached[:, :1], reached)) == terminated
+        assert bool(RULES["MountainCar-v0"](reached, reached[:, :1], reached))
+    assert terminated
+    # A file of before has no such field.
+    assert mbo.MountainCarTermination.deserialize("{}").goal_velocity == 0.0
+
+
 @pytest.mark.parametrize("env_id", RULES)
 def test_it_is_found_by_environment_and_by_id(env_id):
     assert mbo.termination_for(env_id) == RULES[env_id]

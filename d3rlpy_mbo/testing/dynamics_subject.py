@@ -1,0 +1,71 @@
+"""How dynamics are fitted and asked."""
+
+import dataclasses
+import functools
+from typing import Any, Optional, get_args
+
+import d3rlpy
+import torch
+
+from ..components.dynamics.interface import DynamicsConfig, Prediction
+from ..data.transitions import Direction, Transitions
+from ..support.errors import CompositionError
+from .subjects import N_ROWS, Subject
+
+__all__ = ["DynamicsSubject"]
+
+
+class DynamicsSubject(Subject):
+    """Dynamics, in the direction of their config and in the other."""
+
+    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
+        """Returns what is given, and actions."""
+        rows = self.world.line_transitions(n_rows).to(self.device)
+        return rows.given_observations(self.ready.direction), rows.actions
+
+    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+        """Returns what it predicts, of one member and of all."""
+        brief = ready.predict(*inputs, False)
+        whole = ready.predict(*inputs, True)
+        answers = {
+            "observations": brief.observations,
+            "rewards": brief.rewards,
+            "observations of all members": whole.observations,
+            "rewards of all members": whole.rewards,
+            "means": whole.means,
+            "stds": whole.stds,
+        }
+        return {name: value for name, value in answers.items() if value is not None}
+
+    def config_in(self, direction: Direction) -> Optional[DynamicsConfig]:
+        """Returns its config in a direction, None if that is refused."""
+        assert isinstance(self.component, DynamicsConfig)
+        try:
+            return dataclasses.replace(self.component, direction=direction)
+        except CompositionError:
+            return None
+
+    def ready_in(self, direction: Direction) -> Any:
+        """Returns a fitted model of a direction, None if its config refuses it."""
+        if self.ready.direction == direction:
+            return self.ready
+        config = self.config_in(direction)
+        return None if config is None else type(self)(config, self.world).ready
+
+    @functools.cached_property
+    def in_small_units(self) -> list[tuple[Transitions, Prediction]]:
+        """`LineWorld.small_transitions`, and what is predicted of them by all members.
+
+        Fitted on them, in each direction in which it can be made.
+        """
+        rows, found = self.world.small_transitions(), []
+        for direction in get_args(Direction):
+            config = self.config_in(direction)
+            if config is not None:
+                d3rlpy.seed(0)
+                model = type(self)(config, self.world).build(
+                    self.world.small_transitions()
+                )
+                given = rows.given_observations(direction)
+                found.append((rows, model.predict(given, rows.actions, True)))
+        return found
