@@ -140,11 +140,12 @@ def page_of(folder: Path) -> str:
     path = folder / "report.html"
     try:
         write_page([folder], path)
-    except D3RLPyMBOError as error:
-        return (
-            f"There is no page of it: {error} Then: d3rlpy-mbo report {folder} --html "
-            f"{path}"
-        )
+    except Exception as error:  # whatever it is: the work is done, and kept
+        why = str(error)
+        if not isinstance(error, D3RLPyMBOError):
+            why = f"{type(error).__name__}: {error}."
+        again = f"d3rlpy-mbo report {folder} --html {path}"
+        return f"There is no page of it: {why} Then: {again}"
     return f"Wrote {path}: open it in a browser."
 
 

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from ..runs.diagnosis.page import section as diagnosis_section
 from ..runs.pages.html import require_pages, save_page
-from ..runs.pages.parts import Cell, Chart, Page, Section, Table, number
+from ..runs.pages.parts import Cell, Chart, Note, Page, Section, Table, number
 from .groups import Group, group_of_study
 from .loose_runs import group_of_runs, is_run
 from .page_charts import learning_curves, metric_charts
@@ -66,10 +66,7 @@ def _group(group: Group, most: int) -> Section:
     together = None
     if group.together and len(group.tasks) > 1:
         together = aggregate_of(group.tasks)
-    sections += [
-        diagnosis_section(found, f"Diagnosis: {name}")
-        for name, found in group.diagnoses.items()
-    ]
+    sections += _diagnoses(group)
     if group.sources:
         sections.append(
             Section("Sources, and what differs from the paper", group.sources)
@@ -77,6 +74,18 @@ def _group(group: Group, most: int) -> Section:
     notes = sorted(group.notes, key=lambda note: note.mark != "not")
     parts: list[Any] = [together] if together else []
     return Section(group.title, group.lead, notes, parts, sections)
+
+
+def _diagnoses(group: Group) -> list[Section]:
+    """Returns the diagnoses' sections; one that cannot be shown is noted as damaged."""
+    sections = []
+    for name, found in group.diagnoses.items():
+        try:
+            sections.append(diagnosis_section(found, f"Diagnosis: {name}"))
+        except Exception as error:  # a file from anywhere must not cost the whole page
+            reason = f"it cannot be shown: {type(error).__name__}: {error}"
+            group.notes.append(Note("not", "damaged", f"{name}: {reason}"))
+    return sections
 
 
 def _dataset(

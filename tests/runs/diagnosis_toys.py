@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any, Optional
 
 import d3rlpy
+import gymnasium
 import numpy as np
 import torch
 
@@ -49,6 +50,29 @@ def dataset_of(episodes: list[Any]) -> d3rlpy.dataset.ReplayBuffer:
         action_space=d3rlpy.constants.ActionSpace.CONTINUOUS,  # whole numbers or not
         action_size=episodes[0].actions.shape[1],
     )
+
+
+class Line(gymnasium.Env):
+    """s' = s + a, r = s[0]; an episode ends beyond the limit."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def __init__(self, pace=1.0, limit=np.inf):
+        self.state, self.pace, self.limit = np.zeros(2), pace, limit
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = self.np_random.uniform(-1, 1, 2)
+        return self.state, {}
+
+    def set_state(self, observation):
+        self.state = np.array(observation)
+
+    def step(self, action):
+        reward = self.state[0]
+        self.state = self.state + self.pace * action
+        return self.state, reward, bool(self.state[0] > self.limit), False, {}
 
 
 @dataclasses.dataclass()

@@ -18,6 +18,7 @@ from d3rlpy_mbo.data.episodes import CompleteEpisode
 from d3rlpy_mbo.data.real_data import RealData
 from d3rlpy_mbo.runs.diagnosis.calibration import calibration
 from d3rlpy_mbo.runs.diagnosis.ends import ends
+from d3rlpy_mbo.runs.diagnosis.nearness import nearness
 from d3rlpy_mbo.runs.diagnosis.one_step import one_step
 from d3rlpy_mbo.runs.diagnosis.open_loop import open_loop, sequence_starts
 from d3rlpy_mbo.runs.diagnosis.penalties import penalty_ranks
@@ -335,6 +336,34 @@ def test_distances_to_the_data_grow_by_the_steps_taken(direction, way):
     assert found.actions.median == pytest.approx([1 / deviation] * 2, rel=1e-5)
     assert found.clipped_share == 0
     assert found.survival == [1, 1]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_data_s_own_rows_take_its_actions_in_either_direction(reverse):
+    # Each state is left by another action than the one that led into it.
+    data = [episode(start + np.arange(6) % 2) for start in range(0, 400, 10)]
+    real = RealData.of(dataset_of(data))
+    steps = torch.zeros(len(real), dtype=torch.int64)
+    _, actions = nearness(real.for_models, steps, 1, real.for_models, reverse)
+    assert actions.median == [0]
+    assert actions.real_median == 0
+
+
+def test_backwards_no_action_leads_into_what_d3rlpy_filled_with_zeros(monkeypatch):
+    asked = []
+
+    def watched(*arguments):
+        asked.append(arguments[3])
+        return nearness(*arguments)
+
+    monkeypatch.setattr("d3rlpy_mbo.runs.diagnosis.rollouts.nearness", watched)
+    data = line_dataset(n_episodes=3, length=3, terminated=True)
+    imagination = imagination_of(
+        data, LineDynamicsConfig("reverse"), termination=mbo.NoTermination()
+    )
+    real = RealData.of(data)
+    rollouts(imagined_rows(imagination, real, 9, None), real, True)
+    assert len(asked[0]) == 6  # of 9 rows
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])

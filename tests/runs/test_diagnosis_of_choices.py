@@ -58,8 +58,8 @@ def test_actions_are_as_near_as_the_same_choice_or_another(real):
     same = rows[:200]
     other = dataclasses.replace(same, actions=(same.actions + 1) % 3)
     steps = torch.zeros(200, dtype=torch.int64)
-    _, of_same = nearness(same, steps, rows, reverse=False)
-    _, of_other = nearness(other, steps, rows, reverse=False)
+    _, of_same = nearness(same, steps, 1, rows, reverse=False)
+    _, of_other = nearness(other, steps, 1, rows, reverse=False)
     assert of_same.median[0] == 0  # most neighbours take the same, of three
     assert of_other.median[0] > 1
 

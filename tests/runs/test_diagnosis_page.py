@@ -16,6 +16,7 @@ from diagnosis_toys import ModelOfNoiseConfig, imagination_of, noisy_line
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.runs.pages import html
 from d3rlpy_mbo_mopo import MaxAleatoric
+from toys import BeyondTermination
 
 pytestmark = pytest.mark.training
 
@@ -123,10 +124,59 @@ def test_a_diagnosis_comes_back_from_its_json(diagnosis):
         assert mbo.Diagnosis.from_json(json.dumps(content)) == diagnosis
 
 
+@pytest.fixture(scope="module")
+def cut_short():
+    """Of five steps no rollout gets beyond the first: there all of them end."""
+    d3rlpy.seed(0)
+    data = noisy_line(n_episodes=10, length=10, limit=1.0)
+    imagination = imagination_of(
+        data,
+        ModelOfNoiseConfig(),
+        termination=BeyondTermination(-50.0),
+        rollout_length=5,
+    )
+    return mbo.diagnose(imagination, data, n_rollouts=50)
+
+
+def test_steps_that_no_rollout_reached_have_their_place_and_no_number(
+    cut_short, tmp_path
+):
+    found = cut_short.rollouts
+    assert found.survival == [1, 0, 0, 0, 0]
+    for near in (found.states, found.actions):
+        assert [each is None for each in near.median] == [False] + [True] * 4
+        assert [each is None for each in near.high] == [False] + [True] * 4
+    assert mbo.Diagnosis.from_json(cut_short.to_json()) == cut_short
+    (line,) = (each for each in str(cut_short).splitlines() if "  step 5" in each)
+    assert line.split()[4:] == ["-"] * 4
+    (states,) = (each for each in cut_short.verdicts if each.subject == "states")
+    assert "in step 1 are" in states.text
+    cut_short.save_html(tmp_path / "model.html")
+    read = PageReader(tmp_path / "model.html")
+    first, *others, real = read.tables["Rollouts"][1:]
+    assert len(first[1]) == 6
+    alive = enumerate(found.real_survival, start=1)
+    assert others == [(str(step), [0, real]) for step, real in alive][1:]
+    assert len(real[1]) == 4
+
+
+def test_a_file_from_before_such_steps_had_a_place_is_shown_alike(cut_short, tmp_path):
+    older = json.loads(cut_short.to_json())
+    for near in (older["rollouts"]["states"], older["rollouts"]["actions"]):
+        near["median"], near["high"] = near["median"][:1], near["high"][:1]
+    again = mbo.Diagnosis.from_json(json.dumps(older))
+    assert str(again) == str(cut_short)
+    for each, name in ((again, "old.html"), (cut_short, "new.html")):
+        each.save_html(tmp_path / name)
+    old, new = (PageReader(tmp_path / name) for name in ("old.html", "new.html"))
+    assert old.tables == new.tables
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda text: text[: len(text) // 2], "damaged"),
+        (lambda text: "[" * 100_000, "damaged"),
         (lambda text: "[]", "the fields of Diagnosis"),
         (lambda text: "{}", "lacks 'imagination'"),
         (
@@ -135,6 +185,10 @@ def test_a_diagnosis_comes_back_from_its_json(diagnosis):
         ),
         (
             lambda text: text.replace('"bias": ', '"bias": NaN, "_": ', 1),
+            "expected float",
+        ),
+        (
+            lambda text: text.replace('"bias": ', f'"bias": {"9" * 400}, "_": ', 1),
             "expected float",
         ),
         (

@@ -7,7 +7,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from diagnosis_toys import ModelOfNoise, ModelOfNoiseConfig, dataset_of, imagination_of
+from diagnosis_toys import (
+    Line,
+    ModelOfNoise,
+    ModelOfNoiseConfig,
+    dataset_of,
+    imagination_of,
+)
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.episodes import CompleteEpisode
@@ -18,29 +24,6 @@ from page_reader import PageReader
 from toys import small_learner
 
 pytestmark = pytest.mark.training
-
-
-class Line(gymnasium.Env):
-    """s' = s + a, r = s[0]; an episode ends beyond the limit."""
-
-    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
-    action_space = gymnasium.spaces.Box(-1, 1, (2,))
-
-    def __init__(self, pace=1.0, limit=np.inf):
-        self.state, self.pace, self.limit = np.zeros(2), pace, limit
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.state = self.np_random.uniform(-1, 1, 2)
-        return self.state, {}
-
-    def set_state(self, observation):
-        self.state = np.array(observation)
-
-    def step(self, action):
-        reward = self.state[0]
-        self.state = self.state + self.pace * action
-        return self.state, reward, bool(self.state[0] > self.limit), False, {}
 
 
 def line_of_equal_actions() -> d3rlpy.dataset.ReplayBuffer:

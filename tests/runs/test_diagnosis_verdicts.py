@@ -16,8 +16,23 @@ from diagnosis_toys import (
 )
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.runs.diagnosis.results import Distribution, Values
-from d3rlpy_mbo.runs.diagnosis.rollout_verdicts import judge_values, values_undecided
+from d3rlpy_mbo.runs.diagnosis.model_verdicts import judge_one_step
+from d3rlpy_mbo.runs.diagnosis.results import (
+    ColumnError,
+    Distribution,
+    MonteCarlo,
+    Nearness,
+    OneStep,
+    Rollouts,
+    Values,
+)
+from d3rlpy_mbo.runs.diagnosis.rollout_verdicts import (
+    judge_imagined_rewards,
+    judge_monte_carlo,
+    judge_states,
+    judge_values,
+    values_undecided,
+)
 from d3rlpy_mbo.testing.line_world import line_dataset as line_world
 from d3rlpy_mbo.testing.line_world import line_learner
 from d3rlpy_mbo_mopo import MaxAleatoric
@@ -361,6 +376,89 @@ def test_nothing_is_said_against_a_healthy_model(seed):
         penalty=MaxAleatoric(),
     )
     assert faults(mbo.diagnose(imagination, data, seed=seed)) == []
+
+
+def alike(*quantiles: float) -> Distribution:
+    """Five quantiles, or one of which all are."""
+    five = list(quantiles) if len(quantiles) == 5 else list(quantiles) * 5
+    return Distribution(five[2], 0.0, five)
+
+
+def rollouts_with(**parts) -> Rollouts:
+    near = Nearness([0.0], [0.0], 0.0, 0.0)
+    whole = {"rewards": alike(0.0), "real_rewards": alike(0.0), "states": near}
+    whole |= parts
+    return Rollouts(
+        10, 10, survival=[1.0], real_survival=[1.0], clipped_share=0.0,
+        dropped_share=0.0, actions=near, **whole,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("real", "imagined", "ok"),
+    [
+        (1.0, 1.0, True),
+        (1.0, 1.4, True),
+        (1.0, 1.6, False),
+        (1.0, 1e6, False),
+        (1.0, -1e6, False),
+        (-100.0, -140.0, True),
+        (-100.0, -160.0, False),
+        (0.0, 0.4, True),
+        (0.0, 0.6, False),
+    ],
+)
+def test_a_reward_that_never_varies_is_held_against_its_size(real, imagined, ok):
+    found = rollouts_with(real_rewards=alike(real), rewards=alike(imagined))
+    assert judge_imagined_rewards(found).ok is ok
+    # The same, computed: off by rounding.
+    computed = alike(*[real + i * 1e-8 * abs(real) for i in range(5)])
+    found = rollouts_with(real_rewards=computed, rewards=alike(imagined))
+    assert judge_imagined_rewards(found).ok is ok
+
+
+@pytest.mark.parametrize(
+    ("last", "real", "ok"),
+    [
+        (1e-6, 0.0, True),
+        (0.09, 0.0, True),
+        (0.19, 0.0, False),
+        (0.09, 0.01, True),
+        (0.5, 0.2, True),
+        (0.7, 0.2, False),
+    ],
+)
+def test_states_that_repeat_have_no_distance_and_no_model_is_that_exact(last, real, ok):
+    verdict = judge_states(
+        rollouts_with(states=Nearness([0.0, last, None], [0.0, last, None], 0.0, real))
+    )
+    assert verdict.ok is ok
+    assert ("0.10 is never far" in verdict.text) is (real < 0.03)
+    assert "in step 2" in verdict.text
+
+
+def test_values_where_all_returns_are_alike_are_held_against_their_size():
+    def judged(believed, returns):
+        same = alike(believed)
+        found = Values(same, same, same, alike(returns), 10)
+        return [v.ok for v in judge_values(found)], values_undecided(found)
+
+    assert judged(0.0, 0.0) == ([True], None)
+    said, left_out = judged(0.003, 0.0)  # a young learner, where nobody got anything
+    assert said == []
+    assert "all alike" in left_out
+    assert judged(0.6, 0.0) == ([False], None)
+    assert judged(160.0, 100.0) == ([False], None)
+    gets = alike(0.0)
+    for excess, ok in ((0.003, True), (0.6, False)):
+        found = MonteCarlo(10, gets, gets, 0.0, gets, gets, excess)
+        assert judge_monte_carlo(found).ok is ok
+
+
+@pytest.mark.parametrize(("error", "ok"), [(1e-7, True), (0.01, False)])
+def test_a_column_that_is_always_the_same_may_be_off_by_rounding(error, ok):
+    column = ColumnError("s", error, error, naive_error=0, unexplained=None, spread=0)
+    assert judge_one_step(OneStep([column, column], None, None, 1.0)).ok is ok
 
 
 def values_of(at_end, returns=(-16.0, -1.0)) -> Values:

@@ -1,8 +1,10 @@
 """A second model without the greatest returns, in the place of a simulator."""
 
 import dataclasses
+import math
 from typing import Any
 
+import d3rlpy
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,54 @@ def test_it_is_judged_on_the_greatest_returns_which_it_never_saw(tmp_path):
     diagnosis.save_html(tmp_path / "model.html")
     rows = PageReader(tmp_path / "model.html").tables["One step at unseen returns"][1:]
     assert dict(rows)["s[1]"] == [found.errors[1], found.errors_inside[1]]
+
+
+class DivergesAnew(ModelOfNoise):
+    """Says nothing finite where it was fitted on fewer than 60 rows."""
+
+    def fit(self, transitions):
+        self.config.broken_from = math.inf if len(transitions) == 60 else -1.0
+
+
+@dataclasses.dataclass()
+class DivergesAnewConfig(ModelOfNoiseConfig):
+    @staticmethod
+    def get_type() -> str:
+        return "diverges_anew"
+
+    def create(self, device: Any = False) -> DivergesAnew:
+        return DivergesAnew(self, device)
+
+
+def test_a_second_model_that_diverges_costs_nothing_of_the_rest():
+    data = levels(3.0, 1.0, 5.0, 4.0, 2.0, 6.0)
+    imagination = imagination_of(data, DivergesAnewConfig())
+    diagnosis = mbo.diagnose(imagination, data, n_rollouts=5, leave_out_returns=True)
+    assert diagnosis.unseen_returns is None
+    assert diagnosis.one_step.columns
+    assert diagnosis.left_out[-1].startswith("returns left out: DivergesAnew predicts")
+
+
+def test_left_out_episodes_without_a_row_to_judge_by_are_named():
+    # Of an episode of one row that ends d3rlpy does not know where it led.
+    episodes = [
+        d3rlpy.dataset.Episode(
+            np.float32(np.arange(n)[:, None]), np.zeros((n, 1), np.float32),
+            np.full((n, 1), reward, np.float32), terminated=True,
+        )
+        for n, reward in [(4, 0.0)] * 3 + [(1, 9.0)] * 6
+    ]  # fmt: skip
+    data = d3rlpy.dataset.ReplayBuffer(
+        d3rlpy.dataset.InfiniteBuffer(),
+        episodes=episodes,
+        action_space=d3rlpy.constants.ActionSpace.CONTINUOUS,
+        action_size=1,
+    )
+    imagination = imagination_of(
+        data, ModelOfNoiseConfig(), termination=mbo.NoTermination()
+    )
+    diagnosis = mbo.diagnose(imagination, data, n_rollouts=5, leave_out_returns=True)
+    assert any("episodes of the greatest" in text for text in diagnosis.left_out)
 
 
 def test_one_episode_leaves_nothing_to_fit_on_and_is_named():

@@ -15,6 +15,7 @@ pytest.importorskip("joblib")
 pytest.importorskip("vl_convert")
 
 from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.study.commands import page_of
 from d3rlpy_mbo.study.execution import KILLED
 from d3rlpy_mbo.study.page_charts import learning_curves
 from d3rlpy_mbo.study.results import Row
@@ -29,6 +30,28 @@ def reported(tmp_path, *folders, exit_code=0):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == exit_code, result.output
     return PageReader(page), result.output
+
+
+_COLUMN = {"name": "x", "error": 0.5, "bias": 0.0, "naive_error": 1.0}
+DIAGNOSIS = {
+    **dict.fromkeys(("calibration", "ends", "rollouts", "values")),
+    "imagination": "romi",
+    "direction": "reverse",
+    "rollout_length": 5,
+    "rows": 10,
+    "judged_on": "10 rows",
+    "seed": 0,
+    "one_step": {
+        "columns": [{**_COLUMN, "unexplained": 0.25, "spread": 2.0}],
+        "rare_reward": None,
+        "alignment": None,
+        "finite_share": 1.0,
+    },
+    "open_loop": [],
+    "penalties": [],
+    "left_out": [],
+    "verdicts": [{"subject": "reward", "ok": False, "text": "not learned"}],
+}
 
 
 def drawn(read, title):
@@ -312,32 +335,46 @@ def test_a_diagnosis_beside_a_run_is_in_the_page_and_a_damaged_one_is_named(tmp_
     write(folder / "old.diagnosis.json", '{"imagination": "romi"')
     read, _ = reported(tmp_path, folder, exit_code=1)
     assert "old.diagnosis.json" in read.text
-    column = {"name": "x", "error": 0.5, "bias": 0.0, "naive_error": 1.0}
-    write(
-        folder / "diagnosis.json",
-        {
-            **dict.fromkeys(("calibration", "ends", "rollouts", "values")),
-            "imagination": "romi",
-            "direction": "reverse",
-            "rollout_length": 5,
-            "rows": 10,
-            "judged_on": "10 rows",
-            "seed": 0,
-            "one_step": {
-                "columns": [{**column, "unexplained": 0.25, "spread": 2.0}],
-                "rare_reward": None,
-                "alignment": None,
-                "finite_share": 1.0,
-            },
-            "open_loop": [],
-            "penalties": [],
-            "left_out": [],
-            "verdicts": [{"subject": "reward", "ok": False, "text": "not learned"}],
-        },
-    )
+    write(folder / "diagnosis.json", DIAGNOSIS)
     read, _ = reported(tmp_path, folder, exit_code=1)
     assert "1 of 1 verdicts are NOT ok" in read.text
     assert dict(read.tables["One step, by column"][1:])["x"] == [0.5, 1.0, 0, 0.25, 2.0]
+
+
+def test_a_diagnosis_that_cannot_be_shown_is_named_and_costs_nobody_the_page(tmp_path):
+    run = content([1.0, 2.0, 3.0])
+    folder = study(tmp_path / "s", {(A, "bcq", 0): run, (A, "romi", 0): run})
+    others = ("low", "high", "standing_still", "columns", "finite")
+    torn = {"sequences": 3, "median": [0.5], **{each: [] for each in others}}
+    write(folder / "diagnosis.json", {**DIAGNOSIS, "open_loop": [torn]})
+    write(folder / "good.diagnosis.json", DIAGNOSIS)
+    read, output = reported(tmp_path, folder, exit_code=1)
+    for text in (read.text, output):
+        assert f"{folder / 'diagnosis.json'}: it cannot be shown" in text
+    assert "1 of 1 verdicts are NOT ok" in read.text
+    assert len(read.tables["Returns"]) == 3
+    assert page_of(folder).startswith("Wrote")
+
+
+def test_what_was_written_as_nan_is_null_in_the_page(tmp_path):
+    what = content([1.0, 2.0, 3.0])
+    what["evaluations"][1]["return"] = math.nan
+    folder = write(tmp_path / "run" / "result.json", what)
+    read, _ = reported(tmp_path, folder)
+    returns = [each["return"] for each in read.data["evaluations"][str(folder)]]
+    assert returns == [1.0, None, 3.0]
+
+
+def test_work_that_is_done_does_not_end_in_the_fault_of_its_page(tmp_path, monkeypatch):
+    folder = write(tmp_path / "run" / "result.json", content([1.0]))
+
+    def failing(*_):
+        raise ZeroDivisionError("of somebody's")
+
+    monkeypatch.setattr("d3rlpy_mbo.study.page.write_page", failing)
+    said = page_of(folder)
+    assert "There is no page of it: ZeroDivisionError: of somebody's." in said
+    assert f"d3rlpy-mbo report {folder} --html" in said
 
 
 def test_a_page_of_many_long_runs_is_below_five_megabytes(tmp_path):

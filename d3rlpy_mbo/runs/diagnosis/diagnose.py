@@ -1,6 +1,7 @@
 """diagnose(): is this model any good?"""
 
 import dataclasses
+import math
 from typing import Any, Optional, Union
 
 import gymnasium
@@ -21,7 +22,7 @@ from ...imagination.readiness import (
 from ...learners import check, check_actions, check_built
 from ...learners.reading import Learner, has_critic, modes_kept
 from ...registry.fields import SEED
-from ...support.errors import CompositionError
+from ...support.errors import CompositionError, DatasetError, DivergedError
 from .calibration import calibration
 from .column_names import column_names
 from .ends import ends
@@ -48,7 +49,7 @@ from .results import (
 )
 from .rollout_verdicts import values_undecided
 from .rollouts import imagined_rows, rollouts
-from .simulators import simulator_of
+from .simulators import Simulator, simulator_of
 from .unseen_returns import unseen_returns
 from .values import rollout_ends, values
 from .verdicts import verdicts
@@ -103,7 +104,7 @@ def diagnose(
     Raises:
         NotFittedError: The imagination is not fitted.
         CompositionError: It, or the learner, is of other sizes, the learner has no
-            networks or is for another kind of actions; a component broke its contract.
+            networks or is for another kind of actions.
         DatasetError: There is no row with a known next observation.
         DivergedError: The model predicts nothing finite.
     """
@@ -146,6 +147,7 @@ class _Parts:
     ):
         self._env = env
         self._episodes: Optional[torch.Tensor] = None  # (episodes,) bool: unseen ones
+        self._broken: Optional[str] = None  # what a component did in rollouts
         self._maze: Optional[Maze] = None
         self._imagination, self._dynamics = imagination, imagination.dynamics
         self._real, self._held_out = real, held_out
@@ -209,7 +211,9 @@ class _Parts:
         undecided = values_undecided(found.values)
         if undecided is not None:
             self._left_out.append(undecided)
-        return dataclasses.replace(found, verdicts=verdicts(found, against))
+        return dataclasses.replace(
+            found, verdicts=verdicts(found, against, self._broken)
+        )
 
     def _judged(self, own_data: bool) -> tuple[Transitions, str]:
         """Returns the rows to judge one step on, and which they are in words."""
@@ -240,7 +244,10 @@ class _Parts:
         known_reward = self._imagination.config.reward_function is not None
         found = calibration(judged, names, with_reward=not known_reward)
         if found is None:
-            self._left_out.append("calibration: the model states no spread")
+            why = "no column varies that the model gives a spread"
+            if not bool((judged.stds > 0).any()):
+                why = "the model states no spread"
+            self._left_out.append(f"calibration: {why}")
         return found
 
     def _open_loops(self) -> list[OpenLoop]:
@@ -250,7 +257,14 @@ class _Parts:
         for n_steps in (length, 10 * length):
             loop = open_loop(self._dynamics, real, n_steps, self._episodes)
             if loop is not None:
-                found.append(loop)
+                reached = len(loop.median)
+                if reached:
+                    found.append(loop)
+                if reached < n_steps:
+                    self._left_out.append(
+                        f"steps {reached + 1} to {n_steps} along real actions: what the "
+                        "model says there is NaN or infinite in every sequence"
+                    )
                 continue
             lengths = real.episode_starts.diff()
             if self._episodes is not None:
@@ -284,7 +298,15 @@ class _Parts:
                 "values: no learner was given",
             ]
             return None, None
-        imagined = imagined_rows(imagination, self._real, self._n_rollouts, learner)
+        try:
+            imagined = imagined_rows(imagination, self._real, self._n_rollouts, learner)
+        except CompositionError as error:
+            # As of a model whose spread has no square: that is to be told, with the rest.
+            self._broken = str(error)
+            self._left_out.append(
+                "rollouts, and values: they end in an error, see below"
+            )
+            return None, None
         if not len(imagined.rows):
             self._left_out.append("rollouts: not one of their rows was kept")
             return None, None
@@ -302,7 +324,8 @@ class _Parts:
         if asked is None:
             name = type(learner).__name__
             self._left_out.append(
-                f"values: those of {name} are NaN or infinite; it has diverged"
+                f"values: those of {name} are NaN or infinite; it has diverged, or "
+                "what it is asked about has"
             )
         else:
             self._ends_of_rollouts = rollout_ends(imagined, self._reverse)
@@ -313,19 +336,51 @@ class _Parts:
         if simulator is None:
             self._left_out.insert(0, f"truth outside the data: not measured, {why}")
             return None, None
-        imagination, learner = self._imagination, self._learner
-        found = outside(
-            self._dynamics, self._real, simulator, imagination.penalty, learner
-        )
-        ends = self._ends_of_rollouts
-        if learner is None or ends is None:
-            return found, None
-        states = self._real.transitions.observations
-        gained = monte_carlo(learner, simulator, states, ends, imagination.device)
+        found, gained = None, None
+        try:
+            found = outside(
+                self._dynamics,
+                self._real,
+                simulator,
+                self._imagination.penalty,
+                self._learner,
+            )
+            if found is None:
+                self._left_out.append(
+                    "truth outside the data: the model says nothing finite there, or leads "
+                    "where the simulator says nothing"
+                )
+            gained = self._gained(simulator)
+        except Exception as error:  # imagined states may be such as break a simulator
+            self._left_out.append(
+                "truth outside the data: the simulator failed in a state that the model "
+                f"or a policy leads to: {type(error).__name__}: {error}"
+            )
         return found, gained
 
+    def _gained(self, simulator: Simulator) -> Optional[MonteCarlo]:
+        learner, ends = self._learner, self._ends_of_rollouts
+        if learner is None or ends is None:
+            return None
+        if not len(ends):
+            self._left_out.append(
+                "values in the simulator: every rollout ends in a terminal"
+            )
+            return None
+        states, device = self._real.transitions.observations, self._imagination.device
+        gained = monte_carlo(learner, simulator, states, ends, device)
+        if gained is None:
+            self._left_out.append(
+                "values in the simulator: a value or a return is not finite"
+            )
+        return gained
+
     def _unseen_returns(self) -> Optional[UnseenReturns]:
-        found = unseen_returns(self._imagination, self._real, self._learner)
+        try:
+            found = unseen_returns(self._imagination, self._real, self._learner)
+        except (DatasetError, DivergedError) as error:  # all else is measured already
+            self._left_out.append(f"returns left out: {error}")
+            return None
         if found is None:
             self._left_out.append("returns left out: there is one episode only")
         return found
@@ -350,7 +405,9 @@ def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
     ):  # as `ProbabilisticEnsemble` refuses rows that are not its own
         return "the rows of this dataset are not those that the model was fitted on."
     found = measured.get("model_holdout_error")
-    if kept is None or found is None or abs(found - kept) <= _OTHER_ROWS * kept:
+    if kept is None or found is None or not math.isfinite(kept + found):
+        return None  # of a model in ruins nothing can be told by its errors
+    if abs(found - kept) <= _OTHER_ROWS * kept:
         return None
     return (
         f"on its hold-out rows the model had an error of {kept:.3g}, on the rows of this "

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from .results import Calibration, Diagnosis, OneStep, OpenLoop, Verdict
+from .words import places
 
 __all__ = [
     "judge_calibration",
@@ -30,11 +31,12 @@ _SEEN_BY_OTHER = 0.3  # ... or another penalty has this
 def judge_one_step(found: OneStep) -> Verdict:
     """Says whether a column is worse than unchanged, shifted, or nothing is learned."""
     columns = found.columns[:-1]
-    # A column that never changes may be off by rounding.
+    # A column that never changes may be off by rounding: of its spread, or of 1 where
+    # it has none either, as in `judge_reward`.
     worse = [
         c
         for c in columns
-        if c.error > _WORSE * c.naive_error + 1e-3 * max(c.spread, c.naive_error)
+        if c.error > _WORSE * c.naive_error + 1e-3 * (max(c.spread, c.naive_error) or 1)
     ]
     if worse:
         listed = _listed(
@@ -66,7 +68,7 @@ def judge_one_step(found: OneStep) -> Verdict:
     if not shares:
         return Verdict("one step", True, "no column of the observation ever changes.")
     mean = sum(shares) / len(shares)
-    text = f"{mean:.2f} of the variance of the changes is unexplained, mean of columns."
+    text = f"{places(mean)} of the variance of the changes is unexplained, mean of columns."
     if mean <= _UNLEARNED:
         return Verdict("one step", True, text)
     return Verdict(
@@ -116,9 +118,9 @@ def judge_reward(found: OneStep) -> Verdict:
         text = f"it never varies, but the model is off by {column.error:.3g}."
         return Verdict("reward", False, f"{text} {advice}")
     else:
-        text = f"{column.unexplained:.2f} of its variance is unexplained."
+        text = f"{places(column.unexplained)} of its variance is unexplained."
     if column.unexplained is not None and column.unexplained > _UNLEARNED:
-        text = f"{column.unexplained:.2f} of its variance is unexplained."
+        text = f"{places(column.unexplained)} of its variance is unexplained."
         return Verdict("reward", False, f"not learned: {text} {advice}")
     return Verdict("reward", True, text)
 
@@ -156,17 +158,25 @@ def judge_open_loop(
     found: Sequence[OpenLoop], rollout_length: int
 ) -> Iterator[Verdict]:
     """Says whether the rollout's last step is better than standing still."""
-    for loop in found:
-        if len(loop.standing_still) != rollout_length:
-            continue
+    for loop in found[:1]:  # of h steps; the other is of 10 h
         if loop.sequences < _SEQUENCES or loop.standing_still[-1] == 0:
+            continue
+        reached = len(loop.median)
+        if reached < rollout_length:
+            yield Verdict(
+                "k steps",
+                False,
+                f"after {reached + 1} of {rollout_length} what the model says is NaN or "
+                "infinite in every sequence. Look for outliers in the dataset, lower the "
+                "model's learning rate, or shorten rollout_length.",
+            )
             continue
         ratios = [
             error / still if still else math.inf
             for error, still in zip(loop.median, loop.standing_still, strict=True)
         ]
         text = (
-            f"after {rollout_length} the error is {ratios[-1]:.2f} of that of standing "
+            f"after {rollout_length} the error is {places(ratios[-1])} of that of standing "
             "still."
         )
         if ratios[-1] <= _WORSE:

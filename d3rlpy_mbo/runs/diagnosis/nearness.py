@@ -1,8 +1,10 @@
 """Distances of imagined states and actions to the data."""
 
+from typing import Optional
+
 import torch
 
-from ...data.transitions import Transitions
+from ...data.transitions import Direction, Transitions
 from .one_step import varies
 from .results import Nearness
 from .statistics import quantile
@@ -10,22 +12,30 @@ from .statistics import quantile
 __all__ = ["nearness"]
 
 # Real rows that distances are to, other real ones beside them, imagined ones in all, and
-# how many of these at once (ours: 10,000 times 1,000 distances are 40 MB).
+# how many of these at once (ours: 10,000 times 500 distances are 40 MB).
 _COMPARED = 10_000
 _BESIDE = 1_000
 _IMAGINED = 20_000
-_AT_ONCE = 1_000
+_AT_ONCE = 500
 
 
 def nearness(
-    imagined: Transitions, steps: torch.Tensor, real: Transitions, reverse: bool
+    imagined: Transitions,
+    steps: torch.Tensor,
+    n_steps: int,
+    real: Transitions,
+    reverse: bool,
 ) -> tuple[Nearness, Nearness]:
     """Measures how far the states reached and the actions taken are from the data's.
+
+    Forwards an action is held against that of the real row which leaves the nearest
+    state, in reverse against that of the row which leads into it.
 
     Args:
         imagined: B rows, at least one.
         steps: (B,) from 0: which step of its rollout imagined the row.
-        real: The data.
+        n_steps: Of a rollout, at most; none may have reached the last ones.
+        real: The data; in reverse its rows whose next observation is known.
         reverse: Whether rollouts lead backwards.
     """
     states = _Scale(real.observations)
@@ -37,51 +47,57 @@ def nearness(
     beside = real[order[:n_beside]]
     compared = real[order[n_beside:][:_COMPARED]] if len(real) > 1 else beside
     neighbours = _Neighbours(states(compared.observations))
+    direction: Direction = "reverse" if reverse else "forward"
+    given = neighbours
+    if reverse:
+        given = _Neighbours(states(compared.given_observations(direction)))
 
-    def of_actions(rows: Transitions, asked: torch.Tensor) -> torch.Tensor:
-        nearest, _ = neighbours.of(states(asked))
+    def of_actions(rows: Transitions) -> torch.Tensor:
+        nearest, _ = given.of(states(rows.given_observations(direction)))
         theirs = actions(compared.action_columns)[nearest]
         apart: torch.Tensor = (actions(rows.action_columns) - theirs).norm(dim=1)
         return apart
 
     kept = torch.randperm(len(imagined))[:_IMAGINED]
     rows, steps = imagined[kept], steps[kept]
-    left, reached = rows.observations, rows.next_observations
-    if reverse:
-        left, reached = reached, left
-    _, distances = neighbours.of(states(reached))
+    _, distances = neighbours.of(states(rows.predicted_observations(direction)))
     _, real_distances = neighbours.of(states(beside.observations))
     return (
-        _by_step(distances, real_distances, steps),
-        _by_step(
-            of_actions(rows, left), of_actions(beside, beside.observations), steps
-        ),
+        _by_step(distances, real_distances, steps, n_steps),
+        _by_step(of_actions(rows), of_actions(beside), steps, n_steps),
     )
 
 
 def _by_step(
-    distances: torch.Tensor, real: torch.Tensor, steps: torch.Tensor
+    distances: torch.Tensor, real: torch.Tensor, steps: torch.Tensor, n_steps: int
 ) -> Nearness:
-    of_steps = [distances[steps == step] for step in range(int(steps.max()) + 1)]
-    of_steps = [each for each in of_steps if len(each)]
+    of_steps = [distances[steps == step] for step in range(n_steps)]
+
+    def at(share: float) -> list[Optional[float]]:
+        return [quantile(each, share) if len(each) else None for each in of_steps]
+
     return Nearness(
-        median=[quantile(each, 0.5) for each in of_steps],
-        high=[quantile(each, 0.95) for each in of_steps],
+        median=at(0.5),
+        high=at(0.95),
         real_median=quantile(real, 0.5),
         real_high=quantile(real, 0.95),
     )
 
 
 class _Scale:
-    """Standardises the columns that vary, and leaves the others out."""
+    """Standardises the columns that vary, and leaves the others out.
+
+    In float64: what a model in ruins imagines, 1e25 or more, has no square in float32.
+    """
 
     def __init__(self, values: torch.Tensor):
+        values = values.double()
         self._kept = varies(values)
         self._mean = values.mean(dim=0)
         self._std = values.std(dim=0, unbiased=False)
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        return ((values - self._mean) / self._std)[:, self._kept]
+        return ((values.double() - self._mean) / self._std)[:, self._kept]
 
 
 class _Neighbours:

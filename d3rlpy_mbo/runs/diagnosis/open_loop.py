@@ -59,7 +59,8 @@ def open_loop(
         episodes: See `sequence_starts`.
 
     Returns:
-        None if no episode is long enough.
+        None if no episode is long enough; fewer steps, or none, where nothing that is
+        finite is predicted beyond them.
     """
     starts = sequence_starts(real, n_steps, episodes)
     if not len(starts):

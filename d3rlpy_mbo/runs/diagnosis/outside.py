@@ -42,7 +42,8 @@ def outside(
         learner: For penalties that ask it.
 
     Returns:
-        None if the model predicts nothing finite there.
+        None if the model predicts nothing finite there, or the simulator says nothing
+        finite.
     """
     rows = real.for_models
     rows = rows[torch.randperm(len(rows))[:_ROWS]]
@@ -51,6 +52,8 @@ def outside(
         random = dataclasses.replace(rows, actions=real.action_set.sample(len(rows)))
         judged, errors = _judged(dynamics, random, simulator)
     except DivergedError:
+        return None
+    if not bool(torch.isfinite(errors).all() & torch.isfinite(errors_inside).all()):
         return None
     ranks, _ = penalty_ranks(judged, own, learner, errors.norm(dim=1))
     return Outside(

@@ -1,7 +1,7 @@
 """A diagnosis as part of a page: verdicts first, then charts, then every number."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Union
 
 from ..pages.charts import Dot, Point, Span, curves, dots, heat, paths, spans
@@ -21,20 +21,14 @@ def section(found: "Diagnosis", title: str) -> Section:
         found: What it shows.
         title: Its heading.
     """
+    penalties = _penalties(found.penalties, "Does a penalty know where the model errs?")
     sections = [
-        Section(
-            "What the model gets right, one step at a time", parts=_one_step(found)
-        ),
-        Section("Several steps in a row", parts=[*map(_loop, found.open_loop)]),
-        Section(
-            "Penalties against the true error",
-            parts=_penalties(
-                found.penalties, "Does a penalty know where the model errs?"
-            ),
-        ),
-        Section("What it imagines", parts=[*_imagined(found)]),
-        Section("What the learner believes", parts=_values(found)),
-        Section("Outside the data", parts=[*_outside(found), *_unseen(found)]),
+        _shown("What the model gets right, one step at a time", _one_step(found)),
+        _shown("Several steps in a row", map(_loop, found.open_loop)),
+        _shown("Penalties against the true error", penalties),
+        _shown("What it imagines", _imagined(found)),
+        _shown("What the learner believes", _values(found)),
+        _shown("Outside the data", [*_outside(found), *_unseen(found)]),
         Section("All numbers", parts=[*tables(found)]),
     ]
     failed = sum(not verdict.ok for verdict in found.verdicts)
@@ -53,6 +47,12 @@ def section(found: "Diagnosis", title: str) -> Section:
         sections=[each for each in sections if each.parts],
         data={"diagnosis": dataclasses.asdict(found)},
     )
+
+
+def _shown(title: str, parts: Iterable[Union[Table, Chart]]) -> Section:
+    """Returns a section of the parts that show something."""
+    kept = [each for each in parts if isinstance(each, Table) or each.svg]
+    return Section(title, parts=kept)
 
 
 def verdict_notes(found: "Diagnosis") -> list[Note]:
@@ -199,14 +199,14 @@ def _imagined(found: "Diagnosis") -> Iterator[Chart]:
 
 
 def _nearness(rollouts: "Rollouts") -> Chart:
-    points = []
+    points, last = [], len(rollouts.survival)
     for series, near in (("states", rollouts.states), ("actions", rollouts.actions)):
-        last = len(near.median)
         for step in range(1, last + 1):
-            median, high = near.median[step - 1], near.high[step - 1]
-            points.append(
-                Point(series, step, median, median, high, "imagined", "imagined")
-            )
+            median, high = near.at(step)
+            if median is not None:
+                points.append(
+                    Point(series, step, median, median, high, "imagined", "imagined")
+                )
         points += [
             Point(series, step, near.real_median, line="real", style="real rows")
             for step in (1, last)

@@ -174,16 +174,11 @@ def _rollouts(found: "Rollouts") -> Iterator[Table]:
         "Rewards, before the penalty",
         [("imagined", found.rewards), ("real", found.real_rewards)],
     )
-    columns = zip(
-        found.survival,
-        found.real_survival,
-        found.states.median,
-        found.states.high,
-        found.actions.median,
-        found.actions.high,
-        strict=True,
-    )
-    rows = [_row(str(step), *values) for step, values in enumerate(columns, start=1)]
+    columns = zip(found.survival, found.real_survival, strict=True)
+    rows = [
+        _row(str(step), *shares, *found.states.at(step), *found.actions.at(step))
+        for step, shares in enumerate(columns, start=1)
+    ]
     near = found.states, found.actions
     real = [value for each in near for value in (each.real_median, each.real_high)]
     yield Table(

@@ -79,7 +79,9 @@ def moments(
         values = torch.stack(
             [torch.cat([each.observations, each.rewards], dim=1) for each in samples]
         )
-        return values.mean(dim=0)[None], values.std(dim=0)[None], 1, prediction
+        # In float32 the spread of 1e25 is infinite: no square of it is a number there.
+        mean, std = values.double().mean(dim=0), values.double().std(dim=0)
+        return mean.to(values)[None], std.to(values)[None], 1, prediction
     n_elites = prediction.n_elites or len(prediction.means)
     return prediction.means, prediction.stds, n_elites, prediction
 
@@ -138,7 +140,8 @@ def with_known_rewards(
         dynamics: Says direction and device.
 
     Returns:
-        (n_elites, B, D + 1).
+        (n_elites, B, D + 1). What a rule cannot say of a state that is no state, is off
+        by as much as float32 can be.
     """
     given = judged.given.float().to(dynamics.device)
     actions = judged.rows.actions.to(dynamics.device)
@@ -147,5 +150,6 @@ def with_known_rewards(
         before, after = given, mean[:, :-1].float().to(dynamics.device)
         if dynamics.direction == "reverse":
             before, after = after, before
-        mean[:, -1:] = reward_function(before, actions, after).cpu().double()
+        known = reward_function(before, actions, after).cpu()
+        mean[:, -1:] = torch.nan_to_num(known, nan=torch.finfo(known.dtype).max)
     return means

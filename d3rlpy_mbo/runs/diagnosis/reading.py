@@ -14,7 +14,8 @@ _T = TypeVar("_T")
 def read_as(kind: type[_T], value: Any, where: str) -> _T:
     """Returns a dataclass, and those within it, from what JSON makes of one.
 
-    What a newer version wrote besides is passed over.
+    What a newer version wrote besides is passed over. Null is NaN where a number must be:
+    `json_values.plain` makes it of what is not finite.
 
     Args:
         kind: The dataclass; annotations of numbers, texts, lists, dataclasses and
@@ -39,8 +40,15 @@ def _built(hint: Any, value: Any, where: str) -> Any:
         return [_built(inner, each, f"{where}[{i}]") for i, each in enumerate(value)]
     if dataclasses.is_dataclass(hint):
         return _dataclass(hint, value, where)
-    if hint is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
+    if hint is float and value is None:
+        return math.nan
+    if hint is float and type(value) in (int, float):
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            raise _other(value, "float", where) from None
+        if math.isfinite(number):
+            return number
     if hint is not float and type(value) is hint:
         return value
     raise _other(value, hint.__name__, where)

@@ -1,5 +1,6 @@
 """A diagnosis as a table that fits 100 columns."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Optional
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
         Distribution,
         Ends,
         MonteCarlo,
-        Nearness,
         OneStep,
         OpenLoop,
         Outside,
@@ -82,6 +82,11 @@ def _row(name: str, *cells: str) -> str:
     return f"  {name[:16]:16}" + "".join(f"{cell:>11}" for cell in cells)
 
 
+def _bar(share: float) -> str:
+    """Returns a letter as high as a share; a blank for what was read as NaN."""
+    return _BARS[min(round(40 * share), 8)] if math.isfinite(share) else " "
+
+
 def _columns(found: "OneStep", calibration: "Optional[Calibration]") -> Iterator[str]:
     known = {c.name: c for c in calibration.columns} if calibration else {}
     yield (
@@ -106,7 +111,7 @@ def _columns(found: "OneStep", calibration: "Optional[Calibration]") -> Iterator
         if spread is None:
             return _row(column.name, *map(_number, cells))
         more = spread.within_one_std, spread.within_two_stds, spread.log_likelihood
-        bars = "".join(_BARS[min(round(40 * share), 8)] for share in spread.pit)
+        bars = "".join(map(_bar, spread.pit))
         return f"{_row(column.name, *map(_number, [*cells, *more]))}  {bars}"
 
     yield from map(line, found.columns)
@@ -183,10 +188,10 @@ def _rollouts(found: "Rollouts") -> Iterator[str]:
     yield (
         "ROLLOUTS".ljust(18) + "".join(f"{head:>11}" for head in heads) + ("  to data")
     )
-    shown = {1, 2, 5, 10, 20, 50, 100, 200, 500, len(found.states.median)}
-    for step in sorted(each for each in shown if each <= len(found.states.median)):
+    shown = {1, 2, 5, 10, 20, 50, 100, 200, 500, len(found.survival)}
+    for step in sorted(each for each in shown if each <= len(found.survival)):
         survival = found.survival[step - 1], found.real_survival[step - 1]
-        cells = [*survival, *_near(found.states, step), *_near(found.actions, step)]
+        cells = [*survival, *found.states.at(step), *found.actions.at(step)]
         yield _row(f"step {step}", *map(_number, cells))
     real = found.states, found.actions
     cells = [value for each in real for value in (each.real_median, each.real_high)]
@@ -198,10 +203,6 @@ def _rollouts(found: "Rollouts") -> Iterator[str]:
     if found.halted:
         shares = " ".join(f"{share:.1%}" for share in found.halted)
         yield from _wrapped(f"stopped by the halt, by step: {shares}", "  ", "    ")
-
-
-def _near(found: "Nearness", step: int) -> tuple[float, float]:
-    return found.median[step - 1], found.high[step - 1]
 
 
 def _values(found: "Values") -> Iterator[str]:

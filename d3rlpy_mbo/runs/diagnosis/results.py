@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from ...support.errors import CompositionError
+from ...support.json_values import plain
 from .reading import read_as
 from .render import rendered
 
@@ -234,16 +235,23 @@ class Nearness:
     """Distances to the nearest of real rows, in standard deviations of the columns.
 
     Args:
-        median: Of imagined rows by step, from the real state on that rollouts leave.
+        median: Of imagined rows by step, from the real state on that rollouts leave; None
+            where no rollout has a row. (Files of before end with the last that has one.)
         high: Likewise the 95 % quantile.
         real_median: Of other real rows.
         real_high: Likewise.
     """
 
-    median: list[float]
-    high: list[float]
+    median: list[Optional[float]]
+    high: list[Optional[float]]
     real_median: float
     real_high: float
+
+    def at(self, step: int) -> tuple[Optional[float], Optional[float]]:
+        """Returns median and high of a step, from 1; None where no rollout has a row."""
+        if step > len(self.median):
+            return None, None
+        return self.median[step - 1], self.high[step - 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,7 +270,8 @@ class Rollouts:
         clipped_share: Share of the proposed action entries outside the action set.
         dropped_share: Share of the rows that were dropped because they were not finite.
         states: Distance of the states that were reached to the data.
-        actions: Distance of actions to that of the nearest real state.
+        actions: Distance of actions to that of the nearest real state; in reverse to the
+            one that led into it.
         halted: Share of each step's rows that the halt stopped; empty without a halt.
     """
 
@@ -395,7 +404,7 @@ class Diagnosis:
         judged_on: Which ones, in words.
         seed: See `diagnose`.
         one_step: Errors of one step, by column.
-        calibration: None where the model states no spread.
+        calibration: None where the model states no spread, or no column varies.
         open_loop: Errors along real action sequences of h and of 10 h steps, of those for
             which an episode is long enough.
         penalties: Every registered one that needs no learner, and the imagination's own.
@@ -439,7 +448,7 @@ class Diagnosis:
         """
         try:
             content = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CompositionError(
                 f"This is no diagnosis, or a damaged one: {error}. Write it anew with "
                 "Diagnosis.to_json or `d3rlpy-mbo diagnose --json FILE`."
@@ -447,8 +456,11 @@ class Diagnosis:
         return read_as(cls, content, "the diagnosis")
 
     def to_json(self) -> str:
-        """Returns every number as JSON; names are those of the fields."""
-        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
+        """Returns every number as JSON; names are those of the fields.
+
+        What is not finite is null, and NaN when it is read back where a number must be.
+        """
+        return json.dumps(plain(self), indent=1, allow_nan=False)
 
     def __str__(self) -> str:
         return rendered(self)

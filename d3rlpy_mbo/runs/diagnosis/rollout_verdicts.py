@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from .results import Ends, MonteCarlo, Rollouts, Values, Verdict
+from .words import places
 
 __all__ = [
     "judge_imagined_rewards",
@@ -18,6 +19,22 @@ __all__ = [
 _TERMINATION = 0.9  # precision and recall
 _FALSE_ENDS = 0.01  # share of rows, where nothing ever ends
 _FAR = 3.0  # times the distance that 95 % of real states keep
+# Standard deviations that are never far. Where states repeat, as in grids and tables, real
+# ones have no distance at all, and no model is that exact; half of a cell is more than this
+# in a grid of up to 17 cells a side (whose deviation is 17 / sqrt(12) of them).
+_NEVER_FAR = 0.1
+_ROUNDING = 1e-6  # of its size: what varies by less is a constant that was computed
+
+
+def _margin(low: float, high: float) -> float:
+    """Returns half of a range: how far beyond it nothing is said against a number.
+
+    What never varies, as CartPole's reward, has no range: half of its size then, and of 1
+    at least, as `judge_reward` takes it.
+    """
+    size = max(abs(low), abs(high))
+    span = high - low
+    return (span if span > _ROUNDING * size else max(size, 1.0)) / 2
 
 
 def judge_termination(found: Ends) -> Verdict:
@@ -47,13 +64,13 @@ def judge_imagined_rewards(found: Rollouts) -> Verdict:
     """Says whether most imagined rewards are such as somebody got."""
     low, high = found.real_rewards.quantiles[0], found.real_rewards.quantiles[-1]
     seen = found.rewards.quantiles
-    margin = (high - low) / 2
+    margin = _margin(low, high)
     text = (
         f"imagined {seen[1]:.3g} to {seen[-2]:.3g} (5 to 95 %), real {low:.3g} to "
         f"{high:.3g}."
     )
     # Nine of ten imagined rewards lie between these quantiles.
-    if not margin or (seen[1] >= low - margin and seen[-2] <= high + margin):
+    if seen[1] >= low - margin and seen[-2] <= high + margin:
         return Verdict("imagined rewards", True, text)
     return Verdict(
         "imagined rewards",
@@ -65,12 +82,16 @@ def judge_imagined_rewards(found: Rollouts) -> Verdict:
 
 def judge_states(found: Rollouts) -> Verdict:
     """Says whether rollouts stay near the data."""
-    last, limit = found.states.median[-1], found.states.real_high
+    steps = enumerate(found.states.median, start=1)
+    step, last = [(step, each) for step, each in steps if each is not None][-1]
+    limit = found.states.real_high
     text = (
-        f"half of those in step {len(found.states.median)} are within {last:.2f} of real "
-        f"ones, as 95 % of real states are within {limit:.2f}."
+        f"half of those in step {step} are within {places(last)} of real ones, as 95 % of "
+        f"real states are within {places(limit)}."
     )
-    if last <= _FAR * limit:
+    if _FAR * limit < _NEVER_FAR:
+        text += f" {places(_NEVER_FAR)} is never far: real states repeat, or nearly."
+    if last <= max(_FAR * limit, _NEVER_FAR):
         return Verdict("states", True, text)
     return Verdict(
         "states",
@@ -93,7 +114,7 @@ def judge_values(found: Values) -> Iterator[Verdict]:
     if at_end <= high:
         yield Verdict("values", True, text)
         return
-    if at_end <= high + (high - low) / 2:
+    if at_end <= high + _margin(low, high):
         return  # `values_undecided` says so
     yield Verdict(
         "values",
@@ -107,7 +128,7 @@ def judge_values(found: Values) -> Iterator[Verdict]:
 def judge_monte_carlo(found: MonteCarlo) -> Verdict:
     """Says whether the learner expects more than its policy gets where rollouts end."""
     returns = [*found.real_returns.quantiles, *found.end_returns.quantiles]
-    limit = (max(returns) - min(returns)) / 2
+    limit = _margin(min(returns), max(returns))
     text = (
         f"where rollouts end, Q minus what the policy gets there is {found.end_excess:.3g} "
         f"in the mean ({found.real_excess:.3g} in real states); it gets {min(returns):.4g} "
@@ -138,5 +159,6 @@ def values_undecided(found: Optional[Values]) -> Optional[str]:
     return (
         f"a verdict on values: half of the rollouts end where Q is above {at_end:.4g}, "
         f"beyond every real return-to-go ({high:.4g} at most), but by less than half of "
-        "their range; a learner that has hardly trained looks like that too"
+        "their range (of their size, where they are all alike); a learner that has hardly "
+        "trained looks like that too"
     )

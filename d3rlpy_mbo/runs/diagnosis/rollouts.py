@@ -95,11 +95,14 @@ def rollouts(
         halts: Whether a halt was asked.
     """
     counts, n_steps = imagined.counts, len(imagined.counts.survivors)
-    states, actions = nearness(imagined.rows, imagined.steps, real.transitions, reverse)
+    beside = real.for_models if reverse else real.transitions
+    states, actions = nearness(imagined.rows, imagined.steps, n_steps, beside, reverse)
     return Rollouts(
         rollouts=int(counts.rollouts),
         rows=len(imagined.rows),
-        rewards=distribution(imagined.rows.rewards + imagined.penalties),
+        rewards=distribution(
+            imagined.rows.rewards.double() + imagined.penalties.double()
+        ),
         real_rewards=distribution(real.transitions.rewards),
         survival=(counts.survivors / counts.rollouts).tolist(),
         real_survival=[1.0] * n_steps if reverse else real_survival(real, n_steps),

@@ -10,6 +10,7 @@ from ...data.real_data import RealData
 from ...data.transitions import Transitions
 from ...imagination.imagination import Imagination, ImaginationConfig
 from ...learners.reading import Learner
+from ...support.errors import DatasetError
 from .penalties import penalty_ranks
 from .predictions import Predicted, predicted
 from .results import UnseenReturns
@@ -34,7 +35,9 @@ def unseen_returns(
         None if there is one episode only.
 
     Raises:
-        DatasetError: What is left is too little for the model to be fitted on.
+        DatasetError: What is left is too little for the model to be fitted on, or what
+            is left out to judge it by.
+        DivergedError: The second model predicts nothing finite.
     """
     rewards, starts = real.transitions.rewards[:, 0].double(), real.episode_starts
     sums = torch.cat([torch.zeros(1, dtype=torch.float64), rewards.cumsum(dim=0)])
@@ -50,6 +53,11 @@ def unseen_returns(
     known = real.for_models
     assert known.episode_ids is not None
     is_out = left_out[known.episode_ids.long()]
+    if not bool(is_out.any()):
+        raise DatasetError(
+            f"The {n_out} episodes of the greatest returns have no row with a known next "
+            "observation, so nothing can be judged there."
+        )
 
     # A model is fitted on single steps and ends nothing.
     model = copy.deepcopy(imagination.config.dynamics)

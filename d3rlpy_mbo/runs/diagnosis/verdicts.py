@@ -28,13 +28,16 @@ __all__ = ["verdicts"]
 _DROPPED = 0.01  # share of rows that are not finite
 
 
-def verdicts(found: Diagnosis, data: Optional[str]) -> list[Verdict]:
+def verdicts(
+    found: Diagnosis, data: Optional[str], broken: Optional[str] = None
+) -> list[Verdict]:
     """Judges a diagnosis, every part that was not left out.
 
     Args:
         found: What was measured.
         data: What speaks against the model's having been fitted on this data, None if
             nothing does.
+        broken: Which component broke its contract in rollouts, None if none did.
     """
     judged = [_data(data), _finite(found), judge_one_step(found.one_step)]
     judged += judge_direction(found.one_step, found.direction)
@@ -45,6 +48,8 @@ def verdicts(found: Diagnosis, data: Optional[str]) -> list[Verdict]:
     judged += judge_penalty(found)
     if found.ends is not None:
         judged.append(judge_termination(found.ends))
+    if broken is not None:
+        judged.append(Verdict("rollouts", False, broken))
     if found.rollouts is not None:
         judged += [judge_imagined_rewards(found.rollouts), judge_states(found.rollouts)]
     if found.values is not None:

@@ -27,7 +27,7 @@ _COLORS = [
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 _HEIGHT = 260
 _WIDTH = 480  # of all of a chart where no browser knows better
-# Labels of heights, in Vega's words: millions as 2M, and no digits of float noise.
+# Labels of axes, in Vega's words: millions as 2M, and no digits of float noise.
 _SHORT = (
     "abs(datum.value) < 1e5 ? datum.label : "
     "format(datum.value, abs(datum.value) < 1e15 ? '.3~s' : '.0e')"
@@ -99,8 +99,10 @@ def curves(
     import altair as alt
 
     kept = [each for each in points if math.isfinite(each.y)]
+    if not kept:
+        return _empty(title)
     rows = [
-        {k: v for k, v in dataclasses.asdict(each).items() if v not in (None, "")}
+        {k: v for k, v in dataclasses.asdict(each).items() if v != "" and _known(v)}
         for each in kept
     ]
     present = list(dict.fromkeys(each.series for each in kept))
@@ -161,14 +163,16 @@ def dots(
 
     Args:
         title: Of the chart.
-        entries: The dots; those without a number are left out.
+        entries: The dots; those without a finite number are left out.
         x: Title of the axis.
         caption: What a reader must know.
         mark: Where a line is drawn.
     """
     import altair as alt
 
-    kept = [dataclasses.asdict(each) for each in entries if each.x is not None]
+    kept = [dataclasses.asdict(each) for each in entries if _known(each.x)]
+    if not kept:
+        return _empty(title)
     names = list(dict.fromkeys(each["name"] for each in kept))
     series = list(dict.fromkeys(each["series"] for each in kept))
     shown = _chosen(series)
@@ -178,7 +182,7 @@ def dots(
         .transform_filter(shown)
         .mark_point(filled=True, size=80, opacity=1)
         .encode(
-            x=alt.X("x:Q", title=x),
+            x=alt.X("x:Q", title=x, axis=alt.Axis(labelExpr=_SHORT)),
             y=_listed("name", names),
             color=_color(series),
             shape=_shape(series),
@@ -205,12 +209,15 @@ def heat(
     """
     import altair as alt
 
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"name": name, "from": i / len(shares), "to": (i + 1) / len(shares), "x": share}
         for name, shares in rows
         for i, share in enumerate(shares)
+        if _known(share)
     ]
-    highest = max(share for _, shares in rows for share in shares)
+    if not entries:
+        return _empty(title)
+    highest = max(each["x"] for each in entries)
     chart = (
         alt.Chart(alt.Data(values=entries))
         .mark_rect(stroke="#8a8f98", strokeOpacity=0.35)
@@ -235,13 +242,16 @@ def spans(title: str, entries: Sequence[Span], x: str, caption: str = "") -> Cha
 
     Args:
         title: Of the chart.
-        entries: A row each.
+        entries: A row each; those with a number that is not finite are left out.
         x: Title of the axis.
         caption: What a reader must know.
     """
     import altair as alt
 
     names = ("least", "p5", "median", "p95", "greatest")
+    entries = [each for each in entries if all(map(_known, each.quantiles))]
+    if not entries:
+        return _empty(title)
     rows = [
         {"name": each.name, **dict(zip(names, each.quantiles, strict=True))}
         for each in entries
@@ -254,7 +264,8 @@ def spans(title: str, entries: Sequence[Span], x: str, caption: str = "") -> Cha
             *(_tip(n, t) for n, t in zip(names, _QUANTILES, strict=True)),
         ],
     )
-    axis = alt.X("least:Q", title=x, scale=alt.Scale(zero=False))
+    short = alt.Axis(labelExpr=_SHORT)
+    axis = alt.X("least:Q", title=x, scale=alt.Scale(zero=False), axis=short)
     chart = alt.layer(
         base.mark_rule(strokeWidth=1.5).encode(x=axis, x2="greatest:Q"),
         base.mark_bar(size=9, opacity=0.55).encode(x="p5:Q", x2="p95:Q"),
@@ -333,6 +344,18 @@ def paths(
     scale = min(_WIDTH / wide, 420 / high)
     return _drawn(
         title, chart, caption, round(high * scale), round(wide * scale), False
+    )
+
+
+def _empty(title: str) -> Chart:
+    """Returns what stands for a chart of nothing: Vega draws it infinitely high."""
+    return Chart(title, {}, "")
+
+
+def _known(value: Any) -> bool:
+    """Returns whether a value can be drawn: no JSON knows NaN."""
+    return value is not None and not (
+        isinstance(value, float) and not math.isfinite(value)
     )
 
 

@@ -3,12 +3,14 @@
 import functools
 import importlib.util
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...support.errors import CompositionError
 from ...support.files import atomic_write
+from ...support.json_values import plain
 from ...support.version import __version__
 from .parts import Chart, Page, Section
 
@@ -55,6 +57,7 @@ def save_page(page: Page, path: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters["grouped"] = _grouped
+    environment.policies["json.dumps_function"] = _strict
     text = environment.get_template("page.html.jinja").render(
         page=page,
         is_chart=lambda part: isinstance(part, Chart),
@@ -65,6 +68,11 @@ def save_page(page: Page, path: Path) -> None:
     )
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def _strict(content: Any, **options: Any) -> str:
+    """Returns JSON that every reader takes, null where a number is not finite."""
+    return json.dumps(plain(content), allow_nan=False, **options)
 
 
 def _grouped(

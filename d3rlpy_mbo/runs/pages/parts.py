@@ -44,7 +44,8 @@ class Chart:
     Args:
         title: What it shows.
         spec: In Vega-Lite.
-        svg: Drawn; for readers without scripts, and for paper.
+        svg: Drawn; for readers without scripts, and for paper. Empty: nothing is to be
+            drawn, and the chart has no place in a page.
         caption: What a reader must know.
     """
 
@@ -79,7 +80,8 @@ class Section:
         notes: A list.
         parts: Tables and charts in their order.
         sections: Smaller ones within.
-        data: Numbers in full, as JSON, for programs that read the page; by name.
+        data: Numbers in full, as JSON, for programs that read the page; by name. Null
+            where one is not finite.
     """
 
     title: str
@@ -106,7 +108,7 @@ class Page:
 
 
 def number(value: Optional[float]) -> Cell:
-    """Returns a number as a cell; a dash where there is none."""
-    if value is not None and not math.isfinite(value):
-        return Cell("not finite", None)
-    return Cell("-", None) if value is None else Cell(f"{value:.4g}", value)
+    """Returns a number as a cell; a dash where there is none, a word where not finite."""
+    if value is None:
+        return Cell("-", None)
+    return Cell(f"{value:.4g}", value if math.isfinite(value) else None)

@@ -1,0 +1,26 @@
+"""Values as JSON may hold them: it knows no NaN, though Python writes one."""
+
+import dataclasses
+import math
+from typing import Any
+
+__all__ = ["plain"]
+
+
+def plain(value: Any) -> Any:
+    """Returns dataclasses as dictionaries, and None for what is no finite number.
+
+    Within dictionaries and lists likewise.
+    """
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
