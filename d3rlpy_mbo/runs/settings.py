@@ -1,12 +1,13 @@
 """KEY=VALUE settings of configs, by dotted path into their JSON form."""
 
+import dataclasses
 import json
 import math
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from d3rlpy.serializable_config import SerializableConfig
+from d3rlpy.serializable_config import CONFIG_STORAGE, SerializableConfig
 
 from ..registry.json_form import decoding_to, parts
 from ..support.errors import (
@@ -133,7 +134,8 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
                 )
             where[name] = None
         elif isinstance(value, str) and _is_typed(current) and not _plain(allowed):
-            where[name] = {"type": value, "params": {}}
+            needed = _needed(path, value, _types(config, encoded, path), settings)
+            where[name] = {"type": value, "params": needed}
             chosen = _decode(config, encoded, path, value)
             for step in (*parents, name):
                 chosen = getattr(chosen, step)
@@ -171,6 +173,40 @@ def _types(config: Any, encoded: dict[str, Any], path: str) -> tuple[Any, ...]:
     hint = get_type_hints(type(owner)).get(name)
     of_several = get_origin(hint) in (Union, types.UnionType)
     return tuple(get_origin(e) or e for e in (get_args(hint) if of_several else [hint]))
+
+
+def _needed(
+    path: str, name: str, types: Iterable[Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what one of d3rlpy's scalers or factories cannot be made without.
+
+    Raises:
+        UnknownComponentError: The field can hold none of that name.
+        CompositionError: It is not set.
+    """
+    for base in types:
+        if base in CONFIG_STORAGE:
+            known = CONFIG_STORAGE[base].config_list
+            if name not in known:
+                raise UnknownComponentError(
+                    f"{path} is {name!r}, no {base.__name__}. {suggest(name, known)}"
+                )
+            fields = [
+                field for field in dataclasses.fields(known[name]) if _bare(field)
+            ]
+            missing = [f.name for f in fields if f"{path}.{f.name}" not in settings]
+            if missing:
+                raise CompositionError(
+                    f"{path} = {name!r} needs {', '.join(missing)}: set "
+                    f"{path}.{missing[0]} too."
+                )
+            return {field.name: settings[f"{path}.{field.name}"] for field in fields}
+    return {}
+
+
+def _bare(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field has no default."""
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def _decode(config: TConfig, encoded: dict[str, Any], path: str, value: Any) -> TConfig:

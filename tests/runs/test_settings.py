@@ -57,6 +57,34 @@ def test_parameters_of_the_default_component_can_be_set_alone():
     assert config.rollout_policy == CVAEPolicyConfig(n_steps=3)
 
 
+def test_what_a_factory_cannot_be_made_without_is_set_beside_its_name_or_asked_for():
+    path = "actor_optim_factory.lr_scheduler_factory"
+    settings = {path: "cosine_annealing", f"{path}.T_max": 7, "gamma": 0.5}
+    config = apply_settings(d3rlpy.algos.SACConfig(), settings)
+    assert config.actor_optim_factory.lr_scheduler_factory.T_max == 7
+    del settings[f"{path}.T_max"]
+    words = f"{path} = 'cosine_annealing' needs T_max: set {path}.T_max too"
+    with pytest.raises(mbo.CompositionError, match=words):
+        apply_settings(d3rlpy.algos.SACConfig(), settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "words"),
+    [
+        (
+            "reward_scaler",
+            "constant_shift",
+            "no RewardScaler. Known: clip, min_max, mul",
+        ),
+        ("q_func_factory", "qrr", "no QFunctionFactory. Did you mean 'qr'"),
+        ("actor_optim_factory", "adm", "no OptimizerFactory. Did you mean 'adam'"),
+    ],
+)
+def test_d3rlpys_scalers_and_factories_are_known_by_name(path, name, words):
+    with pytest.raises(mbo.UnknownComponentError, match=f"{path} is '{name}', {words}"):
+        apply_settings(d3rlpy.algos.SACConfig(), {path: name})
+
+
 def test_d3rlpys_scalers_and_factories_can_be_set():
     config = apply_settings(
         d3rlpy.algos.TD3PlusBCConfig(),
