@@ -189,14 +189,22 @@ def _validate_actions(dataset: ReplayBufferBase) -> None:
     if not isinstance(picker, CompleteTransitionPicker) or picker.actions is None:
         return
     found = (info.action_space, info.action_size)
-    if found != picker.actions:
-        raise DatasetError(
-            f"The dataset has {_kind_of_actions(*found)}, as d3rlpy guesses from its "
-            "episodes, but its transition_picker is that of a dataset with "
-            f"{_kind_of_actions(*picker.actions)}. Build a part of a dataset, or what was "
-            "read from a dump, with action_space=dataset.dataset_info.action_space and "
-            "action_size=dataset.dataset_info.action_size too (docs/own-data.md)."
+    if found == picker.actions:
+        return
+    advice = (
+        "Build a part of a dataset, or what was read from a dump, with "
+        "action_space=dataset.dataset_info.action_space and "
+        "action_size=dataset.dataset_info.action_size too (docs/own-data.md)."
+    )
+    if found[0] == picker.actions[0] and found[1] > picker.actions[1]:
+        advice = (
+            "Of datasets that are joined take the transition_picker of the larger one."
         )
+    raise DatasetError(
+        f"The dataset has {_kind_of_actions(*found)}, as d3rlpy guesses from its "
+        "episodes, but its transition_picker is that of a dataset with "
+        f"{_kind_of_actions(*picker.actions)}. {advice}"
+    )
 
 
 def _kind_of_actions(space: ActionSpace, size: int) -> str:

@@ -57,6 +57,8 @@ class CompleteTransitionPicker(TransitionPickerProtocol):
             another buffer is not taken for one with other actions; None: not said.
     """
 
+    actions: Optional[tuple[ActionSpace, int]] = None  # of those pickled before 0.2
+
     def __init__(self, actions: Optional[tuple[ActionSpace, int]] = None):
         self.actions = actions
 

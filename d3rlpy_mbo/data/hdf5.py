@@ -52,8 +52,9 @@ def load_hdf5(
             f"max_episode_steps is {max_episode_steps!r}, expected a whole number of at "
             "least 1."
         )
-    marked = "timeouts" in columns and np.any(columns["timeouts"])
-    if max_episode_steps is not None and not marked:
+    if not np.any(columns.get("timeouts", False)):
+        columns.pop("timeouts", None)  # a column of zeros says no more than none
+    if max_episode_steps is not None and "timeouts" not in columns:
         terminals = zero_or_one(columns["terminals"], "terminals", whose).ravel()
         columns["timeouts"] = _time_limits(terminals, int(max_episode_steps))
         notes.append(

@@ -12,9 +12,12 @@ __all__ = ["known_outcomes"]
 # in some column. A walk that goes on changes as it always does; a reset by the states'
 # spread, which is tens of steps.
 _RESET_CHANGE = 3.0
-# Ours: how many times as far as usual a typical column must jump inside episodes, and in
-# how many rows for each time-out, before resets are suspected there.
-_JUMP, _JUMPS_PER_TIMEOUT = 10.0, 0.5
+# Ours: how many times as far as usual a typical column must jump inside episodes, and as
+# in the steps before and after (where a controller swings up, all of them are large), and
+# in how many rows for each time-out, before resets are suspected there: of time-outs that
+# are no resets themselves, and of those that are, where some may be missing.
+_JUMP, _BESIDE = 10.0, 5.0
+_JUMPS_PER_TIMEOUT, _MISSING_PER_TIMEOUT = 0.5, 0.05
 
 # Rows that are compared at once: what is made of them stays small beside the data.
 _ROWS = 65_536
@@ -162,7 +165,7 @@ def _of_unmarked_resets(rows: Rows, ends: npt.NDArray[np.bool_]) -> list[str]:
     """
     if rows.by_episode:
         return []
-    if not rows.timeouts.any():
+    if not rows.timeouts_given:
         return [
             "there are no timeouts: episodes are taken to end at terminals alone. If the "
             "environment has a time limit, models would learn its resets as transitions: "
@@ -175,15 +178,17 @@ def _of_unmarked_resets(rows: Rows, ends: npt.NDArray[np.bool_]) -> list[str]:
         return []
     as_resets = np.median(marked) > _RESET_CHANGE * usual
     least = float(np.quantile(marked, 0.25)) if as_resets else 0.0
-    far = inside & (jumps > max(_JUMP * usual, least))
-    if far.sum() < (2 if as_resets else max(2, _JUMPS_PER_TIMEOUT * len(marked))):
+    beside = np.maximum(np.append(0, jumps[:-1]), np.append(jumps[1:], 0))
+    far = inside & (jumps > max(_JUMP * usual, least)) & (jumps > _BESIDE * beside)
+    share = _MISSING_PER_TIMEOUT if as_resets else _JUMPS_PER_TIMEOUT
+    if far.sum() < max(2, share * len(marked)):
         return []
     what = "as the timeouts' do" if as_resets else "and the timeouts' do not"
     return [
-        f"{int(far.sum())} rows inside episodes lead more than {_JUMP:.0f} times as far as "
-        f"usual, {what}, the first is row {int(np.argmax(far))}: perhaps resets that are "
-        "not marked, or timeouts that are out of step with them (D4RL's antmaze v0). "
-        "Models would learn these as transitions: mark the last rows of all episodes."
+        f"{int(far.sum())} single rows inside episodes lead more than {_JUMP:.0f} times as "
+        f"far as usual, {what}, the first is row {int(np.argmax(far))}: perhaps resets "
+        "that are not marked, or timeouts that are out of step with them (D4RL's antmaze "
+        "v0). Models would learn these as transitions: mark the last rows of all episodes."
     ]
 
 

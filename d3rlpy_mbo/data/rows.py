@@ -26,6 +26,7 @@ class Rows:
         terminals: (N,) bool.
         timeouts: (N,) bool: ends of episodes that are not terminal.
         marked: Whether anything says where episodes end.
+        timeouts_given: Whether anybody said which rows are timeouts, be it none.
         lost: What float32 loses of the values, as sentences.
         by_episode: Whether episodes were given one by one: nobody has to look for ends.
         complete: Whether each of these had the observation after its last action: nor
@@ -40,6 +41,7 @@ class Rows:
     terminals: npt.NDArray[np.bool_]
     timeouts: npt.NDArray[np.bool_]
     marked: bool
+    timeouts_given: bool
     lost: list[str]
     by_episode: bool = False
     complete: bool = False
@@ -99,6 +101,7 @@ class Rows:
             terminals,
             timeouts & ~terminals,
             by_episode or bool(terminals.any() or timeouts.any()),
+            "timeouts" in flags,
             [
                 note
                 for name in read

@@ -74,7 +74,8 @@ def warn_of_lost_ends(transitions: Transitions) -> None:
     """Warns of terminals whose outcome is not known: no model learns their rewards.
 
     Rows without a next observation train learners alone, and where that is the step that
-    ends an episode, what it pays goes with it.
+    ends an episode, what it pays goes with it. Where others that end tell what these would
+    have, nothing is said.
 
     Args:
         transitions: The data, all rows.
@@ -84,11 +85,14 @@ def warn_of_lost_ends(transitions: Transitions) -> None:
         return
     terminals = transitions.terminals[:, 0] > 0
     lost, seen = transitions.rewards[terminals & ~known], transitions.rewards[known]
+    n_known = int((terminals & known).sum())
     if not len(lost):
         return
     least, most = float(seen.min()), float(seen.max())
     margin = _UNLIKE * (most - least)
     unlike = lost[(lost < least - margin) | (lost > most + margin)]
+    if n_known and not len(unlike):
+        return
     urgent = ""
     if len(unlike):
         urgent = (
@@ -96,10 +100,12 @@ def warn_of_lost_ends(transitions: Transitions) -> None:
             f"{float(unlike.max()):.4g}, are unlike all that models see, from "
             f"{least:.4g} to {most:.4g}: a goal or a crash is never imagined. "
         )
+    what = "neither the rewards of these steps nor how episodes end"
+    if n_known:
+        what = "nothing of the rewards of these steps"
     warnings.warn(
         f"Where {len(lost)} of the dataset's {int(terminals.sum())} terminal rows led is "
-        "not known (d3rlpy does not store it), so models learn neither the rewards of "
-        f"these steps nor how episodes end. {urgent}Build the dataset with "
+        f"not known, so models learn {what}. {urgent}Build the dataset with "
         "mbo.dataset_from_arrays, mbo.load_hdf5 or mbo.load_minari from what still has "
         "the last next observations, or give the reward_function if it is known.",
         stacklevel=3,

@@ -17,7 +17,7 @@ from ..support.errors import (
     suggest,
 )
 
-__all__ = ["apply_settings", "parse_fields", "parse_settings"]
+__all__ = ["apply_settings", "parse_fields", "parse_settings", "with_open_ends"]
 
 TConfig = TypeVar("TConfig", bound=SerializableConfig)
 
@@ -73,9 +73,26 @@ def _assignment(argument: str) -> tuple[str, Any]:
     if not (equals and key):
         raise CompositionError(f"--set {argument!r} is not of the form KEY=VALUE.")
     try:
-        return key, json.loads(text)
+        return key, with_open_ends(json.loads(text))
     except json.JSONDecodeError:
         return key, text
+
+
+def with_open_ends(value: Any) -> Any:
+    """Returns a setting whose lists have null in the place of infinities.
+
+    So are open intervals written where a file can hold no infinity.
+    """
+    if isinstance(value, Mapping):
+        return {name: with_open_ends(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [
+            None
+            if isinstance(each, float) and math.isinf(each)
+            else with_open_ends(each)
+            for each in value
+        ]
+    return value
 
 
 def apply_settings(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
@@ -105,7 +122,10 @@ def apply_settings(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
 
 def _validate_finite(path: str, value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise CompositionError(f"{path} is {value!r}, expected a finite number.")
+        raise CompositionError(
+            f"{path} is {value!r}, expected a finite number (an open end of an interval is "
+            "null)."
+        )
     if isinstance(value, Mapping):
         for name, each in value.items():
             _validate_finite(f"{path}.{name}", each)
@@ -134,7 +154,11 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
                 )
             where[name] = None
         elif isinstance(value, str) and _is_typed(current) and not _plain(allowed):
-            needed = _needed(path, value, _types(config, encoded, path), settings)
+            types = _types(config, encoded, path)
+            if value == "none" and type(None) in types:
+                where[name] = None
+                continue
+            needed = _needed(path, value, types, settings)
             where[name] = {"type": value, "params": needed}
             chosen = _decode(config, encoded, path, value)
             for step in (*parents, name):

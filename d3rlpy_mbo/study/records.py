@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
+from ..registry.json_form import decode, encode
 from ..runs.experiment import UNFINISHED, Experiment
-from ..support.errors import CompositionError
+from ..support.errors import CompositionError, D3RLPyMBOError
 from .reading import require
 
 __all__ = [
@@ -67,8 +68,29 @@ def differences(theirs: Experiment, ours: Experiment) -> list[str]:
     return [
         f"{name} is {before.get(name, _UNSET)!r} there, {now.get(name, _UNSET)!r} here"
         for name in {**now, **before}
-        if before.get(name, _UNSET) != now.get(name, _UNSET)
+        if not _alike(name, before.get(name, _UNSET), now.get(name, _UNSET))
     ]
+
+
+def _alike(name: str, before: Any, now: Any) -> bool:
+    """Whether two settings are the same: a field that a component got since is not.
+
+    Args:
+        name: A component's field is named by its kind.
+        before: JSON.
+        now: JSON.
+    """
+    if before == now:
+        return True
+    typed = all(isinstance(e, dict) and "type" in e for e in (before, now))
+    if not typed or before["type"] != now["type"]:
+        return False
+    kind = name.rpartition(".")[2]
+    try:
+        whole = [encode(decode(kind, each)) for each in (before, now)]
+    except D3RLPyMBOError:
+        return False
+    return bool(whole[0] == whole[1])
 
 
 def other_settings(path: Path, was: str, changed: list[str]) -> CompositionError:

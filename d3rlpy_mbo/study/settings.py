@@ -49,6 +49,7 @@ from typing import Any, Optional
 
 from ..registry.json_form import encode
 from ..runs.experiment import Experiment
+from ..runs.settings import with_open_ends
 from .collecting import Collection
 from .names import folder_name
 from .reading import build, read_toml
@@ -170,7 +171,9 @@ class Study:
         for table in tables:
             merged.update({k: v for k, v in table.items() if k not in self.datasets})
             merged.update(table.get(dataset, {}))
-        return {k: None if v == "none" else v for k, v in merged.items()}
+        return {
+            k: None if v == "none" else with_open_ends(v) for k, v in merged.items()
+        }
 
     def model(self, experiment: Experiment) -> Optional["Model"]:
         """Returns the model that a run imagines with, None if it imagines nothing."""

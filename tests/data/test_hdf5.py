@@ -77,6 +77,19 @@ def test_a_time_limit_cuts_a_file_none_of_whose_timeouts_is_set(tmp_path):
     assert rows.observations[:, 0].tolist() == [0, 1, 100, 101, 200, 201, 300]
 
 
+@pytest.mark.parametrize("zeros", [True, False], ids=["zeros", "no column"])
+def test_a_time_limit_that_no_episode_reached_is_not_asked_for_again(tmp_path, zeros):
+    columns = walk(terminal=(0, 1, 2))
+    del columns["next_observations"], columns["timeouts"]
+    if zeros:
+        columns["timeouts"] = np.zeros(9)
+    path = write(tmp_path / "v0.hdf5", columns)
+    with pytest.warns(match="taken to be where an episode has 1000 rows") as said:
+        mbo.load_hdf5(path, max_episode_steps=1000)
+    assert "load_hdf5's max_episode_steps" not in str(said[0].message)
+    load(path, "there are no timeouts", "load_hdf5's max_episode_steps")
+
+
 def test_a_time_limit_that_a_file_does_not_need_is_said(tmp_path):
     path = write(tmp_path / "v2.hdf5", walk())
     rows = load(path, "max_episode_steps (2) was not used", max_episode_steps=2)

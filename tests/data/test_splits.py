@@ -198,6 +198,25 @@ def test_a_part_keeps_all_choices_or_is_refused_with_what_is_missing():
         mbo.Transitions.from_dataset(part_of(dataset, dataset.episodes[1:]))
 
 
+def test_joined_parts_of_more_choices_are_told_whose_picker_to_take():
+    states, few, many = np.arange(4.0).reshape(1, 4, 1), [[0, 1, 2]], [[0, 1, 4]]
+    first = mbo.dataset_from_arrays(states, few, np.ones((1, 3)), n_actions=3)
+    second = mbo.dataset_from_arrays(states, many, np.ones((1, 3)), n_actions=5)
+    episodes = [*first.episodes, *second.episodes]
+    with pytest.raises(mbo.DatasetError, match="joined take .* of the larger one"):
+        mbo.Transitions.from_dataset(part_of(first, episodes))
+    assert mbo.Transitions.from_dataset(part_of(second, episodes)).n_actions == 5
+
+
+def test_a_picker_that_was_pickled_before_it_knew_actions_says_nothing_of_them():
+    old = CompleteTransitionPicker.__new__(CompleteTransitionPicker)  # without __init__
+    dataset = mbo.dataset_from_arrays(**walk())
+    again = ReplayBuffer(
+        InfiniteBuffer(), episodes=dataset.episodes, transition_picker=old
+    )
+    assert firsts(again) == firsts(dataset)
+
+
 def test_whole_numbers_that_are_no_choices_stay_so_in_a_part():
     states, actions = np.arange(10.0).reshape(2, 5, 1), np.ones((2, 4, 1))
     dataset = mbo.dataset_from_arrays(states, actions, np.ones((2, 4)))

@@ -57,6 +57,32 @@ def test_lost_rewards_as_all_others_are_said_without_alarm():
     assert "unlike" not in str(said[0].message)
 
 
+def partly_known(reward: float) -> d3rlpy.dataset.ReplayBuffer:
+    """Where the second of two ends led is not known: it is zero, as d3rlpy makes it up."""
+    after = np.concatenate([each[1:] for each in OBSERVATIONS]) + 1
+    after[-1] = 0
+    second = np.arange(7.0)[:, None] + 5  # never zero: zeros are no place
+    with pytest.warns(match="1 of 2 terminal rows is zero"):
+        return mbo.dataset_from_arrays(
+            np.hstack([after * 0 + np.concatenate([e[:-1] for e in OBSERVATIONS]) + 1,
+                       second]),
+            np.concatenate(ACTIONS),
+            np.concatenate(at_the_end(reward)) * np.float32([1, 1, 0, 1, 1, 1, 1]),
+            np.hstack([after, np.where(np.arange(7)[:, None] < 6, second + 1, 0)]),
+            terminals=[0, 0, 1, 0, 0, 0, 1],
+        )  # fmt: skip
+
+
+def test_one_lost_end_among_others_is_said_only_if_its_reward_is_like_no_other():
+    settings = {"termination": mbo.NoTermination()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        line_imagination("forward", partly_known(0.0), **settings)
+    with pytest.warns(match="nothing of the rewards of these steps.*unlike") as said:
+        line_imagination("forward", partly_known(-9.0), **settings)
+    assert "how episodes end" not in str(said[0].message)
+
+
 @pytest.mark.parametrize(
     ("direction", "settings", "dataset"),
     [

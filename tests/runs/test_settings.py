@@ -1,3 +1,4 @@
+import json
 import math
 
 import d3rlpy
@@ -55,6 +56,24 @@ def test_a_component_is_set_by_name_before_its_parameters_are():
 def test_parameters_of_the_default_component_can_be_set_alone():
     config = apply_settings(ROMIConfig(), {"rollout_policy.n_steps": 3})
     assert config.rollout_policy == CVAEPolicyConfig(n_steps=3)
+
+
+def test_none_empties_what_d3rlpy_may_do_without():
+    config = d3rlpy.algos.SACConfig(
+        reward_scaler=d3rlpy.preprocessing.MultiplyRewardScaler(2.0)
+    )
+    path = "actor_optim_factory.lr_scheduler_factory"
+    emptied = apply_settings(config, {"reward_scaler": "none", path: "none"})
+    assert emptied.reward_scaler is None
+    assert emptied.actor_optim_factory.lr_scheduler_factory is None
+
+
+def test_an_open_end_of_an_interval_may_be_written_as_infinity():
+    argument = "imagination.termination.healthy_z_range=[0.6, Infinity]"
+    settings = parse_settings(("imagination.termination=hopper", argument))
+    config = apply_settings(mbo.ImaginationConfig(), settings["imagination"])
+    assert config.termination.healthy_z_range == (0.6, float("inf"))
+    json.dumps(settings, allow_nan=False)  # as a result's file has them
 
 
 def test_what_a_factory_cannot_be_made_without_is_set_beside_its_name_or_asked_for():

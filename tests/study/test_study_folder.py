@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from d3rlpy_mbo.cli import main
 pytest.importorskip("joblib")
 pytest.importorskip("matplotlib")
 
+from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.study.folder import require_same_study
 from d3rlpy_mbo.study.jobs import RunExperiment
+from d3rlpy_mbo.study.records import differences
 from d3rlpy_mbo.study.settings import Study
 
 TEXT = """
@@ -276,3 +279,18 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, minari_root, monkeypatc
     )
     assert done.exit_code == 1
     assert "There is no folder" in done.stderr
+
+
+def test_a_field_that_a_rule_got_since_makes_no_other_run():
+    def run(parameters):
+        rule = {"type": "mountain_car", "params": parameters}
+        settings = {"termination": rule}
+        return Experiment("some-v0", "bcq", "mopo", 0, imagination_settings=settings)
+
+    before, now = run({}), run({"goal_velocity": 0.0})
+    assert differences(before, now) == []
+    [difference] = differences(before, run({"goal_velocity": 0.1}))
+    assert difference.startswith("imagination_settings.termination is")
+    rule = {"termination": {"type": "cart_pole", "params": {}}}
+    other = dataclasses.replace(before, imagination_settings=rule)
+    assert len(differences(before, other)) == 1
