@@ -282,6 +282,7 @@ def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(inst
         ),
         (imitated["romi-real-vae"], then["romi"], {"imitates_imagined": False}),
         (imitated["fomi-real-vae"], then["fomi"], {"imitates_imagined": False}),
+        (imitated["fomi"], then["fomi"], {}),
     ):
         assert run.imagination_config() == before.imagination_config()
         assert changes(run, before) == changed
