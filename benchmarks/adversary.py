@@ -12,8 +12,8 @@ the sampled outcome explains. Doses of a seed, 0 among them, share model, critic
 draw, mini-batches included, so they are compared in pairs. What is asked, and by which
 rule a dose works, stands in `settings/adversary.toml`, and what it costs.
 
-DIR gets a file for each seed, scale and weight, and is gone on from, a model and a critic
-at a time; then doses.md and doses.png.
+DIR gets a file for each seed, scale and weight, and is gone on from: a model and a critic
+at a time, and a dose from what was measured last; then doses.md and doses.png.
 """
 
 import argparse
@@ -28,7 +28,6 @@ from typing import Any, Optional
 
 import d3rlpy
 import joblib
-import numpy as np
 import structlog
 import torch
 
@@ -38,6 +37,7 @@ from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo.support.files import atomic_write
+from d3rlpy_mbo.support.generators import generator_states, set_generator_states
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
 
 _SETTINGS = Path(__file__).parent / "settings" / "adversary.toml"
@@ -146,11 +146,19 @@ def kept(settings: dict[str, Any], folder: Path, scale: str, seed: int) -> Froze
 
 
 def dosed(
-    frozen: Frozen, settings: dict[str, Any], coef: float, seed: int
+    frozen: Frozen, settings: dict[str, Any], coef: float, seed: int, begun: Path
 ) -> list[dict[str, float]]:
     """Returns what is measured between the updates of one dose.
 
     Fewer than the settings ask for where the updates diverged.
+
+    Args:
+        frozen: What the doses of the seed share.
+        settings: The file's.
+        coef: The weight.
+        seed: Decides the draws.
+        begun: Where everything stands after each measurement, for the next call to go on
+            from, to the bit: a long dose takes more than an hour.
     """
     imagination = frozen.imagination
     dynamics = copy.deepcopy(imagination.dynamics)
@@ -169,22 +177,33 @@ def dosed(
     )
     measured = list[dict[str, float]]()
     d3rlpy.seed(1000 + seed)
-    for done in range(
-        settings["measured_every"],
-        settings["n_updates"] + 1,
-        settings["measured_every"],
-    ):
+    if begun.exists():
+        content = torch.load(begun, map_location="cpu", weights_only=True)
+        measured = content["measured"]
+        dynamics.load_state_dict(content["dynamics"])
+        updater.load_state_dict(content["updater"])
+        # Last: networks are drawn to be built.
+        set_generator_states(content["generators"])
+    every = settings["measured_every"]
+    for done in range(every, settings["n_updates"] + 1, every)[len(measured) :]:
         try:
             updater.update(dynamics, frozen.real.for_models, frozen.learner)
         except mbo.DivergedError as error:
             print(f"seed {seed}, weight {coef:g}: {error}", file=sys.stderr)
             break
         # To measure draws too: the updates go on as if nobody had looked.
-        torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()
+        generators = generator_states()
         now = measure(dynamics, frozen, settings, seed)
         measured.append({"updates": float(done), **now})
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)
+        set_generator_states(generators)
+        content = {
+            "measured": measured,
+            "dynamics": dynamics.state_dict(),
+            "updater": updater.state_dict(),
+            "generators": generators,
+        }
+        with atomic_write(begun) as file:
+            torch.save(content, file)
     return measured
 
 
@@ -286,16 +305,19 @@ def run(settings: dict[str, Any], out: Path, scale: str, seed: int) -> None:
     frozen = kept(settings, out / f"{scale}-seed-{seed}", scale, seed)
     before = measure(frozen.imagination.dynamics, frozen, settings, seed)
     for coef in missing:
+        path = file_of(out, scale, seed, coef)
+        begun = path.with_suffix(".begun")
         content = {
             "settings": settings,
             "q_values": frozen.q_values,
             "measured": [
                 {"updates": 0.0, **before},
-                *dosed(frozen, settings, coef, seed),
+                *dosed(frozen, settings, coef, seed, begun),
             ],
         }
-        with atomic_write(file_of(out, scale, seed, coef)) as file:
+        with atomic_write(path) as file:
             file.write(json.dumps(content, indent=1).encode())
+        begun.unlink(missing_ok=True)  # none is there if the first updates diverged
 
 
 def refuse_other_settings(settings: dict[str, Any], out: Path) -> None:

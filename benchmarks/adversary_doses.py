@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,20 @@ class Dose:
     diverged: int
 
     def interval(self, name: str) -> tuple[float, float, float]:
-        """Returns mean and 95 % t-interval; NaN bounds for one seed."""
+        """Returns mean and 95 % t-interval; NaN bounds for one seed, all NaN for none."""
+        if not self.effects[name]:
+            return math.nan, math.nan, math.nan
         return paired(self.effects[name])
+
+    @property
+    def n_seeds(self) -> int:
+        """Returns how many have run, those that diverged among them."""
+        return len(next(iter(self.effects.values()))) + self.diverged
 
     @property
     def works(self) -> bool:
         """Whether it does by the rule of the settings."""
-        judged = [name for name in self.effects if "_data_" not in name]
+        judged = filter(_is_judged, self.effects)
         below = any(self.interval(name)[2] < -_LEAST_EFFECT for name in judged)
         return below and abs(self.growth) <= _LARGEST_GROWTH and not self.diverged
 
@@ -64,9 +72,9 @@ def doses(settings: dict[str, Any], out: Path) -> Iterator[tuple[str, float, Dos
             both = [seed for seed in ends[coef] if seed in ends[0.0]]
             pairs = [(ends[coef][seed], ends[0.0][seed]) for seed in both]
             whole = [(a, b) for a, b in pairs if a["updates"] == b["updates"]]
-            if coef == 0 or not whole:
+            if coef == 0 or not pairs:
                 continue
-            names = [name for name in whole[0][0] if name.startswith("value_")]
+            names = _values_of(pairs[0][0])
             growth = [a["holdout_error"] / b["holdout_error"] - 1 for a, b in whole]
             lost = [b["log_likelihood"] - a["log_likelihood"] for a, b in whole]
             dose = Dose(
@@ -74,25 +82,45 @@ def doses(settings: dict[str, Any], out: Path) -> Iterator[tuple[str, float, Dos
                     name: [(a[name] - b[name]) / abs(b[name]) for a, b in whole]
                     for name in names
                 },
-                growth=float(np.mean(growth)),
-                log_likelihood=float(np.mean([a["log_likelihood"] for a, _ in whole])),
-                lost=float(np.mean(lost)),
-                f=float(np.mean([a["f"] for a, _ in whole])),
+                growth=_mean(growth),
+                log_likelihood=_mean([a["log_likelihood"] for a, _ in whole]),
+                lost=_mean(lost),
+                f=_mean([a["f"] for a, _ in whole]),
                 diverged=len(pairs) - len(whole),
             )
             yield scale, coef, dose
+
+
+def _values_of(measured: dict[str, float]) -> list[str]:
+    return [name for name in measured if name.startswith("value_")]
+
+
+def _is_judged(name: str) -> bool:
+    return "_data_" not in name
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def _measured(
+    settings: dict[str, Any], out: Path, scale: str, coef: float
+) -> dict[int, list[dict[str, float]]]:
+    """Returns what was measured, by seed; first what was before any update."""
+    paths = {seed: file_of(out, scale, seed, coef) for seed in settings["seeds"]}
+    return {
+        seed: json.loads(path.read_text())["measured"]
+        for seed, path in paths.items()
+        if path.exists()
+    }
 
 
 def _ends(
     settings: dict[str, Any], out: Path, scale: str, coef: float
 ) -> dict[int, dict[str, float]]:
     """Returns what was measured last, by seed."""
-    paths = {seed: file_of(out, scale, seed, coef) for seed in settings["seeds"]}
-    return {
-        seed: json.loads(path.read_text())["measured"][-1]
-        for seed, path in paths.items()
-        if path.exists()
-    }
+    measured = _measured(settings, out, scale, coef)
+    return {seed: of[-1] for seed, of in measured.items()}
 
 
 def report(settings: dict[str, Any], out: Path) -> str:
@@ -120,8 +148,12 @@ def report(settings: dict[str, Any], out: Path) -> str:
             cells.append(f"{mean:+.2f} % [{low:+.2f}, {high:+.2f}]")
         cells += [f"{100 * dose.growth:+.1f} %", f"{dose.log_likelihood:.2f}"]
         cells += [f"{dose.lost:+.2f}", f"{dose.f:.3f}", str(dose.diverged)]
-        cells.append("yes" if dose.works else "no")
+        seeds = settings["seeds"]
+        whole = len(seeds) > 1 and dose.n_seeds == len(seeds)  # else nothing is said
+        cells.append(("yes" if dose.works else "no") if whole else "-")
         lines.append("| " + " | ".join(cells) + " |")
+    if "null" in settings:
+        lines += ["", *_beside_the_null(settings, out)]
     lines += ["", "| critic alone | seed | mean Q after each block |", "|---|---|---|"]
     for scale in settings["target_scales"]:
         for seed in settings["seeds"]:
@@ -132,9 +164,53 @@ def report(settings: dict[str, Any], out: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _beside_the_null(settings: dict[str, Any], out: Path) -> list[str]:
+    """Returns a table of the long run, by the rule of the settings, in Markdown."""
+    n_judged, null = settings["n_judged"], settings["null"]
+    n_measured = 1 + settings["n_updates"] // settings["measured_every"]
+    lines = [
+        f"| scale | lambda | seed | value | mean of the last {n_judged} differences "
+        f"| largest of lambda {null:g} | beyond it |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for scale in settings["target_scales"]:
+        found = {
+            coef: _measured(settings, out, scale, coef) for coef in settings["coefs"]
+        }
+        for coef, by_seed in found.items():
+            for seed, ours in by_seed.items():
+                runs = [ours, found[0.0].get(seed, []), found[null].get(seed, [])]
+                if coef in (0, null) or {len(run) for run in runs} != {n_measured}:
+                    continue  # of one that diverged nothing is said
+                for name in filter(_is_judged, _values_of(ours[0])):
+                    mean = _mean(_shares(ours, runs[1], name)[-n_judged:])
+                    largest = np.max(np.abs(_shares(runs[2], runs[1], name)))
+                    side = "lower" if mean < 0 else "higher"
+                    cells = [
+                        scale,
+                        f"{coef:g}",
+                        str(seed),
+                        name,
+                        f"{100 * mean:+.2f} %",
+                    ]
+                    cells.append(f"{100 * largest:.2f} %")
+                    cells.append(side if abs(mean) > largest else "no")
+                    lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _shares(
+    run: list[dict[str, float]], zero: list[dict[str, float]], name: str
+) -> list[float]:
+    """Returns differences as shares of the value at weight 0, after each updates."""
+    pairs = zip(run[1:], zero[1:], strict=True)
+    return [(a[name] - b[name]) / abs(b[name]) for a, b in pairs]
+
+
 def draw(settings: dict[str, Any], out: Path) -> None:
     """Draws effects over weights, and over the likelihood that they cost."""
-    found = list(doses(settings, out))
+    of_all = doses(settings, out)
+    found = [each for each in of_all if each[2].n_seeds > each[2].diverged]
     figure, rows = plt.subplots(
         2, len(FIRST_ACTIONS), figsize=(11, 6.6), sharey=True, layout="constrained"
     )
@@ -157,7 +233,9 @@ def draw(settings: dict[str, Any], out: Path) -> None:
         for row in rows:
             row[column].axhline(-100 * _LEAST_EFFECT, color="0.6", linewidth=0.8)
         rows[0][column].set(
-            xscale="log", title=f"first action: {first}", xlabel="lambda"
+            xscale="log" if found else "linear",  # nothing has no logarithm
+            title=f"first action: {first}",
+            xlabel="lambda",
         )
         rows[1][column].set_xlabel("log-likelihood lost on rows held out")
     for row in rows:

@@ -17,8 +17,10 @@ same policies are scored by two truths: one ends at the data's edge, one is wide
 
 FILE gets the scores as JSON; FILE with the suffix .md a table for each truth, .png a
 picture of what the adversary does to the model, and the folder FILE with the suffix .runs
-what happened in each run. Runs that are there are not repeated; those of other settings
-are refused.
+what happened in each run, and with which versions. Runs that are there are not repeated;
+those of other settings are refused. So is a table of runs that do not share the model of
+their seed: versions and processors differ in the last bit, and fits then go apart. A run
+that diverged is stored with what it said, and has no score.
 """
 
 import argparse
@@ -34,6 +36,7 @@ import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
+from d3rlpy_mbo.runs.experiment import versions
 from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo_combo import COMBOConfig
@@ -44,6 +47,7 @@ from single_transition_scores import (
     METHODS,
     SETTINGS,
     draw,
+    refuse_unshared_models,
     summary,
     tables,
     true_mean,
@@ -108,11 +112,15 @@ def learner_of(method: str) -> Any:
     return apply_settings(d3rlpy.algos.SACConfig(), SETTINGS["learner"]).create()
 
 
-def rounded(values: Any) -> list[float]:
-    return [round(float(value), 4) for value in values]
+def finite(value: float) -> Optional[float]:
+    return float(value) if np.isfinite(value) else None
 
 
-def model_curve(imagined: list[mbo.Imagination]) -> list[float]:
+def rounded(values: Any) -> list[Optional[float]]:
+    return [finite(round(float(value), 4)) for value in values]
+
+
+def model_curve(imagined: list[mbo.Imagination]) -> list[Optional[float]]:
     """Returns the elites' mean s' for each action of the grid; nothing without a model."""
     if not imagined:
         return []
@@ -124,25 +132,43 @@ def model_curve(imagined: list[mbo.Imagination]) -> list[float]:
 
 
 def run(method: str, seed: int) -> dict[str, Any]:
+    """Returns what happened, up to the error if the run diverged."""
     torch.set_num_threads(1)
     d3rlpy.seed(seed)
+    result: dict[str, Any] = {
+        "method": method,
+        "seed": seed,
+        "fitted_model": [],
+        "first_holdout_error": None,
+        "history": [],
+    }
+    try:
+        train(method, result)
+    except mbo.DivergedError as error:
+        result["error"] = str(error)
+    return result
+
+
+def train(method: str, result: dict[str, Any]) -> None:
+    """Fits a model and trains a learner, and writes down how it goes on the way."""
     dataset = collect()
     imagined = imagination(method, dataset)
-    fitted = model_curve(imagined)
-    first_error = imagined[0].metrics["model_holdout_error"] if imagined else None
+    result["fitted_model"] = model_curve(imagined)
+    if imagined:
+        first_error = finite(imagined[0].metrics["model_holdout_error"])
+        result["first_holdout_error"] = first_error
     learner = learner_of(method)
-    history: list[dict[str, Any]] = []
 
     def watch(algo: Any, epoch: int, step: int) -> None:
         action = float(algo.predict(np.zeros((1, 1), np.float32))[0, 0])
         numbers = imagined[0].metrics if imagined else {}
-        history.append(
+        result["history"].append(
             {
                 "step": step,
-                "action": action,
+                "action": finite(action),
                 "q_values": rounded(algo.predict_value(np.zeros_like(GRID), GRID)),
                 "model": model_curve(imagined),
-                **{k: v if np.isfinite(v) else None for k, v in numbers.items()},
+                **{key: finite(value) for key, value in numbers.items()},
             }
         )
 
@@ -156,13 +182,6 @@ def run(method: str, seed: int) -> dict[str, Any]:
         logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
         show_progress=False,
     )
-    return {
-        "method": method,
-        "seed": seed,
-        "fitted_model": fitted,
-        "first_holdout_error": first_error,
-        "history": history,
-    }
 
 
 def trained_with() -> dict[str, Any]:
@@ -178,7 +197,7 @@ def run_once(method: str, seed: int, folder: Optional[Path]) -> dict[str, Any]:
     if path is not None and path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
         return found
-    result = {**run(method, seed), "settings": trained_with()}
+    result = {**run(method, seed), "settings": trained_with(), "versions": versions()}
     if path is not None:
         with atomic_write(path) as file:
             file.write(json.dumps(result, allow_nan=False).encode())
@@ -211,6 +230,7 @@ def main() -> None:
         for seed in SETTINGS["seeds"]
         for method in METHODS
     )
+    refuse_unshared_models(results)
     table = summary(results)
     print(tables(table))
     if arguments.out is not None:

@@ -1,10 +1,11 @@
 """Truths of the single-transition example, and what runs are worth by each of them."""
 
+import json
 import statistics
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import matplotlib
 import numpy as np
@@ -32,15 +33,58 @@ def true_mean(actions: np.ndarray, margin: float = 0.0) -> np.ndarray:
     return means
 
 
-def score(result: dict[str, Any], margin: float) -> float:
-    """Returns the mean true reward of a run's last actions."""
+def score(result: dict[str, Any], margin: float) -> Optional[float]:
+    """Returns the mean true reward of a run's last actions; none if it diverged.
+
+    That is: it ended in an error, or one of these actions is not finite.
+    """
     last = result["history"][-SETTINGS["scoring"]["n_last"] :]
-    actions = np.array([evaluation["action"] for evaluation in last])
-    return float(true_mean(actions, margin).mean())
+    actions = [evaluation["action"] for evaluation in last]
+    if "error" in result or None in actions:
+        return None
+    return float(true_mean(np.array(actions), margin).mean())
+
+
+def holdout_growth(result: dict[str, Any]) -> Optional[float]:
+    """Returns how much the model's error grew; none if it is not finite."""
+    first = result["first_holdout_error"]
+    last = result["history"][-1]["model_holdout_error"] if result["history"] else None
+    return None if first is None or last is None else last / first - 1
+
+
+def refuse_unshared_models(results: list[dict[str, Any]]) -> None:
+    """Refuses runs of a seed whose models differ: their difference says nothing else.
+
+    Raises:
+        SystemExit: It names them, and what each model's hold-out error was.
+    """
+    differing = []
+    for seed in sorted({run["seed"] for run in results}):
+        models: dict[str, list[str]] = {}
+        for run in results:
+            if run["seed"] == seed and run["method"] != "sac":
+                model = json.dumps([run["first_holdout_error"], run["fitted_model"]])
+                models.setdefault(model, []).append(run["method"])
+        if len(models) > 1:
+            each = [
+                f"{', '.join(methods)} ({json.loads(model)[0]})"
+                for model, methods in models.items()
+            ]
+            differing.append(f"seed {seed}: {' | '.join(each)}")
+    if differing:
+        raise SystemExit(
+            "Runs of one seed have different fitted models, by their hold-out errors:\n"
+            + "\n".join(differing)
+            + "\nExpected one model a seed for all methods but sac, as one machine and one "
+            "set of versions fits. Remove the files of such a seed, and run it again."
+        )
 
 
 def summary(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns for each method its scores by each truth, its actions, its model's errors."""
+    """Returns for each method its scores by each truth, its actions, its model's errors.
+
+    By seed, in the order of the results; None where something is not finite.
+    """
     table = {}
     for method in METHODS:
         runs = [result for result in results if result["method"] == method]
@@ -49,51 +93,74 @@ def summary(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 name: [score(run, margin) for run in runs]
                 for name, margin in SETTINGS["scoring"]["margins"].items()
             },
-            "actions": [run["history"][-1]["action"] for run in runs],
-            "holdout_growth": [
-                run["history"][-1]["model_holdout_error"] / run["first_holdout_error"]
-                - 1
-                for run in runs
-                if run["first_holdout_error"] is not None
+            "actions": [
+                run["history"][-1]["action"] if run["history"] else None for run in runs
             ],
+            "holdout_growth": (
+                [] if method == "sac" else [holdout_growth(run) for run in runs]
+            ),
         }
     return table
 
 
 def tables(table: dict[str, dict[str, Any]]) -> str:
-    """Returns one table a truth, in Markdown: scores, then differences paired by seed."""
+    """Returns one table a truth, in Markdown: scores, then differences paired by seed.
+
+    A run that diverged has no score. It is counted, and its pairs are left out.
+    """
     lines = []
     for truth in SETTINGS["scoring"]["margins"]:
         scores = {method: row["scores"][truth] for method, row in table.items()}
         lines += [
             f"## The truth is {truth}",
             "",
-            "| | score | 95 % | each seed | learned action | hold-out error |",
-            "|---|---|---|---|---|---|",
+            "| | score | 95 % | each seed | diverged | learned action | hold-out error |",
+            "|---|---|---|---|---|---|---|",
         ]
         for method, row in table.items():
-            of = scores[method]
-            mean, low, high = paired(of)
+            of = [each for each in scores[method] if each is not None]
             std = statistics.stdev(of) if len(of) > 1 else 0.0
-            actions, growth = sorted(row["actions"]), sorted(row["holdout_growth"])
-            cells = [method, f"{mean:.2f} ± {std:.2f}", f"{low:.2f} to {high:.2f}"]
-            cells.append(" ".join(f"{each:.2f}" for each in of))
-            cells.append(f"{actions[0]:.2f} to {actions[-1]:.2f}")
-            cells.append(
-                f"{100 * growth[0]:+.1f} % to {100 * growth[-1]:+.1f} %"
-                if growth
-                else "-"
-            )
+            cells = [method, "-", "-"]
+            if of:
+                mean, low, high = paired(of)
+                cells[1:] = [f"{mean:.2f} ± {std:.2f}", f"{low:.2f} to {high:.2f}"]
+            cells += [
+                " ".join(
+                    "-" if each is None else f"{each:.2f}" for each in scores[method]
+                ),
+                str(len(scores[method]) - len(of)),
+                extremes(row["actions"], "{:.2f}"),
+                extremes(row["holdout_growth"], "{:+.1%}").replace("%", " %"),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
-        lines += ["", "| paired by seed | difference | 95 % |", "|---|---|---|"]
+        lines += [
+            "",
+            "| paired by seed | difference | 95 % | pairs |",
+            "|---|---|---|---|",
+        ]
         for better, worse in COMPARED:
             pairs = zip(scores[better], scores[worse], strict=True)
-            mean, low, high = paired([a - b for a, b in pairs])
-            lines.append(
-                f"| {better} - {worse} | {mean:+.2f} | {low:+.2f} to {high:+.2f} |"
-            )
-        lines.append("")
+            both = [a - b for a, b in pairs if a is not None and b is not None]
+            found = "- | -"
+            if both:
+                mean, low, high = paired(both)
+                found = f"{mean:+.2f} | {low:+.2f} to {high:+.2f}"
+            lines.append(f"| {better} - {worse} | {found} | {len(both)} |")
+        lines += [
+            "",
+            "A run that diverged has no score: it is counted, and its pairs are left out.",
+            "",
+        ]
     return "\n".join(lines)
+
+
+def extremes(values: list[Optional[float]], form: str) -> str:
+    """Returns the least and the greatest, and how many are not finite."""
+    known = sorted(value for value in values if value is not None)
+    parts = [f"{form.format(known[0])} to {form.format(known[-1])}"] if known else []
+    if len(known) < len(values):
+        parts.append(f"not finite in {len(values) - len(known)}")
+    return ", ".join(parts) or "-"
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
@@ -107,7 +174,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     left.plot(grid, true_mean(grid), color="black", lw=1, ls=":", label="truth")
 
     def curves(method: str, read: Callable[[dict[str, Any]], list[float]]) -> Any:
-        return np.array([read(r) for r in results if r["method"] == method])
+        found = [read(r) for r in results if r["method"] == method and "error" not in r]
+        return np.array(found, dtype=float)  # null, which is not finite, as NaN
 
     def last(result: dict[str, Any]) -> list[float]:
         model: list[float] = result["history"][-1]["model"]
@@ -119,6 +187,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         color = f"C{METHODS.index(method)}"
         shown.append((f"after {method}", color, style, curves(method, last)))
     for label, color, style, models in shown:
+        if not len(models):
+            continue  # all of them diverged
         left.plot(grid, models.mean(axis=0), style, color=color, label=f"model {label}")
         left.fill_between(
             grid, models.min(axis=0), models.max(axis=0), color=color, alpha=0.15, lw=0

@@ -1,4 +1,4 @@
-"""The tables of the adversary's dose-response, from files written by hand."""
+"""The adversary's dose-response: its tables, from files written by hand, and resuming."""
 
 import json
 import sys
@@ -12,9 +12,13 @@ pytest.importorskip("matplotlib")
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import d3rlpy
+
 import adversary
 import adversary_doses
 import d3rlpy_mbo as mbo
+import toys
+from d3rlpy_mbo_rambo import RAMBOConfig
 
 SETTINGS = {
     "seeds": [0, 1, 2],
@@ -57,6 +61,9 @@ def test_a_dose_is_compared_with_weight_0_of_the_same_seed(measured):
     assert dose.effects["value_policy_20"] == pytest.approx([-0.05])
     assert dose.lost == 0.5
     assert not dose.works  # one seed has no interval
+    table = adversary_doses.report(SETTINGS, measured.folder)
+    row = next(line for line in table.splitlines() if "| 0.1 |" in line)
+    assert row.endswith("| - |")  # nothing is said before all seeds are there
 
 
 def test_a_dose_works_below_one_percent_while_the_fit_holds(measured):
@@ -69,6 +76,11 @@ def test_a_dose_works_below_one_percent_while_the_fit_holds(measured):
     assert not doses[0.3].works
     table = adversary_doses.report(SETTINGS, measured.folder)
     assert "| state | 2 | 9.0, 9.1 |" in table  # whether the critic had settled
+    rows = [line for line in table.splitlines() if "| state | 0." in line]
+    assert [row.split(" | ")[-1] for row in rows] == ["yes |", "no |"]
+    of_one_seed = adversary_doses.report({**SETTINGS, "seeds": [0]}, measured.folder)
+    assert " yes |" not in of_one_seed
+    assert " no |" not in of_one_seed
 
 
 def test_a_dose_whose_updates_diverged_does_not_work(measured):
@@ -81,6 +93,17 @@ def test_a_dose_whose_updates_diverged_does_not_work(measured):
     assert not dose.works
 
 
+def test_a_dose_that_diverged_in_every_seed_has_a_row(measured):
+    for seed in range(3):
+        measured(seed, 0.0, 100.0)
+        measured(seed, 0.3, 90.0, updates=5.0)
+    table = adversary_doses.report(SETTINGS, measured.folder)
+    row = next(line for line in table.splitlines() if "| 0.3 |" in line)
+    assert row.startswith("| state | 0.3 | 0 |")
+    assert row.endswith("| 3 | no |")
+    adversary_doses.draw(SETTINGS, measured.folder)
+
+
 def test_a_folder_of_other_settings_is_refused_but_may_get_more_seeds(measured):
     measured(0, 0.0, 100.0)
     more = {**SETTINGS, "seeds": [0, 1, 2, 3], "coefs": [0.0, 0.2]}
@@ -88,3 +111,70 @@ def test_a_folder_of_other_settings_is_refused_but_may_get_more_seeds(measured):
     long = {**SETTINGS, "n_updates": 200_000}
     with pytest.raises(mbo.CompositionError, match="n_updates"):
         adversary.refuse_other_settings(long, measured.folder)
+
+
+@pytest.mark.parametrize(
+    ("last", "beyond"), [(97.0, "no"), (96.0, "lower"), (104.0, "higher")]
+)
+def test_the_long_run_is_judged_by_what_a_weight_that_does_nothing_comes_to(
+    tmp_path, last, beyond
+):
+    settings = {
+        **SETTINGS,
+        **{"seeds": [0], "coefs": [0.0, 1e-9, 3e-4], "null": 1e-9},
+        **{"n_judged": 2, "n_updates": 40, "measured_every": 10},
+    }
+    policies = {
+        0.0: [100.0, 100.0, 100.0, 100.0, 100.0],
+        1e-9: [100.0, 100.0, 103.5, 100.0, 99.0],  # 3.5 % once
+        3e-4: [100.0, 50.0, 50.0, last, last],  # early ones are not judged
+    }
+    for coef, values in policies.items():
+        ends = [
+            {
+                **{"updates": 10.0 * i, "value_data_20": 1.0, "value_policy_20": value},
+                **{"value_uniform_20": 1.0},
+                **{"log_likelihood": 5.0, "holdout_error": 1.0, "f": 0.25},
+            }
+            for i, value in enumerate(values)
+        ]
+        content = {"settings": settings, "q_values": [9.0], "measured": ends}
+        path = adversary_doses.file_of(tmp_path, "state", 0, coef)
+        path.write_text(json.dumps(content))
+    lines = adversary_doses.report(settings, tmp_path).splitlines()
+    start = "| state | 0.0003 | 0 | value_"
+    assert [line for line in lines if line.startswith(start)] == [
+        f"{start}policy_20 | {last - 100:+.2f} % | 3.50 % | {beyond} |",
+        f"{start}uniform_20 | +0.00 % | 0.00 % | no |",
+    ]
+
+
+@pytest.mark.training
+def test_a_dose_that_was_killed_goes_on_to_the_bit(tmp_path, monkeypatch):
+    settings = {"measured_every": 5, "n_updates": 20, "n_states": 20}
+    settings |= {"horizons": [2], "n_outcomes": 2}
+    d3rlpy.seed(0)
+    real = mbo.RealData.of(toys.line_dataset())
+    config = RAMBOConfig(dynamics=toys.small_ensemble(), dynamics_updater=None)
+    imagination, learner = config.create(), toys.small_learner("sac")
+    imagination.fit(real)
+    learner.create_impl((1,), 1)
+    frozen = adversary.Frozen(imagination, learner, real, [])
+    whole = adversary.dosed(frozen, settings, 0.3, 0, tmp_path / "whole.begun")
+    assert [each["updates"] for each in whole] == [5, 10, 15, 20]
+
+    measure, begun = adversary.measure, tmp_path / "killed.begun"
+    calls = []
+
+    def counted(*args):
+        calls.append(args)
+        if len(calls) == 3:  # two are kept
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    monkeypatch.setattr(adversary, "measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        adversary.dosed(frozen, settings, 0.3, 0, begun)
+    d3rlpy.seed(7)  # another process stands elsewhere
+    assert adversary.dosed(frozen, settings, 0.3, 0, begun) == whole
+    assert len(calls) == 3 + 2

@@ -2,16 +2,19 @@
 
 The supervised loss is a mean over D + 1 columns and a sum over K members, its gradient for
 a member's mean 2 / (D + 1) shift / sigma^2. The adversarial one is lambda / K times the
-correlation of advantage and outcome, over sigma. They cancel at
+correlation of advantage and outcome, over sigma. At an action the first counts as often
+as the data take it, d(a), the second as often as the policy does, pi(a). They cancel at
 
-    shift / sigma = -lambda (D + 1) / (2 K) sqrt(f)
+    shift / sigma = -lambda (D + 1) / (2 K) sqrt(f) pi(a) / d(a)
 
 in the direction of the advantage, f being the share of its variance that the sampled
-outcome explains: whatever the unit, and however many updates there are.
+outcome explains: whatever the unit, and however many updates there are. No bound: a
+policy that is narrower than the data has pi / d above 1, without limit off them.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,9 +32,13 @@ OF_STATES = 2.0  # size of what the advantage owes to the state alone
 
 @dataclasses.dataclass()
 class ShiftsConfig(mbo.DynamicsConfig):
-    """s' = s + shift + sigma z and r = shift + sigma z, a shift for each member."""
+    """s' = s + shift + sigma z and r = shift + sigma z.
+
+    A shift for each member and each of the actions, which are 0, 1, ...
+    """
 
     sigma: float = 1.0
+    n_actions: int = 1
 
     @staticmethod
     def get_type() -> str:
@@ -48,7 +55,7 @@ class Shifts(mbo.Dynamics):
 
     def __init__(self, config: ShiftsConfig, device: Any = False):
         super().__init__(config, device)
-        self.shifts = torch.nn.Parameter(torch.zeros(K, 1, D + 1))
+        self.shifts = torch.nn.Parameter(torch.zeros(K, config.n_actions, D + 1))
 
     def fit(self, transitions: mbo.Transitions) -> None:
         pass
@@ -57,14 +64,15 @@ class Shifts(mbo.Dynamics):
     def predict(self, observations, actions, all_members):
         members = torch.randint(K, (len(observations),))
         noise = self.config.sigma * torch.randn(len(observations), D + 1)
-        outcome = self.shifts[members, 0] + noise
+        outcome = self.shifts[members, actions[:, 0].long()] + noise
         reached = observations + outcome[:, :-1]
         return mbo.Prediction(observations, actions, reached, outcome[:, -1:])
 
     def _z(self, transitions):
         change = transitions.next_observations - transitions.observations
         outcome = torch.cat([change, transitions.rewards], dim=1)
-        return (outcome - self.shifts) / self.config.sigma
+        shifts = self.shifts[:, transitions.actions[:, 0].long()]
+        return (outcome - shifts) / self.config.sigma
 
     def log_prob(self, transitions):
         of_members = -0.5 * self._z(transitions).square().sum(dim=2, keepdim=True)
@@ -86,11 +94,13 @@ class Shifts(mbo.Dynamics):
         pass
 
 
-def data(sigma: float) -> mbo.Transitions:
-    """Returns rows that agree with shifts of 0, exactly."""
-    outcomes = torch.randn(20_000, D + 1)
+def data(sigma: float, n_actions: int = 1) -> mbo.Transitions:
+    """Returns rows that agree with shifts of 0, exactly; each action as often."""
+    outcomes = torch.randn(20_000 // n_actions, n_actions, D + 1)
     outcomes = sigma * (outcomes - outcomes.mean(dim=0)) / outcomes.std(dim=0)
-    states, actions = torch.randn(len(outcomes), D), torch.zeros(len(outcomes), 1)
+    outcomes = outcomes.view(-1, D + 1)
+    states = torch.randn(len(outcomes), D)
+    actions = torch.arange(len(outcomes)).remainder(n_actions)[:, None].float()
     return mbo.Transitions(
         states,
         actions,
@@ -101,7 +111,19 @@ def data(sigma: float) -> mbo.Transitions:
     )
 
 
-def frozen_critic(sigma: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def one_action(learner: Any, observations: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(observations), 1)
+
+
+def any_of_four(learner: Any, observations: torch.Tensor) -> torch.Tensor:
+    return torch.randint(4, (len(observations), 1)).float()
+
+
+def frozen_critic(
+    sigma: float,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: Callable[..., torch.Tensor] = one_action,
+) -> None:
     """A learner whose value is linear, and less at random for half of the states."""
 
     def q_value(learner, observations, actions):
@@ -111,14 +133,11 @@ def frozen_critic(sigma: float, monkeypatch: pytest.MonkeyPatch) -> None:
         coin = torch.sign(torch.sin(1e4 * observations[:, :1]))
         return linear + left * OF_STATES * sigma * coin
 
-    def no_action(learner, observations):
-        return torch.zeros(len(observations), 1)
-
     monkeypatch.setattr(mbo.learners, "check_built", lambda *args, **kwargs: None)
     monkeypatch.setattr(mbo.learners, "discount", lambda learner: 1.0)
     monkeypatch.setattr(mbo.learners, "q_value", q_value)
-    monkeypatch.setattr(mbo.learners, "predict_action", no_action)
-    monkeypatch.setattr(mbo.learners, "sample_action", no_action)
+    monkeypatch.setattr(mbo.learners, "predict_action", policy)
+    monkeypatch.setattr(mbo.learners, "sample_action", policy)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 10.0])
@@ -138,10 +157,48 @@ def test_the_adversary_rests_where_its_gradient_and_the_datas_cancel(
         if i >= 15:
             found.append(dynamics.shifts.detach().mean(dim=(0, 1)) / sigma)
 
-    direction = torch.cat([SLOPES, torch.ones(1)])  # of the advantage: s', then r
-    explained = float(direction.square().sum())
-    f = explained / (explained + OF_STATES**2)
-    expected = -LAMBDA * (D + 1) / (2 * K) * math.sqrt(f) * direction / explained**0.5
     torch.testing.assert_close(
-        torch.stack(found).mean(dim=0), expected, rtol=0, atol=0.006
+        torch.stack(found).mean(dim=0), at_rest() * along(), rtol=0, atol=0.006
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "density_ratios"),
+    [(any_of_four, [1.0, 1.0, 1.0, 1.0]), (one_action, [4.0, 0.0, 0.0, 0.0])],
+    ids=["as-the-data", "one-action-of-four"],
+)
+def test_at_an_action_it_rests_as_much_farther_as_the_policy_is_denser_than_the_data(
+    policy: Callable[..., torch.Tensor],
+    density_ratios: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    frozen_critic(1.0, monkeypatch, policy)
+    dynamics, rows = ShiftsConfig(n_actions=4).create(), data(1.0, n_actions=4)
+    config = AdversarialUpdaterConfig(coef=LAMBDA, learning_rate=3e-3, n_updates=25)
+    updater = config.create()
+    updater.rollout_length = 2
+    updater.action_set = mbo.ActionRange(torch.tensor([0.0]), torch.tensor([3.0]))
+    found = []
+    for i in range(60):
+        updater.update(dynamics, rows, learner=None)
+        if i >= 20:
+            found.append(dynamics.shifts.detach().mean(dim=0) @ along())
+
+    expected = at_rest() * torch.tensor(density_ratios)  # -.085 where the ratio is 1
+    torch.testing.assert_close(
+        torch.stack(found).mean(dim=0), expected, rtol=0, atol=0.03
+    )
+
+
+def along() -> torch.Tensor:
+    """Returns the unit vector of the advantage: s', then r."""
+    direction = torch.cat([SLOPES, torch.ones(1)])
+    return direction / direction.norm()
+
+
+def at_rest() -> float:
+    """Returns the formula's shift along it, where the policy acts as the data."""
+    explained = float(SLOPES.square().sum()) + 1
+    f = explained / (explained + OF_STATES**2)
+    return -LAMBDA * (D + 1) / (2 * K) * math.sqrt(f)
