@@ -16,8 +16,12 @@ learner was given of its rollout, not from the method:
 - *edge*: imagined, and rows lead to it but none leaves: its Q is asked for by targets and
   never corrected (arXiv 2402.12527). Forwards that is index h, 1 state of h that are
   imagined. In reverse there is none: the row of index 1 leads to a real state, and the
-  last state that was imagined, index h, is the s of its row. Where the row into the real
-  state is dropped (edge_parts), index 1 is one.
+  last state that was imagined, index h, is the s of its row. Where the n rows up to the
+  real state are dropped (edge_parts), index n is one.
+
+The farther a state is from the data, the more is believed of it, edge or not. So runs are
+held against each other at the same index, where it is an edge to one and interior to the
+other: rollouts of one direction start from the same rows here, whatever their length.
 
 At a state s the learner takes its greedy action a, and Q(s, a), the least of its critics,
 is compared with what the simulator, put into s, then pays: the discounted rewards, those
@@ -55,7 +59,7 @@ from d3rlpy_mbo.tasks import simulator  # noqa: F401  # files find it by name
 from edge_of_reach_picture import draw_edges, edges_table
 
 _ROLLOUTS = 100
-_INTERVALS = 5  # between the indices that are judged: 0 to h, evenly
+_EACH = 5  # indices that are judged one by one; then every tenth, and the last
 _UNSEEN = 0.01  # gamma ** steps, where a return is cut off
 
 Column = npt.NDArray[np.float64]
@@ -89,15 +93,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     folder: Path = parser.parse_args(arguments).folder
     torch.set_num_threads(1)
     try:
-        for task in read_results(folder).tasks:
-            _write(folder, task)
+        results = read_results(folder)
+        for task in results.tasks:
+            _write(folder, task, results.study.compare)
     except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _write(folder: Path, task: Task) -> None:
+def _write(folder: Path, task: Task, pairs: Sequence[Sequence[str]]) -> None:
     env: Any = evaluation_environment(open_minari(task.dataset))
     maze: Any = getattr(env, "unwrapped", None)
     if not hasattr(maze, "walls"):
@@ -125,7 +130,7 @@ def _write(folder: Path, task: Task) -> None:
         )
     path = folder / f"edge-of-reach-{folder_name(task.dataset)}.md"
     with atomic_write(path) as file:
-        file.write(edges_table(found).encode())
+        file.write(edges_table(found, pairs).encode())
     draw_edges(found, path.with_suffix(".png"))
     print(f"Wrote {path} and its picture.")
 
@@ -134,10 +139,10 @@ def _measure(run: Path, maze: Any, real: mbo.RealData) -> dict[str, Any]:
     learner = load_learner(run)
     imagination = mbo.load_imagination(run / "imagination.mbo")
     gamma, length = discount(learner), imagination.config.rollout_length
-    d3rlpy.seed(0)  # its numbers are the same whichever other runs are there
+    direction = imagination.dynamics.direction
+    d3rlpy.seed(0)  # the same starts and actions as of every other run in the direction
     [imagined] = imagination.rollouts(real, _ROLLOUTS, learner)
-    found = reached(imagined, imagination.dynamics.direction, real.transitions)
-    some = found.at({round(i * length / _INTERVALS) for i in range(_INTERVALS + 1)})
+    some = reached(imagined, direction, real.transitions).at(judged_indices(length))
     actions = learner.predict(some.states)
     asked = torch.from_numpy(some.states), torch.from_numpy(actions)
     values = q_value(learner, *asked)[:, 0].double().numpy()
@@ -146,6 +151,7 @@ def _measure(run: Path, maze: Any, real: mbo.RealData) -> dict[str, Any]:
         "settings": {
             "rollouts": _ROLLOUTS,
             "rollout_length": length,
+            "direction": direction,
             "unseen": _UNSEEN,
             "gamma": gamma,
             "action": "greedy",
@@ -153,6 +159,12 @@ def _measure(run: Path, maze: Any, real: mbo.RealData) -> dict[str, Any]:
         "by_index": judge(some, values, returns, maze.walls),
         "versions": versions(),
     }
+
+
+def judged_indices(length: int) -> set[int]:
+    """Returns 0 to 5, which all methods share, every tenth and the last."""
+    few = range(min(_EACH, length) + 1)
+    return {*few, *range(0, length, 10), length}
 
 
 def reached(

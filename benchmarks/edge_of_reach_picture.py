@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import matplotlib
 
@@ -20,11 +20,17 @@ _KINDS = ("real", "interior", "edge")
 _COLUMNS = 5
 
 # Of every run: what edge_of_reach.json holds, and its seed.
-Found = Mapping[str, Sequence[Mapping[str, Any]]]
+Runs = Sequence[Mapping[str, Any]]
+Found = Mapping[str, Runs]
 
 
-def edges_table(found: Found) -> str:
-    """Returns the table: a row a method and index, means and deviations over seeds."""
+def edges_table(found: Found, pairs: Sequence[Sequence[str]] = ()) -> str:
+    """Returns three tables: by method and index, and two of pairs of methods.
+
+    Args:
+        found: Of each method.
+        pairs: The study's `compare`.
+    """
     lines = [
         "Q is the least of the critics at the greedy action; what follows is discounted. "
         "Means over states, then ± the standard deviation over seeds.",
@@ -53,30 +59,97 @@ def edges_table(found: Found) -> str:
             lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "The edge less the mean of the interior indices, run by run, with a 95 % "
-        "t-interval over seeds.",
+        "The same index, one run minus another of its seed and direction; where that is an "
+        "edge to one and interior to the other, the edge comes first. Intervals are "
+        "Student's, over seeds.",
         "",
-        "| method | edge minus interior | per seed |",
-        "|---|---|---|",
+        "| methods | index | | mean | above 0 | per seed |",
+        "|---|---|---|---|---|---|",
     ]
-    for method, runs in found.items():
-        by_seed = [_edge_less_interior(run["by_index"]) for run in runs]
-        values = [value for value in by_seed if value is not None]
-        if values:
-            each = ", ".join(f"{value:.1f}" for value in values)
-            lines.append(f"| {method} | {interval(values)} | {each} |")
+    for pair in pairs:
+        lines += _same_index_rows(found, pair)
+    lines += [
+        "",
+        "A run without edges, at the index where its Q exceeds what followed most, minus "
+        "one of its seed with edges, at those.",
+        "",
+        "| methods | mean | below 0 | per seed |",
+        "|---|---|---|---|",
+    ]
+    for pair in pairs:
+        lines += _level_rows(found, pair)
     return "\n".join(lines) + "\n"
 
 
-def _edge_less_interior(rows: Sequence[Mapping[str, Any]]) -> Optional[float]:
-    """Returns the difference of two means over indices, None where a kind is missing."""
-    edges, interior = (
-        [float(row["difference"]) for row in rows if row["kind"] == kind]
-        for kind in ("edge", "interior")
-    )
-    if not edges or not interior:
-        return None
-    return statistics.mean(edges) - statistics.mean(interior)
+def _same_index_rows(found: Found, pair: Sequence[str]) -> list[str]:
+    """Returns a row an index that both judged; none where directions differ."""
+    first, second = pair
+    directions = {_direction(found[name]) for name in pair if name in found}
+    if len(directions) != 1 or first not in found or second not in found:
+        return []
+    shared = _shared_places(found[first], found[second])
+    if any(kind != "edge" == other for _, kind, other in shared):
+        first, second = second, first  # the one with the edge comes first
+        shared = _shared_places(found[first], found[second])
+    lines = []
+    for index, kind, other in shared:
+        values = [
+            ours["difference"] - theirs["difference"]
+            for a, b in _of_one_seed(found[first], found[second])
+            if (ours := _row(a, index, kind)) and (theirs := _row(b, index, other))
+        ]
+        cells = [f"{first} - {second}", str(index), f"{kind} - {other}"]
+        lines += _seeds_row(cells, values, sum(value > 0 for value in values))
+    return lines
+
+
+def _shared_places(first: Runs, second: Runs) -> list[tuple[int, str, str]]:
+    """Returns (index, kind of the first, kind of the second) where both have states."""
+    return [
+        (index, kind, other)
+        for index, kind in _places(first)
+        for at, other in _places(second)
+        if at == index
+    ]
+
+
+def _level_rows(found: Found, pair: Sequence[str]) -> list[str]:
+    """Returns a row where one of the two has edges and the other none."""
+    with_edges = [name for name in pair if _edges(found.get(name, []))]
+    without = [name for name in pair if name in found and name not in with_edges]
+    if len(with_edges) != 1 or len(without) != 1:
+        return []
+    values = [
+        max(row["difference"] for row in a["by_index"]) - statistics.mean(_edges([b]))
+        for a, b in _of_one_seed(found[without[0]], found[with_edges[0]])
+        if _edges([b])
+    ]
+    cells = [f"{without[0]} - {with_edges[0]}"]
+    return _seeds_row(cells, values, sum(value < 0 for value in values))
+
+
+def _direction(runs: Runs) -> Any:
+    return runs[0]["settings"]["direction"]
+
+
+def _edges(runs: Runs) -> list[float]:
+    rows = [row for run in runs for row in run["by_index"]]
+    return [float(row["difference"]) for row in rows if row["kind"] == "edge"]
+
+
+def _of_one_seed(
+    first: Runs, second: Runs
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    return [(a, b) for a in first for b in second if a["seed"] == b["seed"]]
+
+
+def _seeds_row(cells: list[str], values: Sequence[float], n_as_said: int) -> list[str]:
+    """Returns a line of the table, none without a seed."""
+    if not values:
+        return []
+    each = ", ".join(f"{value:.1f}" for value in values)
+    said = f"{n_as_said} of {len(values)}"
+    return [f"| {' | '.join([*cells, interval(values), said, each])} |"]
 
 
 def interval(values: Sequence[float]) -> str:
@@ -90,7 +163,7 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
-def _places(runs: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
+def _places(runs: Runs) -> list[tuple[int, str]]:
     found = {(each["index"], each["kind"]) for run in runs for each in run["by_index"]}
     return sorted(found, key=lambda place: (place[0], _KINDS.index(place[1])))
 

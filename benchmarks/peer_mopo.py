@@ -9,7 +9,8 @@ from the starts of our evaluations and of our final episodes. Settings, with wha
 stand in `settings/peer_mopo.toml`.
 
 DIR gets seed-N.json for each seed: evaluations, final episodes, and Q minus Monte Carlo as
-`pessimism.py` has it. Seeds that are there are skipped.
+`pessimism.py` has it. Seeds that are there are skipped, and refused if they were made with
+other settings or another commit of the kit.
 """
 
 import argparse
@@ -83,14 +84,16 @@ def trained(
     real = mbo.RealData.of(dataset)
     models, rows = real.for_models, mbo.Transitions.from_dataset(dataset).for_learners()
     d3rlpy.seed(seed)
+    first_seed = int(np.random.randint(2**31))  # drawn as our runs draw theirs
     dynamics = kit.dynamics(models, settings["penalty_coef"])
     dynamics.terminal_fn = kit.termination(env.spec.id)
     logger = Silent()
     per_epoch = math.ceil((len(models) - held_out(len(models))) / _BATCH)
     epochs = max(1, round(settings["max_model_steps"] / per_epoch))
     dynamics.train(kit.data(models), logger, max_epochs=epochs)
+    rate = settings["learning_rate"]
     policy = kit.policy(
-        "mopo", rows, alpha_learning_rate=settings["learning_rate"], dynamics=dynamics
+        "mopo", rows, learning_rate=rate, alpha_learning_rate=rate, dynamics=dynamics
     )
     size = settings["rollout_batch_size"] * settings["rollout_length"]
     trainer = kit.kit.policy_trainer.MBPolicyTrainer(
@@ -111,7 +114,7 @@ def trained(
     )
     learner, evaluations = KitLearner(policy), list[dict[str, float]]()
     evaluates = EnvironmentEvaluations(
-        env, d3rlpy.metrics.EnvironmentEvaluator(env, settings["n_trials"]), seed
+        env, d3rlpy.metrics.EnvironmentEvaluator(env, settings["n_trials"]), first_seed
     )
 
     def evaluate() -> dict[str, list[float]]:
@@ -176,6 +179,35 @@ def commit(checkout: Path) -> Optional[str]:
     return found.stdout.strip() or None
 
 
+def require_same(path: Path, asked: dict[str, Any]) -> None:
+    """Refuses a seed-N.json that something else than what is asked has made.
+
+    Args:
+        path: It need not exist.
+        asked: Its `settings`, but for `seeds`, its `seed` and the `kit`'s commit.
+
+    Raises:
+        CompositionError: Names what differs.
+    """
+    if not path.exists():
+        return
+    found = json.loads(path.read_text())
+    theirs, ours = (
+        {**each["settings"], "seeds": None, "seed": each["seed"], "kit": each["kit"]}
+        for each in (found, asked)
+    )
+    changed = [
+        f"{name} is {theirs.get(name)!r} there, {ours.get(name)!r} here"
+        for name in sorted({*theirs, *ours})
+        if theirs.get(name) != ours.get(name)
+    ]
+    if changed:
+        raise mbo.CompositionError(
+            f"{path} was made otherwise: {'; '.join(changed)}. Choose another DIR, or move "
+            "it away."
+        )
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -185,14 +217,21 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--settings", type=Path, default=_SETTINGS)
     given = parser.parse_args(arguments)
     settings = tomllib.loads(given.settings.read_text())
+    asked = {"settings": settings, "kit": commit(given.checkout)}
+    paths = {seed: given.out / f"seed-{seed}.json" for seed in settings["seeds"]}
+    try:
+        for seed, path in paths.items():
+            require_same(path, {**asked, "seed": seed})
+    except mbo.CompositionError as error:
+        print(error, file=sys.stderr)
+        return 1
     torch.set_num_threads(1)
     kit = OfflineRLKit(given.checkout.resolve())
     given.out.mkdir(parents=True, exist_ok=True)
     scores = []
-    for seed in settings["seeds"]:
-        path = given.out / f"seed-{seed}.json"
+    for seed, path in paths.items():
         if not path.exists():
-            result = {**run(kit, settings, seed), "kit": commit(given.checkout)}
+            result = {**run(kit, settings, seed), "kit": asked["kit"]}
             with atomic_write(path) as file:
                 file.write(json.dumps(result, indent=1).encode())
         evaluations = json.loads(path.read_text())["evaluations"]

@@ -12,7 +12,8 @@ out.
 
 SAC's Q counts the entropy of its policy as reward, from the next state on, and with a
 target of minus the number of actions that is a cost. `entropy` is that part, along the
-same episodes: a difference between two methods may be owed to it.
+same episodes: a difference between two methods may be owed to it. It is 0 for a learner
+whose targets leave entropy out, as those of MOBILE's SAC, of CQL and of COMBO do.
 """
 
 import argparse
@@ -256,8 +257,10 @@ def _values(learner: Any, episode: Episode) -> Column:
 
 def _entropy_rewards(learner: Any, episode: Episode) -> Column:
     """Returns what SAC adds to the rewards, zeros for learners that add nothing."""
-    modules = learner.impl.modules
-    if not hasattr(modules, "log_temp"):
+    modules, config = learner.impl.modules, learner.config
+    deterministic = getattr(config, "deterministic_backup", False)
+    soft = getattr(config, "soft_q_backup", True)  # CQL's name for the opposite
+    if not hasattr(modules, "log_temp") or deterministic or not soft:
         return np.zeros(len(episode.rewards))
     x = torch.as_tensor(episode.observations)
     if learner.config.observation_scaler:

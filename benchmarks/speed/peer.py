@@ -111,11 +111,14 @@ class OfflineRLKit:
         transitions: Transitions,
         hidden: Sequence[int] = (256, 256),
         alpha_learning_rate: float = 1e-4,
+        learning_rate: float = 3e-4,
         **parts: Any,
     ) -> Any:
         """Returns its MOPOPolicy, RAMBOPolicy or COMBOPolicy with SAC's networks."""
         networks = self._networks(transitions, list(hidden))
-        optimizers = [torch.optim.Adam(each.parameters(), lr=3e-4) for each in networks]
+        optimizers = [
+            torch.optim.Adam(each.parameters(), lr=learning_rate) for each in networks
+        ]
         kit, alpha = self.kit, self._alpha(transitions, alpha_learning_rate)
         of = {
             "mopo": kit.policy.MOPOPolicy,

@@ -80,16 +80,21 @@ def add_learner(config: type[LearnableConfig]) -> None:
 def with_learner(config: type[LearnableConfig]) -> Iterator[None]:
     """Has d3rlpy know a learner for a while, whether or not it is installed.
 
+    What others add meanwhile stays: plugins are loaded once, and maybe here.
+
     Raises:
         PluginError: See `refuse_taken_name`.
     """
     listed = CONFIG_STORAGE[LearnableConfig].config_list
-    listed_before, added_before = dict(listed), dict(_added)
+    name = config.get_type()
+    listed_before, added_before = listed.get(name), _added.get(name)
     add_learner(config)
     try:
         yield
     finally:
-        listed.clear()
-        listed.update(listed_before)
-        _added.clear()
-        _added.update(added_before)
+        listed.pop(name, None)
+        _added.pop(name, None)
+        if listed_before is not None:
+            listed[name] = listed_before
+        if added_before is not None:
+            _added[name] = added_before

@@ -1,5 +1,6 @@
 """What is an edge, what a state is worth, and the study that asks, at toy size."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -78,6 +79,16 @@ def test_in_reverse_there_is_no_edge_until_the_row_into_the_real_state_is_droppe
     within = {(0, 5, True), (2, 2, True), (3, -1, True)}
     assert states_of(mbo.ImaginationConfig, "reverse") == {*within, (1, 4, True)}
     assert states_of(WithoutLastLinkConfig, "reverse") == {*within, (1, 4, False)}
+    assert states_of(WithoutLastLinkConfig, "reverse", n_links=2) == {
+        (0, 5, True), (2, 2, False), (3, -1, True),
+    }  # fmt: skip
+
+
+def test_all_lengths_share_the_first_indices_and_long_ones_are_judged_to_their_end():
+    assert edge_of_reach.judged_indices(1) == {0, 1}
+    assert edge_of_reach.judged_indices(5) == {0, 1, 2, 3, 4, 5}
+    assert edge_of_reach.judged_indices(9) == {0, 1, 2, 3, 4, 5, 9}
+    assert edge_of_reach.judged_indices(50) == {0, 1, 2, 3, 4, 5, 10, 20, 30, 40, 50}
 
 
 class Line:
@@ -133,21 +144,56 @@ def test_the_table_has_means_and_deviations_over_seeds():
     ) in edges_table({"fomi": [run(0, 10.0), run(1, 14.0)]})
 
 
-def test_edges_are_held_against_the_mean_of_interior_states_with_students_interval():
-    def run(seed, edge):
-        rows = [("real", 0, 99.0), ("interior", 1, 1.0), ("interior", 2, 3.0)]
-        return {
-            "seed": seed,
-            "by_index": [
-                {"index": i, "kind": kind, "states": 9, "in_walls": 0}
-                | {"q": 0.0, "monte_carlo": 0.0, "difference": value}
-                for kind, i, value in [*rows, ("edge", 3, edge)]
-            ],
-        }
+def judged_run(seed, *rows, direction="forward"):
+    """What edge-of-reach.json holds, of rows (index, kind, difference)."""
+    means = {"states": 9, "in_walls": 0, "q": 0.0, "monte_carlo": 0.0}
+    return {
+        "seed": seed,
+        "settings": {"direction": direction},
+        "by_index": [
+            {"index": index, "kind": kind, "difference": difference, **means}
+            for index, kind, difference in rows
+        ],
+    }
 
-    # 4 - 2 and 10 - 2: 5 on average; 12.706 deviations of 3 sqrt(2) / sqrt(2) around it.
-    table = edges_table({"fomi": [run(0, 4.0), run(1, 10.0)]})
-    assert table.endswith("| fomi | 5.0 [-33.1, 43.1] | 2.0, 8.0 |\n")
+
+def test_an_edge_is_held_against_the_interior_state_of_the_same_index_and_seed():
+    found = {
+        "long": [
+            judged_run(seed, (1, "interior", 1.0), (2, "interior", inner))
+            for seed, inner in ((0, 2.0), (1, 30.0))
+        ],
+        "short": [
+            judged_run(seed, (1, "interior", 1.0), (2, "edge", edge))
+            for seed, edge in ((1, 38.0), (0, 4.0), (7, 99.0))
+        ],
+        "reverse": [judged_run(0, (2, "interior", 0.0), direction="reverse")],
+    }
+    table = edges_table(found, [["long", "short"], ["reverse", "short"], ["long", "?"]])
+    # 4 - 2 and 38 - 30: 5 on average; 12.706 deviations of 3 sqrt(2) / sqrt(2) around it.
+    expected = "| 5.0 [-33.1, 43.1] | 2 of 2 | 8.0, 2.0 |\n"
+    assert f"| short - long | 2 | edge - interior {expected}" in table
+    assert "| short - long | 1 | interior - interior | 0.0 [0.0, 0.0] | 0 of 2" in table
+    assert table.count("| short - ") == 2  # states of another direction are others
+
+
+def test_a_run_without_edges_is_held_against_edges_at_the_index_where_it_believes_most():
+    found = {
+        "romi": [
+            judged_run(
+                seed, (0, "real", 1.0), (1, "interior", most), (2, "interior", 2)
+            )
+            for seed, most in ((0, 7.0), (1, 9.0))
+        ],
+        "fomi": [
+            judged_run(seed, (1, "interior", 50.0), (2, "edge", 8.0)) for seed in (0, 1)
+        ],
+    }
+    for pair in (["romi", "fomi"], ["fomi", "romi"]):
+        table = edges_table(found, [pair, ["romi", "romi"], ["fomi", "fomi"]])
+        assert table.endswith(
+            "\n| romi - fomi | 0.0 [-12.7, 12.7] | 1 of 2 | -1.0, 1.0 |\n"
+        )
 
 
 @pytest.mark.training
@@ -219,9 +265,13 @@ def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(inst
     assert reverse == study.model(now["romi"]) == vae.model(imitated["romi-real-vae"])
     assert reverse == study.model(now["romi-no-link"])
     assert stage_a.model(then["fomi"]) == vae.model(imitated["fomi-real-vae"])
+    nine = {
+        name: now[name].imagination_config() for name in ("romi-9", "romi-no-4-links")
+    }
     for run in [*now.values(), *imitated.values()]:
         config = run.imagination_config()
-        assert config.rollout_length * config.rollout_batch_size == 4_000_000
+        if config not in nine.values():
+            assert config.rollout_length * config.rollout_batch_size == 4_000_000
     for run, before, changed in (
         (now["romi"], then["romi"], {}),
         (now["simulator"], then["fomi-simulator"], {}),
@@ -232,11 +282,21 @@ def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(inst
         ),
         (imitated["romi-real-vae"], then["romi"], {"imitates_imagined": False}),
         (imitated["fomi-real-vae"], then["fomi"], {"imitates_imagined": False}),
+        (imitated["fomi"], then["fomi"], {}),
     ):
         assert run.imagination_config() == before.imagination_config()
         assert changes(run, before) == changed
-    without = now["romi-no-link"].imagination_config().serialize_to_dict()
-    assert without == now["romi"].imagination_config().serialize_to_dict()
+    for without, control, n_links in (
+        (now["romi-no-link"].imagination_config(), now["romi"].imagination_config(), 1),
+        (nine["romi-no-4-links"], nine["romi-9"], 4),
+    ):
+        expected = {**control.serialize_to_dict(), "n_links": n_links}
+        assert without.serialize_to_dict() == expected
+    left = nine["romi-no-4-links"].rollout_length - 4
+    assert left * nine["romi-no-4-links"].rollout_batch_size == 4_000_000
+    assert changes(now["romi-9"], now["romi"]) == {}
+    longer = dataclasses.replace(now["romi"].imagination_config(), rollout_length=9)
+    assert nine["romi-9"] == longer
 
 
 @pytest.mark.training
@@ -253,29 +313,49 @@ def test_the_study_and_what_is_measured_run_at_toy_size(
     assert run_file(small, out, n_jobs=1) == {}  # in this process: nothing is installed
     monkeypatch.setattr(edge_of_reach, "_ROLLOUTS", 2)
     monkeypatch.setattr(edge_of_reach, "_UNSEEN", 0.9)
+    judged = []
+    monkeypatch.setattr(
+        edge_of_reach, "judge", lambda *a: judged.append(a[0]) or judge(*a)
+    )
     assert edge_of_reach.main([str(out)]) == 0
+    states = dict(zip(read("edge-of-reach")[1], judged, strict=True))
     edges = {}
     for path in out.rglob("edge-of-reach.json"):
         rows = json.loads(path.read_text())["by_index"]
         assert all(np.isfinite(row["difference"]) for row in rows)
-        assert {row["index"] for row in rows} in (
-            {0, 1, 2, 3, 4, 5},
-            set(range(0, 51, 10)),
-        )
         edges[path.parts[-3]] = [r["index"] for r in rows if r["kind"] == "edge"]
     assert edges == {
-        "romi": [], "romi-no-link": [1],
-        "simulator": [5], "simulator-50": [50], "simulator-clipped": [5],
+        "romi": [], "romi-no-link": [1], "romi-9": [], "romi-no-4-links": [4],
+        "simulator": [5], "simulator-1": [1], "simulator-50": [50],
+        "simulator-clipped": [5],
     }  # fmt: skip
+    for edge, interior in (
+        ("romi-no-link", "romi"),
+        ("romi-no-4-links", "romi-9"),
+        ("simulator", "simulator-50"),
+        ("simulator-1", "simulator"),
+    ):
+        [at] = edges[edge]
+        one, other = (states[name].at([at]).states for name in (edge, interior))
+        assert np.array_equal(one, other)
     monkeypatch.setattr(acting_samples, "_EPISODES", 1)
     assert acting_samples.main([str(out)]) == 0
     for path in out.rglob("learner.d3"):
         found = json.loads(path.with_name("acting-samples.json").read_text())
         assert [len(found["returns"][n]) for n in ("10", "100")] == [1, 1]
     compared = (out / "acting-samples-pointmaze-umaze-sparse-v0.md").read_text()
-    assert compared.count("\n| simulator") == 3
+    assert compared.count("\n| simulator") == 4
     table = (out / "edge-of-reach-pointmaze-umaze-sparse-v0.md").read_text()
     assert "| romi-no-link | 1 | edge | 2 |" in table
+    for pair in (
+        "romi-no-link - romi | 1", "romi-no-4-links - romi-9 | 4",
+        "simulator - simulator-50 | 5", "simulator-1 - simulator | 1",
+    ):  # fmt: skip
+        assert f"\n| {pair} | edge - interior | " in table
+    assert table.count("edge - interior") == 4
+    of_levels = table[table.index("A run without edges") :]
+    for pair in ("romi - romi-no-link", "romi-9 - romi-no-4-links", "romi - simulator"):
+        assert f"\n| {pair} | " in of_levels
     assert (out / "edge-of-reach-pointmaze-umaze-sparse-v0.png").stat().st_size
 
 
@@ -291,6 +371,7 @@ def shrunk(text):
         ("n_steps = 1_000_000", "n_steps = 2_000\nn_reference_episodes = 2"),
         ("rollout_batch_size = 800_000", "rollout_batch_size = 20"),
         ("rollout_batch_size = 80_000", "rollout_batch_size = 2"),
+        ("rollout_batch_size = 4_000_000", "rollout_batch_size = 100"),
         ("[256, 256]", "[8]"),
         (
             '"dynamics.max_steps" = 20_000',

@@ -62,6 +62,8 @@ def test_the_row_into_the_real_state_is_dropped_and_the_others_stay_as_they_are(
     assert [row[:4] for row in rows] == [(-1, 3, -1, 2), (2, 2, 2, 4), (4, 1, 4, 5)]
     without, _ = into_five(WithoutLastLinkConfig)
     assert rows_of(without.imagine(dataset, 1)) == rows[:2]
+    two_fewer, _ = into_five(WithoutLastLinkConfig, n_links=2)
+    assert rows_of(two_fewer.imagine(dataset, 1)) == rows[:1]
 
 
 def test_learners_never_see_the_row_into_the_real_state():
@@ -71,15 +73,18 @@ def test_learners_never_see_the_row_into_the_real_state():
     assert set(batch.observations[:, 0]) == {-1, 2}  # 4 is led to, and never left
 
 
-@pytest.mark.parametrize("settings", [{"direction": "forward"}, {"length": 1}])
-def test_what_has_no_last_link_is_refused(settings):
+@pytest.mark.parametrize(
+    ("direction", "length", "n_links"),
+    [("forward", 5, 1), ("reverse", 1, 1), ("reverse", 4, 4)],
+)
+def test_what_has_no_last_link_is_refused(direction, length, n_links):
     config = WithoutLastLinkConfig(
-        dynamics=LineDynamicsConfig(direction=settings.get("direction", "reverse")),
-        rollout_length=settings.get("length", 5),
+        dynamics=LineDynamicsConfig(direction=direction),
+        rollout_length=length,
+        n_links=n_links,
     )
-    with pytest.raises(
-        mbo.CompositionError, match="expected a reverse one and 2 steps"
-    ):
+    expected = f"expected a reverse one and {n_links + 1} steps"
+    with pytest.raises(mbo.CompositionError, match=expected):
         config.create()
 
 

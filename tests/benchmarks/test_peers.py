@@ -1,9 +1,12 @@
 """What stands between OfflineRL-Kit and our evaluations; the kit itself is not needed."""
 
+import json
 import sys
+import tomllib
 import types
 from pathlib import Path
 
+import d3rlpy
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import d3rlpy_mbo as mbo
 import peer_models
 import peer_mopo
+from d3rlpy_mbo.runs import training
+from toys import line_dataset, small_learner
+
+SETTINGS = Path(__file__).parents[2] / "benchmarks" / "settings" / "peer_mopo.toml"
 
 
 def test_the_kits_value_is_the_least_of_its_critics_and_entropy_is_rewarded():
@@ -30,6 +37,97 @@ def test_the_kits_value_is_the_least_of_its_critics_and_entropy_is_rewarded():
     assert learner.values(states, actions).tolist() == [2.0, 5.0]
     assert learner.entropy_rewards(states).tolist() == [-1.5, -1.5]
     assert learner.predict(np.array([[1.0]])).tolist() == [[-1.0]]  # greedy
+
+
+class Anything:
+    """Stands for a part of the kit; notes what it is called with."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        value = Anything()
+        setattr(self, name, value)
+        return value
+
+    def __call__(self, *args, **kwargs):
+        np.random.rand(7)  # the kit draws from numpy's generator as well
+        self.calls.append(kwargs)
+        return self
+
+
+class BegunError(Exception):
+    """Evaluations have been given their seed."""
+
+
+@pytest.mark.training
+def test_the_kits_evaluations_start_where_those_of_our_runs_start(monkeypatch):
+    seeds = []
+
+    def begin(env, evaluator, seed, n_done=0):
+        seeds.append(seed)
+        raise BegunError
+
+    monkeypatch.setattr(training, "EnvironmentEvaluations", begin)
+    monkeypatch.setattr(peer_mopo, "EnvironmentEvaluations", begin)
+    settings = tomllib.loads(SETTINGS.read_text())
+    dataset = line_dataset()
+    env = types.SimpleNamespace(
+        spec=types.SimpleNamespace(id="Hopper-v5"), reset=None, step=None
+    )
+    for seed in (3, 4):
+        d3rlpy.seed(seed)
+        learner = small_learner("sac")
+        run = training.Run(learner, mbo.RealData.of(dataset), [], 10, 5, env, 1)
+        with pytest.raises(BegunError):
+            run.train(None, None, None, {"show_progress": False})
+        with pytest.raises(BegunError):
+            peer_mopo.trained(Anything(), settings, dataset, env, seed)
+    assert seeds[0] == seeds[1] != seeds[2] == seeds[3]
+
+
+def test_actor_critics_and_temperature_learn_at_the_rate_that_is_set(monkeypatch):
+    kit = Anything()
+    monkeypatch.setattr(peer_mopo, "EnvironmentEvaluations", lambda *args: None)
+    settings = tomllib.loads(SETTINGS.read_text()) | {"learning_rate": 7e-4}
+    env = types.SimpleNamespace(spec=types.SimpleNamespace(id="Hopper-v5"))
+    peer_mopo.trained(kit, settings, line_dataset(), env, 0)
+    [asked] = kit.policy.calls
+    assert asked.pop("dynamics")
+    made = peer_mopo.OfflineRLKit.__new__(peer_mopo.OfflineRLKit)
+    made.kit, made.device = Anything(), "cpu"
+    made._networks = lambda *args: [torch.nn.Linear(1, 1) for _ in range(3)]
+    made.kit.policy.MOPOPolicy = lambda *parts, alpha: [*parts[4:], alpha[2]]
+    optimizers = made.policy("mopo", drifting(9), dynamics=None, **asked)
+    assert [each.param_groups[0]["lr"] for each in optimizers] == [7e-4] * 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"settings": {"penalty_coef": 5.0}}, "penalty_coef is 5.0 there, 1.0 here"),
+        ({"settings": {"penalty_coef": 1.0, "more": 1}}, "more is 1 there, None here"),
+        ({"kit": "0000000"}, "kit is '0000000' there, 'abc' here"),
+        ({"seed": 2}, "seed is 2 there, 1 here"),
+    ],
+)
+def test_a_file_that_other_settings_or_another_kit_made_is_refused(
+    changed, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(peer_mopo, "commit", lambda checkout: "abc")
+    settings = tmp_path / "settings.toml"
+    settings.write_text("seeds = [1, 0]\nn_last = 1\npenalty_coef = 1.0\n")
+    same = {"settings": {"seeds": [1], "n_last": 1, "penalty_coef": 1.0}}
+    same |= {"seed": 1, "kit": "abc", "evaluations": [{"return": 5.0}]}
+    path = tmp_path / "seed-1.json"
+    path.write_text(json.dumps(same))
+    asked = tomllib.loads(settings.read_text())
+    peer_mopo.require_same(path, {"settings": asked, "seed": 1, "kit": "abc"})
+    settings_there = {**same["settings"], **changed.get("settings", {})}
+    path.write_text(json.dumps({**same, **changed, "settings": settings_there}))
+    arguments = [str(tmp_path / "kit"), str(tmp_path), "--settings", str(settings)]
+    assert peer_mopo.main(arguments) == 1
+    assert said in capsys.readouterr().err
 
 
 def drifting(n_rows):

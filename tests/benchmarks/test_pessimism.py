@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import pessimism
 from pessimism import Episode, discounted_sums, judge, play
+from toys import small_learner
 
 pytestmark = pytest.mark.training
 
@@ -102,3 +103,18 @@ def test_entropy_is_what_sac_subtracts_from_its_targets():
     density = histogram / 4000 / (edges[1] - edges[0])
     log_density = np.log(density[np.digitize(actions[:, 0], edges[1:-1])])
     assert found.mean() == pytest.approx(-0.5 * log_density.mean(), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "holds"),
+    [
+        ("mobile_sac", {}, False),
+        ("mobile_sac", {"deterministic_backup": False}, True),
+        ("combo", {}, False),
+        ("cql", {"soft_q_backup": True}, True),
+    ],
+)
+def test_a_q_whose_targets_leave_entropy_out_holds_none(name, settings, holds):
+    learner = small_learner(name, **settings)
+    learner.create_impl((1,), 1)
+    assert pessimism._entropy_rewards(learner, episode(3, True)).any() == holds

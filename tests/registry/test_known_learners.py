@@ -16,7 +16,7 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.learners.names import learner_config, learner_configs
 from d3rlpy_mbo.registry import discovery
-from d3rlpy_mbo.registry.known_learners import known_learners
+from d3rlpy_mbo.registry.known_learners import known_learners, with_learner
 from d3rlpy_mbo.runs.experiment import Experiment
 from strangers import forget, hook, one_warning
 from toys import line_dataset
@@ -116,6 +116,21 @@ def test_a_plugin_may_not_take_the_name_of_a_learner_that_somebody_registered(in
     with one_warning("evil:main", "'by_hand'", "test_known_learners", "ByHand"):
         assert learner_config("by_hand") is ByHand
         assert learner_configs()["by_hand"] is ByHand
+
+
+def test_plugins_that_are_loaded_while_a_learner_is_tried_out_stay_known(install):
+    @dataclasses.dataclass()
+    class TriedOut(d3rlpy.algos.SACConfig):
+        @staticmethod
+        def get_type() -> str:
+            return "tried_out"
+
+    install("good", THEIRS)
+    with with_learner(TriedOut):
+        theirs = learner_config("theirs")  # the first to ask: plugins are loaded here
+        assert learner_config("tried_out") is TriedOut
+    assert learner_config("theirs") is theirs
+    assert "tried_out" not in known_learners()
 
 
 def test_plugins_lists_a_learner_and_check_checks_it(install):
