@@ -13,6 +13,7 @@ from d3rlpy.metrics import EvaluatorProtocol
 
 from ..learners.reading import is_transformer
 from ..metrics import normalized_score
+from ..support.json_values import plain
 from .transformers import acting
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "EnvironmentEvaluations",
     "evaluation",
     "final_evaluation",
-    "finite",
 ]
 
 # Final episodes start from reset(seed=...) of this and the following seeds, so that all
@@ -102,9 +102,8 @@ def final_evaluation(
         returns = [
             _episode_return(acts, env, FIRST_FINAL_SEED + i) for i in range(n_trials)
         ]
-    played = finite({str(i): value for i, value in enumerate(returns)})
     return {
-        "returns": list(played.values()),
+        "returns": plain(returns),
         **_judged(statistics.fmean(returns), scores),
     }
 
@@ -127,15 +126,7 @@ def _judged(
     judged = {"return": value, "normalized_score": math.nan}
     if scores is not None:
         judged["normalized_score"] = normalized_score(value, scores)
-    return finite(judged)
-
-
-def finite(metrics: dict[str, float]) -> dict[str, Optional[float]]:
-    """Returns numbers as JSON has them: null where one is NaN or infinite."""
-    return {
-        name: float(value) if math.isfinite(value) else None
-        for name, value in metrics.items()
-    }
+    return dict(plain(judged))
 
 
 def _episode_return(

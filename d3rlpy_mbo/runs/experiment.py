@@ -23,8 +23,9 @@ from ..registry.fields import SEED, Number
 from ..registry.json_form import encode
 from ..support.devices import validate_device
 from ..support.errors import CompositionError
+from ..support.json_values import plain
 from ..support.version import installed_versions
-from .evaluation import evaluation, final_evaluation, finite
+from .evaluation import evaluation, final_evaluation
 from .folder import UNFINISHED, RunFolder
 from .settings import apply_settings
 from .terminations import with_known_termination
@@ -254,7 +255,7 @@ class Experiment:
                 "target_return": target_return,
                 "reference_scores": scores,
                 "d4rl_reference_scores": reference_scores(self.dataset, "d4rl_"),
-                "metrics": [finite(metrics) for _, metrics in epochs],
+                "metrics": [plain(metrics) for _, metrics in epochs],
                 "learner": {
                     "type": learner_config.get_type(),
                     # Not as a dict: d3rlpy's would hold enumerations.
