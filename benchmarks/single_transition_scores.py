@@ -164,14 +164,41 @@ def extremes(values: list[Optional[float]], form: str) -> str:
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
-    grid = GRID[:, 0]
-    for axes in (left, right):
+    """Draws what the models say, and below one another what each method's runs do."""
+    half = -(-len(METHODS) // 2)
+    above, below = METHODS[:half], METHODS[half:]
+    rows: list[Any] = [["model", "model", *above], ["model", "model", *below]]
+    rows[1] += ["."] * (len(above) - len(below))
+    figure, panels = plt.subplot_mosaic(rows, figsize=(14, 5.2), layout="constrained")
+    for axes in panels.values():
         axes.spines[["top", "right"]].set_visible(False)
+    _draw_models(results, panels["model"])
+    for i, method in enumerate(METHODS):
+        axes = panels[method]
+        for low, high, _ in SETTINGS["ranges"]:
+            axes.axhspan(low, high, color="0.88", zorder=0)
+        for run in results:
+            if run["method"] == method:
+                history = run["history"]
+                steps, actions = ([h[k] for h in history] for k in ("step", "action"))
+                axes.plot(steps, actions, color=f"C{i}", lw=0.9, alpha=0.7)
+        axes.set(ylim=(-1.05, 1.05), xlim=(0, SETTINGS["n_steps"]))
+        axes.set_title(_shown(method), color=f"C{i}", fontsize=10)
+        axes.set_xticks([0, SETTINGS["n_steps"]])
+        if i % half:
+            axes.set_yticklabels([])
+        else:
+            axes.set_ylabel("learned action")
+        if i + half >= len(METHODS):
+            axes.set_xlabel("learner steps")
+    figure.suptitle("One line a seed; grey: data", x=0.99, ha="right", fontsize=9)
+    figure.savefig(path, dpi=130)
+
+
+def _draw_models(results: list[dict[str, Any]], axes: Any) -> None:
+    grid = GRID[:, 0]
     for low, high, _ in SETTINGS["ranges"]:
-        left.axvspan(low, high, color="0.88", zorder=0)
-        right.axhspan(low, high, color="0.88", zorder=0)
-    left.plot(grid, true_mean(grid), color="black", lw=1, ls=":", label="truth")
+        axes.axvspan(low, high, color="0.88", zorder=0)
 
     def curves(method: str, read: Callable[[dict[str, Any]], list[float]]) -> Any:
         found = [read(r) for r in results if r["method"] == method and "error" not in r]
@@ -181,38 +208,33 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         model: list[float] = result["history"][-1]["model"]
         return model
 
-    shown = [("as fitted", "0.45", "-", curves("coef_0", lambda r: r["fitted_model"]))]
+    fitted = curves("coef_0", lambda r: r["fitted_model"])
+    shown = [("as fitted", "0.45", "-", fitted)]
     for method in COEFS:
         style = "-" if method == "coef_0" else "--"
         color = f"C{METHODS.index(method)}"
-        shown.append((f"after {method}", color, style, curves(method, last)))
+        shown.append((f"after {_shown(method)}", color, style, curves(method, last)))
     for label, color, style, models in shown:
         if not len(models):
             continue  # all of them diverged
-        left.plot(grid, models.mean(axis=0), style, color=color, label=f"model {label}")
-        left.fill_between(
-            grid, models.min(axis=0), models.max(axis=0), color=color, alpha=0.15, lw=0
+        axes.plot(grid, models.mean(axis=0), style, color=color, label=label)
+        axes.fill_between(
+            grid, models.min(axis=0), models.max(axis=0), color=color, alpha=0.1, lw=0
         )
-    left.set(
+    truth = true_mean(grid)
+    axes.plot(grid, truth, color="black", lw=1, ls=":", label="truth")
+    # What an adversary broke would leave nothing else to see.
+    least, most = (f(np.append(fitted, truth)) for f in (np.nanmin, np.nanmax))
+    axes.set_ylim(least - 0.5 * (most - least), most + 0.5 * (most - least))
+    axes.set(
         xlabel="action (grey: data)", ylabel="mean s' = reward",
-        title="The model, mean and range over seeds",
+        title="The model, mean and range over seeds", xticks=[-1, -0.5, 0, 0.5, 1],
     )  # fmt: skip
-    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
-    left.legend(frameon=False, ncols=3, **below)
-    for i, method in enumerate(METHODS):
-        runs = [r["history"] for r in results if r["method"] == method]
-        for number, history in enumerate(runs):
-            right.plot(
-                [h["step"] for h in history],
-                [h["action"] for h in history],
-                color=f"C{i}",
-                lw=0.9,
-                alpha=0.7,
-                label=method if number == 0 else None,
-            )
-    right.set(
-        xlabel="learner steps", ylabel="learned action (grey: data)", ylim=(-1.05, 1.05),
-        title="The learned action, each seed",
-    )  # fmt: skip
-    right.legend(frameon=False, ncols=4, **below)
-    figure.savefig(path, dpi=130)
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)}
+    axes.legend(frameon=False, ncols=2, fontsize=9, **place)
+
+
+def _shown(method: str) -> str:
+    return {"sac": "SAC", "combo": "COMBO"}.get(
+        method, method.replace("rambo_", "RAMBO, ").replace("_", " ")
+    )
