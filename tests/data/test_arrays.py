@@ -192,7 +192,7 @@ def test_time_outs_that_are_out_of_step_with_the_resets_are_said():
     resting = np.where(np.arange(1000)[:, None] % 10, 0.0, rng.normal(size=(1000, 3)))
     assert "out of step" not in said({**wrong, "observations": resting})
     # A good controller's: far from rest for some steps, then nearly still.
-    falling = np.exp(1.2 * rng.normal(size=(20, 1, 3))) * 0.9 ** np.arange(50)[:, None]
+    falling = np.exp(2.0 * rng.normal(size=(20, 1, 3))) * 0.7 ** np.arange(50)[:, None]
     settling = (falling + 1e-3 * rng.normal(size=(20, 50, 3))).reshape(-1, 3)
     assert "out of step" not in said({**right, "observations": settling})
     on = np.tile(np.sin(np.minimum(np.arange(250), 100) * np.pi / 50), 4)[:, None]
