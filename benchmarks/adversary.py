@@ -12,14 +12,15 @@ the sampled outcome explains. Doses of a seed, 0 among them, share model, critic
 draw, mini-batches included, so they are compared in pairs. What is asked, and by which
 rule a dose works, stands in `settings/adversary.toml`, and what it costs.
 
-DIR gets a file for each seed, scale and weight, and is gone on from: a model and a critic
-at a time, and a dose from what was measured last; then doses.md and doses.png.
+DIR gets a file for each seed, scale and weight, and is gone on from: a model and its critic
+from their last checkpoint, a dose from what was measured last; then doses.md and doses.png.
 """
 
 import argparse
 import copy
 import dataclasses
 import json
+import shutil
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -64,8 +65,8 @@ class Frozen:
     q_values: list[float]
 
 
-def prepared(settings: dict[str, Any], scale: str, seed: int) -> Frozen:
-    """Fits the model, trains the critic."""
+def prepared(settings: dict[str, Any], scale: str, seed: int, begun: Path) -> Frozen:
+    """Fits the model, trains the critic; goes on from the checkpoints in `begun`."""
     dataset, env = mbo.load_minari(settings["dataset"])
     config = RAMBOConfig(
         dynamics_updater=None,
@@ -79,17 +80,17 @@ def prepared(settings: dict[str, Any], scale: str, seed: int) -> Frozen:
     )
     d3rlpy.seed(seed)
     real, imagination = mbo.RealData.of(dataset), config.create()
-    imagination.fit(real)
     config_of_learner = apply_settings(d3rlpy.algos.SACConfig(), settings["learner"])
     learner: Any = config_of_learner.create()
-    train(learner, real, imagination, settings, settings["n_critic_steps"])
+    block = settings["n_steps_per_block"]
+    train(learner, real, imagination, settings, settings["n_critic_steps"], begun)
+    d3rlpy.seed(100 + seed)  # whether or not the call went on from a checkpoint
     modules = learner.impl.modules
     for optimizer in (modules.actor_optim, modules.temp_optim):
         for group in optimizer.optim.param_groups:
             group["lr"] = 0.0  # the policy stands still, its critic goes on
     states = real.for_models.observations[:: max(1, len(real.for_models) // 2_000)]
     q_values = [mean_q(learner, states)]
-    block = settings["n_steps_per_block"]
     for _ in range(settings["n_blocks"]):
         train(learner, real, imagination, settings, block)
         q_values.append(mean_q(learner, states))
@@ -104,14 +105,16 @@ def train(
     imagination: mbo.Imagination,
     settings: dict[str, Any],
     n_steps: int,
+    checkpoint: Optional[Path] = None,
 ) -> None:
-    """Trains the learner with rollouts of the model."""
+    """Trains the learner with rollouts of the model, which is fitted if it is not."""
     mbo.fit(
         learner,
         real,
         imagination,
         n_steps=n_steps,
-        n_steps_per_epoch=n_steps,
+        n_steps_per_epoch=settings["n_steps_per_block"],
+        checkpoint=checkpoint,
         real_ratio=settings["real_ratio"],
         logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
         show_progress=False,
@@ -130,12 +133,14 @@ def kept(settings: dict[str, Any], folder: Path, scale: str, seed: int) -> Froze
     critic = folder / "critic.json"  # written last: where it is, all is
     if not critic.exists():
         folder.mkdir(exist_ok=True)
-        frozen = prepared(settings, scale, seed)
+        begun = folder / "begun"
+        frozen = prepared(settings, scale, seed, begun)
         frozen.imagination.save(imagination)
         frozen.learner.save(learner)
         content = {"settings": settings, "q_values": frozen.q_values}
         with atomic_write(critic) as file:
             file.write(json.dumps(content).encode())
+        shutil.rmtree(begun)
     dataset, _ = mbo.load_minari(settings["dataset"])
     return Frozen(
         mbo.load_imagination(imagination),
