@@ -459,6 +459,16 @@ class PenaltyOfTheChunksLargest(SoundPenalty):
         return penalties / penalties.max().clamp(min=1e-6)
 
 
+@breaks("check_when_and_compares")
+class PenaltyWhenImagining(SoundPenalty):
+    when = "imagining"
+
+
+@breaks("check_when_and_compares")
+class PenaltyOfOneMember(SoundPenalty):
+    compares = "member"
+
+
 @breaks("check_default_construction", quantile=0.9)
 class PenaltyWithoutDefault(mbo.Penalty):
     quantile: float

@@ -13,7 +13,10 @@ from ..registry.component import Component
 from .base import LearnedComponent
 from .dynamics.interface import Dynamics, Prediction
 
-__all__ = ["LearnedPenalty", "LearnedPenaltyConfig", "Penalty"]
+__all__ = ["COMPARES", "WHEN", "LearnedPenalty", "LearnedPenaltyConfig", "Penalty"]
+
+WHEN = ("imagined", "drawn")
+COMPARES = ("members", "elites", "")
 
 
 @dataclasses.dataclass()

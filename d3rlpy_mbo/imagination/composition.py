@@ -6,7 +6,7 @@ import torch
 
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
 from ..components.halts import Halt
-from ..components.penalties import LearnedPenalty, Penalty
+from ..components.penalties import COMPARES, WHEN, LearnedPenalty, Penalty
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..components.rollout_policies.learner import LearnerPolicyConfig
 from ..registry.fields import Number
@@ -55,7 +55,7 @@ def validate_penalty(
     if penalty is None:
         return
     name = type(penalty).__name__
-    if penalty.when not in ("imagined", "drawn"):
+    if penalty.when not in WHEN:
         raise CompositionError(
             f"{name}.when is {penalty.when!r}, expected 'imagined' or 'drawn'."
         )
@@ -82,7 +82,7 @@ def validate_members(
     if judge is None or judge.compares == "":
         return
     name, compares = type(judge).__name__, judge.compares
-    if compares not in ("members", "elites"):
+    if compares not in COMPARES:
         raise CompositionError(
             f"{name}.compares is {compares!r}, expected 'members', 'elites' or ''."
         )

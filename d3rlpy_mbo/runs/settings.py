@@ -1,13 +1,11 @@
 """KEY=VALUE settings of configs, by dotted path into their JSON form."""
 
-import dataclasses
 import json
 import math
-import types
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
-from d3rlpy.serializable_config import CONFIG_STORAGE, SerializableConfig
+from d3rlpy.serializable_config import SerializableConfig
 
 from ..registry.json_form import decoding_to, parts
 from ..support.errors import (
@@ -15,6 +13,13 @@ from ..support.errors import (
     D3RLPyMBOError,
     UnknownComponentError,
     suggest,
+)
+from .typed_values import (
+    is_component,
+    json_form,
+    needed_parameters,
+    types_of_fields,
+    written,
 )
 
 __all__ = ["apply_settings", "parse_fields", "parse_settings", "with_open_ends"]
@@ -135,7 +140,7 @@ def _validate_finite(path: str, value: Any) -> None:
 
 
 def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
-    encoded = config.serialize_to_dict()
+    encoded = written(config)
     for path, value in sorted(settings.items(), key=lambda item: item[0].count(".")):
         *parents, name = path.split(".")
         where = encoded
@@ -158,12 +163,16 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
             if value == "none" and type(None) in types:
                 where[name] = None
                 continue
-            needed = _needed(path, value, types, settings)
+            needed = needed_parameters(path, value, types, settings)
             where[name] = {"type": value, "params": needed}
             chosen = _decode(config, encoded, path, value)
             for step in (*parents, name):
                 chosen = getattr(chosen, step)
-            where[name]["params"] = _defaults(chosen)
+            where[name]["params"] = written(chosen)
+        elif _is_typed(current) and any(
+            map(is_component, types := _types(config, encoded, path))
+        ):
+            where[name] = json_form(path, value, types)
         else:
             _check_type(path, _plain(allowed) or [type(current)], value)
             where[name] = value
@@ -194,43 +203,7 @@ def _types(config: Any, encoded: dict[str, Any], path: str) -> tuple[Any, ...]:
     owner = _decode(config, encoded, path, None)
     for parent in parents:
         owner = getattr(owner, parent)
-    hint = get_type_hints(type(owner)).get(name)
-    of_several = get_origin(hint) in (Union, types.UnionType)
-    return tuple(get_origin(e) or e for e in (get_args(hint) if of_several else [hint]))
-
-
-def _needed(
-    path: str, name: str, types: Iterable[Any], settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Returns what one of d3rlpy's scalers or factories cannot be made without.
-
-    Raises:
-        UnknownComponentError: The field can hold none of that name.
-        CompositionError: It is not set.
-    """
-    for base in types:
-        if base in CONFIG_STORAGE:
-            known = CONFIG_STORAGE[base].config_list
-            if name not in known:
-                raise UnknownComponentError(
-                    f"{path} is {name!r}, no {base.__name__}. {suggest(name, known)}"
-                )
-            fields = [
-                field for field in dataclasses.fields(known[name]) if _bare(field)
-            ]
-            missing = [f.name for f in fields if f"{path}.{f.name}" not in settings]
-            if missing:
-                raise CompositionError(
-                    f"{path} = {name!r} needs {', '.join(missing)}: set "
-                    f"{path}.{missing[0]} too."
-                )
-            return {field.name: settings[f"{path}.{field.name}"] for field in fields}
-    return {}
-
-
-def _bare(field: dataclasses.Field[Any]) -> bool:
-    """Whether a field has no default."""
-    return field.default is field.default_factory is dataclasses.MISSING
+    return types_of_fields(type(owner)).get(name, ())
 
 
 def _decode(config: TConfig, encoded: dict[str, Any], path: str, value: Any) -> TConfig:
@@ -243,14 +216,6 @@ def _decode(config: TConfig, encoded: dict[str, Any], path: str, value: Any) -> 
             f"{path} = {value!r} cannot be used: {error!r}. A component or factory is set "
             'by its name, or as {"type": name, "params": {...}}.'
         ) from error
-
-
-def _defaults(chosen: Any) -> dict[str, Any]:
-    try:
-        defaults: dict[str, Any] = chosen.serialize_to_dict()
-    except AttributeError:  # d3rlpy's scalers cannot be written before they are fitted
-        return {}
-    return defaults
 
 
 def _check_known(

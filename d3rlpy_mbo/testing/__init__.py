@@ -54,6 +54,7 @@ from .rule_checks import (
     check_rows_answered_alone,
     check_termination_of_nan,
     check_termination_shape_and_type,
+    check_when_and_compares,
 )
 from .running import (
     CheckResult,
@@ -106,6 +107,7 @@ __all__ = [
     "check_training_loss_and_sample_agrees",
     "check_trains_learners",
     "check_unique_type_name",
+    "check_when_and_compares",
     "check_zero_filled_terminals_ignored",
     "checks_for",
     "module_components",

@@ -7,6 +7,7 @@ import d3rlpy
 import torch
 
 from ..components.dynamics.interface import Prediction
+from ..components.penalties import COMPARES, WHEN
 from .running import conformance_check
 from .subjects import N_ROWS, Subject
 
@@ -18,6 +19,7 @@ __all__ = [
     "check_rows_answered_alone",
     "check_termination_of_nan",
     "check_termination_shape_and_type",
+    "check_when_and_compares",
 ]
 
 _TOLERANCE = 1e-3  # of the largest: float32, and sums in another order
@@ -122,6 +124,19 @@ def check_termination_of_nan(subject: Subject) -> None:
             "a guard against NaN, or numbers made indices; comparisons with NaN are "
             "False, and raise nothing",
         ) from error
+
+
+@conformance_check("penalty", "halt")
+def check_when_and_compares(subject: Subject) -> None:
+    """Checks that what it declares are words that somebody reads."""
+    for name, known in {"when": WHEN, "compares": COMPARES}.items():
+        found = getattr(subject.ready, name, known[0])  # a halt has no `when`
+        if found not in known:
+            raise subject.violation(
+                f"{name} must be {' or '.join(map(repr, known))}",
+                repr(found),
+                "a misspelt word; every imagination with it would be refused",
+            )
 
 
 @conformance_check("penalty")

@@ -188,6 +188,53 @@ def test_a_number_that_may_be_left_out_is_left_out_by_null():
     assert again.dynamics.max_steps is None
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("observation_scaler", {"type": "standrd"}, "Did you mean 'standard'"),
+        (
+            "observation_scaler",
+            {"type": "standard", "params": {"epss": 1e-6}},
+            "'observation_scaler.epss': .* Did you mean 'eps'",
+        ),
+        (
+            "observation_scaler",
+            {"name": "standard"},
+            "expected the name of a component",
+        ),
+        ("observation_scaler", 3, "expected the name of a component or factory"),
+        ("actor_encoder_factory", {"type": 3}, "expected the name of a component"),
+        ("reward_scaler", {"type": "multiply", "params": [1]}, "expected the name of"),
+        (
+            "actor_optim_factory",
+            {"type": "adam", "params": {"lr_scheduler_factory": {"type": "cosine"}}},
+            "actor_optim_factory.lr_scheduler_factory is 'cosine'",
+        ),
+        (
+            "actor_optim_factory.lr_scheduler_factory",
+            {"type": "cosine_annealing"},
+            "needs T_max",
+        ),
+    ],
+)
+def test_what_is_no_scaler_or_factory_of_d3rlpy_is_refused(key, value, words):
+    """d3rlpy drops a parameter that it does not know, and raises KeyError for a name."""
+    with pytest.raises(mbo.D3RLPyMBOError, match=words):
+        apply_settings(d3rlpy.algos.SACConfig(), {key: value})
+
+
+def test_a_scaler_that_is_not_fitted_is_set_by_name_and_by_parameter():
+    """d3rlpy cannot write one, and a learner's own config may hold one."""
+    by_name = {"observation_scaler": "standard", "observation_scaler.eps": 0.5}
+    first = apply_settings(d3rlpy.algos.SACConfig(), by_name)
+    assert first.observation_scaler.eps == 0.5
+    then = apply_settings(first, {"observation_scaler.eps": 0.25, "gamma": 0.5})
+    assert (then.observation_scaler.eps, then.gamma) == (0.25, 0.5)
+    assert not then.observation_scaler.built
+    without = apply_settings(first, {"observation_scaler": {"type": "none"}})
+    assert without.observation_scaler is None
+
+
 def test_a_component_that_may_be_left_out_is_left_out_by_none():
     config = apply_settings(MOPOConfig(), {"penalty": "none"})
     assert config.penalty is None

@@ -59,15 +59,16 @@ APPLIES = {
     },
     SoundPenalty: COMMON | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
-        "check_rows_answered_alone",
+        "check_rows_answered_alone", "check_when_and_compares",
     },
     SoundLearnedPenalty: COMMON | LEARNED | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
-        "check_rows_answered_alone",
+        "check_rows_answered_alone", "check_when_and_compares",
     },
     SoundHalt: COMMON - {"check_finite_float32"} | LEARNED | {
         "check_halt_consistent", "check_halt_shapes_and_types",
         "check_halt_state_kept_by_row", "check_pure", "check_rows_answered_alone",
+        "check_when_and_compares",
     },
     mbo.NoTermination: COMMON - {"check_finite_float32"} | {
         "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
@@ -216,7 +217,7 @@ def test_check_component_names_each_failed_check_and_why():
         testing.check_component(Worse())
     message = str(caught.value)
     assert isinstance(caught.value, mbo.D3RLPyMBOError)
-    assert message.startswith("3 of 12 checks of Worse failed.")
+    assert message.startswith("3 of 13 checks of Worse failed.")
     assert "check_penalty_shape: Worse: penalties of 31 rows must have" in message
     assert "check_penalty_non_negative: " in message
     assert "check_unique_type_name: " in message
@@ -454,7 +455,7 @@ def test_a_strangers_tests_pass_fail_and_are_excused(tmp_path):
         env={**os.environ, "PYTHONPATH": str(here)},
         cwd=tmp_path,
     )
-    assert "1 failed, 34 passed, 1 xfailed" in result.stdout, result.stdout
+    assert "1 failed, 37 passed, 1 xfailed" in result.stdout, result.stdout
     assert "by design" in result.stdout
     assert "test_broken[PenaltyWithAMemory-check_pure]" in result.stdout
 
