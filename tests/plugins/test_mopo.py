@@ -231,7 +231,7 @@ def test_a_stochastic_learner_imagines_with_its_own_distribution():
     learner.build_with_dataset(dataset)
     imagination = mopo(dataset)
     wide = ActionRange(torch.tensor([-9.0]), torch.tensor([9.0]))
-    imagination._action_range = wide
+    imagination.action_range = wide
     imagined = imagination.imagine(dataset, 300, learner)
     first = imagined.observations[imagined.rollout_ids == 0][:1]
     samples = learner.sample_action(first.repeat(300, 1).numpy())
