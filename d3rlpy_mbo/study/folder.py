@@ -1,6 +1,7 @@
 """A study's folder: what lies there already must be of this study."""
 
 import dataclasses
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Optional
@@ -9,10 +10,16 @@ from ..runs.experiment import UNFINISHED, Experiment
 from ..support.errors import CompositionError
 from ..support.files import atomic_write
 from .jobs import RunExperiment
-from .records import differences, other_settings, read_begun, read_experiment
+from .records import (
+    differences,
+    other_settings,
+    read_begun,
+    read_experiment,
+    read_model,
+)
 from .settings import Study
 
-__all__ = ["require_same_study", "write_settings"]
+__all__ = ["require_same_study", "warn_of_other_models", "write_settings"]
 
 _FILE = "study.toml"
 
@@ -89,6 +96,38 @@ def _comparable(found: Experiment, ours: Experiment) -> Experiment:
         k: v for k, v in found.imagination_settings.items() if k != "termination"
     }
     return dataclasses.replace(found, imagination_settings=settings)
+
+
+def warn_of_other_models(out: Path, jobs: Iterable[RunExperiment]) -> None:
+    """Warns where runs to be made get another model than those of theirs that are made.
+
+    A model's file is named by its config, which may have got fields since: then a folder
+    of an older version goes on with a model of its own, and pairs differ by that as well.
+
+    Args:
+        out: The study's folder.
+        jobs: Its runs, with their models.
+    """
+    theirs: dict[Path, set[str]] = {}
+    to_be_made = set[Path]()
+    for job in jobs:
+        if job.model is None:
+            continue
+        if not job.result(out).exists():
+            to_be_made.add(job.model.path)
+            continue
+        used = read_model(job.result(out))
+        if used is not None and used != str(job.model.path):
+            theirs.setdefault(job.model.path, set()).add(used)
+    for ours in sorted(to_be_made & set(theirs)):
+        names = ", ".join(map(repr, sorted(theirs[ours])))
+        warnings.warn(
+            f"Runs in {out} imagined with {names}, which this version names {str(ours)!r}: "
+            "they are of another version, whose models had other settings. The rest of the "
+            "runs get a model of this one. To compare like with like, choose another "
+            "--out, or finish with the version that is in their result.json.",
+            stacklevel=2,
+        )
 
 
 def write_settings(path: Path, out: Path) -> None:

@@ -35,7 +35,7 @@ from ..support.errors import (
     suggest,
 )
 from . import report
-from .folder import require_same_study, write_settings
+from .folder import require_same_study, warn_of_other_models, write_settings
 from .jobs import CollectDataset, FitModel, RunExperiment
 from .settings import Study
 from .stages import backend, run_stage
@@ -163,6 +163,7 @@ def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:
         RunExperiment(method, each, study.model(each), sys.argv)
         for method, each in experiments
     ]
+    warn_of_other_models(out, jobs)
     models = {
         job.model.path: FitModel(job.model, study.trust_environment)
         for job in jobs

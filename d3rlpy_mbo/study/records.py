@@ -16,6 +16,7 @@ __all__ = [
     "other_settings",
     "read_begun",
     "read_experiment",
+    "read_model",
     "read_scores",
 ]
 
@@ -38,6 +39,17 @@ def read_experiment(path: Path) -> Experiment:
         return Experiment(**entries)  # type: ignore[arg-type]  # just required
     except (CompositionError, TypeError) as error:
         raise _damaged(path, error) from error
+
+
+def read_model(path: Path) -> Optional[str]:
+    """Returns the file of the shared model that a result.json is of, None for none.
+
+    Raises:
+        CompositionError: The file is damaged.
+    """
+    model = _read(path).get("model")
+    file = model.get("file") if isinstance(model, dict) else None
+    return file if isinstance(file, str) else None
 
 
 def read_begun(run: Path) -> Optional[Experiment]:

@@ -14,7 +14,7 @@ pytest.importorskip("joblib")
 pytest.importorskip("matplotlib")
 
 from d3rlpy_mbo.runs.experiment import Experiment
-from d3rlpy_mbo.study.folder import require_same_study
+from d3rlpy_mbo.study.folder import require_same_study, warn_of_other_models
 from d3rlpy_mbo.study.jobs import RunExperiment
 from d3rlpy_mbo.study.records import differences
 from d3rlpy_mbo.study.settings import Study
@@ -294,3 +294,27 @@ def test_a_field_that_a_rule_got_since_makes_no_other_run():
     rule = {"termination": {"type": "cart_pole", "params": {}}}
     other = dataclasses.replace(before, imagination_settings=rule)
     assert len(differences(before, other)) == 1
+
+
+def test_a_folder_of_a_version_with_other_models_is_warned_of_once_a_model(tmp_path):
+    study = read(TEXT.replace("[0, 1]", "[0, 1, 2]"), tmp_path)
+    experiments = [study.experiment("maze/a-v0", "romi", seed) for seed in study.seeds]
+    jobs = [RunExperiment("romi", e, study.model(e), []) for e in experiments]
+    ours = str(jobs[0].model.path)
+    assert {str(job.model.path) for job in jobs} == {ours}
+
+    def made(job: RunExperiment, model: str) -> None:
+        job.result(tmp_path).parent.mkdir(parents=True, exist_ok=True)
+        content = {"experiment": vars(job.experiment), "model": {"file": model}}
+        job.result(tmp_path).write_text(json.dumps(content))
+
+    made(jobs[0], ours)
+    warn_of_other_models(tmp_path, jobs)  # warnings are errors here
+    made(jobs[0], "maze-a-v0/model-reverse-0ldname1-seed-0.mbo")
+    with pytest.warns(UserWarning, match="0ldname1.* another version") as warned:
+        warn_of_other_models(tmp_path, jobs)
+    assert len(warned) == 1
+    assert ours in str(warned[0].message)
+    made(jobs[1], "maze-a-v0/model-reverse-0ldname1-seed-0.mbo")
+    made(jobs[2], ours)
+    warn_of_other_models(tmp_path, jobs)  # nothing is left to be made
