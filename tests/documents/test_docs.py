@@ -156,7 +156,7 @@ def forgotten(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.training
 # d3rlpy's scalers assert shapes, which a traced policy then takes for given.
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.filterwarnings("ignore:100% of the episodes were cut")  # those of stand_in
 @pytest.mark.parametrize("page", CODE, ids=lambda p: str(p.relative_to(DOCS)))
 @pytest.mark.usefixtures("forgotten", "small")
