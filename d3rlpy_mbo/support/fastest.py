@@ -18,7 +18,9 @@ import torch
 
 __all__ = ["about_processor", "cache_folder", "fastest"]
 
-_ROUNDS = 5
+# On a busy EPYC 5 rounds found one way to take 0.83 to 0.92 of another's time, 15 rounds
+# 0.81 to 0.83: what is remembered must not be what chance had next to _CLEARLY.
+_ROUNDS = 15
 _CLEARLY = 0.9  # of the first way's time, for another to take its place
 
 
@@ -62,7 +64,8 @@ def fastest(
         ways: Each does the work once. Where nothing can be remembered, the first one is
             taken, unmeasured: noise must not decide anew in every process.
     """
-    digest = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode())
+    about = {**about, "rounds": _ROUNDS}
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     path = cache_folder() / f"{name}-{digest.hexdigest()[:12]}.json"
     known = _read(path)
     if known in ways:
@@ -80,7 +83,7 @@ def fastest(
     found = {"fastest": best if clearly else first, "seconds": seconds}
     try:
         with path.open("x") as file:  # of two processes the first one decides
-            file.write(json.dumps({**found, "about": dict(about)}, indent=1) + "\n")
+            file.write(json.dumps({**found, "about": about}, indent=1) + "\n")
     except FileExistsError:
         other = _read(path)
         return str(other) if other in ways else first
