@@ -37,6 +37,7 @@ from adversary_doses import FIRST_ACTIONS, draw, file_of, report
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.runs.settings import apply_settings
+from d3rlpy_mbo.study.stages import backend
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo.support.generators import generator_states, set_generator_states
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
@@ -364,11 +365,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         evaluation_environment(open_minari(settings["dataset"]))
         given.out.mkdir(parents=True, exist_ok=True)
         refuse_other_settings(settings, given.out)
-        joblib.Parallel(n_jobs=given.n_jobs)(
-            joblib.delayed(run)(settings, given.out, scale, seed)
-            for seed in settings["seeds"]
-            for scale in settings["target_scales"]
-        )
+        with backend("loky"):
+            joblib.Parallel(n_jobs=given.n_jobs)(
+                joblib.delayed(run)(settings, given.out, scale, seed)
+                for seed in settings["seeds"]
+                for scale in settings["target_scales"]
+            )
         with atomic_write(given.out / "doses.md") as file:
             file.write(report(settings, given.out).encode())
         draw(settings, given.out)

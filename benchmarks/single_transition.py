@@ -38,6 +38,7 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
 from d3rlpy_mbo.runs.experiment import versions
 from d3rlpy_mbo.runs.settings import apply_settings
+from d3rlpy_mbo.study.stages import backend
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo_combo import COMBOConfig
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
@@ -225,11 +226,12 @@ def main() -> None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_other_settings(folder)
-    results = joblib.Parallel(n_jobs=arguments.n_jobs, verbose=10)(
-        joblib.delayed(run_once)(method, seed, folder)
-        for seed in SETTINGS["seeds"]
-        for method in METHODS
-    )
+    with backend("loky"):
+        results = joblib.Parallel(n_jobs=arguments.n_jobs, verbose=10)(
+            joblib.delayed(run_once)(method, seed, folder)
+            for seed in SETTINGS["seeds"]
+            for method in METHODS
+        )
     refuse_unshared_models(results)
     table = summary(results)
     print(tables(table))
