@@ -1,11 +1,21 @@
 """Action sets: which actions there are, so that nobody else has to know."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch
+from numpy.typing import NDArray
 
-__all__ = ["ActionChoices", "ActionRange", "ActionSet", "action_set_of", "columns_of"]
+__all__ = [
+    "ActionChoices",
+    "ActionRange",
+    "ActionSet",
+    "action_set_of",
+    "columns_of",
+    "is_range",
+]
+
+_Numbers = Union[torch.Tensor, NDArray[Any]]
 
 
 class ActionSet(ABC):
@@ -51,12 +61,13 @@ class ActionRange(ActionSet):
     """The least and greatest value of each action dimension in the data.
 
     Args:
-        low: (A,).
-        high: (A,).
+        low: (A,); also NumPy's, such as ``env.action_space.low``. Kept in float32.
+        high: (A,), likewise.
     """
 
-    def __init__(self, low: torch.Tensor, high: torch.Tensor):
-        self.low, self.high = low, high
+    def __init__(self, low: _Numbers, high: _Numbers):
+        self.low = torch.as_tensor(low, dtype=torch.float32)
+        self.high = torch.as_tensor(high, dtype=torch.float32)
 
     def __repr__(self) -> str:
         return f"ActionRange(low={self.low.tolist()}, high={self.high.tolist()})"
@@ -143,6 +154,17 @@ class ActionChoices(ActionSet):
 def action_set_of(state: dict[str, Any]) -> ActionSet:
     """Returns the set that a `state_dict` is of, on the CPU."""
     return ActionChoices(**state) if "n_actions" in state else ActionRange(**state)
+
+
+def is_range(low: Any, high: Any) -> bool:
+    """Whether two values are the ends of an `ActionRange`: as many, finite, in order."""
+    return (
+        isinstance(low, torch.Tensor)
+        and isinstance(high, torch.Tensor)
+        and low.dim() == 1
+        and low.shape == high.shape
+        and bool((low.isfinite() & high.isfinite() & (low <= high)).all())
+    )
 
 
 def columns_of(actions: torch.Tensor, n_actions: Optional[int]) -> torch.Tensor:

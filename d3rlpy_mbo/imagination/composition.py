@@ -9,10 +9,12 @@ from ..components.halts import Halt
 from ..components.penalties import COMPARES, WHEN, LearnedPenalty, Penalty
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..components.rollout_policies.learner import LearnerPolicyConfig
+from ..data.action_sets import ActionRange, ActionSet, is_range
 from ..registry.fields import Number
 from ..support.errors import CompositionError
 
 __all__ = [
+    "validate_action_set",
     "validate_direction",
     "validate_given",
     "validate_members",
@@ -31,6 +33,23 @@ def validate_positive(name: str, value: Any) -> None:
 def validate_ratio(real_ratio: float) -> None:
     """Raises CompositionError unless it is a share."""
     Number(at_least=0, at_most=1).validated("real_ratio", real_ratio)
+
+
+def validate_action_set(given: Any, known: ActionSet) -> None:
+    """Raises CompositionError if it cannot take the place of the dataset's action set."""
+    if isinstance(given, ActionRange) and not is_range(given.low, given.high):
+        raise CompositionError(
+            f"The action set is {given!r}, expected as many finite numbers for low as for "
+            "high, and none of low above that of high."
+        )
+    alike = isinstance(given, ActionSet) and (
+        (given.size, given.n_actions) == (known.size, known.n_actions)
+    )
+    if not alike:
+        raise CompositionError(
+            f"The action set is {given!r}, expected one of the dataset's actions, such as "
+            f"{known!r}."
+        )
 
 
 def validate_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> None:

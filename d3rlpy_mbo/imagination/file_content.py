@@ -11,6 +11,7 @@ from typing import Any, Union
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..data.action_sets import is_range
 from ..support.errors import LoadError
 
 __all__ = [
@@ -139,14 +140,7 @@ def _validate_range(path: Union[str, Path], found: Mapping[str, Any]) -> None:
     low, high = found.get("low"), found.get("high")
     if low is None and high is None:
         return  # a set of choices
-    usable = (
-        isinstance(low, torch.Tensor)
-        and isinstance(high, torch.Tensor)
-        and low.dim() == 1
-        and low.shape == high.shape
-        and bool((low.isfinite() & high.isfinite() & (low <= high)).all())
-    )
-    if not usable:
+    if not is_range(low, high):
         raise _damaged(path, f"state.action_range is no range: {found!r}")
 
 

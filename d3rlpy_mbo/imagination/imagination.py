@@ -45,6 +45,7 @@ from ..support.errors import (
 )
 from ..support.resuming import fit_once
 from .composition import (
+    validate_action_set,
     validate_direction,
     validate_given,
     validate_members,
@@ -242,10 +243,12 @@ class Imagination:
     def action_set(self) -> ActionSet:
         """What proposed actions are projected to: the dataset's, as `fit` found it.
 
-        Assign the environment's where the dataset does not reach its bounds.
+        Assign the environment's, after `fit`, where the dataset does not reach its bounds.
 
         Raises:
-            NotFittedError: Nothing was fitted yet.
+            NotFittedError: Nothing was fitted yet; nor can it be assigned then.
+            CompositionError: What is assigned is of other actions than the dataset's, or
+                no range.
         """
         if self._action_set is None:
             raise NotFittedError(
@@ -256,6 +259,10 @@ class Imagination:
 
     @action_set.setter
     def action_set(self, action_set: ActionSet) -> None:
+        validate_action_set(action_set, self.action_set)
+        self._settle(action_set)
+
+    def _settle(self, action_set: ActionSet) -> None:
         self._action_set = action_set.to(self.device)
         self._attach(self._action_set)
 
@@ -608,7 +615,7 @@ class Imagination:
         # By no learner that is here; 0.1 did not write it.
         self._changed, self._changed_for = state.get("changed", False), None
         self._reward_range = None
-        self.action_set = action_set_of(state["action_range"])
+        self._settle(action_set_of(state["action_range"]))
         self.version += 1
 
     def checkpoint_state(self) -> dict[str, Any]:
@@ -639,7 +646,7 @@ class Imagination:
             state["n_rows"],
         )
         self._reward_range = state.get("reward_range")  # not of older checkpoints
-        self.action_set = action_set_of(state["action_range"])
+        self._settle(action_set_of(state["action_range"]))
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
         self.version += 1

@@ -2,6 +2,7 @@ import dataclasses
 import pickle
 
 import d3rlpy
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -336,6 +337,44 @@ def test_the_action_range_is_the_datasets_unless_told_and_is_saved(dataset, tmp_
     loaded = mbo.load_imagination(tmp_path / "wide.mbo")
     for each in (imagination, loaded):
         assert float(each.imagine(dataset, 5).actions.max()) == 2.0
+
+
+def test_an_action_range_is_the_environments_as_gymnasium_has_it(dataset):
+    space = gymnasium.spaces.Box(-2.0, 2.0, (1,), np.float64)
+    imagination = line_imagination("forward", dataset)
+    imagination.action_range = mbo.ActionRange(space.low, space.high)
+    imagined = imagination.imagine(dataset, 5)
+    assert imagined.actions.dtype == torch.float32
+    assert imagination.action_range.high.tolist() == [2.0]
+
+
+def test_an_action_range_of_what_is_not_fitted_is_refused_and_leaves_it_so(dataset):
+    """It would have counted as fitted, on 0 rows."""
+    imagination = line_imagination("forward")
+    with pytest.raises(mbo.NotFittedError, match="is not fitted. Call"):
+        imagination.action_range = mbo.ActionRange(np.float32([-2]), np.float32([2]))
+    assert not imagination.fitted
+    imagination.fit(dataset)
+    assert imagination.fitted
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (mbo.ActionRange(torch.zeros(2), torch.ones(2)), "of the dataset's actions"),
+        (mbo.ActionChoices(3), "of the dataset's actions"),
+        ((-1.0, 1.0), "of the dataset's actions"),
+        (mbo.ActionRange(torch.ones(1), torch.zeros(1)), "none of low above"),
+        (mbo.ActionRange(torch.tensor(0.0), torch.tensor(1.0)), "as many finite"),
+        (mbo.ActionRange(-torch.full((1,), torch.inf), torch.ones(1)), "finite"),
+    ],
+)
+def test_an_action_set_that_is_not_of_the_dataset_is_refused(dataset, wrong, words):
+    imagination = line_imagination("forward", dataset)
+    before = imagination.action_set
+    with pytest.raises(mbo.CompositionError, match=words):
+        imagination.action_set = wrong
+    assert imagination.action_set is before
 
 
 def test_a_ring_that_stays_empty_is_an_error_that_suspects_the_termination(dataset):
