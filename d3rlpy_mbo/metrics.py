@@ -116,8 +116,14 @@ def imagination_evaluators(
         the learner asks for returns-to-go the share of rows whose is not known.
 
     Raises:
-        CompositionError: A component reports a number whose name contains "/".
+        CompositionError: It is no such buffer, or a component reports a number whose
+            name contains "/".
     """
+    if not isinstance(buffer, ImaginedReplayBuffer):
+        raise CompositionError(
+            f"The buffer is {buffer!r}, expected the ImaginedReplayBuffer that the learner "
+            "trains on."
+        )
     names = ["real_reward_mean", "imagined_share"]
     if uses_returns(buffer.learner):
         names.append("unknown_returns_share")

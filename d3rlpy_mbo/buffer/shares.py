@@ -10,7 +10,7 @@ from ..imagination.composition import validate_ratio
 from ..imagination.imagination import Imagination, ImaginationConfig
 from ..support.errors import CompositionError
 
-__all__ = ["batch_shares", "imaginations_of", "split_batch"]
+__all__ = ["batch_shares", "imaginations_of", "split_batch", "validate_imagination"]
 
 
 def imaginations_of(
@@ -24,17 +24,20 @@ def imaginations_of(
     several = isinstance(imagination, Sequence) and not isinstance(imagination, str)
     given: list[Any] = list(imagination) if several else [imagination]  # type: ignore[arg-type]
     for each in given:
-        if isinstance(each, ImaginationConfig):
-            name = type(each).__name__
-            raise CompositionError(
-                f"imagination is the config {name}(...), expected what it creates: "
-                f"{name}(...).create(device)."
-            )
-        if not isinstance(each, Imagination):
-            raise CompositionError(
-                f"imagination is {each!r}, expected an Imagination, several, or none: []."
-            )
+        validate_imagination(each, "an Imagination, several, or none: []")
     return given
+
+
+def validate_imagination(given: Any, expected: str = "an Imagination") -> None:
+    """Raises CompositionError if it is something else, such as a config."""
+    if isinstance(given, ImaginationConfig):
+        name = type(given).__name__
+        raise CompositionError(
+            f"imagination is the config {name}(...), expected what it creates: "
+            f"{name}(...).create(device)."
+        )
+    if not isinstance(given, Imagination):
+        raise CompositionError(f"imagination is {given!r}, expected {expected}.")
 
 
 def batch_shares(

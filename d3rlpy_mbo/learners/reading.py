@@ -56,6 +56,8 @@ def check(learner: Any) -> None:
             f"learner is the config {name}(...), expected what it creates: "
             f"{name}(...).create(device)."
         )
+    if isinstance(learner, type):
+        name = f"The class {learner.__name__}"
     if not isinstance(learner, (QLearningAlgoBase, TransformerAlgoBase)):
         raise CompositionError(
             f"{name} cannot train on imagined transitions: expected one of d3rlpy's "

@@ -100,6 +100,7 @@ def refused(message: str, learner: Any = None, dataset: Any = None, **arguments:
             {"learner": d3rlpy.algos.SACConfig()},
             r"learner is the config SACConfig\(...\)",
         ),
+        ({"learner": d3rlpy.algos.SAC}, "The class SAC cannot train on imagined"),
         ({"shares": ["much"]}, "shares is \\['much'\\], expected 1 numbers"),
         ({"logger_adapter": "tensorboard"}, "expected one of d3rlpy's factories"),
         ({"imagination": "romi"}, "imagination is 'romi', expected an Imagination"),
@@ -112,6 +113,20 @@ def refused(message: str, learner: Any = None, dataset: Any = None, **arguments:
 )
 def test_an_argument_of_no_use_is_refused_before_anything_is_fitted(arguments, message):
     refused(message, **arguments)
+
+
+def test_what_is_no_imagination_or_no_buffer_is_refused_where_one_is_looked_at():
+    dataset = line_dataset()
+    with pytest.raises(mbo.CompositionError, match=r"the config RAMBOConfig\(...\)"):
+        mbo.diagnose(RAMBOConfig(), dataset)  # type: ignore[arg-type]
+    with pytest.raises(
+        mbo.CompositionError, match="imagination is <d3rlpy.*, expected an"
+    ):
+        mbo.diagnose(dataset, dataset)  # type: ignore[arg-type]
+    with pytest.raises(
+        mbo.CompositionError, match="ImaginedReplayBuffer that the learner"
+    ):
+        mbo.imagination_evaluators(line_imagination("forward"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("package", ["tensorboardX", "wandb"])

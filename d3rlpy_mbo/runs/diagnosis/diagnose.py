@@ -9,6 +9,7 @@ import torch
 from d3rlpy.dataset import ReplayBufferBase
 from tqdm.auto import tqdm
 
+from ...buffer.shares import validate_imagination
 from ...components.dynamics.interface import Dynamics
 from ...data.real_data import RealData
 from ...data.transitions import Transitions
@@ -103,11 +104,12 @@ def diagnose(
 
     Raises:
         NotFittedError: The imagination is not fitted.
-        CompositionError: It, or the learner, is of other sizes, the learner has no
-            networks or is for another kind of actions.
+        CompositionError: It is none, it or the learner is of other sizes, the learner
+            has no networks or is for another kind of actions.
         DatasetError: There is no row with a known next observation.
         DivergedError: The model predicts nothing finite.
     """
+    validate_imagination(imagination)
     validate_positive("n_rollouts", n_rollouts)
     SEED.validated("seed", seed)
     real = RealData.of(dataset)
