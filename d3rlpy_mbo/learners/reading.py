@@ -192,7 +192,8 @@ def _impl(learner: AnyLearner) -> Any:
     if learner.impl is None:
         raise CompositionError(
             f"{type(learner).__name__} is not built, so it can neither act nor judge. "
-            "Call learner.build_with_dataset(dataset), or start learner.fit."
+            "Call learner.build_with_dataset(dataset), or start learner.fit. If another "
+            "learner is being trained: a buffer asks the one that it was made with."
         )
     return learner.impl
 
