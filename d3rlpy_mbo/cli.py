@@ -59,10 +59,10 @@ main.add_command(study_commands.report)
 @main.command()
 @click.pass_context
 def plugins(context: click.Context) -> None:
-    """List plugins and what they provide; exit status 1 if one failed, or two clash.
+    """List plugins and what they provide.
 
     Each is named on the error output before it is imported: one that ends the process,
-    or hangs, is the last.
+    or hangs, is the last. Exit status 1 if one failed, or two clash.
     """
     registry = discovery.announced(
         lambda name: click.echo(f"importing {name}", err=True)
@@ -242,7 +242,7 @@ def train(
     resume: bool,
     **fields: Any,
 ) -> None:
-    """Train LEARNER on a dataset with or without an imagination.
+    """Train LEARNER, with or without an imagination.
 
     A run is kept in OUT/unfinished on its way: however it was interrupted, the same
     command with --resume goes on, to the same result. With more --n-steps than before it
@@ -295,10 +295,11 @@ main.add_command(diagnose)
 @click.argument("module")
 @click.pass_context
 def check(context: click.Context, module: str) -> None:
-    """Check MODULE's components against their contracts; exit status 1 if one fails.
+    """Check the components of MODULE, a plugin's.
 
-    MODULE is a name as in an import statement; the current folder is looked in too. Its
-    components are those that it registers, or else those that it defines.
+    Each is held against its kind's contracts; exit status 1 if one fails. MODULE is a
+    name as in an import statement; the current folder is looked in too. Its components
+    are those that it registers, or else those that it defines.
     """
     sys.path.insert(0, os.getcwd())  # as `python -m` does
     components = module_components(module)

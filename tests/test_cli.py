@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -384,3 +386,12 @@ def test_plugins_exits_with_one_and_shows_the_plugin_that_failed(invoke, monkeyp
     assert result.exit_code == 1
     assert "theirs 1.2" in result.output
     assert "no such thing" in result.output
+
+
+def test_the_command_line_runs_as_a_module_too_and_cuts_no_summary():
+    asked = [sys.executable, "-m", "d3rlpy_mbo", "--help"]
+    shown = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("Usage: python -m d3rlpy_mbo [OPTIONS] COMMAND")
+    commands = shown.partition("Commands:")[2].split("\n")
+    assert len(list(filter(None, commands))) == 7
+    assert not [line for line in commands if line.endswith("...")]

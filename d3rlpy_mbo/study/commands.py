@@ -40,10 +40,11 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 def study(
     context: click.Context, file: Path, out: Path, n_jobs: int, backend: str
 ) -> None:
-    """Run FILE, a grid of datasets, methods and seeds; exit status 1 if a run failed.
+    """Run the study in FILE: datasets, methods, seeds.
 
     DIR gets datasets' models, every run's result.json and a report. What is there is not
-    made again, so the same command continues after an interruption.
+    made again, so the same command continues after an interruption. Exit status 1 if a
+    run failed.
     """
     _require("studies")
     if backend != "loky":
@@ -97,10 +98,10 @@ def report(
     out: Optional[Path],
     html: Optional[Path],
 ) -> None:
-    """Print tables of studies and runs; exit status 1 if one is damaged.
+    """Print tables of studies and runs.
 
     Each study is its own section, and so is each dataset of the runs. Whatever is there
-    is shown, also while a study runs.
+    is shown, also while a study runs. Exit status 1 if one is damaged.
     """
     _require("studies")
     for path in (out, html):

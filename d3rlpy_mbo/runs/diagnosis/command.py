@@ -60,7 +60,7 @@ def diagnose(
     seed: int,
     device: str,
 ) -> None:
-    """Say whether an imagination is any good, before anything trains on it.
+    """Say whether an imagination is any good.
 
     Where its rollout policy asks a learner, there are no rollouts to judge here: use
     mbo.diagnose with learner=. Data that terminates does so by the same rule as in train.
