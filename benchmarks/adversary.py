@@ -2,15 +2,16 @@
 
     python benchmarks/adversary.py DIR [--long] [--n-jobs N] [--settings FILE]
 
-For each seed and target scale: an ensemble with RAMBO's settings is fitted to its patience,
-a SAC is trained with rollouts of it, its policy is frozen, its critic is trained on until
-it says what it said before, and for each weight of the adversary a copy of the model gets
-its updates. Along the way are measured: the discounted return of rollouts whose first
-action is the data's, the policy's or uniform, and whose later ones are the policy's greedy
-ones; the hold-out error and likelihood; and the share f of the advantage's variance that
-the sampled outcome explains. Doses of a seed, 0 among them, share model, critic and every
-draw, mini-batches included, so they are compared in pairs. What is asked, and by which
-rule a dose works, stands in `settings/adversary.toml`, and what it costs.
+For each seed and target scale: an ensemble is fitted, with RAMBO's settings but for those
+that the file has, a SAC is trained with rollouts of it, its policy is frozen, its critic is
+trained on until it says what it said before, and for each weight of the adversary a copy
+of the model gets its updates. Along the way are measured: the discounted return of
+rollouts whose first action is the data's, the policy's or uniform, and whose later ones
+are the policy's greedy ones; the hold-out error and likelihood; and the share f of the
+advantage's variance that the sampled outcome explains. Doses of a seed, 0 among them,
+share model, critic and every draw, mini-batches included, so they are compared in pairs.
+What is asked, and by which rule a dose works, stands in `settings/adversary.toml`, and
+what it costs.
 
 DIR gets a file for each seed, scale and weight, and is gone on from: a model and its critic
 from their last checkpoint, a dose from what was measured last; then doses.md and doses.png.
