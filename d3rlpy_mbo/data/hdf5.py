@@ -1,4 +1,4 @@
-"""D4RL's HDF5 files as d3rlpy datasets."""
+"""HDF5 files, D4RL's and those of d3rlpy 1, as datasets of d3rlpy 2."""
 
 import os
 from pathlib import Path
@@ -11,22 +11,24 @@ from d3rlpy.dataset import ReplayBuffer
 from ..support.errors import DatasetError
 from .arrays import dataset_of_rows
 from .rows import Rows
-from .values import zero_or_one
+from .values import float32_values, zero_or_one
 
 __all__ = ["load_hdf5"]
 
 _NEEDED = ("observations", "actions", "rewards", "terminals")
-_OPTIONAL = ("next_observations", "timeouts")
+_OPTIONAL = ("next_observations", "timeouts", "episode_terminals", "discrete_action")
 
 
 def load_hdf5(
     path: Union[str, "os.PathLike[str]"], max_episode_steps: Optional[int] = None
 ) -> ReplayBuffer:
-    """Loads an HDF5 file with D4RL's layout, v0 to v2, for d3rlpy.
+    """Loads an HDF5 file with D4RL's layout, v0 to v2, or one that d3rlpy 1 wrote.
 
     Reads ``observations``, ``actions``, ``rewards``, ``terminals``, and
     ``next_observations`` and ``timeouts`` where the file has them; ``infos`` and
-    ``metadata`` are not read. What each row means is `dataset_from_arrays`'s business: a
+    ``metadata`` are not read. Of what `MDPDataset.dump` of d3rlpy 1 wrote,
+    ``episode_terminals`` and ``discrete_action`` as well: there are as many choices as
+    the greatest index says. What each row means is `dataset_from_arrays`'s business: a
     terminal row's outcome is kept where the file has it, and never taken from the
     following row, which begins another episode. One warning says what was assumed.
 
@@ -54,6 +56,8 @@ def load_hdf5(
         )
     if not np.any(columns.get("timeouts", False)):
         columns.pop("timeouts", None)  # a column of zeros says no more than none
+    n_actions, said = _of_d3rlpy_1(columns, whose)
+    notes += said
     if max_episode_steps is not None and "timeouts" not in columns:
         terminals = zero_or_one(columns["terminals"], "terminals", whose).ravel()
         columns["timeouts"] = _time_limits(terminals, int(max_episode_steps))
@@ -71,7 +75,43 @@ def load_hdf5(
             "there are no timeouts: episodes end at terminals, and where a next "
             "observation is not the following row's observation."
         )
-    return dataset_of_rows(Rows.of(columns, whose), whose, notes)
+    return dataset_of_rows(Rows.of(columns, whose, n_actions), whose, notes)
+
+
+def _of_d3rlpy_1(
+    columns: dict[str, Any], whose: str
+) -> tuple[Optional[int], list[str]]:
+    """Puts what only d3rlpy 1 writes into D4RL's words.
+
+    Args:
+        columns: Changed.
+        whose: For messages.
+
+    Returns:
+        How many choices there are, None where actions are continuous; and what was
+        assumed, as sentences.
+    """
+    ends, discrete = (
+        columns.pop(name, None) for name in ("episode_terminals", "discrete_action")
+    )
+    if ends is not None and "timeouts" not in columns:
+        ends = zero_or_one(ends, "episode_terminals", whose).ravel()
+        terminals = zero_or_one(columns["terminals"], "terminals", whose).ravel()
+        if ends.shape != terminals.shape:
+            raise DatasetError(
+                f"episode_terminals of {whose} have shape {ends.shape}, expected "
+                f"{terminals.shape} as its terminals."
+            )
+        columns["timeouts"] = ends & ~terminals
+    if discrete is None or not np.all(discrete):
+        return None, []
+    actions = float32_values(columns["actions"], "actions", whose)
+    n_actions = int(actions.max(initial=1)) + 1  # one choice is none, as everywhere
+    return n_actions, [
+        f"actions are choices, and the file does not say how many: taken to be "
+        f"{n_actions}, as the greatest index says. If there are more, hand the arrays to "
+        "mbo.dataset_from_arrays with n_actions."
+    ]
 
 
 def _read(path: Path, whose: str) -> dict[str, Any]:
@@ -91,7 +131,8 @@ def _read(path: Path, whose: str) -> dict[str, Any]:
             if missing:
                 raise DatasetError(
                     f"{whose} has no {', '.join(missing)}; it has "
-                    f"{', '.join(sorted(file)) or 'nothing'}. Expected D4RL's layout. "
+                    f"{', '.join(sorted(file)) or 'nothing'}. Expected D4RL's layout, "
+                    f"or that of d3rlpy 1. "
                     f"{_advice(file)}"
                 )
             return {name: dataset[()] for name, dataset in found.items()}
@@ -105,7 +146,7 @@ def _read(path: Path, whose: str) -> dict[str, Any]:
 
 
 def _advice(file: Any) -> str:
-    if any(name.startswith("episode_") for name in file):
+    if "episode_0" in file:
         return "This is Minari's: use mbo.load_minari with the dataset's id."
     if "observations_0" in file:
         return "This is a ReplayBuffer's dump: use d3rlpy's ReplayBuffer.load."

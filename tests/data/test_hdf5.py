@@ -8,6 +8,7 @@ import d3rlpy
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import d3rlpy_mbo as mbo
 from own_data import walk
@@ -126,6 +127,68 @@ def test_faults_name_the_file_the_column_and_the_row(tmp_path):
     with pytest.raises(
         mbo.DatasetError, match=r"no rewards; it has actions, .*Expected"
     ):
+        mbo.load_hdf5(path)
+
+
+def of_d3rlpy_1(**changed: Any) -> dict[str, Any]:
+    """What MDPDataset.dump of d3rlpy 1 writes, of a walk."""
+    rows = walk()
+    ends = np.maximum(rows["terminals"], rows["timeouts"])
+    columns = {
+        "observations": rows["observations"],
+        "actions": rows["actions"],
+        "rewards": rows["rewards"],
+        "terminals": np.float32(rows["terminals"]),
+        "episode_terminals": np.float32(ends),
+        "discrete_action": False,
+        "version": "1.0",
+    }
+    return {**columns, **changed}
+
+
+def test_a_file_of_d3rlpy_1_has_its_episodes(tmp_path):
+    columns = of_d3rlpy_1()
+    path = write(tmp_path / "v1.h5", columns)
+    rows = load(path, "2 terminal rows", "1 last rows")
+    v1 = walk()
+    del v1["next_observations"]
+    same = load(write(tmp_path / "d4rl.hdf5", v1), "2 terminal rows")
+    for name in ("observations", "actions", "rewards", "terminals"):
+        assert torch.equal(getattr(rows, name), getattr(same, name)), name
+    assert torch.equal(rows.next_observation_known, same.next_observation_known)
+
+
+def test_a_file_of_d3rlpy_1_whose_episodes_all_terminate_has_no_others(tmp_path):
+    ends = np.zeros(9, np.float32)
+    ends[[3, 8]] = 1
+    columns = of_d3rlpy_1(terminals=ends, episode_terminals=ends)
+    rows = load(write(tmp_path / "v1.h5", columns), "2 terminal rows")
+    assert rows.terminals[:, 0].nonzero()[:, 0].tolist() == [3, 8]
+
+
+def test_choices_of_d3rlpy_1_are_as_many_as_the_greatest_index_says(tmp_path):
+    choices = np.array([0, 2, 1, 0, 2, 2, 0, 1, 0])
+    columns = of_d3rlpy_1(actions=choices[:, None], discrete_action=True)
+    rows = load(write(tmp_path / "v1.h5", columns), "taken to be 3", "n_actions")
+    assert rows.n_actions == 3
+    assert set(rows.actions[:, 0].tolist()) <= {0.0, 1.0, 2.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"episode_terminals": np.ones(4)},
+            r"episode_terminals .*\(4,\), expected \(9,",
+        ),
+        ({"episode_terminals": np.full(9, 2.0)}, "values other than 0 and 1"),
+        ({"discrete_action": True, "actions": np.full((9, 1), np.nan)}, "is NaN or"),
+        ({"discrete_action": True, "actions": np.full((9, 1), 0.5)}, "no integers"),
+    ],
+)
+def test_a_damaged_file_of_d3rlpy_1_is_called_so(tmp_path, changed, words):
+    path = write(tmp_path / "v1.h5", of_d3rlpy_1(**changed))
+    with pytest.raises(mbo.DatasetError, match=words):
         mbo.load_hdf5(path)
 
 
