@@ -86,7 +86,9 @@ def dataset_of_rows(rows: Rows, whose: str, notes: Sequence[str] = ()) -> Replay
     ends, known, more = known_outcomes(rows, whose)
     said = [*notes, *more, *rows.lost]
     if said:
-        warnings.warn(f"{whose}: {' '.join(said)}", stacklevel=3)
+        first, *others = said
+        text = " ".join([first, *(each[:1].upper() + each[1:] for each in others)])
+        warnings.warn(f"{whose}: {text}", stacklevel=3)
     episodes = _episodes(rows, ends, known)
     if not any(episode.transition_count for episode in episodes):
         raise DatasetError(
