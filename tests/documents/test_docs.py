@@ -166,6 +166,8 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     if page.stem == "studies":
         for needed in ("gymnasium_robotics", "joblib", "matplotlib", "rliable"):
             pytest.importorskip(needed)
+    if page.stem == "own-data":
+        pytest.importorskip("pandas")
     run_page(page, tmp_path, monkeypatch)
 
 
