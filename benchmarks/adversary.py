@@ -37,8 +37,10 @@ import d3rlpy_mbo as mbo
 from adversary_doses import FIRST_ACTIONS, draw, file_of, report
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
+from d3rlpy_mbo.runs.experiment import versions
 from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo.study.stages import backend
+from d3rlpy_mbo.support.fastest import about_processor
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo.support.generators import generator_states, set_generator_states
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
@@ -316,6 +318,7 @@ def run(settings: dict[str, Any], out: Path, scale: str, seed: int) -> None:
         begun = path.with_suffix(".begun")
         content = {
             "settings": settings,
+            "made_with": {**versions(), **about_processor()},
             "q_values": frozen.q_values,
             "measured": [
                 {"updates": 0.0, **before},
