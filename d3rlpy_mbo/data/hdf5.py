@@ -44,7 +44,6 @@ def load_hdf5(
     """
     whose = repr(str(path))
     columns = _read(Path(path), whose)
-    notes = []
     if max_episode_steps is not None and (
         isinstance(max_episode_steps, bool)
         or not isinstance(max_episode_steps, (int, np.integer))
@@ -54,10 +53,9 @@ def load_hdf5(
             f"max_episode_steps is {max_episode_steps!r}, expected a whole number of at "
             "least 1."
         )
+    n_actions, notes = _of_d3rlpy_1(columns, whose)
     if not np.any(columns.get("timeouts", False)):
         columns.pop("timeouts", None)  # a column of zeros says no more than none
-    n_actions, said = _of_d3rlpy_1(columns, whose)
-    notes += said
     if max_episode_steps is not None and "timeouts" not in columns:
         terminals = zero_or_one(columns["terminals"], "terminals", whose).ravel()
         columns["timeouts"] = _time_limits(terminals, int(max_episode_steps))
@@ -94,7 +92,9 @@ def _of_d3rlpy_1(
     ends, discrete = (
         columns.pop(name, None) for name in ("episode_terminals", "discrete_action")
     )
-    if ends is not None and "timeouts" not in columns:
+    if np.ndim(discrete) or not isinstance(discrete, (bool, np.bool_)):
+        return None, []  # somebody else's columns of these names
+    if ends is not None:
         ends = zero_or_one(ends, "episode_terminals", whose).ravel()
         terminals = zero_or_one(columns["terminals"], "terminals", whose).ravel()
         if ends.shape != terminals.shape:
@@ -103,7 +103,7 @@ def _of_d3rlpy_1(
                 f"{terminals.shape} as its terminals."
             )
         columns["timeouts"] = ends & ~terminals
-    if discrete is None or not np.all(discrete):
+    if not discrete:
         return None, []
     actions = float32_values(columns["actions"], "actions", whose)
     n_actions = int(actions.max(initial=1)) + 1  # one choice is none, as everywhere

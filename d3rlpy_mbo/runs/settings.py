@@ -15,7 +15,7 @@ from ..support.errors import (
     suggest,
 )
 from .typed_values import (
-    is_component,
+    is_d3rlpys,
     json_form,
     needed_parameters,
     types_of_fields,
@@ -168,11 +168,10 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
             chosen = _decode(config, encoded, path, value)
             for step in (*parents, name):
                 chosen = getattr(chosen, step)
-            where[name]["params"] = written(chosen)
-        elif _is_typed(current) and any(
-            map(is_component, types := _types(config, encoded, path))
-        ):
-            where[name] = json_form(path, value, types)
+            if isinstance(chosen, SerializableConfig):
+                where[name]["params"] = written(chosen)
+        elif _is_typed(current) and is_d3rlpys(types := _types(config, encoded, path)):
+            where[name] = json_form(path, value, types, settings)
         else:
             _check_type(path, _plain(allowed) or [type(current)], value)
             where[name] = value
@@ -200,10 +199,23 @@ def _plain(types: Iterable[Any]) -> list[Any]:
 def _types(config: Any, encoded: dict[str, Any], path: str) -> tuple[Any, ...]:
     """Returns what a field may hold: one of these types, without their arguments."""
     *parents, name = path.split(".")
-    owner = _decode(config, encoded, path, None)
+    owner, where = config, encoded
     for parent in parents:
-        owner = getattr(owner, parent)
+        owner, where = getattr(owner, parent), where[parent]
+        if not (isinstance(where, Mapping) and _is_of_type(owner, where)):
+            # Set since; else what is set half is not looked at as a whole.
+            owner = _decode(config, encoded, path, None)
+            for step in parents:
+                owner = getattr(owner, step)
+            break
+        where = _parameters(where)
     return types_of_fields(type(owner)).get(name, ())
+
+
+def _is_of_type(owner: Any, form: Mapping[str, Any]) -> bool:
+    """Whether a form is of an object's type, or of none by name."""
+    has = getattr(owner, "get_type", None)
+    return has is not None and form.get("type", has()) == has()
 
 
 def _decode(config: TConfig, encoded: dict[str, Any], path: str, value: Any) -> TConfig:

@@ -108,26 +108,32 @@ def warn_of_other_models(out: Path, jobs: Iterable[RunExperiment]) -> None:
         out: The study's folder.
         jobs: Its runs, with their models.
     """
-    theirs: dict[Path, set[str]] = {}
-    to_be_made = set[Path]()
+    theirs: dict[str, set[str]] = {}
+    to_be_made = set[str]()
     for job in jobs:
         if job.model is None:
             continue
+        ours = _without_seed(str(job.model.path))
         if not job.result(out).exists():
-            to_be_made.add(job.model.path)
+            to_be_made.add(ours)
             continue
         used = read_model(job.result(out))
-        if used is not None and used != str(job.model.path):
-            theirs.setdefault(job.model.path, set()).add(used)
+        if used is not None and _without_seed(used) != ours:
+            theirs.setdefault(ours, set()).add(_without_seed(used))
     for ours in sorted(to_be_made & set(theirs)):
         names = ", ".join(map(repr, sorted(theirs[ours])))
         warnings.warn(
-            f"Runs in {out} imagined with {names}, which this version names {str(ours)!r}: "
+            f"Runs in {out} imagined with {names}, which this version names {ours!r}: "
             "they are of another version, whose models had other settings. The rest of the "
             "runs get a model of this one. To compare like with like, choose another "
             "--out, or finish with the version that is in their result.json.",
             stacklevel=2,
         )
+
+
+def _without_seed(model: str) -> str:
+    """Returns a model's file without its seed: the seeds of one study are no settings."""
+    return model.rpartition("-seed-")[0] or model
 
 
 def write_settings(path: Path, out: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from ..components.dynamics.interface import Prediction
 from ..components.penalties import COMPARES, WHEN
+from ..registry.kinds import kind_of
 from .running import conformance_check
 from .subjects import N_ROWS, Subject
 
@@ -129,8 +130,11 @@ def check_termination_of_nan(subject: Subject) -> None:
 @conformance_check("penalty", "halt")
 def check_when_and_compares(subject: Subject) -> None:
     """Checks that what it declares are words that somebody reads."""
-    for name, known in {"when": WHEN, "compares": COMPARES}.items():
-        found = getattr(subject.ready, name, known[0])  # a halt has no `when`
+    words: dict[str, tuple[str, ...]] = {"compares": COMPARES}
+    if kind_of(subject.component) == "penalty":
+        words["when"] = WHEN
+    for name, known in words.items():
+        found = getattr(subject.ready, name)
         if found not in known:
             raise subject.violation(
                 f"{name} must be {' or '.join(map(repr, known))}",

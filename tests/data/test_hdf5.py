@@ -158,12 +158,31 @@ def test_a_file_of_d3rlpy_1_has_its_episodes(tmp_path):
     assert torch.equal(rows.next_observation_known, same.next_observation_known)
 
 
-def test_a_file_of_d3rlpy_1_whose_episodes_all_terminate_has_no_others(tmp_path):
+def test_a_file_of_d3rlpy_1_that_knows_no_others_says_so_and_takes_a_limit(tmp_path):
+    """MDPDataset without episode_terminals: d3rlpy 1 took the terminals for them."""
     ends = np.zeros(9, np.float32)
-    ends[[3, 8]] = 1
+    ends[[2, 8]] = 1
     columns = of_d3rlpy_1(terminals=ends, episode_terminals=ends)
-    rows = load(write(tmp_path / "v1.h5", columns), "2 terminal rows")
-    assert rows.terminals[:, 0].nonzero()[:, 0].tolist() == [3, 8]
+    path = write(tmp_path / "v1.h5", columns)
+    load(path, "no timeouts", "max_episode_steps")
+    rows = load(path, "an episode has 4 rows", max_episode_steps=4)
+    unknown = (~rows.next_observation_known).nonzero()[:, 0].tolist()
+    assert rows.terminals[:, 0].nonzero()[:, 0].tolist() == [2, 7]
+    assert unknown == [2, 7]  # and row 6, cut at four rows, is left out
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"episode_terminals": np.array([2, 6, 8])},  # indices of last rows
+        {"discrete_action": np.array([1, 2, 1, 1, 2, 1, 1, 2, 2])},  # hybrid actions
+        {"discrete_action": "False"},
+    ],
+)
+def test_columns_of_these_names_that_are_not_d3rlpy_1s_are_not_read(tmp_path, theirs):
+    rows = load(write(tmp_path / "other.hdf5", {**walk(), **theirs}))
+    assert rows.n_actions is None
+    assert rows.terminals[:, 0].tolist() == walk()["terminals"].tolist()
 
 
 def test_choices_of_d3rlpy_1_are_as_many_as_the_greatest_index_says(tmp_path):

@@ -1,12 +1,14 @@
+import dataclasses
 import json
 import math
+from typing import Any, Literal, Optional, Union
 
 import d3rlpy
 import pytest
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.runs.settings import apply_settings, parse_settings
-from d3rlpy_mbo_mopo import MOPOConfig
+from d3rlpy_mbo_mopo import MaxAleatoric, MOPOConfig
 from d3rlpy_mbo_romi import CVAEPolicyConfig, ROMIConfig
 
 
@@ -200,10 +202,10 @@ def test_a_number_that_may_be_left_out_is_left_out_by_null():
         (
             "observation_scaler",
             {"name": "standard"},
-            "expected the name of a component",
+            "expected the name of a scaler",
         ),
-        ("observation_scaler", 3, "expected the name of a component or factory"),
-        ("actor_encoder_factory", {"type": 3}, "expected the name of a component"),
+        ("observation_scaler", 3, "expected the name of a scaler or factory"),
+        ("actor_encoder_factory", {"type": 3}, "expected the name of a scaler"),
         ("reward_scaler", {"type": "multiply", "params": [1]}, "expected the name of"),
         (
             "actor_optim_factory",
@@ -233,6 +235,78 @@ def test_a_scaler_that_is_not_fitted_is_set_by_name_and_by_parameter():
     assert not then.observation_scaler.built
     without = apply_settings(first, {"observation_scaler": {"type": "none"}})
     assert without.observation_scaler is None
+
+
+def test_scalers_keep_parameters_that_are_null_until_they_are_fitted():
+    bounds = {"reward_scaler.minimum": 0.0, "reward_scaler.maximum": 100.0}
+    named = apply_settings(
+        d3rlpy.algos.SACConfig(), {"reward_scaler": "min_max", **bounds}
+    )
+    bare = d3rlpy.algos.SACConfig(
+        reward_scaler=d3rlpy.preprocessing.MinMaxRewardScaler()
+    )
+    for config in (named, apply_settings(bare, bounds)):
+        assert (config.reward_scaler.minimum, config.reward_scaler.maximum) == (0, 100)
+
+
+@pytest.mark.parametrize("value", ["cosine_annealing", {"type": "cosine_annealing"}])
+def test_what_a_factory_needs_may_stand_beside_its_name_or_its_form(value):
+    path = "actor_optim_factory.lr_scheduler_factory"
+    settings = {path: value, f"{path}.T_max": 5}
+    config = apply_settings(d3rlpy.algos.SACConfig(), settings)
+    assert config.actor_optim_factory.lr_scheduler_factory.T_max == 5
+
+
+def test_a_form_may_name_what_is_in_it():
+    parts = [{"type": "standard", "params": {}}]
+    form = {"type": "tuple", "params": {"observation_scalers": parts}}
+    config = apply_settings(d3rlpy.algos.SACConfig(), {"observation_scaler": form})
+    assert len(config.observation_scaler.observation_scalers) == 1
+    adam = {"type": "adam", "params": {"lr_scheduler_factory": "warmup"}}
+    with pytest.raises(mbo.CompositionError, match="'warmup' needs warmup_steps"):
+        apply_settings(d3rlpy.algos.SACConfig(), {"actor_optim_factory": adam})
+
+
+def test_settings_are_looked_at_as_a_whole_not_half_way():
+    for form in ({}, {"rollout_policy": {"type": "cvae", "params": {}}}):
+        settings = {
+            "dynamics.n_models": 3,
+            "dynamics.max_steps": 200,
+            **form,
+            "dynamics.n_elites": 2,
+        }
+        config = apply_settings(ROMIConfig(), settings)
+        assert (config.dynamics.n_models, config.dynamics.n_elites) == (3, 2)
+        assert config.dynamics.max_steps == 200
+
+
+@dataclasses.dataclass()
+class _Strangers(mbo.Penalty):
+    """A config whose fields say what they hold as strangers' may."""
+
+    mode: Optional[Literal["mean", "max"]] = None
+    either: Optional[Union[float, str, mbo.Penalty]] = None
+    inner: Any = mbo.component_field("penalty", MaxAleatoric)
+
+    @staticmethod
+    def get_type() -> str:
+        return "strangers"
+
+    def __call__(self, prediction, learner=None):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("mode", "max", "max"),
+        ("either", 0.5, 0.5),
+        ("either", "much", "much"),
+        ("inner", "none", None),
+    ],
+)
+def test_text_and_numbers_are_what_a_field_declares(name, value, found):
+    assert getattr(apply_settings(_Strangers(), {name: value}), name) == found
 
 
 def test_a_component_that_may_be_left_out_is_left_out_by_none():

@@ -314,7 +314,26 @@ def test_a_folder_of_a_version_with_other_models_is_warned_of_once_a_model(tmp_p
     with pytest.warns(UserWarning, match="0ldname1.* another version") as warned:
         warn_of_other_models(tmp_path, jobs)
     assert len(warned) == 1
-    assert ours in str(warned[0].message)
+    assert ours.rpartition("-seed-")[0] in str(warned[0].message)
     made(jobs[1], "maze-a-v0/model-reverse-0ldname1-seed-0.mbo")
     made(jobs[2], ours)
     warn_of_other_models(tmp_path, jobs)  # nothing is left to be made
+
+
+def test_models_of_another_version_are_seen_across_seeds_that_have_their_own(tmp_path):
+    study = read("model_per_seed = true\n" + TEXT, tmp_path)
+    experiments = [study.experiment("maze/a-v0", "romi", seed) for seed in study.seeds]
+    jobs = [RunExperiment("romi", e, study.model(e), []) for e in experiments]
+    assert jobs[0].model.path != jobs[1].model.path
+    result = jobs[0].result(tmp_path)
+    result.parent.mkdir(parents=True)
+
+    def made(model: str) -> None:
+        content = {"experiment": vars(jobs[0].experiment), "model": {"file": model}}
+        result.write_text(json.dumps(content))
+
+    made(str(jobs[0].model.path))
+    warn_of_other_models(tmp_path, jobs)
+    made("maze-a-v0/model-reverse-0ldname1-seed-0.mbo")
+    with pytest.warns(UserWarning, match="0ldname1.* another version"):
+        warn_of_other_models(tmp_path, jobs)

@@ -155,6 +155,14 @@ def test_a_component_is_asked_about_choices_where_it_says_that_it_knows_them():
     check(SoundPolicy())  # says nothing of choices, and is asked about none
 
 
+def test_a_halt_may_have_a_when_of_its_own(monkeypatch):
+    monkeypatch.setattr(SoundHalt.Learned, "when", "late", raising=False)
+    testing.check_when_and_compares(SoundHalt())
+    monkeypatch.setattr(SoundHalt.Learned, "compares", "member")
+    with pytest.raises(mbo.ConformanceError, match="compares must be 'members' or"):
+        testing.check_when_and_compares(SoundHalt())
+
+
 def test_a_component_that_knows_no_actions_fails_every_check_instead_of_none():
     class Letters(SoundPenalty):
         @property
