@@ -159,7 +159,7 @@ def test_a_halt_may_have_a_when_of_its_own(monkeypatch):
     monkeypatch.setattr(SoundHalt.Learned, "when", "late", raising=False)
     testing.check_when_and_compares(SoundHalt())
     monkeypatch.setattr(SoundHalt.Learned, "compares", "member")
-    with pytest.raises(mbo.ConformanceError, match="compares must be 'members' or"):
+    with pytest.raises(testing.ConformanceError, match="compares must be 'members' or"):
         testing.check_when_and_compares(SoundHalt())
 
 
