@@ -93,6 +93,7 @@ def prepared(settings: dict[str, Any], scale: str, seed: int, begun: Path) -> Fr
     for optimizer in (modules.actor_optim, modules.temp_optim):
         for group in optimizer.optim.param_groups:
             group["lr"] = 0.0  # the policy stands still, its critic goes on
+    learner.impl._tau = settings["frozen_tau"]
     states = real.for_models.observations[:: max(1, len(real.for_models) // 2_000)]
     q_values = [mean_q(learner, states)]
     for _ in range(settings["n_blocks"]):
