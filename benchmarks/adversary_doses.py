@@ -145,7 +145,8 @@ def report(settings: dict[str, Any], out: Path) -> str:
         cells = [scale, f"{coef:g}", str(len(dose.effects[names[0]]))]
         for name in names:
             mean, low, high = (100 * each for each in dose.interval(name))
-            cells.append(f"{mean:+.2f} % [{low:+.2f}, {high:+.2f}]")
+            bounds = "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
+            cells.append(f"{mean:+.2f} %{bounds}")  # one seed has no interval
         cells += [f"{100 * dose.growth:+.1f} %", f"{dose.log_likelihood:.2f}"]
         cells += [f"{dose.lost:+.2f}", f"{dose.f:.3f}", str(dose.diverged)]
         seeds = settings["seeds"]

@@ -64,6 +64,7 @@ def test_a_dose_is_compared_with_weight_0_of_the_same_seed(measured):
     table = adversary_doses.report(SETTINGS, measured.folder)
     row = next(line for line in table.splitlines() if "| 0.1 |" in line)
     assert row.endswith("| - |")  # nothing is said before all seeds are there
+    assert "-5.00 % |" in row  # and no interval of one
 
 
 def test_a_dose_works_below_one_percent_while_the_fit_holds(measured):
