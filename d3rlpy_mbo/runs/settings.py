@@ -14,13 +14,7 @@ from ..support.errors import (
     UnknownComponentError,
     suggest,
 )
-from .typed_values import (
-    is_d3rlpys,
-    json_form,
-    needed_parameters,
-    types_of_fields,
-    written,
-)
+from .typed_values import is_d3rlpys, json_form, types_of_fields, written
 
 __all__ = ["apply_settings", "parse_fields", "parse_settings", "with_open_ends"]
 
@@ -158,20 +152,18 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
                     f"{path} cannot be left out, but null was given."
                 )
             where[name] = None
+        elif _is_typed(current) and is_d3rlpys(types := _types(config, encoded, path)):
+            where[name] = json_form(path, value, types, settings)
         elif isinstance(value, str) and _is_typed(current) and not _plain(allowed):
-            types = _types(config, encoded, path)
             if value == "none" and type(None) in types:
                 where[name] = None
                 continue
-            needed = needed_parameters(path, value, types, settings)
-            where[name] = {"type": value, "params": needed}
+            where[name] = {"type": value, "params": {}}
             chosen = _decode(config, encoded, path, value)
             for step in (*parents, name):
                 chosen = getattr(chosen, step)
             if isinstance(chosen, SerializableConfig):
                 where[name]["params"] = written(chosen)
-        elif _is_typed(current) and is_d3rlpys(types := _types(config, encoded, path)):
-            where[name] = json_form(path, value, types, settings)
         else:
             _check_type(path, _plain(allowed) or [type(current)], value)
             where[name] = value

@@ -11,13 +11,7 @@ from d3rlpy.serializable_config import CONFIG_STORAGE, SerializableConfig
 
 from ..support.errors import CompositionError, UnknownComponentError, suggest
 
-__all__ = [
-    "is_d3rlpys",
-    "json_form",
-    "needed_parameters",
-    "types_of_fields",
-    "written",
-]
+__all__ = ["is_d3rlpys", "json_form", "types_of_fields", "written"]
 
 
 def written(config: SerializableConfig) -> dict[str, Any]:
@@ -117,22 +111,6 @@ def json_form(
     with contextlib.suppress(Exception):
         given = written(known.deserialize_from_dict(given))
     return {"type": name, "params": given}
-
-
-def needed_parameters(
-    path: str, name: str, types: Collection[Any], settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Returns what one of d3rlpy's scalers or factories cannot be made without.
-
-    Raises:
-        UnknownComponentError: The field can hold none of that name.
-        CompositionError: It is not set.
-    """
-    known = _d3rlpy_type(path, name, types)
-    if known is None:
-        return {}
-    given = _below(path, settings)
-    return {each: given[each] for each in _validate_needed(path, known, given)}
 
 
 def _below(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
