@@ -714,6 +714,49 @@ class SoundHalt(mbo.HaltConfig):
         return self.Learned(self, device)
 
 
+class WindowSum(SpreadSum):
+    """Against what whole rollouts of the data add up to; asks all that it may ask."""
+
+    least: float
+
+    def fit(self, dynamics, transitions):
+        spreads = [self.spread(each) for each in dynamics.predictions(transitions)]
+        sums = torch.cat(spreads)[:, 0].unfold(0, self.context.rollout_length, 1)
+        of_one = transitions.episode_ids.unfold(0, self.context.rollout_length, 1)
+        of_one = of_one[:, 0] == of_one[:, -1]
+        self.threshold = float(sums.sum(dim=1)[of_one.to(sums.device)].quantile(0.9))
+        self.least, _ = self.context.reward_range
+
+    def __call__(self, prediction, state):
+        said = super().__call__(prediction, state)
+        asked = prediction.transitions(self.context.direction)
+        low = self.context.action_set.project(asked.actions) != asked.actions
+        stop = said.stop | low.any(dim=1, keepdim=True)
+        return dataclasses.replace(
+            said, stop=stop, terminal=stop, reward=0 * said.reward
+        )
+
+    def state_dict(self):
+        return {"threshold": self.threshold, "least": self.least}
+
+    def load_state_dict(self, state):
+        self.threshold, self.least = state["threshold"], state["least"]
+
+
+@component("sound_window_halt")
+class SoundWindowHalt(SoundHalt):
+    Learned = WindowSum
+
+
+@breaks("check_save_and_load_alike")
+class AsksTheDataWhenLoaded(SoundHalt):
+    class Learned(SpreadSum):
+        def __call__(self, prediction, state):
+            least, _ = self.context.reward_range  # None from a file
+            said = super().__call__(prediction, state)
+            return dataclasses.replace(said, reward=0 * said.reward + least)
+
+
 @breaks("check_halt_shapes_and_types")
 class StopsAsNumbers(SoundHalt):
     class Learned(SpreadSum):
@@ -980,6 +1023,7 @@ SOUND = [
     SoundPenalty(),
     SoundLearnedPenalty(),
     SoundHalt(),
+    SoundWindowHalt(),
     SoundTermination(),
     SoundReward(),
     SoundUpdater(),

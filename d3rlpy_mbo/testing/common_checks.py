@@ -18,7 +18,7 @@ from ..imagination.imagination import load_imagination
 from ..support.errors import ConformanceError
 from .another_device import another_device
 from .running import KINDS, conformance_check
-from .subjects import N_ROWS, Subject, context_for
+from .subjects import N_ROWS, Subject
 
 __all__ = [
     "check_batch_of_one",
@@ -171,7 +171,15 @@ def check_save_and_load_alike(subject: Subject) -> None:
         )
     expected = subject.answers()
     d3rlpy.seed(0)
-    found = subject.ask(loaded, subject.inputs())
+    try:
+        found = subject.ask(loaded, subject.inputs())
+    except Exception as error:
+        raise subject.violation(
+            "saved and loaded it must answer",
+            f"{type(error).__name__}: {error}",
+            "state_dict leaves out something that `fit` determined, or it reads "
+            "context.reward_range, which no file has",
+        ) from error
     for name, values in expected.items():
         if not _close(values, found[name]):
             raise subject.violation(
@@ -198,11 +206,7 @@ def _saved_and_loaded(subject: Subject) -> Any:
             _forbidden(error),
             "an object in it; files are read by a loader that can run no code",
         ) from error
-    loaded = subject.component.create()  # type: ignore[attr-defined]
-    if hasattr(loaded, "directions"):
-        loaded.attach(context_for(loaded, subject.ready.direction, subject.world))
-    loaded.load_state_dict(state)
-    return loaded
+    return subject.loaded(state)
 
 
 @conformance_check(*KINDS, learned_only=True)

@@ -37,6 +37,11 @@ class DynamicsSubject(Subject):
         }
         return {name: value for name, value in answers.items() if value is not None}
 
+    def direction_of(self, made: Any) -> Direction:
+        """Returns its own."""
+        direction: Direction = made.direction
+        return direction
+
     def config_in(self, direction: Direction) -> Optional[DynamicsConfig]:
         """Returns its config in a direction, None if that is refused."""
         assert isinstance(self.component, DynamicsConfig)

@@ -25,6 +25,7 @@ from d3rlpy.dataset import (
 
 from ..components.dynamics.ensemble import ProbabilisticEnsembleConfig
 from ..data.episodes import CompleteEpisode, CompleteTransitionPicker
+from ..data.real_data import RealData
 from ..data.transitions import Direction, Transitions
 from ..learners.reading import Learner
 
@@ -195,7 +196,7 @@ class LineWorld:
         return moves(actions, self.choices)
 
     def line_transitions(self, n_rows: int = 1000) -> Transitions:
-        """Returns unconnected rows with s in [-5, 5] that never end."""
+        """Returns rows with s in [-5, 5] that never end, each an episode of its own."""
         states = 10 * draw(n_rows, OBSERVATION_SIZE, 1) - 5
         return self._transitions(states, torch.zeros(n_rows))
 
@@ -220,6 +221,10 @@ class LineWorld:
             rewards=0.1 * rows.observations[:, :1] + 0.5 + noise[:, -1:],
         )
 
+    def connected_transitions(self) -> Transitions:
+        """Returns the rows of `line_dataset`, as an imagination hands them to `fit`."""
+        return RealData.of(self.line_dataset()).for_models
+
     def _transitions(
         self, observations: torch.Tensor, terminals: torch.Tensor
     ) -> Transitions:
@@ -231,6 +236,7 @@ class LineWorld:
             observations + self.moves(actions),
             self.actions(len(observations), 4),
             terminals[:, None],
+            episode_ids=torch.arange(len(observations), dtype=torch.int32),
             n_actions=self.n_actions,
         )
 

@@ -7,7 +7,7 @@ import torch
 from ..data.transitions import Direction, Transitions
 from . import line_world as world
 from .running import conformance_check
-from .subjects import N_ROWS, Subject, context_for
+from .subjects import N_ROWS, Subject
 
 __all__ = ["check_actions_within_bounds", "check_policy_directions"]
 
@@ -87,9 +87,8 @@ def check_policy_directions(subject: Subject) -> None:
         return
     for direction in directions:
         asked, transitions = _opposed(direction, subject)
-        policy = subject.component.create()  # type: ignore[attr-defined]
-        policy.attach(context_for(policy, direction, subject.world))
-        policy.fit(transitions)
+        aimed = type(subject)(subject.component, subject.world, direction=direction)
+        policy = aimed.build(transitions)
         actions = policy.sample_action(asked, None)
         positive = asked[:, 0] > 0
         found = float(actions[positive].mean() - actions[~positive].mean()) / 2

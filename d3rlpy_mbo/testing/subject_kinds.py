@@ -15,7 +15,7 @@ from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..components.dynamics.interface import Dynamics, Prediction
 from ..components.dynamics_updaters import DynamicsUpdaterConfig
 from ..components.rollout_policies.uniform import UniformPolicyConfig
-from ..data.transitions import Transitions
+from ..data.transitions import Direction, Transitions
 from ..imagination.imagination import Imagination, ImaginationConfig
 from ..registry.component import Component
 from ..registry.json_form import parts
@@ -30,7 +30,6 @@ from .subjects import (
     N_ROWS,
     Checkable,
     Subject,
-    context_for,
     default_constructed,
     shortened,
 )
@@ -42,13 +41,9 @@ _N_MEMBERS = 4
 
 
 class _RolloutPolicy(Subject):
-    def build(self, data: Any) -> Any:
-        policy = self.component.create(self.device)  # type: ignore[attr-defined]
-        if policy.directions:
-            direction = policy.directions[0]
-            policy.attach(context_for(policy, direction, self.world, self.device))
-        policy.fit(data)
-        return policy
+    def direction_of(self, made: Any) -> Direction:
+        known = made.directions
+        return self.direction if self.direction in known or not known else known[0]
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
         rows = self.world.line_transitions(n_rows).to(self.device)
@@ -68,16 +63,16 @@ class _AsksPredictions(Subject):
         """A model of the world, for those that learn what it says of the data."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            dynamics = world.line_dynamics().create(self.device)
-            dynamics.fit(self.world.line_transitions())
+            dynamics = world.line_dynamics(self.direction).create(self.device)
+            dynamics.fit(self.data())
         return dynamics
 
-    def build(self, data: Any) -> Any:
-        if not self.learned:
-            return super().build(data)
-        made = self.component.create(self.device)  # type: ignore[attr-defined]
+    def data(self) -> Any:
+        """Returns rows of episodes, those that `dynamics` was fitted on."""
+        return self.world.connected_transitions()
+
+    def fit(self, made: Any, data: Any) -> None:
         made.fit(self._dynamics, data)
-        return made
 
     def prediction(self, n_rows: int) -> Prediction:
         """Returns what an ensemble may say; in one row all its members agree."""
@@ -143,7 +138,7 @@ class _DynamicsUpdater(Subject):
         return self.build(None)
 
     def data(self) -> Any:
-        return Transitions.from_dataset(self.world.line_dataset()).for_models()
+        return self.world.connected_transitions()
 
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
         dynamics = copy.deepcopy(self._imagination.dynamics)
@@ -157,6 +152,11 @@ class _DynamicsUpdater(Subject):
 
 
 class _Imagination(Subject):
+    def attach(
+        self, made: Any, with_data: bool = False, from_file: bool = False
+    ) -> None:
+        """Does nothing: it tells its parts itself."""
+
     @property
     def answers_at(self) -> str:
         return "cpu"  # where learners' batches are drawn

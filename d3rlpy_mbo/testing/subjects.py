@@ -9,7 +9,7 @@ import d3rlpy
 import torch
 
 from ..components.context import Context
-from ..components.rollout_policies.interface import RolloutPolicy
+from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..data.transitions import Direction
 from ..registry.component import Component
 from ..registry.kinds import Provided
@@ -22,7 +22,6 @@ __all__ = [
     "N_ROWS",
     "Checkable",
     "Subject",
-    "context_for",
     "default_constructed",
     "shortened",
 ]
@@ -32,6 +31,8 @@ Checkable = Union[Provided, type[Provided]]
 CONTINUOUS, DISCRETE = LineWorld(), LineWorld(choices=True)
 
 N_ROWS = 31  # no other size in the checks is 31, so it tells which axis holds the rows
+
+_ROLLOUT_LENGTH = 5  # more than one step, as rollouts have
 
 # What keeps the checks of a default-constructed component short.
 _LONGEST = {
@@ -50,20 +51,26 @@ class Subject:
         component: Taken as it is.
         world: Gives the data that it is fitted on and asked about.
         device: Where it is made and asked.
+        direction: Of the imagination that it belongs to, where that may be either.
     """
 
     component: Component
 
     def __init__(
-        self, component: Any, world: LineWorld = CONTINUOUS, device: str = "cpu:0"
+        self,
+        component: Any,
+        world: LineWorld = CONTINUOUS,
+        device: str = "cpu:0",
+        direction: Direction = "forward",
     ):
         self.component = component
         self.world = world
         self.device = device
+        self.direction: Direction = direction
 
     def elsewhere(self, device: str) -> "Subject":
         """Returns the same on another device, to be made and fitted there."""
-        return type(self)(self.component, self.world, device)
+        return type(self)(self.component, self.world, device, self.direction)
 
     @property
     def learned(self) -> bool:
@@ -89,9 +96,53 @@ class Subject:
         """Returns a new one that can be asked, fitted on data if it learns."""
         if not self.learned:
             return copy.deepcopy(self.component)  # it may remember, if it is broken
-        made = self.component.create(self.device)  # type: ignore[attr-defined]
-        made.fit(data)
+        made = self.created()
+        self.attach(made, with_data=True)
+        self.fit(made, data)
         return made
+
+    def created(self) -> Any:
+        """Returns a new one that learns, told all that is known before there is data."""
+        made = self.component.create(self.device)  # type: ignore[attr-defined]
+        self.attach(made)
+        return made
+
+    def loaded(self, state: dict[str, Any]) -> Any:
+        """Returns a new one that has taken over a state, as from a file."""
+        made = self.created()
+        made.load_state_dict(state)
+        self.attach(made, from_file=True)
+        return made
+
+    def fit(self, made: Any, data: Any) -> None:
+        """Fits what `created` made."""
+        made.fit(data)
+
+    def attach(
+        self, made: Any, with_data: bool = False, from_file: bool = False
+    ) -> None:
+        """Tells it what an imagination tells when it is created, fits it, or is loaded."""
+        rows, kind = self.world.line_transitions(), self.component.kind
+        policy = made
+        if kind != "rollout_policy":
+            policy = UniformPolicyConfig().create(self.device)
+            policy.fit(rows)
+        known = with_data or from_file
+        rewards = float(rows.rewards.min()), float(rows.rewards.max())
+        context = Context(
+            direction=self.direction_of(made),
+            rollout_policy=policy,
+            termination=made if kind == "termination" else None,
+            reward_function=None,
+            rollout_length=_ROLLOUT_LENGTH,
+            action_set=rows.action_set().to(self.device) if known else None,
+            reward_range=rewards if with_data else None,
+        )
+        made.attach(context)
+
+    def direction_of(self, made: Any) -> Direction:
+        """Returns the direction of the imagination that what was made belongs to."""
+        return self.direction
 
     def learner_if_needed(self) -> Any:
         """Returns a learner if `ready` asks one, else None."""
@@ -153,17 +204,3 @@ def shortened(component: Provided) -> Provided:
         elif longest is not None and (value is None or value > longest):
             setattr(component, field.name, longest)
     return component
-
-
-def context_for(
-    policy: RolloutPolicy, direction: Direction, world: LineWorld, device: str = "cpu:0"
-) -> Context:
-    """Returns what a rollout policy is told in an imagination of a direction."""
-    return Context(
-        direction=direction,
-        rollout_policy=policy,
-        termination=None,
-        reward_function=None,
-        rollout_length=1,
-        action_set=world.line_transitions().action_set().to(device),
-    )
