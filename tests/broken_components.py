@@ -663,6 +663,21 @@ class ForgetsTheUsual(SoundLearnedPenalty):
             return {"usual": torch.zeros_like(self.usual)}
 
 
+@breaks("check_when_and_compares")
+class WhenOfTheConfigAlone(SoundLearnedPenalty):
+    when: str = mbo.choice("imagined", ["imagined", "drawn"])
+
+
+@component("sound_drawn_penalty")
+class SoundDrawnPenalty(SoundLearnedPenalty):
+    when: str = mbo.choice("drawn", ["imagined", "drawn"])
+
+    class Learned(DistanceFromUsual):
+        def __init__(self, config, device=False):
+            super().__init__(config, device)
+            self.when = config.when
+
+
 @breaks("check_penalty_shape")
 class FlatLearnedPenalty(SoundLearnedPenalty):
     class Learned(DistanceFromUsual):
@@ -755,6 +770,11 @@ class AsksTheDataWhenLoaded(SoundHalt):
             least, _ = self.context.reward_range  # None from a file
             said = super().__call__(prediction, state)
             return dataclasses.replace(said, reward=0 * said.reward + least)
+
+
+@breaks("check_when_and_compares")
+class ComparesOfTheConfigAlone(SoundHalt):
+    compares = "members"
 
 
 @breaks("check_halt_shapes_and_types")
@@ -1022,6 +1042,7 @@ SOUND = [
     SoundPolicy(),
     SoundPenalty(),
     SoundLearnedPenalty(),
+    SoundDrawnPenalty(),
     SoundHalt(),
     SoundWindowHalt(),
     SoundTermination(),

@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import abstractmethod
-from typing import ClassVar, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 from d3rlpy.base import DeviceArg
@@ -13,10 +13,24 @@ from ..registry.component import Component
 from .base import LearnedComponent
 from .dynamics.interface import Dynamics, Prediction
 
-__all__ = ["COMPARES", "WHEN", "LearnedPenalty", "LearnedPenaltyConfig", "Penalty"]
+__all__ = [
+    "COMPARES",
+    "DECLARED",
+    "WHEN",
+    "LearnedPenalty",
+    "LearnedPenaltyConfig",
+    "Penalty",
+]
 
 WHEN = ("imagined", "drawn")
 COMPARES = ("members", "elites", "")
+
+# What a penalty may declare, and which words there are; a halt the last alone.
+DECLARED: dict[str, tuple[Any, ...]] = {
+    "when": WHEN,
+    "needs_critic": (False, True),
+    "compares": COMPARES,
+}
 
 
 @dataclasses.dataclass()
@@ -70,6 +84,8 @@ class LearnedPenaltyConfig(Component):
 
 class LearnedPenalty(LearnedComponent):
     """A penalty that learns from data, and is saved with its imagination.
+
+    What it declares, it declares itself; a config that says otherwise is refused.
 
     Attributes:
         when: See `Penalty`.

@@ -1,20 +1,28 @@
 """Whether the parts of an imagination can work together: refused before any training."""
 
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import torch
 
 from ..components.dynamics.interface import Dynamics, DynamicsConfig
 from ..components.halts import Halt
-from ..components.penalties import COMPARES, WHEN, LearnedPenalty, Penalty
+from ..components.penalties import (
+    COMPARES,
+    DECLARED,
+    WHEN,
+    LearnedPenalty,
+    Penalty,
+)
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..components.rollout_policies.learner import LearnerPolicyConfig
 from ..data.action_sets import ActionRange, ActionSet, is_range
+from ..registry.component import Component
 from ..registry.fields import Number
 from ..support.errors import CompositionError
 
 __all__ = [
     "validate_action_set",
+    "validate_declared",
     "validate_direction",
     "validate_given",
     "validate_members",
@@ -63,6 +71,24 @@ def validate_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> Non
             f"with dynamics of direction {supported}, or this one with "
             "UniformPolicyConfig()."
         )
+
+
+def validate_declared(
+    config: Optional[Component], judge: Union[Penalty, LearnedPenalty, Halt, None]
+) -> None:
+    """Raises CompositionError if a config says otherwise than what it created.
+
+    Of a penalty or halt that learns the created one is asked, and nobody reads its config.
+    """
+    for name in ("compares",) if isinstance(judge, Halt) else DECLARED:
+        declared, kept = getattr(config, name, None), getattr(judge, name, None)
+        if declared is not None and kept is not None and declared != kept:
+            raise CompositionError(
+                f"{type(config).__name__}.{name} is {declared!r}, but what it created, "
+                f"{type(judge).__name__}, has {kept!r}, and that is what counts. Where "
+                f"{name} is a field, write self.{name} = config.{name} in __init__; else "
+                f"declare it in {type(judge).__name__} alone."
+            )
 
 
 def validate_penalty(

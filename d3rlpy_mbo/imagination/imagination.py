@@ -46,6 +46,7 @@ from ..support.errors import (
 from ..support.resuming import fit_once
 from .composition import (
     validate_action_set,
+    validate_declared,
     validate_direction,
     validate_given,
     validate_members,
@@ -193,6 +194,8 @@ class Imagination:
             self.halt = config.halt.create(device)
         self.dynamics_updater = self._new_updater()
         validate_direction(self.dynamics, self.rollout_policy)
+        validate_declared(config.penalty, self.penalty)
+        validate_declared(config.halt, self.halt)
         validate_penalty(self.dynamics, self.penalty, config.steps_per_row)
         validate_members(self.dynamics, self.penalty)
         validate_members(self.dynamics, self.halt)

@@ -1,14 +1,18 @@
 """Checks of penalties, terminations and reward functions."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import d3rlpy
 import torch
 
 from ..components.dynamics.interface import Prediction
-from ..components.penalties import COMPARES, WHEN
+from ..components.penalties import DECLARED
+from ..imagination.composition import validate_declared
 from ..registry.kinds import kind_of
+from ..support.errors import CompositionError
 from .running import conformance_check
 from .subjects import N_ROWS, Subject
 
@@ -129,18 +133,46 @@ def check_termination_of_nan(subject: Subject) -> None:
 
 @conformance_check("penalty", "halt")
 def check_when_and_compares(subject: Subject) -> None:
-    """Checks that what it declares are words that somebody reads."""
-    words: dict[str, tuple[str, ...]] = {"compares": COMPARES}
+    """Checks that what it declares are words that somebody reads.
+
+    Of one that learns, what was created is asked: its config must not say otherwise, with
+    no value of a field of that name.
+    """
+    names = ("compares",)
     if kind_of(subject.component) == "penalty":
-        words["when"] = WHEN
-    for name, known in words.items():
-        found = getattr(subject.ready, name)
+        names = ("when", "needs_critic", "compares")
+    for name in names:
+        found, known = getattr(subject.ready, name), DECLARED[name]
         if found not in known:
             raise subject.violation(
                 f"{name} must be {' or '.join(map(repr, known))}",
                 repr(found),
                 "a misspelt word; every imagination with it would be refused",
             )
+        if subject.learned:
+            _check_declared_alike(subject, name)
+
+
+def _check_declared_alike(subject: Subject, name: str) -> None:
+    """Checks that what is created declares what its config does."""
+    for config in _declaring(subject.component, name):
+        try:
+            validate_declared(config, config.create(subject.device))
+        except CompositionError as error:
+            raise subject.violation(
+                f"its config must not say another {name} than what it creates",
+                error,
+                "a field or class attribute of the config alone, which nobody reads",
+            ) from error
+
+
+def _declaring(component: Any, name: str) -> Iterator[Any]:
+    """Yields a config as it is, and with each word that a field of that name may hold."""
+    yield component
+    if name in {field.name for field in dataclasses.fields(component)}:
+        for word in DECLARED[name]:
+            with contextlib.suppress(CompositionError):
+                yield dataclasses.replace(component, **{name: word})
 
 
 @conformance_check("penalty")
