@@ -299,6 +299,14 @@ class ForgottenNoise(SoundDynamics):
             return {"weights": self.weights.data, "noise": 0.0}
 
 
+@breaks("check_save_and_load_alike")
+class StaysOnTheCPU(SoundDynamics):
+    class Model(LinearModel):
+        def load_state_dict(self, state):
+            self.weights = torch.nn.Parameter(state["weights"])
+            self.noise = state["noise"]
+
+
 # Rollout policies: least squares with noise, clipped to the dataset's range.
 
 
@@ -373,6 +381,14 @@ class RangeAsAnObject(SoundPolicy):
     class Policy(LinearPolicy):
         def state_dict(self):
             return {"weights": self.weights, "range": self.range}
+
+
+@breaks("check_save_and_load_alike")
+class PolicyStaysOnTheCPU(SoundPolicy):
+    class Policy(LinearPolicy):
+        def load_state_dict(self, state):
+            super().load_state_dict(state)
+            self.weights = state["weights"]
 
 
 @breaks("check_save_and_load_alike")
@@ -645,7 +661,7 @@ class DistanceFromUsual(mbo.LearnedPenalty):
         return {"usual": self.usual}
 
     def load_state_dict(self, state):
-        self.usual = state["usual"]
+        self.usual = state["usual"].to(self.device)
 
 
 @component("sound_learned_penalty")
@@ -676,6 +692,13 @@ class SoundDrawnPenalty(SoundLearnedPenalty):
         def __init__(self, config, device=False):
             super().__init__(config, device)
             self.when = config.when
+
+
+@breaks("check_save_and_load_alike")
+class PenaltyStaysOnTheCPU(SoundLearnedPenalty):
+    class Learned(DistanceFromUsual):
+        def load_state_dict(self, state):
+            self.usual = state["usual"]
 
 
 @breaks("check_penalty_shape")
@@ -863,6 +886,24 @@ class ChangesACopy(SoundUpdater):
     class Updater(RandomStep):
         def update(self, dynamics, transitions, learner):
             return super().update(copy.deepcopy(dynamics), transitions, learner)
+
+
+@breaks("check_save_and_load_alike")
+class MomentumOnTheCPU(SoundUpdater):
+    class Updater(RandomStep):
+        before: Optional[torch.Tensor] = None
+
+        def update(self, dynamics, transitions, learner):
+            metrics = super().update(dynamics, transitions, learner)
+            (*_, last) = dynamics.parameters()
+            self.before = last.data + 0 * (0 if self.before is None else self.before)
+            return metrics
+
+        def state_dict(self):
+            return {"before": None if self.before is None else self.before.cpu()}
+
+        def load_state_dict(self, state):
+            self.before = state["before"]
 
 
 @breaks("check_metrics_can_be_logged")

@@ -67,7 +67,10 @@ class LearnedComponent(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` returned; afterwards it is fitted."""
+        """Takes over what `state_dict` returned; afterwards it is fitted.
+
+        From a file its tensors are on the CPU, wherever they were: move them to `device`.
+        """
 
     def restore(self, state: dict[str, Any], metrics: Mapping[str, float]) -> None:
         """Takes over a state, see `load_state_dict`, and the metrics beside it."""

@@ -157,18 +157,52 @@ def check_device_kept(subject: Subject) -> None:
             )
 
 
-@conformance_check(
-    *(kind for kind in KINDS if kind != "dynamics_updater"), learned_only=True
-)
+@conformance_check(*KINDS, learned_only=True)
 def check_save_and_load_alike(subject: Subject) -> None:
-    """Checks that a saved and loaded one answers as the one that was saved."""
-    loaded = _saved_and_loaded(subject)
+    """Checks that a saved and loaded one answers as the one that was saved.
+
+    Loaded on `another_device` it must work there. An updater may carry more than it saves,
+    and need not answer alike.
+    """
+    loaded = _saved_and_loaded(subject, subject)
     if not loaded.fitted:
         raise subject.violation(
             "after load_state_dict it must be fitted",
             "fitted is False",
             "load_state_dict does not set what `fitted` looks at",
         )
+    if subject.component.kind != "dynamics_updater":
+        _compare_loaded(subject, loaded)
+    cause = (
+        "a load_state_dict that keeps the tensors that it is given: they are on the CPU, "
+        "so move each to self.device"
+    )
+    with another_device() as device:
+        there = subject.elsewhere(device)
+        try:
+            loaded = _saved_and_loaded(subject, there)
+            if subject.component.kind != "dynamics_updater":
+                there.ready = loaded
+            answers = there.ask(loaded, there.inputs())
+        except ConformanceError:
+            raise
+        except Exception as error:
+            raise subject.violation(
+                "saved and loaded it must work on the device it is created on",
+                f"{type(error).__name__}: {error}",
+                cause,
+            ) from error
+        for name, values in answers.items():
+            if str(values.device) != there.answers_at:
+                raise subject.violation(
+                    f"loaded on {device!r}, {name} must be on {there.answers_at!r}",
+                    values.device,
+                    cause,
+                )
+
+
+def _compare_loaded(subject: Subject, loaded: Any) -> None:
+    """Checks that what was loaded answers as what was saved."""
     expected = subject.answers()
     d3rlpy.seed(0)
     try:
@@ -189,14 +223,18 @@ def check_save_and_load_alike(subject: Subject) -> None:
             )
 
 
-def _saved_and_loaded(subject: Subject) -> Any:
+def _saved_and_loaded(subject: Subject, there: Subject) -> Any:
+    """Returns what `ready` is, saved, where another subject of the same is."""
+    ready = subject.ready
     if subject.component.kind == "imagination":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "imagination.mbo"
-            subject.ready.save(path)
-            return load_imagination(path)
+            ready.save(path)
+            return load_imagination(path, there.device)
+    if subject.component.kind == "dynamics_updater":  # which may keep an optimizer
+        subject.ask(ready, subject.inputs())
     file = io.BytesIO()
-    torch.save(subject.ready.state_dict(), file)
+    torch.save(ready.state_dict(), file)
     file.seek(0)
     try:
         state = torch.load(file, weights_only=True)
@@ -206,7 +244,7 @@ def _saved_and_loaded(subject: Subject) -> Any:
             _forbidden(error),
             "an object in it; files are read by a loader that can run no code",
         ) from error
-    return subject.loaded(state)
+    return there.loaded(state)
 
 
 @conformance_check(*KINDS, learned_only=True)

@@ -138,7 +138,7 @@ def check_when_and_compares(subject: Subject) -> None:
     Of one that learns, what was created is asked: its config must not say otherwise, with
     no value of a field of that name.
     """
-    names = ("compares",)
+    names: tuple[str, ...] = ("compares",)
     if kind_of(subject.component) == "penalty":
         names = ("when", "needs_critic", "compares")
     for name in names:

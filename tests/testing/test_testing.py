@@ -83,6 +83,7 @@ APPLIES = {
     },
     SoundUpdater: COMMON - {"check_batch_of_one"} | {
         "check_metrics_can_be_logged", "check_only_the_dynamics_change",
+        "check_save_and_load_alike",
     },
     mbo.ImaginationConfig: COMMON - {"check_inputs_not_modified"} | LEARNED | {
         "check_real_episodes_stay_real", "check_time_order", "check_trains_learners",
