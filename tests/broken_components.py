@@ -5,6 +5,7 @@ The broken ones differ from the sound one in a single mistake, one that people m
 
 import copy
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import d3rlpy
 import gymnasium
 import numpy as np
 import torch
+from d3rlpy.algos.qlearning.torch.ddpg_impl import DDPGBaseCriticLoss
+from d3rlpy.algos.qlearning.torch.td3_plus_bc_impl import TD3PlusBCImpl
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import d3rlpy_mbo as mbo
@@ -1050,12 +1053,12 @@ class DoesNotCount(SoundLearner):
 
     class Uncounted(d3rlpy.algos.TD3PlusBC):
         def update(self, batch):
-            return self.impl.update(batch_of(batch), 1)
+            return self.impl.update(batch_of(batch, self._device), 1)
 
 
-def batch_of(batch):
+def batch_of(batch, device):
     return d3rlpy.torch_utility.TorchMiniBatch.from_batch(
-        batch=batch, gamma=0.99, compute_returns_to_go=False, device="cpu:0"
+        batch=batch, gamma=0.99, compute_returns_to_go=False, device=device
     )
 
 
@@ -1077,6 +1080,89 @@ class ForgetsAWeight(SoundLearner):
         )
 
 
+class ReadsTheFlags(SoundLearner):
+    """Weighs imagined rows less; wherever they stand, and if there are any."""
+
+    def create(self, device=False, enable_ddp=False):
+        made = d3rlpy.algos.TD3PlusBC(self, device, enable_ddp)
+        made.inner_create_impl = functools.partial(self.create_impl, made)
+        return made
+
+    def create_impl(self, made, observation_shape, action_size):
+        type(made).inner_create_impl(made, observation_shape, action_size)
+        made._impl.__class__ = self.Impl
+        made._impl.begin()
+
+    class Impl(TD3PlusBCImpl):
+        def begin(self):
+            pass
+
+        def flags(self, batch):
+            return torch.from_numpy(batch.numpy_batch.imagined).to(batch.device)
+
+        def compute_critic_loss(self, batch, q_tpn):
+            q = self._q_func_forwarder.compute_expected_q(
+                batch.observations, batch.actions, reduction="none"
+            )
+            target = batch.rewards + self._gamma * q_tpn * (1 - batch.terminals)
+            weights = torch.where(self.flags(batch), 0.5, 1.0)
+            loss = (weights * (q - target).square()).mean(dim=(1, 2)).sum()
+            return DDPGBaseCriticLoss(self.also(loss, target, batch))
+
+        def also(self, loss, target, batch):
+            return loss
+
+
+@component("sound_flag_reader")
+class SoundFlagReader(ReadsTheFlags):
+    pass
+
+
+@breaks("check_device_kept")
+class FlagsOnTheCPU(ReadsTheFlags):
+    class Impl(ReadsTheFlags.Impl):
+        def flags(self, batch):
+            return torch.from_numpy(batch.numpy_batch.imagined)
+
+
+@breaks("check_learner_takes_any_rows")
+class MeanOverNoRows(ReadsTheFlags):
+    class Impl(ReadsTheFlags.Impl):
+        def also(self, loss, target, batch):
+            return loss + 0.1 * target[self.flags(batch)].mean()
+
+
+@breaks("check_learner_takes_any_rows")
+class FirstHalfForReal(ReadsTheFlags):
+    class Impl(ReadsTheFlags.Impl):
+        def flags(self, batch):
+            n_rows = len(batch.rewards)
+            places = torch.arange(n_rows, device=batch.device)
+            return places[:, None] >= n_rows // 2
+
+
+@breaks("check_learner_goes_on_alike")
+class RunningScale(ReadsTheFlags):
+    class Impl(ReadsTheFlags.Impl):
+        def begin(self):
+            self.scale = 1.0
+
+        def also(self, loss, target, batch):
+            self.scale = 0.9 * self.scale + 0.1 * float(target.abs().mean())
+            return loss / self.scale
+
+
+@breaks("check_same_seed_same_output")
+class OwnWeights(ReadsTheFlags):
+    class Impl(ReadsTheFlags.Impl):
+        made = itertools.count()  # no seed reaches it
+
+        def begin(self):
+            shift = 0.01 * next(self.made)
+            for parameter in self.policy.parameters():
+                parameter.data += shift
+
+
 SOUND = [
     SoundDynamics(),
     SoundDynamics(direction="reverse"),
@@ -1093,4 +1179,5 @@ SOUND = [
     SoundImagination(dynamics=SoundDynamics(), rollout_interval=1),
     SoundTask(),
     SoundLearner(),
+    SoundFlagReader(),
 ]

@@ -43,7 +43,12 @@ from .imagination_checks import (
     check_time_order,
     check_trains_learners,
 )
-from .learner_checks import check_learner_loads_alike, check_learner_trains
+from .learner_checks import (
+    check_learner_goes_on_alike,
+    check_learner_loads_alike,
+    check_learner_takes_any_rows,
+    check_learner_trains,
+)
 from .modules import module_components
 from .policy_checks import check_actions_within_bounds, check_policy_directions
 from .rule_checks import (
@@ -83,7 +88,9 @@ __all__ = [
     "check_halt_state_kept_by_row",
     "check_inputs_not_modified",
     "check_json_round_trip",
+    "check_learner_goes_on_alike",
     "check_learner_loads_alike",
+    "check_learner_takes_any_rows",
     "check_learner_trains",
     "check_log_prob_differentiable",
     "check_metrics_can_be_logged",

@@ -28,6 +28,7 @@ __all__ = [
     "check_metrics_can_be_logged",
     "check_same_seed_same_output",
     "check_save_and_load_alike",
+    "close",
 ]
 
 
@@ -87,7 +88,7 @@ def check_batch_of_one(subject: Subject) -> None:
             )
 
 
-@conformance_check(*KINDS)
+@conformance_check(*KINDS, "learner")
 def check_same_seed_same_output(subject: Subject) -> None:
     """Checks that `d3rlpy.seed` decides everything: fitting and answers."""
     answers = []
@@ -96,7 +97,7 @@ def check_same_seed_same_output(subject: Subject) -> None:
         d3rlpy.seed(1)
         answers.append(subject.ask(subject.build(data), inputs))
     for name, values in answers[0].items():
-        if not _close(values, answers[1][name]):
+        if not close(values, answers[1][name]):
             raise subject.violation(
                 f"the same seed must give the same {name}",
                 "two results after the same d3rlpy.seed that differ",
@@ -125,7 +126,7 @@ def check_finite_float32(subject: Subject) -> None:
             )
 
 
-@conformance_check(*KINDS)
+@conformance_check(*KINDS, "learner")
 def check_device_kept(subject: Subject) -> None:
     """Checks that it works where its inputs are, without needing a GPU.
 
@@ -134,8 +135,9 @@ def check_device_kept(subject: Subject) -> None:
     """
     cause = (
         "torch.zeros(...) and the like without device=: write device=observations.device, "
-        "or torch.zeros_like(...); or a config whose create(device) ignores it, or a fit "
-        "that leaves what it learned on the CPU: move it to self.device"
+        "or torch.zeros_like(...); torch.from_numpy(...) without .to(batch.device); or a "
+        "config whose create(device) ignores it, or a fit that leaves what it learned on "
+        "the CPU: move it to self.device"
     )
     try:
         with another_device() as device:
@@ -215,7 +217,7 @@ def _compare_loaded(subject: Subject, loaded: Any) -> None:
             "context.reward_range, which no file has",
         ) from error
     for name, values in expected.items():
-        if not _close(values, found[name]):
+        if not close(values, found[name]):
             raise subject.violation(
                 f"saved and loaded it must give the same {name}",
                 "others, after the same seed",
@@ -288,7 +290,7 @@ def _all_finite(values: torch.Tensor) -> bool:
     return bool(torch.isfinite(values).all())
 
 
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
+def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether tensors are equal but for rounding, NaN to NaN.
 
     Rounding in BLAS and LAPACK depends on where arrays happen to lie in memory.

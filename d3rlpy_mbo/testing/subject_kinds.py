@@ -4,14 +4,12 @@ import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
 import d3rlpy
 import torch
 from d3rlpy.constants import ActionSpace
 
-from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..components.dynamics.interface import Dynamics, Prediction
 from ..components.dynamics_updaters import DynamicsUpdaterConfig
 from ..components.rollout_policies.uniform import UniformPolicyConfig
@@ -23,6 +21,7 @@ from ..registry.kinds import kind_of
 from ..support.errors import ConformanceError
 from . import line_world as world
 from .dynamics_subject import DynamicsSubject
+from .learner_subject import LearnerSubject
 from .rule_subject import RuleSubject
 from .subjects import (
     CONTINUOUS,
@@ -34,9 +33,8 @@ from .subjects import (
     shortened,
 )
 
-__all__ = ["N_LEARNER_STEPS", "LearnerSubject", "subjects_of"]
+__all__ = ["subjects_of"]
 
-N_LEARNER_STEPS = 5
 _N_MEMBERS = 4
 
 
@@ -177,43 +175,6 @@ class _Imagination(Subject):
             for name, column in columns.items()
             if isinstance(column, torch.Tensor) and name != "rollout_ids"
         }
-
-
-class LearnerSubject(Subject):
-    """A learner: trained for a few steps on real and imagined rows, asked for actions.
-
-    Its last losses are `losses`.
-    """
-
-    component: Any  # a config of d3rlpy's kind
-    losses: Mapping[str, float]
-
-    def data(self) -> Any:
-        """Returns connected episodes."""
-        return self.world.line_dataset()
-
-    def build(self, data: Any) -> Any:
-        """Returns a new one that was trained."""
-        imagination = ImaginationConfig(
-            dynamics=world.line_dynamics(),
-            rollout_policy=UniformPolicyConfig(),
-            rollout_batch_size=100,
-        ).create(self.device)
-        imagination.fit(data)
-        learner = self.component.create(self.device)
-        buffer = ImaginedReplayBuffer(data, imagination, learner)
-        learner.build_with_dataset(data)
-        for _ in range(N_LEARNER_STEPS):
-            self.losses = learner.update(buffer.sample_transition_batch(64))
-        return learner
-
-    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        """Returns observations as d3rlpy's `predict` takes them."""
-        return (self.world.line_transitions(n_rows).observations.numpy(),)
-
-    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-        """Returns its actions."""
-        return {"actions": torch.as_tensor(ready.predict(*inputs))}
 
 
 _SUBJECTS: dict[str, type[Subject]] = {

@@ -80,8 +80,9 @@ class Subject:
     @functools.cached_property
     def ready(self) -> Any:
         """What can be asked: fitted once, on `fitted_on`, for all checks."""
+        data = self.fitted_on
         d3rlpy.seed(0)
-        return self.build(self.fitted_on)
+        return self.build(data)
 
     @functools.cached_property
     def fitted_on(self) -> Any:

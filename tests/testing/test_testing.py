@@ -90,7 +90,11 @@ APPLIES = {
     },
     SoundTask: BASIC | {"check_task_collects"},
     mbo.get_component("task", "ant-angle"): BASIC,  # needs a dataset
-    SoundLearner: BASIC | {"check_learner_loads_alike", "check_learner_trains"},
+    SoundLearner: BASIC | {
+        "check_device_kept", "check_learner_goes_on_alike", "check_learner_loads_alike",
+        "check_learner_takes_any_rows", "check_learner_trains",
+        "check_same_seed_same_output",
+    },
 }  # fmt: skip
 
 
