@@ -230,6 +230,17 @@ class VariancesForStds(SoundDynamics):
             return prediction
 
 
+@breaks("check_rows_answered_alone")
+class StdsOfTheBatch(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            if all_members:
+                spread = (observations - observations.mean(dim=0)).abs().mean()
+                prediction.stds.mul_(1 + 0.1 * spread)
+            return prediction
+
+
 @breaks("check_standard_deviations")
 class LogarithmsForStds(SoundDynamics):
     class Model(LinearModel):
@@ -300,6 +311,16 @@ class ForgottenNoise(SoundDynamics):
     class Model(LinearModel):
         def state_dict(self):
             return {"weights": self.weights.data, "noise": 0.0}
+
+
+@breaks("check_fit_starts_anew")
+class AveragesItsFits(SoundDynamics):
+    class Model(LinearModel):
+        def fit(self, transitions):
+            before = self.weights
+            super().fit(transitions)
+            if before is not None:
+                self.weights.data += 0.3 * (before.data - self.weights.data)
 
 
 @breaks("check_save_and_load_alike")
@@ -469,6 +490,15 @@ class PenaltyWithAMemory(SoundPenalty):
         penalties = super().__call__(prediction)
         self.largest = max(getattr(self, "largest", 0.0), float(penalties.max())) + 1
         return penalties / self.largest
+
+
+@breaks("check_pure")
+class PenaltyThatAddsUpBySize(SoundPenalty):
+    def __call__(self, prediction, learner=None):
+        penalties = super().__call__(prediction)
+        before = getattr(self, "total", penalties)
+        self.total = penalties + (before if len(before) == len(penalties) else 0)
+        return self.total
 
 
 @breaks("check_rows_answered_alone")
@@ -697,6 +727,40 @@ class SoundDrawnPenalty(SoundLearnedPenalty):
             self.when = config.when
 
 
+class DistanceFromTheData(DistanceFromUsual):
+    """Its logarithm: below 0 where rows are near."""
+
+    def fit(self, dynamics, transitions):
+        given = transitions.given_observations(dynamics.direction)
+        reached = transitions.predicted_observations(dynamics.direction)
+        columns = given, transitions.actions, reached
+        self.usual = torch.cat(columns, dim=1).to(self.device)
+
+    def __call__(self, prediction, learner=None):
+        self.check_fitted()
+        columns = prediction.given_observations, prediction.actions
+        asked = torch.cat([*columns, prediction.observations], dim=1)
+        return torch.cdist(asked, self.usual).amin(dim=1, keepdim=True).add(0.01).log()
+
+
+@breaks("check_penalty_non_negative")
+class NegativeNearTheData(SoundLearnedPenalty):
+    Learned = DistanceFromTheData
+
+
+@breaks("check_fit_starts_anew")
+class KeepsRowsOfBefore(SoundLearnedPenalty):
+    class Learned(DistanceFromTheData):
+        def fit(self, dynamics, transitions):
+            before = self.usual
+            super().fit(dynamics, transitions)
+            if before is not None:
+                self.usual = torch.cat([before, self.usual])
+
+        def __call__(self, prediction, learner=None):
+            return super().__call__(prediction).exp()
+
+
 @breaks("check_save_and_load_alike")
 class PenaltyStaysOnTheCPU(SoundLearnedPenalty):
     class Learned(DistanceFromUsual):
@@ -801,6 +865,15 @@ class AsksTheDataWhenLoaded(SoundHalt):
 @breaks("check_when_and_compares")
 class ComparesOfTheConfigAlone(SoundHalt):
     compares = "members"
+
+
+@breaks("check_fit_starts_anew")
+class KeepsTheLargest(SoundHalt):
+    class Learned(SpreadSum):
+        def fit(self, dynamics, transitions):
+            before = self.threshold or 0.0
+            super().fit(dynamics, transitions)
+            self.threshold = max(self.threshold, before)
 
 
 @breaks("check_halt_shapes_and_types")

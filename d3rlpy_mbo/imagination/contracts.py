@@ -117,6 +117,7 @@ class ComponentChecks:
 
 def _name(component: object) -> str:
     distribution, version = discovery.origin(type(component))
-    return f"{type(component).__name__} (from {distribution} {version})".replace(
-        " )", ")"
-    )
+    origin = f"from {distribution} {version}"
+    if distribution == discovery.NOT_INSTALLED:
+        origin = "of no installed distribution"
+    return f"{type(component).__name__} ({origin})"

@@ -5,6 +5,7 @@ import itertools
 import math
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "check_batch_of_one",
     "check_device_kept",
     "check_finite_float32",
+    "check_fit_starts_anew",
     "check_inputs_not_modified",
     "check_metrics_can_be_logged",
     "check_same_seed_same_output",
@@ -95,7 +97,7 @@ def check_same_seed_same_output(subject: Subject) -> None:
     for _ in range(2):
         inputs, data = subject.inputs(), subject.data()
         d3rlpy.seed(1)
-        answers.append(subject.ask(subject.build(data), inputs))
+        answers.append(subject.ask(subject.build(data, seed=1), inputs))
     for name, values in answers[0].items():
         if not close(values, answers[1][name]):
             raise subject.violation(
@@ -103,6 +105,28 @@ def check_same_seed_same_output(subject: Subject) -> None:
                 "two results after the same d3rlpy.seed that differ",
                 "a random generator of its own, such as np.random.default_rng(), a clock, "
                 "or the order of a set",
+            )
+
+
+@conformance_check(
+    "dynamics", "rollout_policy", "termination", "penalty", "halt", learned_only=True
+)
+def check_fit_starts_anew(subject: Subject) -> None:
+    """Checks that a second `fit`, after one on other data, is what a first would be."""
+    again = subject.created()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of that data nobody asked
+        subject.refit(again, subject.other_data())
+    subject.refit(again, subject.data())
+    expected = subject.answers()
+    d3rlpy.seed(0)
+    for name, values in subject.ask(again, subject.inputs()).items():
+        if not close(expected[name], values):
+            raise subject.violation(
+                f"fitted again, it must give the same {name} as fitted once",
+                "others, after the same seed",
+                "a `fit` that goes on from what it has: networks made in __init__, rows "
+                "appended, or an extreme or average kept",
             )
 
 

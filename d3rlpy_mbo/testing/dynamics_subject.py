@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from typing import Any, Optional, get_args
 
-import d3rlpy
 import torch
 
 from ..components.dynamics.interface import DynamicsConfig, Prediction
@@ -67,7 +66,6 @@ class DynamicsSubject(Subject):
         for direction in get_args(Direction):
             config = self.config_in(direction)
             if config is not None:
-                d3rlpy.seed(0)
                 model = type(self)(config, self.world).build(
                     self.world.small_transitions()
                 )

@@ -75,8 +75,9 @@ class LearnerSubject(Subject):
         learner.build_with_dataset(self.dataset)
         return learner
 
-    def build(self, data: Any) -> Trained:
+    def build(self, data: Any, seed: int = 0) -> Trained:
         """Returns a new one that was trained."""
+        d3rlpy.seed(seed)
         learner = self.created()
         return Trained(learner, self.losses(learner, data))
 

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import d3rlpy
@@ -18,7 +19,7 @@ from ..imagination.imagination import Imagination, ImaginationConfig
 from ..registry.component import Component
 from ..registry.json_form import parts
 from ..registry.kinds import kind_of
-from ..support.errors import ConformanceError
+from ..support.errors import CompositionError, ConformanceError
 from . import line_world as world
 from .dynamics_subject import DynamicsSubject
 from .learner_subject import LearnerSubject
@@ -54,14 +55,23 @@ class _RolloutPolicy(Subject):
 
 
 class _AsksPredictions(Subject):
-    """A penalty or a halt."""
+    """A penalty or a halt; one that learns is also asked about what it was fitted on."""
+
+    def elsewhere(self, device: str) -> Subject:
+        """Returns the same on another device, with the same model there."""
+        there = super().elsewhere(device)
+        there._dynamics = _copied(self._dynamics, device)  # type: ignore[attr-defined]
+        return there
 
     @functools.cached_property
     def _dynamics(self) -> Dynamics:
         """A model of the world, for those that learn what it says of the data."""
+        config = dataclasses.replace(
+            world.line_dynamics(self.direction), n_models=_N_MEMBERS
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            dynamics = world.line_dynamics(self.direction).create(self.device)
+            dynamics = config.create(self.device)
             dynamics.fit(self.data())
         return dynamics
 
@@ -73,7 +83,29 @@ class _AsksPredictions(Subject):
         made.fit(self._dynamics, data)
 
     def prediction(self, n_rows: int) -> Prediction:
-        """Returns what an ensemble may say; in one row all its members agree."""
+        """Returns what an ensemble may say; in one row all its members agree.
+
+        Of the second half of the rows it is what the model says of the data, where
+        something was learned from that.
+        """
+        made_up = self._made_up(n_rows)
+        n_of_data = n_rows // 2 if self.learned else 0
+        rows = slice(n_rows - n_of_data, n_rows)
+        for name, column in vars(made_up).items():
+            if n_of_data and isinstance(column, torch.Tensor):
+                place = (slice(None), rows) if name in ("means", "stds") else rows
+                column[place] = getattr(self._of_data, name)[place]
+        return made_up
+
+    @functools.cached_property
+    def _of_data(self) -> Prediction:
+        """What the model says of the first N_ROWS rows of the data."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            (found,) = self._dynamics.predictions(self.data()[:N_ROWS])
+        return found
+
+    def _made_up(self, n_rows: int) -> Prediction:
         rows = self.world.line_transitions(n_rows)
         size = (_N_MEMBERS, n_rows, world.OBSERVATION_SIZE + 1)
         noise, spread = (
@@ -81,13 +113,21 @@ class _AsksPredictions(Subject):
         )
         noise[:, 0] = 0.5  # here all members agree ...
         spread[:, 0] = 1e-6  # ... and are all but certain
-        outcome = torch.cat([rows.next_observations, rows.rewards], dim=1)
-        means = outcome + 4 * noise - 2
+        reached = rows.predicted_observations(self.direction)
+        means = torch.cat([reached, rows.rewards], dim=1) + 4 * noise - 2
         sample = means[0].clone()
-        columns = rows.observations, rows.actions, sample[:, :-1], sample[:, -1:]
+        given = rows.given_observations(self.direction).clone()
+        columns = given, rows.actions, sample[:, :-1], sample[:, -1:]
         given, actions, outcome, reward = (each.to(self.device) for each in columns)
         spread, means = 2 * spread.to(self.device), means.to(self.device)
         return Prediction(given, actions, outcome, reward, means, spread)
+
+
+def _copied(dynamics: Dynamics, device: str) -> Dynamics:
+    """Returns the same model on a device."""
+    copied = dynamics.config.create(device)
+    copied.load_state_dict(dynamics.state_dict())
+    return copied
 
 
 class _Penalty(_AsksPredictions):
@@ -127,7 +167,7 @@ class _DynamicsUpdater(Subject):
         imagination.fit(self.world.line_dataset())
         return imagination
 
-    def build(self, data: Any) -> Any:
+    def build(self, data: Any, seed: int = 0) -> Any:
         return copy.deepcopy(self._imagination.dynamics_updater)
 
     @property
@@ -218,9 +258,10 @@ def subjects_of(given: Checkable) -> list[Subject]:
     kind = _SUBJECTS[str(kind_of(component))]
     spaces = _action_spaces(component)
     subjects = [
-        kind(component, world)
+        subject
         for world in (CONTINUOUS, DISCRETE)
         if world.action_space in spaces
+        for subject in _in_each_direction(kind(component, world))
     ]
     if not subjects:  # every check would pass, of nothing
         found = getattr(component, "action_spaces", spaces)
@@ -232,6 +273,25 @@ def subjects_of(given: Checkable) -> list[Subject]:
         )
     _latest[:] = [(given, subjects)]
     return subjects
+
+
+def _in_each_direction(subject: Subject) -> Iterator[Subject]:
+    """Yields a subject, and the same in reverse if what rollouts ask may be either.
+
+    Those that a reverse imagination would refuse are left out, and those that refuse it.
+    """
+    yield subject
+    if not (isinstance(subject, _AsksPredictions) and subject.learned):
+        return
+    reverse = type(subject)(subject.component, subject.world, direction="reverse")
+    try:
+        refused = getattr(reverse.ready, "needs_critic", False) or not reverse.answers()
+    except CompositionError:
+        return
+    except Exception:  # the checks meet it again
+        refused = False
+    if not refused:
+        yield reverse
 
 
 def _action_spaces(component: Any) -> set[str]:

@@ -80,9 +80,7 @@ class Subject:
     @functools.cached_property
     def ready(self) -> Any:
         """What can be asked: fitted once, on `fitted_on`, for all checks."""
-        data = self.fitted_on
-        d3rlpy.seed(0)
-        return self.build(data)
+        return self.build(self.fitted_on)
 
     @functools.cached_property
     def fitted_on(self) -> Any:
@@ -93,14 +91,27 @@ class Subject:
         """Returns new data to fit it on, always the same numbers."""
         return self.world.line_transitions()
 
-    def build(self, data: Any) -> Any:
+    def other_data(self) -> Any:
+        """Returns data of another world, where everything is three times as far apart."""
+        rows = self.data()
+        columns = ("observations", "next_observations", "rewards")
+        wide = {name: 3 * getattr(rows, name) for name in columns}
+        return dataclasses.replace(rows, **wide)
+
+    def build(self, data: Any, seed: int = 0) -> Any:
         """Returns a new one that can be asked, fitted on data if it learns."""
         if not self.learned:
             return copy.deepcopy(self.component)  # it may remember, if it is broken
+        d3rlpy.seed(seed)
         made = self.created()
-        self.attach(made, with_data=True)
-        self.fit(made, data)
+        self.refit(made, data, seed)
         return made
+
+    def refit(self, made: Any, data: Any, seed: int = 0) -> None:
+        """Fits what `created` made as an imagination does, once more if it was fitted."""
+        self.attach(made, with_data=True)
+        d3rlpy.seed(seed)  # whatever making it has drawn
+        self.fit(made, data)
 
     def created(self) -> Any:
         """Returns a new one that learns, told all that is known before there is data."""
@@ -171,9 +182,10 @@ class Subject:
 
     def violation(self, violation: str, found: object, cause: str) -> ConformanceError:
         """Returns the error that says what is wrong, by what, and why probably."""
-        space = " with discrete actions" if self.world.choices else ""
+        where = " with discrete actions" if self.world.choices else ""
+        where += " in reverse" if self.direction == "reverse" else ""
         return ConformanceError(
-            f"{type(self.component).__name__}{space}: {violation}. "
+            f"{type(self.component).__name__}{where}: {violation}. "
             f"Found: {str(found).rstrip('.')}. Likely cause: {cause}."
         )
 

@@ -283,7 +283,9 @@ def test_components_that_break_their_contract_are_named_with_their_distribution(
 ):
     dataset = line_dataset()
     imagination = line_imagination("forward", dataset, **settings)
-    with pytest.raises(mbo.CompositionError, match=rf"Bad \(from none.*{words}"):
+    with pytest.raises(
+        mbo.CompositionError, match=rf"Bad \(of no installed distribution\).*{words}"
+    ):
         imagination.imagine(dataset, 5)
 
 

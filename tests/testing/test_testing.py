@@ -47,25 +47,27 @@ BASIC = {
     "check_default_construction", "check_json_round_trip", "check_unique_type_name",
 }  # fmt: skip
 LEARNED = {"check_metrics_can_be_logged", "check_save_and_load_alike"}
+FITTED = LEARNED | {"check_fit_starts_anew"}
 APPLIES = {
-    mbo.ProbabilisticEnsembleConfig: COMMON | LEARNED | {
+    mbo.ProbabilisticEnsembleConfig: COMMON | FITTED | {
         "check_dynamics_direction", "check_log_prob_differentiable",
-        "check_prediction_shapes", "check_reward_units", "check_standard_deviations",
+        "check_prediction_shapes", "check_reward_units", "check_rows_answered_alone",
+        "check_standard_deviations",
         "check_training_loss_and_sample_agrees",
         "check_zero_filled_terminals_ignored",
     },
-    mbo.UniformPolicyConfig: COMMON | LEARNED | {
+    mbo.UniformPolicyConfig: COMMON | FITTED | {
         "check_actions_within_bounds", "check_policy_directions",
     },
     SoundPenalty: COMMON | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
         "check_rows_answered_alone", "check_when_and_compares",
     },
-    SoundLearnedPenalty: COMMON | LEARNED | {
+    SoundLearnedPenalty: COMMON | FITTED | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
         "check_rows_answered_alone", "check_when_and_compares",
     },
-    SoundHalt: COMMON - {"check_finite_float32"} | LEARNED | {
+    SoundHalt: COMMON - {"check_finite_float32"} | FITTED | {
         "check_halt_consistent", "check_halt_shapes_and_types",
         "check_halt_state_kept_by_row", "check_pure", "check_rows_answered_alone",
         "check_when_and_compares",
@@ -74,7 +76,7 @@ APPLIES = {
         "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
         "check_termination_shape_and_type",
     },
-    mbo.LearnedTerminationConfig: COMMON - {"check_finite_float32"} | LEARNED | {
+    mbo.LearnedTerminationConfig: COMMON - {"check_finite_float32"} | FITTED | {
         "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
         "check_termination_shape_and_type",
     },
