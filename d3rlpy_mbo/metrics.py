@@ -53,7 +53,7 @@ def one_step_model_error(
     """
     known = transitions.for_models().to(dynamics.device)
     given = known.given_observations(dynamics.direction)
-    prediction = dynamics.predict(given, known.actions, all_members=False)
+    prediction = dynamics.predict(given, known.actions, False)
     reached = prediction.observations
     if dynamics.direction == "reverse":
         if true_dynamics is None:

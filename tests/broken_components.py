@@ -137,6 +137,25 @@ class MeansWithoutStds(SoundDynamics):
 
 
 @breaks("check_prediction_shapes")
+class ClaimsFiveMembers(SoundDynamics):
+    members = 5, 5
+
+
+@breaks("check_prediction_shapes")
+class ClaimsOneElite(SoundDynamics):
+    members = 2, 1
+
+
+@component("sound_dynamics_with_other_names")
+class SoundDynamicsWithOtherNames(SoundDynamics):
+    members = 2, 2
+
+    class Model(LinearModel):
+        def predict(self, x, a, every):
+            return super().predict(x, a, every)
+
+
+@breaks("check_prediction_shapes")
 class NormalisedEcho(SoundDynamics):
     class Model(LinearModel):
         def predict(self, observations, actions, all_members):
@@ -1239,6 +1258,7 @@ class OwnWeights(ReadsTheFlags):
 SOUND = [
     SoundDynamics(),
     SoundDynamics(direction="reverse"),
+    SoundDynamicsWithOtherNames(),
     SoundPolicy(),
     SoundPenalty(),
     SoundLearnedPenalty(),

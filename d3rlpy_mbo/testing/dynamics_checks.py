@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import torch
 
-from ..components.dynamics.interface import Dynamics
+from ..components.dynamics.interface import Dynamics, Prediction
 from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..components.terminations.interface import NoTermination
 from ..data.transitions import Direction, Transitions
@@ -32,7 +32,10 @@ _LEAST_SHARE = 0.5
 
 @conformance_check("dynamics")
 def check_prediction_shapes(subject: Subject) -> None:
-    """Checks the shapes of a `Prediction`, and that it tells what was asked."""
+    """Checks the shapes of a `Prediction`, and that it tells what was asked.
+
+    Members are as many as its config's `members` says, where that says something.
+    """
     given, actions = subject.inputs()
     size = world.OBSERVATION_SIZE
     for all_members in (False, True):
@@ -63,6 +66,8 @@ def check_prediction_shapes(subject: Subject) -> None:
                     "rewards without their second dimension, members and rows swapped, or "
                     "the reward left out of means and stds, where it is last",
                 )
+        if means is not None and all_members:
+            _check_members(subject, prediction)
         echoed = prediction.given_observations, prediction.actions
         if not (torch.equal(echoed[0], given) and torch.equal(echoed[1], actions)):
             raise subject.violation(
@@ -70,6 +75,20 @@ def check_prediction_shapes(subject: Subject) -> None:
                 "other values of the same shape",
                 "normalised inputs, or the predicted observations in their place",
             )
+
+
+def _check_members(subject: Subject, prediction: Prediction) -> None:
+    assert isinstance(subject, DynamicsSubject)
+    assert prediction.means is not None
+    claimed, n_members = subject.component.members, len(prediction.means)
+    n_elites = prediction.n_elites
+    found = n_members, n_members if n_elites is None else n_elites
+    if claimed is not None and tuple(claimed) != found:
+        raise subject.violation(
+            f"its config's members says {claimed[0]} members, {claimed[1]} of them elites",
+            f"means of {found[0]}, of which {found[1]} imagine",
+            "a number of its own in predict, or n_elites left out of the Prediction",
+        )
 
 
 def _shape(values: Any) -> Any:

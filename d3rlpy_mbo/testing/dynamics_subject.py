@@ -17,6 +17,8 @@ __all__ = ["DynamicsSubject"]
 class DynamicsSubject(Subject):
     """Dynamics, in the direction of their config and in the other."""
 
+    component: DynamicsConfig
+
     def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
         """Returns what is given, and actions."""
         rows = self.world.line_transitions(n_rows).to(self.device)
@@ -43,7 +45,6 @@ class DynamicsSubject(Subject):
 
     def config_in(self, direction: Direction) -> Optional[DynamicsConfig]:
         """Returns its config in a direction, None if that is refused."""
-        assert isinstance(self.component, DynamicsConfig)
         try:
             return dataclasses.replace(self.component, direction=direction)
         except CompositionError:

@@ -140,7 +140,7 @@ class Dynamics(LearnedComponent):
             yield self.predict(
                 given[rows].to(self.device),
                 transitions.actions[rows].to(self.device),
-                all_members=True,
+                True,  # all members
             )
 
     @property
@@ -240,7 +240,7 @@ class Dynamics(LearnedComponent):
             CompositionError: This model offers no `training_loss` or no `log_prob`.
         """
         loss = self.training_loss(transitions)
-        prediction = self.predict(observations, actions, all_members=False)
+        prediction = self.predict(observations, actions, False)
         return loss, prediction, self.log_prob(prediction.transitions(self.direction))
 
     def parameters(self) -> Iterable[torch.nn.Parameter]:

@@ -71,11 +71,11 @@ def moments(
         Means and standard deviations (M, B, D + 1), how many of the first members
         imagine, and the prediction. A model without members is one, by its samples.
     """
-    prediction = dynamics.predict(observations, actions, all_members=True)
+    prediction = dynamics.predict(observations, actions, True)
     if prediction.means is None or prediction.stds is None:
         samples = [prediction]
         for _ in range(_SAMPLES - 1):
-            samples.append(dynamics.predict(observations, actions, all_members=False))
+            samples.append(dynamics.predict(observations, actions, False))
         values = torch.stack(
             [torch.cat([each.observations, each.rewards], dim=1) for each in samples]
         )
