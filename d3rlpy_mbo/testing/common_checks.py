@@ -170,7 +170,7 @@ def check_device_kept(subject: Subject) -> None:
     except ConformanceError:  # it works nowhere
         raise
     except Exception as error:
-        found = f"{type(error).__name__}: {error}"
+        found = subject.raised(error)
         raise subject.violation(
             "it must work on the device of its inputs", found, cause
         ) from error
@@ -215,7 +215,7 @@ def check_save_and_load_alike(subject: Subject) -> None:
         except Exception as error:
             raise subject.violation(
                 "saved and loaded it must work on the device it is created on",
-                f"{type(error).__name__}: {error}",
+                subject.raised(error),
                 cause,
             ) from error
         for name, values in answers.items():
@@ -236,7 +236,7 @@ def _compare_loaded(subject: Subject, loaded: Any) -> None:
     except Exception as error:
         raise subject.violation(
             "saved and loaded it must answer",
-            f"{type(error).__name__}: {error}",
+            subject.raised(error),
             "state_dict leaves out something that `fit` determined, or it reads "
             "context.reward_range, which no file has",
         ) from error

@@ -34,7 +34,7 @@ def check_trains_learners(subject: Subject) -> None:
         except Exception as error:
             raise subject.violation(
                 f"{name} must train on it",
-                f"{type(error).__name__}: {error}",
+                subject.raised(error),
                 "a component that asks the learner for what only some learners have",
             ) from error
         for loss, value in losses[-1].items():

@@ -79,7 +79,7 @@ def check_learner_takes_any_rows(subject: Subject) -> None:
         except Exception as error:
             raise subject.violation(
                 f"it must train on a batch of {kind} rows alone",
-                f"{type(error).__name__}: {error}",
+                subject.raised(error),
                 cause,
             ) from error
         ill = {  # whatever the rows: another check's business

@@ -135,7 +135,7 @@ def check_termination_of_nan(subject: Subject) -> None:
     except Exception as error:
         raise subject.violation(
             "it must not raise where rows hold NaN; its answer for them does not matter",
-            f"{type(error).__name__}: {error}",
+            subject.raised(error),
             "a guard against NaN, or numbers made indices; comparisons with NaN are "
             "False, and raise nothing",
         ) from error

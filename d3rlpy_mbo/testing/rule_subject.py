@@ -78,7 +78,7 @@ class RuleSubject(Subject):
         return self.violation(
             f"it accepted no size up to {max(_OBSERVATION_SIZES)} columns of observations "
             f"and {max(self._action_sizes)} of actions",
-            "; ".join(f"{type(error).__name__}: {error}" for error in errors),
+            "; ".join(map(self.raised, errors)),
             "a mistake in its code (check_component shows the traceback), or a column "
             "beyond those, which the checks do not ask about",
         )

@@ -13,8 +13,14 @@ import torch
 
 from ..registry.entry_points import component_name
 from ..registry.kinds import kind_of
-from ..support.errors import CompositionError, ConformanceError, suggest
+from ..support.errors import (
+    CompositionError,
+    ConformanceError,
+    D3RLPyMBOError,
+    suggest,
+)
 from ..support.progress import progress_shown
+from .raised import raised
 from .subject_kinds import subjects_of
 from .subjects import Checkable, Subject, default_constructed
 
@@ -80,12 +86,15 @@ def conformance_check(
                         function(subject)
                 except ConformanceError:
                     raise
+                except D3RLPyMBOError as error:  # says itself what is wrong
+                    raise ConformanceError(
+                        f"{_name(component)}: {raised(error, component)}."
+                    ) from error
                 except Exception as error:
                     raise ConformanceError(
                         f"{_name(component)}: it raised where it should have worked. "
-                        f"Found: {type(error).__name__}: {str(error).rstrip('.')}. "
-                        "Likely cause: a mistake in its code; check_component shows the "
-                        "traceback."
+                        f"Found: {raised(error, component)}. Likely cause: a mistake in "
+                        "its code; check_component shows the traceback."
                     ) from error
 
         check.__name__ = check.__qualname__ = function.__name__

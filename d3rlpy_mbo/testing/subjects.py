@@ -15,6 +15,7 @@ from ..registry.component import Component
 from ..registry.kinds import Provided
 from ..support.errors import ConformanceError
 from .line_world import LineWorld
+from .raised import raised
 
 __all__ = [
     "CONTINUOUS",
@@ -180,6 +181,10 @@ class Subject:
         d3rlpy.seed(0)
         return self.ask(self.ready, self.inputs(n_rows))
 
+    def raised(self, error: Exception) -> str:
+        """Returns what it raised, and where in its code."""
+        return raised(error, self.component)
+
     def violation(self, violation: str, found: object, cause: str) -> ConformanceError:
         """Returns the error that says what is wrong, by what, and why probably."""
         where = " with discrete actions" if self.world.choices else ""
@@ -201,8 +206,8 @@ def default_constructed(component: type[Provided]) -> Provided:
     except Exception as error:
         raise ConformanceError(
             f"{component.__name__}: {component.__name__}() must work without arguments, "
-            f"for the command line and for compositions. Found: {type(error).__name__}: "
-            f"{str(error).rstrip('.')}. Likely cause: a field without a default, or a "
+            "for the command line and for compositions. Found: "
+            f"{raised(error, component)}. Likely cause: a field without a default, or a "
             "default that __post_init__ refuses."
         ) from error
 

@@ -76,7 +76,7 @@ def _check_default_id(subject: Subject, task: Task) -> None:
     except (DatasetError, NotImplementedError, TypeError) as error:
         raise subject.violation(
             "default_id must be a Minari id, such as 'mine/task-v0'",
-            f"{type(error).__name__}: {error}",
+            subject.raised(error),
             "no default_id of its own, or one without a version",
         ) from error
 

@@ -65,6 +65,38 @@ def test_a_failed_check_shows_its_message_and_exits_with_one(check):
     assert "Traceback" not in result.output
 
 
+def test_what_it_raised_is_shown_with_the_innermost_line_of_its_own(check):
+    source = PENALTY.format(name="Undone", change="+ prediction.undone")
+    (line,) = [i for i, text in enumerate(source.splitlines(), 1) if "undone" in text]
+    result = check("their_undone", source)
+    (row,) = [row for row in result.output.splitlines() if "check_pure" in row]
+    assert f"'undone', at their_undone.py:{line}. Likely cause: a mistake in" in row
+    (row,) = [row for row in result.output.splitlines() if "check_device" in row]
+    assert f"'undone', at their_undone.py:{line}. Likely cause: torch.zeros" in row
+
+
+REFUSED = """
+import dataclasses
+import d3rlpy_mbo as mbo
+
+@dataclasses.dataclass()
+class OneStep(mbo.ImaginationConfig):
+    steps_per_row: int = 5
+    @staticmethod
+    def get_type():
+        return "refused_of_check"
+"""
+
+
+@pytest.mark.training
+def test_what_we_refuse_is_shown_as_that_and_as_no_mistake_in_its_code(check):
+    result = check("their_refused", REFUSED)
+    (row,) = [row for row in result.output.splitlines() if "check_time_order" in row]
+    assert "failed: OneStep: CompositionError: steps_per_row is 5, but the rol" in row
+    assert "mistake in its code" not in result.output
+    assert "their_refused.py:" not in result.output  # no line of it was on the way
+
+
 def test_registered_components_are_checked_and_each_once(check):
     source = PENALTY.format(name="Left", change="") + PENALTY.format(
         name="Out", change=""
