@@ -7,6 +7,7 @@ import numpy as np
 
 from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..data.transitions import Transitions
+from ..support.errors import CompositionError
 from . import line_world as world
 from .running import conformance_check
 from .subjects import Subject
@@ -32,10 +33,14 @@ def check_trains_learners(subject: Subject) -> None:
                 for _ in range(_N_STEPS)
             ]
         except Exception as error:
+            cause = "a component that asks the learner for what only some learners have"
+            if isinstance(error, CompositionError):
+                cause = (
+                    "parts that do not go together here; what is for continuous actions "
+                    'alone says so, action_spaces: ClassVar = ("continuous",)'
+                )
             raise subject.violation(
-                f"{name} must train on it",
-                subject.raised(error),
-                "a component that asks the learner for what only some learners have",
+                f"{name} must train on it", subject.raised(error), cause
             ) from error
         for loss, value in losses[-1].items():
             if not math.isfinite(value):

@@ -80,19 +80,21 @@ def conformance_check(
                     f"{component!r}."
                 )
             with _global_seed_kept(), progress_shown(False):
+                name = _name(component)
                 try:
                     for subject in subjects_of(component):
+                        name = subject.name
                         d3rlpy.seed(0)
                         function(subject)
                 except ConformanceError:
                     raise
                 except D3RLPyMBOError as error:  # says itself what is wrong
                     raise ConformanceError(
-                        f"{_name(component)}: {raised(error, component)}."
+                        f"{name}: {raised(error, component)}."
                     ) from error
                 except Exception as error:
                     raise ConformanceError(
-                        f"{_name(component)}: it raised where it should have worked. "
+                        f"{name}: it raised where it should have worked. "
                         f"Found: {raised(error, component)}. Likely cause: a mistake in "
                         "its code; check_component shows the traceback."
                     ) from error

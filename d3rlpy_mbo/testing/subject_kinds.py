@@ -57,23 +57,10 @@ class _RolloutPolicy(Subject):
 class _AsksPredictions(Subject):
     """A penalty or a halt; one that learns is also asked about what it was fitted on."""
 
-    def elsewhere(self, device: str) -> Subject:
-        """Returns the same on another device, with the same model there."""
-        there = super().elsewhere(device)
-        there._dynamics = _copied(self._dynamics, device)  # type: ignore[attr-defined]
-        return there
-
     @functools.cached_property
     def _dynamics(self) -> Dynamics:
         """A model of the world, for those that learn what it says of the data."""
-        config = dataclasses.replace(
-            world.line_dynamics(self.direction), n_models=_N_MEMBERS
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            dynamics = config.create(self.device)
-            dynamics.fit(self.data())
-        return dynamics
+        return _copied(_fitted_dynamics(self.world, self.direction), self.device)
 
     def data(self) -> Any:
         """Returns rows of episodes, those that `dynamics` was fitted on."""
@@ -121,6 +108,17 @@ class _AsksPredictions(Subject):
         given, actions, outcome, reward = (each.to(self.device) for each in columns)
         spread, means = 2 * spread.to(self.device), means.to(self.device)
         return Prediction(given, actions, outcome, reward, means, spread)
+
+
+@functools.cache
+def _fitted_dynamics(line_world: world.LineWorld, direction: Direction) -> Dynamics:
+    """Returns a model on the CPU; nobody but `_copied` is given it."""
+    config = dataclasses.replace(world.line_dynamics(direction), n_models=_N_MEMBERS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        dynamics = config.create("cpu:0")
+        dynamics.fit(line_world.connected_transitions())
+    return dynamics
 
 
 def _copied(dynamics: Dynamics, device: str) -> Dynamics:

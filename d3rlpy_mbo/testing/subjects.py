@@ -187,12 +187,17 @@ class Subject:
 
     def violation(self, violation: str, found: object, cause: str) -> ConformanceError:
         """Returns the error that says what is wrong, by what, and why probably."""
-        where = " with discrete actions" if self.world.choices else ""
-        where += " in reverse" if self.direction == "reverse" else ""
         return ConformanceError(
-            f"{type(self.component).__name__}{where}: {violation}. "
+            f"{self.name}: {violation}. "
             f"Found: {str(found).rstrip('.')}. Likely cause: {cause}."
         )
+
+    @property
+    def name(self) -> str:
+        """Of its class, and where it is asked if that is not everywhere."""
+        where = " with discrete actions" if self.world.choices else ""
+        where += " in reverse" if self.direction == "reverse" else ""
+        return type(self.component).__name__ + where
 
 
 def default_constructed(component: type[Provided]) -> Provided:

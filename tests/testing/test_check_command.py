@@ -94,6 +94,7 @@ def test_what_we_refuse_is_shown_as_that_and_as_no_mistake_in_its_code(check):
     (row,) = [row for row in result.output.splitlines() if "check_time_order" in row]
     assert "failed: OneStep: CompositionError: steps_per_row is 5, but the rol" in row
     assert "mistake in its code" not in result.output
+    assert "asks the learner for what" not in result.output
     assert "their_refused.py:" not in result.output  # no line of it was on the way
 
 
