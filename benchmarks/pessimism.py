@@ -152,7 +152,12 @@ def _measure(run: Path, env: Any) -> dict[str, Any]:
     episodes = [play(env, learner, FIRST_FINAL_SEED + i) for i in range(_EPISODES)]
     d3rlpy.seed(0)  # entropies are estimated from one action a state
     values = [_values(learner, each) for each in episodes]
-    entropies = [_entropy_rewards(learner, each) for each in episodes]
+    entropies = [
+        entropy_rewards(learner, torch.as_tensor(each.observations))[:, 0]
+        .double()
+        .numpy()
+        for each in episodes
+    ]
     return {
         "settings": {
             "episodes": _EPISODES,
@@ -255,14 +260,22 @@ def _values(learner: Any, episode: Episode) -> Column:
     return values
 
 
-def _entropy_rewards(learner: Any, episode: Episode) -> Column:
-    """Returns what SAC adds to the rewards, zeros for learners that add nothing."""
+def entropy_rewards(learner: Any, observations: torch.Tensor) -> torch.Tensor:
+    """Returns what SAC adds to the rewards, zeros for learners that add nothing.
+
+    Args:
+        learner: Whose Q is judged.
+        observations: (N, D).
+
+    Returns:
+        (N, 1), estimated from one action a state.
+    """
     modules, config = learner.impl.modules, learner.config
     deterministic = getattr(config, "deterministic_backup", False)
     soft = getattr(config, "soft_q_backup", True)  # CQL's name for the opposite
     if not hasattr(modules, "log_temp") or deterministic or not soft:
-        return np.zeros(len(episode.rewards))
-    x = torch.as_tensor(episode.observations)
+        return torch.zeros(len(observations), 1)
+    x = observations
     if learner.config.observation_scaler:
         x = learner.config.observation_scaler.transform(x)
     with torch.no_grad():
@@ -272,8 +285,7 @@ def _entropy_rewards(learner: Any, episode: Episode) -> Column:
     if learner.config.reward_scaler:
         reverse = learner.config.reward_scaler.reverse_transform
         bonus = reverse(bonus) - reverse(torch.zeros_like(bonus))
-    column: Column = bonus[:, 0].double().numpy()
-    return column
+    return bonus
 
 
 if __name__ == "__main__":
