@@ -35,6 +35,7 @@ from .one_step import one_step
 from .open_loop import open_loop
 from .outside import outside
 from .penalties import penalty_ranks
+from .penalty_verdicts import penalty_undecided
 from .predictions import Predicted, predicted, with_known_rewards
 from .results import (
     Calibration,
@@ -210,9 +211,8 @@ class _Parts:
             monte_carlo=found_returns,
             unseen_returns=found_unseen,
         )
-        undecided = values_undecided(found.values)
-        if undecided is not None:
-            self._left_out.append(undecided)
+        undecided = penalty_undecided(found), values_undecided(found.values)
+        self._left_out += [each for each in undecided if each is not None]
         return dataclasses.replace(
             found, verdicts=verdicts(found, against, self._broken)
         )
