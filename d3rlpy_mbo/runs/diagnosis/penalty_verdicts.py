@@ -85,9 +85,9 @@ def penalty_undecided(found: Diagnosis) -> Optional[str]:
         elsewhere = "env= or leave_out_returns=True shows it"
     return (
         f"a verdict on the penalty: {own.name} does not rank rows as their errors do "
-        f"({own.spearman:.2f}), but none that is known does ({known:.2f} at most), as where "
-        "errors are noise of one size. What it is worth is seen outside the data alone: "
-        f"{elsewhere}"
+        f"({own.spearman:.2f}), but none that is known does ({known:.2f} at most), as "
+        "where errors are noise of one size. What it is worth is seen outside the data "
+        f"alone: {elsewhere}"
     )
 
 
@@ -107,8 +107,8 @@ def _best(penalties: Sequence[PenaltyRank]) -> tuple[str, float]:
 def _said(own: PenaltyRank) -> str:
     null = own.null_spearman or 0.0
     return (
-        f"{own.name} ranks rows as their errors do with {own.spearman:.2f}; {null:.2f} were "
-        "the model's own deviations right."
+        f"{own.name} ranks rows as their errors do with {own.spearman:.2f}; {null:.2f} "
+        "were the model's own deviations right."
     )
 
 
