@@ -56,7 +56,7 @@ from .unseen_returns import unseen_returns
 from .values import rollout_ends, values
 from .verdicts import verdicts
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "validate_learner"]
 
 # Rows that are judged where more could be (ours: a share of 0.5 is then known to 0.005).
 _ROWS = 10_000
@@ -124,13 +124,23 @@ def diagnose(
         validate_choices_alike("The imagination", n_actions, other.transitions)
         validate_model_rows(other.transitions)
     if learner is not None:
-        check(learner)
-        check_actions(learner, real.transitions.n_actions)
-        check_built(learner, *sizes, n_actions=real.transitions.n_actions)
+        validate_learner(learner, real.transitions)
     with own_generators(seed), modes_kept(learner), torch.no_grad():
         parts = _Parts(imagination, real, other, learner, n_rollouts, env)
         names = [*column_names(env, sizes[0]), "reward"]
         return parts.diagnosed(seed, names, leave_out_returns)
+
+
+def validate_learner(learner: Learner, transitions: Transitions) -> None:
+    """Refuses a learner that has no networks, or none for such data.
+
+    Raises:
+        CompositionError: See `diagnose`.
+    """
+    check(learner)
+    check_actions(learner, transitions.n_actions)
+    sizes = transitions.observation_size, transitions.action_size
+    check_built(learner, *sizes, n_actions=transitions.n_actions)
 
 
 class _Parts:
@@ -296,7 +306,7 @@ class _Parts:
         if imagination.rollout_policy.needs_learner and learner is None:
             self._left_out += [
                 f"rollouts: the policy {imagination.rollout_policy.config.get_type()} asks "
-                "a learner; give learner=",
+                "a learner; give learner= (from the shell --learner FILE)",
                 "values: no learner was given",
             ]
             return None, None

@@ -82,7 +82,7 @@ def penalty_undecided(found: Diagnosis) -> Optional[str]:
     _, known = _best(found.penalties)
     elsewhere = "see penalty outside"
     if found.outside is None:
-        elsewhere = "env= or leave_out_returns=True shows it"
+        elsewhere = "env= or leave_out_returns=True (--leave-out-returns) shows it"
     return (
         f"a verdict on the penalty: {own.name} does not rank rows as their errors do "
         f"({own.spearman:.2f}), but none that is known does ({known:.2f} at most), as "
