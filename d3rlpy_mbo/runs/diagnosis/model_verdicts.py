@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from .results import Calibration, OneStep, OpenLoop, Verdict
+from .results import Calibration, ColumnCalibration, OneStep, OpenLoop, Verdict
 from .words import places
 
 __all__ = [
@@ -21,6 +21,7 @@ _BACKWARDS = -0.3  # cosine of predicted and true changes ...
 _NOWHERE = 0.1  # ... below which they have nothing to do with each other
 _NO_BETTER = 0.9  # of the error of standing still is left: 0.8 of its square
 _OVERCONFIDENT = 0.75  # share within two standard deviations; 0.954 if calibrated
+_VAGUE = 0.99  # share within one, from which a spread may be far too large
 _RARE_ROWS = 5  # rows from which a mean square means something
 _SEQUENCES = 20  # likewise
 
@@ -131,8 +132,8 @@ def judge_reward(found: OneStep) -> Verdict:
     return Verdict("reward", True, text)
 
 
-def judge_calibration(found: Calibration) -> Verdict:
-    """Says whether a member or a column is overconfident."""
+def judge_calibration(found: Calibration, errors: OneStep) -> Verdict:
+    """Says whether a member or a column is overconfident, or a column says nothing."""
     columns = [c for c in found.columns if c.within_two_stds < _OVERCONFIDENT]
     members = [
         f"member {i} ({share:.2f})"
@@ -151,12 +152,35 @@ def judge_calibration(found: Calibration) -> Verdict:
             "log_variance_bounds, more patience or more data, and trust no aleatoric "
             "penalty until then.",
         )
+    spreads = {column.name: column.spread for column in errors.columns}
+    vague = [c.name for c in found.columns if _says_less(c, spreads[c.name])]
+    if vague:
+        return Verdict(
+            "calibration",
+            False,
+            "vague: its predicted standard deviations are larger than those of the data "
+            f"itself in {_listed(vague)}, and what is imagined is drawn from them. Fit "
+            "with a smaller upper end of log_variance_bounds, or longer, and trust no "
+            "aleatoric penalty until then.",
+        )
     worst = min(c.within_two_stds for c in found.columns)
     return Verdict(
         "calibration",
         True,
         f"{worst:.2f} of the targets at least are within two predicted standard "
         "deviations, in every column.",
+    )
+
+
+def _says_less(column: ColumnCalibration, spread: float) -> bool:
+    """Returns whether a column's spread says less than the data's mean and deviation.
+
+    By the likelihood of the targets, where no outlier can be what lowers it.
+    """
+    if column.within_one_std < _VAGUE or not spread:
+        return False
+    return (
+        column.log_likelihood < -math.log(spread) - math.log(2 * math.pi * math.e) / 2
     )
 
 

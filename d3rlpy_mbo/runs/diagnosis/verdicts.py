@@ -43,7 +43,7 @@ def verdicts(
     judged += judge_direction(found.one_step, found.direction)
     judged.append(judge_reward(found.one_step))
     if found.calibration is not None:
-        judged.append(judge_calibration(found.calibration))
+        judged.append(judge_calibration(found.calibration, found.one_step))
     judged += judge_open_loop(found.open_loop, found.rollout_length)
     judged += judge_penalty(found)
     judged += judge_penalty_outside(found)
