@@ -85,12 +85,12 @@ def _suspicions(transitions: Transitions, starts: torch.Tensor) -> Iterator[str]
 
 
 def _are_one_hot(actions: torch.Tensor) -> bool:
-    """Returns whether every row of (N, A) is 1 in one column and 0 in the others."""
-    if actions.shape[1] < 2:
-        return False
+    """Returns whether every row of (N, A) is 1 in one column, not always the same."""
     chosen = actions == 1
-    whole = bool((chosen | (actions == 0)).all())
-    return whole and bool((chosen.sum(dim=1) == 1).all())
+    if not bool((chosen | (actions == 0)).all()):
+        return False
+    taken = int(chosen.any(dim=0).sum())
+    return taken > 1 and bool((chosen.sum(dim=1) == 1).all())
 
 
 def _shifted_share(observations: torch.Tensor, starts: torch.Tensor) -> float:
