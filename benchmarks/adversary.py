@@ -129,6 +129,7 @@ def convergence(
     while not converged and len(q_values) <= settings["n_blocks"]:
         train(learner, real, imagination, settings, settings["n_steps_per_block"])
         q_values.append(mean_q(learner, states))
+        print(f"critic of seed {seed}: {q_values}, its model pays {own}", flush=True)
         stands = abs(q_values[-1] / q_values[-2] - 1) < settings["converged"]
         converged = stands and abs(q_values[-1] / own - 1) < settings["near_own_value"]
     targets.compute_target = of_the_least
@@ -219,8 +220,9 @@ def kept(settings: dict[str, Any], folder: Path, scale: str, seed: int) -> Froze
 
 def save(learner: Any, path: Path) -> None:
     """Writes a learner, whole or not at all."""
-    with atomic_write(path) as file:
-        learner.save(file.name)
+    part = path.with_suffix(".part")
+    learner.save(str(part))
+    part.replace(path)
 
 
 def dosed(

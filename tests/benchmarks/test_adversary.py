@@ -239,6 +239,39 @@ def test_a_critic_has_converged_where_it_stands_at_what_the_model_pays(
 
 
 @pytest.mark.training
+def test_a_folder_gets_what_it_has_not_and_keeps_what_it_has(tmp_path, monkeypatch):
+    real, imagination, learner = frozen_parts()
+    imagination.fit(real)
+    settings = {"dataset": "one", "frozen_tau": 0.05, "n_blocks": 1}
+    settings |= {"n_steps_per_block": 2, "converged": 0.01, "near_own_value": 0.1}
+    settings |= {"real_ratio": 0.5}
+    calls = []
+
+    def trained(settings, scale, seed, begun):
+        calls.append(begun)
+        begun.mkdir()
+        return imagination, learner
+
+    monkeypatch.setattr(adversary, "trained", trained)
+    monkeypatch.setattr(mbo, "load_minari", lambda _: (real.dataset, None))
+    folder = tmp_path / "state-seed-0"
+    first = adversary.kept(settings, folder, "state", 0)
+    assert calls == [folder / "begun"]
+    assert {path.name for path in folder.iterdir()} == {
+        "imagination.mbo", "learner.d3", "critic.d3", "critic.json"
+    }  # fmt: skip
+    assert len(first.critic["q_values"]) == 2
+    again = adversary.kept(settings, folder, "state", 0)
+    assert again.critic == first.critic
+    assert calls == [folder / "begun"]
+    states = real.transitions.observations
+    assert adversary.mean_q(again.learner, states) == first.critic["q_values"][-1]
+    (folder / "critic.json").unlink()  # killed while the critic was trained
+    assert adversary.kept(settings, folder, "state", 0).critic == first.critic
+    assert calls == [folder / "begun"]
+
+
+@pytest.mark.training
 def test_a_dose_that_was_killed_goes_on_to_the_bit(tmp_path, monkeypatch):
     settings = {"measured_every": 5, "n_updates": 20, "n_states": 20}
     settings |= {"horizons": [2], "n_outcomes": 2}
