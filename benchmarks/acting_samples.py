@@ -5,12 +5,13 @@
 DIR is a folder that `d3rlpy-mbo study` filled, finished or not. Every finished run in it
 that still has its learner, and whose learner is BCQ, gets acting-samples.json beside its
 result.json: returns from the starts of Experiment's final episodes, by how many actions
-the VAE proposes in each state, of which the one of the greatest Q is taken. One that has
-it is skipped. d3rlpy has one number for targets and for acting, and stage A's is 10; the
-official code trains with 10 and acts on 100. DIR gets acting-samples-DATASET.md, the table.
+the VAE proposes in each state, of which the one of the greatest Q is taken. d3rlpy has one
+number for targets and for acting, and stage A's is 10; the official code trains with 10 and
+acts on 100. DIR gets acting-samples-DATASET.md, the table.
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -30,15 +31,16 @@ from behaviors import load_learner
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.runs.evaluation import FIRST_FINAL_SEED, final_evaluation
-from d3rlpy_mbo.runs.experiment import versions
 from d3rlpy_mbo.study.names import folder_name
 from d3rlpy_mbo.study.results import Task, read_results
 from d3rlpy_mbo.support.files import atomic_write
 from edge_of_reach_picture import interval
+from measured import measured
 
 _SAMPLES = (10, 100)
 _EPISODES = 50
 _FILE = "acting-samples.json"
+_SETTINGS = {"episodes": _EPISODES, "first_reset_seed": FIRST_FINAL_SEED}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -54,25 +56,20 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             if env is None:
                 raise mbo.DatasetError(f"{task.dataset} has no environment to play in.")
             for row in [row for rows in task.methods.values() for row in rows]:
-                out = row.folder / _FILE
-                if out.exists() or not (row.folder / "learner.d3").exists():
+                if not (row.folder / "learner.d3").exists():
                     continue
                 learner = load_learner(row.folder)
                 if isinstance(learner.impl, BCQImpl):
-                    _write(out, json.dumps(_measure(learner, env), indent=1))
-            _write(
-                folder / f"acting-samples-{folder_name(task.dataset)}.md", _table(task)
-            )
+                    measure = functools.partial(_measure, learner, env)
+                    measured(row.folder / _FILE, _SETTINGS, measure)
+            path = folder / f"acting-samples-{folder_name(task.dataset)}.md"
+            with atomic_write(path) as file:
+                file.write(_table(task).encode())
+            print(f"Wrote {path}.", flush=True)
     except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode())
-    print(f"Wrote {path}.", flush=True)
 
 
 def _measure(learner: Any, env: Any) -> dict[str, Any]:
@@ -82,11 +79,7 @@ def _measure(learner: Any, env: Any) -> dict[str, Any]:
         act_on(learner, n_samples)
         played = final_evaluation(learner, env, _EPISODES, None)
         returns[str(n_samples)] = played["returns"]
-    return {
-        "settings": {"episodes": _EPISODES, "first_reset_seed": FIRST_FINAL_SEED},
-        "returns": returns,
-        "versions": versions(),
-    }
+    return {"returns": returns}
 
 
 def act_on(learner: Any, n_samples: int) -> None:

@@ -4,14 +4,14 @@
 
 For each seed and target scale: an ensemble is fitted, with RAMBO's settings but for those
 that the file has, a SAC is trained with rollouts of it, its policy is frozen, its critic is
-trained on until it says what it said before, and for each weight of the adversary a copy
-of the model gets its updates. Along the way are measured: the discounted return of
-rollouts whose first action is the data's, the policy's or uniform, and whose later ones
-are the policy's greedy ones; the hold-out error and likelihood; and the share f of the
-advantage's variance that the sampled outcome explains. Doses of a seed, 0 among them,
-share model, critic and every draw, mini-batches included, so they are compared in pairs.
-What is asked, and by which rule a dose works, stands in `settings/adversary.toml`, and
-what it costs.
+trained on until it says what it said before and what the model pays, and for each weight of
+the adversary a copy of the model gets its updates. Along the way are measured: the
+discounted return of rollouts whose first action is the data's, the policy's or uniform, and
+whose later ones are the policy's greedy ones; the hold-out error and likelihood; and the
+share f of the advantage's variance that the sampled outcome explains. Doses of a seed, 0
+among them, share model, critic and every draw, mini-batches included, so they are compared
+in pairs. What is asked, and by which rule a dose works, stands in
+`settings/adversary.toml`, and what it costs.
 
 DIR gets a file for each seed, scale and weight, and is gone on from: a model and its critic
 from their last checkpoint, a dose from what was measured last; then doses.md and doses.png.
@@ -44,6 +44,7 @@ from d3rlpy_mbo.support.fastest import about_processor
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo.support.generators import generator_states, set_generator_states
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
+from pessimism import entropy_rewards
 
 _SETTINGS = Path(__file__).parent / "settings" / "adversary.toml"
 # Weight 0 as the others' draws have it: the updater itself, with 0, makes no rollouts and
@@ -59,18 +60,19 @@ class Frozen:
         imagination: Fitted; its model is copied.
         learner: The critic and the policy.
         real: The data.
-        q_values: Mean Q at real states and the policy's actions, after each block of steps
-            in which the critic alone was trained.
+        critic: What is known of the critic, see `convergence`.
     """
 
     imagination: mbo.Imagination
     learner: Any
     real: mbo.RealData
-    q_values: list[float]
+    critic: dict[str, Any]
 
 
-def prepared(settings: dict[str, Any], scale: str, seed: int, begun: Path) -> Frozen:
-    """Fits the model, trains the critic; goes on from the checkpoints in `begun`."""
+def trained(
+    settings: dict[str, Any], scale: str, seed: int, begun: Path
+) -> tuple[mbo.Imagination, Any]:
+    """Fits the model, trains SAC; goes on from the checkpoints in `begun`."""
     dataset, env = mbo.load_minari(settings["dataset"])
     config = RAMBOConfig(
         dynamics_updater=None,
@@ -86,22 +88,83 @@ def prepared(settings: dict[str, Any], scale: str, seed: int, begun: Path) -> Fr
     real, imagination = mbo.RealData.of(dataset), config.create()
     config_of_learner = apply_settings(d3rlpy.algos.SACConfig(), settings["learner"])
     learner: Any = config_of_learner.create()
-    block = settings["n_steps_per_block"]
     train(learner, real, imagination, settings, settings["n_critic_steps"], begun)
-    d3rlpy.seed(100 + seed)  # whether or not the call went on from a checkpoint
+    return imagination, learner
+
+
+def convergence(
+    imagination: mbo.Imagination,
+    learner: Any,
+    real: mbo.RealData,
+    settings: dict[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """Trains the critic alone, until it is that of the policy that stands still.
+
+    Its targets are the mean of the target critics, not the least of them: there is no
+    maximum here to be careful of, and the least costs half of their difference at every
+    step, a quarter of the value in all.
+
+    Returns:
+        `q_values`, mean Q at real states and the policy's actions after each block of
+        steps, the first before any; `own_value`, what the model pays there; `converged`.
+    """
+    d3rlpy.seed(100 + seed)
     modules = learner.impl.modules
     for optimizer in (modules.actor_optim, modules.temp_optim):
         for group in optimizer.optim.param_groups:
             group["lr"] = 0.0  # the policy stands still, its critic goes on
     learner.impl._tau = settings["frozen_tau"]
+    targets = learner.impl._targ_q_func_forwarder
+    of_the_least = targets.compute_target
+
+    def of_the_mean(x: Any, action: Any = None, reduction: str = "min") -> Any:
+        return of_the_least(x, action, "mean")
+
+    targets.compute_target = of_the_mean
     states = real.for_models.observations[:: max(1, len(real.for_models) // 2_000)]
     q_values = [mean_q(learner, states)]
-    for _ in range(settings["n_blocks"]):
-        train(learner, real, imagination, settings, block)
+    own = own_value(imagination, learner, states)
+    converged = False
+    while not converged and len(q_values) <= settings["n_blocks"]:
+        train(learner, real, imagination, settings, settings["n_steps_per_block"])
         q_values.append(mean_q(learner, states))
-        if abs(q_values[-1] / q_values[-2] - 1) < settings["converged"]:
-            break
-    return Frozen(imagination, learner, real, q_values)
+        print(f"critic of seed {seed}: {q_values}, its model pays {own}", flush=True)
+        stands = abs(q_values[-1] / q_values[-2] - 1) < settings["converged"]
+        converged = stands and abs(q_values[-1] / own - 1) < settings["near_own_value"]
+    targets.compute_target = of_the_least
+    return {"q_values": q_values, "own_value": own, "converged": converged}
+
+
+def own_value(
+    imagination: mbo.Imagination, learner: Any, states: torch.Tensor
+) -> float:
+    """Returns what Q means: rewards and entropy that the model pays, discounted.
+
+    The first action is the greedy one, the later ones are sampled; until a hundredth is
+    left to come.
+    """
+    observations, alive = states, torch.ones(len(states), 1)
+    total, gamma, weight = (
+        torch.zeros(len(states), 1),
+        mbo.learners.discount(learner),
+        1.0,
+    )
+    actions = mbo.learners.predict_action(learner, observations)
+    while weight >= 0.01:
+        actions = imagination.action_set.project(actions)
+        prediction = imagination.dynamics.predict(observations, actions, False)
+        total += weight * alive * prediction.rewards
+        if imagination.termination is not None:
+            ends = imagination.termination(
+                observations, actions, prediction.observations
+            )
+            alive = alive * (~ends).float()
+        observations = torch.where(alive > 0, prediction.observations, observations)
+        weight *= gamma
+        total += weight * alive * entropy_rewards(learner, observations)
+        actions = mbo.learners.sample_action(learner, observations)
+    return float(total.mean())
 
 
 def train(
@@ -133,26 +196,33 @@ def mean_q(learner: Any, states: torch.Tensor) -> float:
 
 
 def kept(settings: dict[str, Any], folder: Path, scale: str, seed: int) -> Frozen:
-    """Returns the model and the critic of a folder, which gets them if it has none."""
-    imagination, learner = folder / "imagination.mbo", folder / "learner.d3"
-    critic = folder / "critic.json"  # written last: where it is, all is
-    if not critic.exists():
+    """Returns the model and the critic of a folder, which gets what it has not."""
+    model, learner = folder / "imagination.mbo", folder / "learner.d3"
+    critic, about = folder / "critic.d3", folder / "critic.json"
+    if not learner.exists():
         folder.mkdir(exist_ok=True)
-        begun = folder / "begun"
-        frozen = prepared(settings, scale, seed, begun)
-        frozen.imagination.save(imagination)
-        frozen.learner.save(learner)
-        content = {"settings": settings, "q_values": frozen.q_values}
-        with atomic_write(critic) as file:
-            file.write(json.dumps(content).encode())
-        shutil.rmtree(begun)
+        imagination, sac = trained(settings, scale, seed, folder / "begun")
+        imagination.save(model)
+        save(sac, learner)
+        shutil.rmtree(folder / "begun")
     dataset, _ = mbo.load_minari(settings["dataset"])
-    return Frozen(
-        mbo.load_imagination(imagination),
-        mbo.load_learner(learner),
-        mbo.RealData.of(dataset),
-        json.loads(critic.read_text())["q_values"],
-    )
+    real, imagination = mbo.RealData.of(dataset), mbo.load_imagination(model)
+    if not about.exists():  # written last: where it is, all is
+        sac = mbo.load_learner(learner)
+        found = convergence(imagination, sac, real, settings, seed)
+        save(sac, critic)
+        with atomic_write(about) as file:
+            file.write(json.dumps({"settings": settings, **found}).encode())
+    known = json.loads(about.read_text())
+    known.pop("settings")
+    return Frozen(imagination, mbo.load_learner(critic), real, known)
+
+
+def save(learner: Any, path: Path) -> None:
+    """Writes a learner, whole or not at all."""
+    part = path.with_suffix(".part")
+    learner.save(str(part))
+    part.replace(path)
 
 
 def dosed(
@@ -198,12 +268,12 @@ def dosed(
     for done in range(every, settings["n_updates"] + 1, every)[len(measured) :]:
         try:
             updater.update(dynamics, frozen.real.for_models, frozen.learner)
+            # To measure draws too: the updates go on as if nobody had looked.
+            generators = generator_states()
+            now = measure(dynamics, frozen, settings, seed)
         except mbo.DivergedError as error:
             print(f"seed {seed}, weight {coef:g}: {error}", file=sys.stderr)
             break
-        # To measure draws too: the updates go on as if nobody had looked.
-        generators = generator_states()
-        now = measure(dynamics, frozen, settings, seed)
         measured.append({"updates": float(done), **now})
         set_generator_states(generators)
         content = {
@@ -320,7 +390,7 @@ def run(settings: dict[str, Any], out: Path, scale: str, seed: int) -> None:
         content = {
             "settings": settings,
             "made_with": {**versions(), **about_processor()},
-            "q_values": frozen.q_values,
+            "critic": frozen.critic,
             "measured": [
                 {"updates": 0.0, **before},
                 *dosed(frozen, settings, coef, seed, begun),

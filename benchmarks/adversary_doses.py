@@ -35,7 +35,8 @@ class Dose:
         lost: Of the log-likelihood against weight 0's, mean over seeds: what scales, where
             a weight means different things, are compared at.
         f: Mean over seeds.
-        diverged: Seeds whose updates diverged: counted nowhere else.
+        diverged: Seeds whose updates diverged: counted nowhere else, as are those whose
+            critic did not converge.
     """
 
     effects: dict[str, list[float]]
@@ -106,10 +107,25 @@ def _mean(values: list[float]) -> float:
 def _measured(
     settings: dict[str, Any], out: Path, scale: str, coef: float
 ) -> dict[int, list[dict[str, float]]]:
-    """Returns what was measured, by seed; first what was before any update."""
+    """Returns what was measured, by seed; first what was before any update.
+
+    Not of seeds whose critic did not converge.
+    """
+    found = _files(settings, out, scale, coef)
+    return {
+        seed: content["measured"]
+        for seed, content in found.items()
+        if content["critic"]["converged"]
+    }
+
+
+def _files(
+    settings: dict[str, Any], out: Path, scale: str, coef: float
+) -> dict[int, dict[str, Any]]:
+    """Returns what there is, by seed."""
     paths = {seed: file_of(out, scale, seed, coef) for seed in settings["seeds"]}
     return {
-        seed: json.loads(path.read_text())["measured"]
+        seed: json.loads(path.read_text())
         for seed, path in paths.items()
         if path.exists()
     }
@@ -155,13 +171,18 @@ def report(settings: dict[str, Any], out: Path) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     if "null" in settings:
         lines += ["", *_beside_the_null(settings, out)]
-    lines += ["", "| critic alone | seed | mean Q after each block |", "|---|---|---|"]
+    lines += [
+        "",
+        "| critic alone | seed | mean Q after each block | pays | converged |",
+    ]
+    lines += ["|---|---|---|---|---|"]
     for scale in settings["target_scales"]:
-        for seed in settings["seeds"]:
-            if (path := file_of(out, scale, seed, 0.0)).exists():
-                found = json.loads(path.read_text())["q_values"]
-                shown = ", ".join(f"{value:.1f}" for value in found)
-                lines.append(f"| {scale} | {seed} | {shown} |")
+        for seed, content in _files(settings, out, scale, 0.0).items():
+            critic = content["critic"]
+            shown = ", ".join(f"{value:.1f}" for value in critic["q_values"])
+            said = "yes" if critic["converged"] else "no: left out"
+            cells = [scale, str(seed), shown, f"{critic['own_value']:.1f}", said]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -170,9 +191,10 @@ def _beside_the_null(settings: dict[str, Any], out: Path) -> list[str]:
     n_judged, null = settings["n_judged"], settings["null"]
     n_measured = 1 + settings["n_updates"] // settings["measured_every"]
     lines = [
-        f"| scale | lambda | seed | value | mean of the last {n_judged} differences "
-        f"| largest of lambda {null:g} | beyond it |",
-        "|---|---|---|---|---|---|---|",
+        f"| scale | lambda | seed | value | mean of the first {n_judged} differences | "
+        f"of the last {n_judged} | largest of lambda {null:g}: first {n_judged}, last "
+        f"{n_judged} | adds up |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for scale in settings["target_scales"]:
         found = {
@@ -184,18 +206,15 @@ def _beside_the_null(settings: dict[str, Any], out: Path) -> list[str]:
                 if coef in (0, null) or {len(run) for run in runs} != {n_measured}:
                     continue  # of one that diverged nothing is said
                 for name in filter(_is_judged, _values_of(ours[0])):
-                    mean = _mean(_shares(ours, runs[1], name)[-n_judged:])
-                    largest = np.max(np.abs(_shares(runs[2], runs[1], name)))
-                    side = "lower" if mean < 0 else "higher"
-                    cells = [
-                        scale,
-                        f"{coef:g}",
-                        str(seed),
-                        name,
-                        f"{100 * mean:+.2f} %",
-                    ]
-                    cells.append(f"{100 * largest:.2f} %")
-                    cells.append(side if abs(mean) > largest else "no")
+                    shares = _shares(ours, runs[1], name)
+                    nulls = np.abs(_shares(runs[2], runs[1], name))
+                    first, last = _mean(shares[:n_judged]), _mean(shares[-n_judged:])
+                    largest = [nulls[:n_judged].max(), nulls[-n_judged:].max()]
+                    adds_up = last < -_LEAST_EFFECT and last < min(first, -max(largest))
+                    cells = [scale, f"{coef:g}", str(seed), name]
+                    cells += [f"{100 * share:+.2f} %" for share in (first, last)]
+                    cells.append(", ".join(f"{100 * each:.2f} %" for each in largest))
+                    cells.append("yes" if adds_up else "no")
                     lines.append("| " + " | ".join(cells) + " |")
     return lines
 

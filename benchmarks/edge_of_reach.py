@@ -31,7 +31,7 @@ until what is left to come is worth no more than a hundredth.
 
 import argparse
 import dataclasses
-import json
+import functools
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -51,16 +51,17 @@ from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.imagination.rollout import Rollout
 from d3rlpy_mbo.learners import discount, q_value
-from d3rlpy_mbo.runs.experiment import versions
 from d3rlpy_mbo.study.names import folder_name
 from d3rlpy_mbo.study.results import Task, read_results
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo.tasks import simulator  # noqa: F401  # files find it by name
 from edge_of_reach_picture import draw_edges, edges_table
+from measured import measured
 
 _ROLLOUTS = 100
 _EACH = 5  # indices that are judged one by one; then every tenth, and the last
 _UNSEEN = 0.01  # gamma ** steps, where a return is cut off
+_SETTINGS = {"rollouts": _ROLLOUTS, "unseen": _UNSEEN, "action": "greedy"}
 
 Column = npt.NDArray[np.float64]
 
@@ -114,15 +115,12 @@ def _write(folder: Path, task: Task, pairs: Sequence[Sequence[str]]) -> None:
     found: dict[str, list[dict[str, Any]]] = {}
     for method, rows in task.methods.items():
         for row in rows:
-            out = row.folder / "edge-of-reach.json"
-            if not out.exists() and (row.folder / "imagination.mbo").exists():
-                content = json.dumps(_measure(row.folder, maze, real), indent=1)
-                with atomic_write(out) as file:
-                    file.write(content.encode())
-                print(f"Wrote {out}.", flush=True)
-            if out.exists():
-                measured = json.loads(out.read_text())
-                found.setdefault(method, []).append({**measured, "seed": row.seed})
+            if (row.folder / "imagination.mbo").exists():
+                measure = functools.partial(_measure, row.folder, maze, real)
+                out = row.folder / "edge-of-reach.json"
+                content = measured(out, _SETTINGS, measure)
+                if content is not None:
+                    found.setdefault(method, []).append({**content, "seed": row.seed})
     if not found:
         raise mbo.CompositionError(
             f"No run on {task.dataset} in {folder} has an imagination.mbo and a learner. "
@@ -148,16 +146,10 @@ def _measure(run: Path, maze: Any, real: mbo.RealData) -> dict[str, Any]:
     values = q_value(learner, *asked)[:, 0].double().numpy()
     returns = monte_carlo(maze, learner, some.states, actions, gamma)
     return {
-        "settings": {
-            "rollouts": _ROLLOUTS,
-            "rollout_length": length,
-            "direction": direction,
-            "unseen": _UNSEEN,
-            "gamma": gamma,
-            "action": "greedy",
-        },
+        "rollout_length": length,
+        "direction": direction,
+        "gamma": gamma,
         "by_index": judge(some, values, returns, maze.walls),
-        "versions": versions(),
     }
 
 

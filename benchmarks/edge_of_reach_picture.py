@@ -60,8 +60,9 @@ def edges_table(found: Found, pairs: Sequence[Sequence[str]] = ()) -> str:
     lines += [
         "",
         "The same index, one run minus another of its seed and direction; where that is an "
-        "edge to one and interior to the other, the edge comes first. Intervals are "
-        "Student's, over seeds.",
+        "edge to one and interior to the other, the edge comes first, and a second row has "
+        "the same without what the two differ by at index 0, at real states: the part that "
+        "is the edge's own. Intervals are Student's, over seeds.",
         "",
         "| methods | index | | mean | above 0 | per seed |",
         "|---|---|---|---|---|---|",
@@ -71,7 +72,8 @@ def edges_table(found: Found, pairs: Sequence[Sequence[str]] = ()) -> str:
     lines += [
         "",
         "A run without edges, at the index where its Q exceeds what followed most, minus "
-        "one of its seed with edges, at those.",
+        "one of its seed with edges, at those; then without what they differ by at index "
+        "0.",
         "",
         "| methods | mean | below 0 | per seed |",
         "|---|---|---|---|",
@@ -93,13 +95,39 @@ def _same_index_rows(found: Found, pair: Sequence[str]) -> list[str]:
         shared = _shared_places(found[first], found[second])
     lines = []
     for index, kind, other in shared:
-        values = [
-            ours["difference"] - theirs["difference"]
+        both = [
+            (ours["difference"] - theirs["difference"], _level(a, b))
             for a, b in _of_one_seed(found[first], found[second])
             if (ours := _row(a, index, kind)) and (theirs := _row(b, index, other))
         ]
         cells = [f"{first} - {second}", str(index), f"{kind} - {other}"]
-        lines += _seeds_row(cells, values, sum(value > 0 for value in values))
+        lines += _rows_beside_the_level(cells, both, sign=1)[: 1 + (kind != other)]
+    return lines
+
+
+def _level(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
+    """Returns what two runs differ by at index 0, where states are real to both."""
+    ours, theirs = (_row(run, 0, "real") for run in (first, second))
+    return float(ours["difference"] - theirs["difference"])
+
+
+def _rows_beside_the_level(
+    cells: list[str], both: Sequence[tuple[float, float]], sign: int
+) -> list[str]:
+    """Returns a line of differences, and one of what is left of them without the level.
+
+    Args:
+        cells: What is compared; the last cell gets the words.
+        both: Of each seed the difference, and what there is at index 0.
+        sign: Which differences are counted: 1 those above 0, -1 those below.
+    """
+    lines = []
+    for values, words in (
+        ([value for value, _ in both], ""),
+        ([value - level for value, level in both], ", beyond index 0"),
+    ):
+        counted = sum(sign * value > 0 for value in values)
+        lines += _seeds_row([*cells[:-1], cells[-1] + words], values, counted)
     return lines
 
 
@@ -119,17 +147,20 @@ def _level_rows(found: Found, pair: Sequence[str]) -> list[str]:
     without = [name for name in pair if name in found and name not in with_edges]
     if len(with_edges) != 1 or len(without) != 1:
         return []
-    values = [
-        max(row["difference"] for row in a["by_index"]) - statistics.mean(_edges([b]))
+    both = [
+        (
+            max(row["difference"] for row in a["by_index"])
+            - statistics.mean(_edges([b])),
+            _level(a, b),
+        )
         for a, b in _of_one_seed(found[without[0]], found[with_edges[0]])
         if _edges([b])
     ]
-    cells = [f"{without[0]} - {with_edges[0]}"]
-    return _seeds_row(cells, values, sum(value < 0 for value in values))
+    return _rows_beside_the_level([f"{without[0]} - {with_edges[0]}"], both, sign=-1)
 
 
 def _direction(runs: Runs) -> Any:
-    return runs[0]["settings"]["direction"]
+    return runs[0]["direction"]
 
 
 def _edges(runs: Runs) -> list[float]:

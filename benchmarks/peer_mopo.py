@@ -39,7 +39,7 @@ from d3rlpy_mbo.support.files import atomic_write
 sys.path.insert(0, str(Path(__file__).parent / "speed"))
 from peer import OfflineRLKit, Silent
 
-from pessimism import Column, judge, play
+from pessimism import EPISODES, Column, judge, play
 
 _BATCH = 256  # of the kit's models, its default and ours
 _SETTINGS = Path(__file__).parent / "settings" / "peer_mopo.toml"
@@ -57,8 +57,17 @@ class KitLearner:
 
     def predict(self, observations: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Returns (B, A) greedy actions."""
+        return self._act(observations, greedy=True)
+
+    def sample_action(self, observations: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Returns (B, A) actions of the policy that its critics judge."""
+        return self._act(observations, greedy=False)
+
+    def _act(
+        self, observations: npt.NDArray[Any], greedy: bool
+    ) -> npt.NDArray[np.float32]:
         asked = np.asarray(observations, dtype=np.float32)
-        actions: npt.NDArray[np.float32] = self.policy.select_action(asked, True)
+        actions: npt.NDArray[np.float32] = self.policy.select_action(asked, greedy)
         return actions
 
     @torch.no_grad()
@@ -137,13 +146,15 @@ def held_out(n_rows: int) -> int:
 def judged(
     learner: KitLearner, settings: dict[str, Any], env: Any, gamma: float = 0.99
 ) -> dict[str, Any]:
-    """Returns final episodes, and Q minus Monte Carlo in the first 20 of them."""
+    """Returns final episodes, and Q minus Monte Carlo as pessimism.py has it."""
     episodes = [
-        play(env, learner, FIRST_FINAL_SEED + i)
+        play(env, learner.predict, FIRST_FINAL_SEED + i)
         for i in range(settings["n_final_trials"])
     ]
-    some = episodes[:20]  # as many as pessimism.py plays
     d3rlpy.seed(0)
+    some = [
+        play(env, learner.sample_action, FIRST_FINAL_SEED + i) for i in range(EPISODES)
+    ]
     observations = [torch.as_tensor(each.observations) for each in some]
     actions = [torch.as_tensor(each.actions) for each in some]
     values = [learner.values(*each) for each in zip(observations, actions, strict=True)]

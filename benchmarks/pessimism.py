@@ -3,27 +3,29 @@
     python benchmarks/pessimism.py DIR
 
 DIR is a folder that `d3rlpy-mbo study` filled, finished or not. Every finished run in it
-that still has its learner gets pessimism.json beside its result.json; one that has it is
-skipped. The learner plays its greedy actions in the dataset's evaluation environment, from
-the starts of Experiment's final episodes. At the starts, and at every 25th step on the way,
-its Q (the least of its critics) is compared with the discounted rewards from there on.
+that still has its learner gets pessimism.json beside its result.json. The learner plays
+the policy that its Q is of, SAC's sampled actions, in the dataset's evaluation environment,
+from the starts of Experiment's final episodes. At the starts, and at every 25th step on the
+way, its Q (the least of its critics) is compared with the discounted rewards from there on.
 Steps after which a time limit leaves a share of the value unseen that is not small are left
 out.
 
 SAC's Q counts the entropy of its policy as reward, from the next state on, and with a
-target of minus the number of actions that is a cost. `entropy` is that part, along the
-same episodes: a difference between two methods may be owed to it. It is 0 for a learner
-whose targets leave entropy out, as those of MOBILE's SAC, of CQL and of COMBO do.
+target of minus the number of actions that is a cost: so it counts in what followed too.
+`entropy` is that part. It is 0 for a learner whose targets leave entropy out, as those of
+MOBILE's SAC, of CQL and of COMBO do. Q of a penalised model is of penalised rewards, and
+critics in training are off by more than a penalty or an adversary moves them: what a model
+does to values is measured by promises.py.
 """
 
 import argparse
 import dataclasses
+import functools
 import itertools
-import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -42,15 +44,24 @@ from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.learners import discount, q_value
 from d3rlpy_mbo.runs.evaluation import FIRST_FINAL_SEED
-from d3rlpy_mbo.runs.experiment import versions
 from d3rlpy_mbo.study.intervals import paired
-from d3rlpy_mbo.study.names import folder_name
 from d3rlpy_mbo.study.results import read_results
+from d3rlpy_mbo.study.settings import Study
 from d3rlpy_mbo.support.files import atomic_write
+from measured import measured
 
-_EPISODES = 20
+EPISODES = 100
 _INTERVAL = 25  # steps between two states that are judged
 _UNSEEN = 0.05  # gamma ** (steps left), at most, where a time limit ends the episode
+
+_SETTINGS = {
+    "episodes": EPISODES,
+    "first_reset_seed": FIRST_FINAL_SEED,
+    "interval": _INTERVAL,
+    "unseen": _UNSEEN,
+    "action": "sampled",
+    "entropy": "counted in what followed",
+}
 
 Column = npt.NDArray[np.float64]
 
@@ -89,18 +100,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             found: dict[str, dict[int, dict[str, Any]]] = {}
             for method, rows in task.methods.items():
                 for row in rows:
-                    name = f"seed-{row.seed}"
-                    run = folder / folder_name(task.dataset) / method / name
-                    out = run / "pessimism.json"
-                    if (run / "learner.d3").exists() and not out.exists():
-                        content = json.dumps(_measure(run, env), indent=1)
-                        with atomic_write(out) as file:
-                            file.write(content.encode())
-                        print(f"Wrote {out}.")
-                    if out.exists():
-                        of_method = found.setdefault(method, {})
-                        of_method[row.seed] = json.loads(out.read_text())
-            text += [f"## {task.dataset}", "", *table(found, results.study.compare)]
+                    measure = functools.partial(_measure, row.folder, env)
+                    out = row.folder / "pessimism.json"
+                    content = measured(out, _SETTINGS, measure)
+                    if content is not None:
+                        found.setdefault(method, {})[row.seed] = content
+            text += [f"## {task.dataset}", "", *table(found, results.study)]
         with atomic_write(folder / "pessimism.md") as file:
             file.write("\n".join(text).encode())
         print("\n".join(text))
@@ -110,76 +115,101 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def table(
-    found: dict[str, dict[int, dict[str, Any]]], pairs: Sequence[Sequence[str]]
-) -> list[str]:
+def table(found: dict[str, dict[int, dict[str, Any]]], study: Study) -> list[str]:
     """Returns Q minus Monte Carlo by method, and differences of pairs, in Markdown.
 
     Args:
         found: pessimism.json of each method and seed.
-        pairs: The study's `compare`.
+        study: Whose runs these are.
     """
     lines = []
     for where in ("on_the_way", "start"):
         values = {
             method: {
                 seed: each[where]["difference"]
-                for seed, each in sorted(runs.items())
+                for seed, each in runs.items()
                 if each[where]["states"]
             }
             for method, runs in found.items()
         }
-        title = where.replace("_", " ")
-        lines += [f"| Q - Monte Carlo, {title} | seeds | mean [95 %] | each |"]
-        lines += ["|---|---|---|---|"]
-        rows = {method: list(of.values()) for method, of in values.items() if of}
-        for first, second in pairs:
-            ours, theirs = values.get(first, {}), values.get(second, {})
-            both = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
-            rows |= {f"{first} - {second}": both} if both else {}
-        for name, of in rows.items():
-            mean, low, high = paired(of)
-            each = ", ".join(f"{value:+.1f}" for value in of)
-            shown = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-            lines.append(f"| {name} | {len(of)} | {shown} | {each} |")
-        lines.append("")
+        title = f"Q - Monte Carlo, {where.replace('_', ' ')}"
+        lines += [*differences(title, values, study.compare, study.seeds), ""]
+    return lines
+
+
+def differences(
+    title: str,
+    values: dict[str, dict[int, float]],
+    pairs: Sequence[Sequence[str]],
+    seeds: Sequence[int],
+) -> list[str]:
+    """Returns a number by method, and its differences of pairs by seed, in Markdown.
+
+    Args:
+        title: What it is.
+        values: Of each method and seed; those that are not finite are named and left out.
+        pairs: The study's `compare`.
+        seeds: The study's.
+    """
+    lines = [f"| {title} | seeds | mean [95 %] | each |", "|---|---|---|---|"]
+    rows = {method: dict(sorted(of.items())) for method, of in values.items() if of}
+    for first, second in pairs:
+        ours, theirs = values.get(first, {}), values.get(second, {})
+        both = {
+            seed: ours[seed] - theirs[seed]
+            for seed in seeds
+            if seed in ours.keys() & theirs
+        }
+        rows |= {f"{first} - {second}": both} if both else {}
+    for name, of in rows.items():
+        used = {seed: value for seed, value in of.items() if math.isfinite(value)}
+        without = [str(seed) for seed in seeds if seed not in used]
+        said = f"{len(used)} of {len(seeds)}"
+        said += f" (without {', '.join(without)})" if without else ""
+        mean, low, high = paired(list(used.values())) if used else [math.nan] * 3
+        each = ", ".join(f"{value:+.1f}" for value in of.values())
+        shown = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+        lines.append(f"| {name} | {said} | {shown} | {each} |")
     return lines
 
 
 def _measure(run: Path, env: Any) -> dict[str, Any]:
     learner = load_learner(run)
+    d3rlpy.seed(0)  # actions are sampled; entropies are estimated from one a state
     gamma = discount(learner)
-    episodes = [play(env, learner, FIRST_FINAL_SEED + i) for i in range(_EPISODES)]
-    d3rlpy.seed(0)  # entropies are estimated from one action a state
+    act = learner.sample_action
+    episodes = [play(env, act, FIRST_FINAL_SEED + i) for i in range(EPISODES)]
     values = [_values(learner, each) for each in episodes]
-    entropies = [_entropy_rewards(learner, each) for each in episodes]
+    entropies = [
+        entropy_rewards(learner, torch.as_tensor(each.observations))[:, 0]
+        .double()
+        .numpy()
+        for each in episodes
+    ]
     return {
-        "settings": {
-            "episodes": _EPISODES,
-            "first_reset_seed": FIRST_FINAL_SEED,
-            "interval": _INTERVAL,
-            "unseen": _UNSEEN,
-            "gamma": gamma,
-            "action": "greedy",
-        },
+        "gamma": gamma,
         "return": float(np.mean([each.rewards.sum() for each in episodes])),
         "lengths": [len(each.rewards) for each in episodes],
         "terminated": sum(each.terminated for each in episodes),
         "start": judge(episodes, values, entropies, gamma, only_starts=True),
         "on_the_way": judge(episodes, values, entropies, gamma),
-        "versions": versions(),
-        "command": sys.argv,
     }
 
 
-def play(env: Any, learner: Any, seed: int) -> Episode:
-    """Plays one episode of greedy actions, from `env.reset(seed=seed)`."""
+def play(env: Any, act: Callable[[Any], Any], seed: int) -> Episode:
+    """Plays one episode from `env.reset(seed=seed)`.
+
+    Args:
+        env: Where.
+        act: From (B, D) observations to (B, A) actions.
+        seed: Of the start.
+    """
     observation, _ = env.reset(seed=seed)
     observations, actions, rewards = [], [], []
     terminated = truncated = False
     while not (terminated or truncated):
         observations.append(observation)
-        actions.append(learner.predict(observation[None])[0])
+        actions.append(act(observation[None])[0])
         observation, reward, terminated, truncated, _ = env.step(actions[-1])
         rewards.append(float(reward))
     return Episode(
@@ -208,8 +238,9 @@ def judge(
         only_starts: First steps alone, not those on the way.
 
     Returns:
-        Their number, the means and the standard error of the difference. Steps of one
-        episode go together, so it is that of a mean over episodes, not over steps.
+        Their number, the means and the standard error of the difference: Q minus what
+        followed, entropy included. Steps of one episode go together, so it is that of a
+        mean over episodes, not over steps.
     """
     rows = []
     for index, episode in enumerate(episodes):
@@ -222,11 +253,11 @@ def judge(
                 rows.append((index, values[index][step], returns[step], bonus[step]))
     if not rows:
         return {"states": 0}
-    differences = [(index, q - found) for index, q, found, _ in rows]
-    mean = float(np.mean([difference for _, difference in differences]))
+    judged = [(index, q - found - more) for index, q, found, more in rows]
+    mean = float(np.mean([difference for _, difference in judged]))
     clusters = [
         sum(difference - mean for _, difference in some)
-        for _, some in itertools.groupby(differences, key=lambda row: row[0])
+        for _, some in itertools.groupby(judged, key=lambda row: row[0])
     ]
     n = len(clusters)
     squares = sum(cluster**2 for cluster in clusters)
@@ -255,14 +286,22 @@ def _values(learner: Any, episode: Episode) -> Column:
     return values
 
 
-def _entropy_rewards(learner: Any, episode: Episode) -> Column:
-    """Returns what SAC adds to the rewards, zeros for learners that add nothing."""
+def entropy_rewards(learner: Any, observations: torch.Tensor) -> torch.Tensor:
+    """Returns what SAC adds to the rewards, zeros for learners that add nothing.
+
+    Args:
+        learner: Whose Q is judged.
+        observations: (N, D).
+
+    Returns:
+        (N, 1), estimated from one action a state.
+    """
     modules, config = learner.impl.modules, learner.config
     deterministic = getattr(config, "deterministic_backup", False)
     soft = getattr(config, "soft_q_backup", True)  # CQL's name for the opposite
     if not hasattr(modules, "log_temp") or deterministic or not soft:
-        return np.zeros(len(episode.rewards))
-    x = torch.as_tensor(episode.observations)
+        return torch.zeros(len(observations), 1)
+    x = observations
     if learner.config.observation_scaler:
         x = learner.config.observation_scaler.transform(x)
     with torch.no_grad():
@@ -272,8 +311,7 @@ def _entropy_rewards(learner: Any, episode: Episode) -> Column:
     if learner.config.reward_scaler:
         reverse = learner.config.reward_scaler.reverse_transform
         bonus = reverse(bonus) - reverse(torch.zeros_like(bonus))
-    column: Column = bonus[:, 0].double().numpy()
-    return column
+    return bonus
 
 
 if __name__ == "__main__":

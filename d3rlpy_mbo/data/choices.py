@@ -51,8 +51,10 @@ def validate_choices(
     if actions.ndim != 2 or actions.shape[1] != 1:
         raise DatasetError(
             f"{name} have shape {actions.shape}, expected (rows, 1): the index of one "
-            "choice a step. Several at once (MultiDiscrete, MultiBinary) are not "
-            f"supported: number their combinations. {_CONTINUOUS}"
+            "choice a step. Of one-hot rows that is actions.argmax(axis=1). Several "
+            "choices at once (MultiDiscrete, MultiBinary) are not supported: number their "
+            "combinations, np.ravel_multi_index(actions.T, sizes) (docs/"
+            f"discrete-actions.md). {_CONTINUOUS}"
         )
     wrong = (actions != np.round(actions))[:, 0]
     if wrong.any():

@@ -169,7 +169,8 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
         raise DatasetError(
             f"Datasets with {picker.__name__} are not supported: its transitions are "
             "not single steps of the stored observations. Expected "
-            "BasicTransitionPicker; build the ReplayBuffer without a transition_picker."
+            "BasicTransitionPicker; build the ReplayBuffer without a transition_picker. A "
+            "history of observations is more columns of each (docs/own-data.md)."
         )
     if picker is BasicTransitionPicker and any(
         isinstance(episode, CompleteEpisode) for episode in dataset.episodes

@@ -15,6 +15,7 @@ from .values import float32_values, zero_or_one
 
 __all__ = ["load_hdf5"]
 
+_LISTED = 10  # names of many (ours)
 _NEEDED = ("observations", "actions", "rewards", "terminals")
 _OPTIONAL = ("next_observations", "timeouts", "episode_terminals", "discrete_action")
 
@@ -129,11 +130,12 @@ def _read(path: Path, whose: str) -> dict[str, Any]:
             }
             missing = [name for name in _NEEDED if name not in found]
             if missing:
+                names = sorted(file)
+                more = f" and {len(names) - _LISTED} more" * (len(names) > _LISTED)
                 raise DatasetError(
-                    f"{whose} has no {', '.join(missing)}; it has "
-                    f"{', '.join(sorted(file)) or 'nothing'}. Expected D4RL's layout, "
-                    f"or that of d3rlpy 1. "
-                    f"{_advice(file)}"
+                    f"{whose} has no {', '.join(missing)}; expected D4RL's layout, or that "
+                    f"of d3rlpy 1. {_advice(file)} It has "
+                    f"{', '.join(names[:_LISTED]) or 'nothing'}{more}."
                 )
             return {name: dataset[()] for name, dataset in found.items()}
     except DatasetError:
@@ -149,7 +151,10 @@ def _advice(file: Any) -> str:
     if "episode_0" in file:
         return "This is Minari's: use mbo.load_minari with the dataset's id."
     if "observations_0" in file:
-        return "This is a ReplayBuffer's dump: use d3rlpy's ReplayBuffer.load."
+        return (
+            "This is a dump of d3rlpy 2's ReplayBuffer: d3rlpy.dataset.ReplayBuffer.load("
+            "file, d3rlpy.dataset.InfiniteBuffer()) reads it."
+        )
     return "Read the arrays yourself and hand them to mbo.dataset_from_arrays."
 
 

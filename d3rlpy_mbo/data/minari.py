@@ -22,6 +22,11 @@ from .values import float32_values, lost_by_float32, zero_or_one
 
 __all__ = ["load_minari", "reference_scores"]
 
+_BY_ARRAYS = (
+    "Read its episodes yourself, make vectors of them and hand these to "
+    'mbo.dataset_from_arrays (docs/own-data.md, "Other spaces").'
+)
+
 
 def load_minari(
     dataset_id: Union[str, minari.MinariDataset], trust_environment: bool = False
@@ -104,7 +109,7 @@ class _Actions:
             raise DatasetError(
                 f"The actions of {dataset_id!r} are {space}; expected a Box of shape (A,), "
                 "or a Discrete. Several choices at once (MultiDiscrete, MultiBinary) are "
-                "not supported: number their combinations."
+                f"not supported: number their combinations. {_BY_ARRAYS}"
             )
         return cls(space.shape[0])
 
@@ -144,7 +149,8 @@ class _Observations:
         if not needed <= set(space):
             raise DatasetError(
                 f"The observations of {source.id!r} have the keys {sorted(space)}; "
-                "expected 'observation' and 'desired_goal', or a single Box."
+                "expected 'observation' and 'desired_goal', or a single Box. "
+                f"{_BY_ARRAYS}"
             )
         unread = sorted(set(space) - {*OBSERVATION_KEYS})
         if unread:
@@ -182,7 +188,8 @@ def _size(dataset_id: str, space: Any) -> int:
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise DatasetError(
             f"The observations of {dataset_id!r} are {space}; expected vectors, a Box "
-            "of shape (D,). Images, tuples and nested goals are not supported."
+            "of shape (D,). Images, tuples and nested goals are not supported. "
+            f"{_BY_ARRAYS}"
         )
     return space.shape[0]
 

@@ -1,6 +1,7 @@
 """Opening Minari's datasets: local before remote, no code of theirs, errors by name."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -84,13 +85,29 @@ def _metadata(dataset_id: str) -> dict[str, Any]:
             raise DatasetError(
                 f"The dataset {dataset_id!r} is not in {str(root)!r} and could not be "
                 f"downloaded ({type(error).__name__}: {error}). Locally: "
-                f"{suggest(dataset_id, known)} Mazes and replays are not downloaded, "
-                "`d3rlpy-mbo collect` makes them."
+                f"{suggest(dataset_id, known)} {_advice(dataset_id)}"
             ) from error
     try:
         return dict(MinariStorage.read_raw_metadata(path / "data"))
     except Exception as error:
         raise _damaged(dataset_id, error) from error
+
+
+def _advice(name: str) -> str:
+    """Returns what to do about a name that is no dataset's id."""
+    if Path(name).is_file():
+        return (
+            "This is a file: mbo.load_hdf5 reads D4RL's and d3rlpy 1's in Python; for the "
+            "command line and studies make a Minari dataset of it once (docs/own-data.md, "
+            '"For the command line").'
+        )
+    if "/" not in name and re.search(r"-v\d+$", name):
+        return (
+            "If this is D4RL's name: Minari has datasets of its own, such as "
+            "'mujoco/hopper/medium-v0' and 'D4RL/antmaze/umaze-v1', and mbo.load_hdf5 "
+            "reads D4RL's files."
+        )
+    return "Mazes and replays are not downloaded, `d3rlpy-mbo collect` makes them."
 
 
 def _damaged(dataset_id: str, error: Exception) -> DatasetError:

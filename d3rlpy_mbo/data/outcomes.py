@@ -39,8 +39,8 @@ def known_outcomes(
     Raises:
         DatasetError: Nothing says where episodes end, or masks were given as terminals.
     """
-    notes = _of_many_terminals(rows)
     ends = rows.terminals | rows.timeouts
+    notes = [*_of_many_terminals(rows), *_of_padding(rows, ends)]
     if rows.complete:
         at = np.flatnonzero(ends)
         return at, np.ones(len(at), dtype=bool), notes
@@ -82,6 +82,26 @@ def _of_many_terminals(rows: Rows) -> list[str]:
     return [
         f"{share:.0%} of the rows are terminal. If terminals holds masks (1: the episode "
         "goes on), pass 1 - terminals."
+    ]
+
+
+def _of_padding(rows: Rows, ends: npt.NDArray[np.bool_]) -> list[str]:
+    """Says where episodes that were given one by one end in rows of zeros."""
+    if not rows.by_episode:
+        return []
+    rests = ~(rows.observations.any(axis=1) | rows.actions.any(axis=1))
+    rests &= rows.rewards[:, 0] == 0
+    last = np.flatnonzero(ends)
+    starts = np.append(0, last[:-1] + 1)
+    moves = np.where(rests, -1, np.arange(len(rests)))
+    n_zeros = last - np.maximum(np.maximum.reduceat(moves, starts), starts - 1)
+    padded = n_zeros[n_zeros > 1]  # one row may be as it is
+    if len(padded) < 2:
+        return []
+    return [
+        f"{len(padded)} episodes end in rows whose observation, action and reward are all "
+        f"zero, {int(padded.sum())} rows of {len(rests)}. If that is padding, models and "
+        "learners take it for what happened: cut it off, and give a list of arrays."
     ]
 
 

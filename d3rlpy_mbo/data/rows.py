@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ..support.errors import DatasetError
 from .choices import validate_choices, validate_n_actions
+from .time_axis import validate_time_axis
 from .values import float32_values, lost_by_float32, numbers, zero_or_one
 
 __all__ = ["Rows"]
@@ -63,13 +64,18 @@ class Rows:
         """
         if n_actions is not None:
             validate_n_actions(n_actions, whose)
-        given = {name: value for name, value in columns.items() if value is not None}
+        given = {
+            name: _without_objects(value)
+            for name, value in columns.items()
+            if value is not None
+        }
         missing = [name for name in _NUMBERS if name not in given]
         if missing:
             raise DatasetError(f"{', '.join(missing)} of {whose} are None.")
         by_episode = _is_by_episode(given["observations"], whose)
         complete = False
         if by_episode:
+            validate_time_axis(given, whose)
             alone = "next_observations" not in given
             given = _joined(given, whose)
             complete = alone and "next_observations" in given
@@ -115,6 +121,12 @@ class Rows:
 
 _NUMBERS = ("observations", "actions", "rewards")
 _FLAGS = ("terminals", "timeouts")
+
+
+def _without_objects(value: Any) -> Any:
+    """Returns an array of arrays as the list that NumPy could not stack, else the value."""
+    is_objects = isinstance(value, np.ndarray) and value.dtype == object
+    return list(value) if is_objects and any(map(np.ndim, value[:1])) else value
 
 
 def _is_by_episode(observations: Any, whose: str) -> bool:

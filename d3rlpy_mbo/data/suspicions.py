@@ -13,6 +13,7 @@ __all__ = ["warn_of_suspicions"]
 # Of the rows, or of the episodes looked at (ours).
 _MOST = 0.5
 _NEARLY_ALL = 0.8
+_FEW = 0.1
 
 _LISTED = 10  # of many that could be named (ours)
 
@@ -42,6 +43,21 @@ def _suspicions(transitions: Transitions, starts: torch.Tensor) -> Iterator[str]
                 f"actions: {listed}{more}. What models and critics say of them is a guess, "
                 "and imaginations that propose them (uniform) learn from it."
             )
+    elif _are_one_hot(transitions.actions):
+        yield (
+            f"Each action is 1 in one of {transitions.action_size} columns and 0 in the "
+            "others. If these are choices, no continuous learner knows it: give their "
+            "indices, actions.argmax(axis=1), and "
+            f"n_actions={transitions.action_size} of mbo.dataset_from_arrays."
+        )
+    n_drawn = int(transitions.learner_rows().sum())
+    if 0 < n_drawn < _FEW * len(transitions):  # none is refused
+        yield (
+            f"Learners can draw {n_drawn} of {len(transitions)} rows: the others are the "
+            "last ones of episodes that were cut, which have no next action. Were the rows "
+            "shuffled? Sort them by episode and step. Are they of several environments, "
+            "step by step? Put one environment after the other (docs/own-data.md)."
+        )
     terminal = transitions.terminals[:, 0] > 0
     share = float(terminal.float().mean())
     if share > _MOST:
@@ -66,6 +82,15 @@ def _suspicions(transitions: Transitions, starts: torch.Tensor) -> Iterator[str]
             "so does d3rlpy.datasets.get_minari (2.8.1) shift the episodes of a Minari "
             "dataset, the k-th by k rows. Load it with mbo.load_minari."
         )
+
+
+def _are_one_hot(actions: torch.Tensor) -> bool:
+    """Returns whether every row of (N, A) is 1 in one column, not always the same."""
+    chosen = actions == 1
+    if not bool((chosen | (actions == 0)).all()):
+        return False
+    taken = int(chosen.any(dim=0).sum())
+    return taken > 1 and bool((chosen.sum(dim=1) == 1).all())
 
 
 def _shifted_share(observations: torch.Tensor, starts: torch.Tensor) -> float:

@@ -1,6 +1,7 @@
 """Numbers and flags that a user gives: what float32 cannot hold is refused by name."""
 
-from typing import Any
+from numbers import Real
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -19,19 +20,27 @@ __all__ = [
 _LOST_SHARE = 1e-3
 # Ours: beside smaller offsets what float32 loses is noise of resting bodies.
 _LARGE = 1e3
+_SHOWN = 40  # characters of what is no number (ours)
 
 
 def numbers(values: Any, name: str, whose: str) -> npt.NDArray[Any]:
     """Returns values as an array of real numbers or booleans.
 
     Args:
-        values: Anything that NumPy reads.
+        values: Anything that NumPy reads. The columns of a table may be of several types.
         name: Of the column, for messages.
         whose: Of what dataset, for messages.
 
     Raises:
-        DatasetError: Ragged rows, objects, strings, dictionaries, complex numbers.
+        DatasetError: Ragged rows, objects, text, dates, dictionaries, complex numbers;
+            names a table's column and the first row that is none.
     """
+    if hasattr(values, "columns") and hasattr(values, "dtypes"):  # pandas', polars'
+        parts = [
+            numbers(values[column], f"column {column!r} in {name}", whose)
+            for column in values.columns
+        ]
+        return np.stack(parts, axis=1) if parts else np.empty((len(values), 0))
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -39,12 +48,33 @@ def numbers(values: Any, name: str, whose: str) -> npt.NDArray[Any]:
             f"{name} of {whose} is no array ({error}). Expected rows of equal length."
         ) from error
     if array.dtype.kind not in "biuf":
-        kind = f"complex ({array.dtype})" if array.dtype.kind == "c" else array.dtype
-        raise DatasetError(
-            f"{name} of {whose} is of dtype {kind}, expected real numbers. Convert it, or "
-            "concatenate the parts of a dictionary into one vector."
-        )
+        found = _no_number(array)
+        if found is None:
+            return array.astype(np.float64)
+        advice = _OF_NUMBERS if array.dtype.kind == "c" else _OF_OTHERS
+        raise DatasetError(f"{name} of {whose} holds {found}. {advice}")
     return array
+
+
+_OF_NUMBERS = "Expected real numbers."
+_OF_OTHERS = (
+    "Expected real numbers: make columns of 0 and 1 of categories, flags of words "
+    "(column == 'yes'), numbers of dates, fill in what is missing (docs/own-data.md, \"A "
+    'table"), concatenate the parts of a dictionary into one vector.'
+)
+
+
+def _no_number(array: npt.NDArray[Any]) -> Optional[str]:
+    """Returns what stands in the place of a number and where, None if all are numbers."""
+    if array.dtype.kind == "c":
+        return f"complex numbers ({array.dtype})"
+    for where, value in np.ndenumerate(array):
+        if not isinstance(value, (Real, np.bool_)):
+            row = f" at row {where[0]}" if where else ""
+            column = f", column {where[1]}" if len(where) > 1 else ""
+            found = str(value)[:_SHOWN]
+            return f"{found!r} ({type(value).__name__}){row}{column}"
+    return None if array.dtype.kind == "O" else f"no values, of dtype {array.dtype}"
 
 
 def float32_values(values: Any, name: str, whose: str) -> npt.NDArray[np.float32]:
@@ -66,7 +96,8 @@ def float32_values(values: Any, name: str, whose: str) -> npt.NDArray[np.float32
         where = np.argwhere(bad)[0]
         found = array[tuple(where)]
         fault = "too large for float32" if np.isfinite(found) else "NaN or infinite"
-        column = f", column {where[1]}" if len(where) > 1 else ""
+        names = getattr(values, "columns", range(array.shape[-1] if array.ndim else 0))
+        column = f", column {names[where[1]]!r}" if len(where) > 1 else ""
         row = f"row {where[0]}{column}" if len(where) else "the only value"
         raise DatasetError(
             f"{name} of {whose} has {int(bad.sum())} values that cannot be used, the first "

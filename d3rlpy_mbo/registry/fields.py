@@ -185,6 +185,11 @@ class _Part(Declaration):
             return None
         if isinstance(value, type) and issubclass(value, Component):
             raise ValueError(f"the class {value.__name__}, not {value.__name__}()")
+        if callable(value) and not isinstance(value, Component):
+            raise ValueError(
+                f"the function {getattr(value, '__name__', value)!r}, which no file holds "
+                f"(docs/components/{self.kind}.md makes a component of it in a few lines)"
+            )
         if not isinstance(value, Component):
             raise ValueError
         if getattr(value, "kind", None) != self.kind:

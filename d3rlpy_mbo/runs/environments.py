@@ -29,9 +29,14 @@ def validate_environment(env: Any, real: RealData) -> None:
             "episode after the other. Pass gymnasium.make(...)."
         )
     if not isinstance(env, gymnasium.Env):
-        raise CompositionError(
-            f"env is {type(env).__name__}, expected a gymnasium.Env or None."
-        )
+        kind = f"{type(env).__module__}.{type(env).__qualname__}"
+        old = ""
+        if any(base.__module__.split(".")[0] == "gym" for base in type(env).__mro__):
+            old = (
+                " It is one of gym, which nobody keeps up any more (d3rlpy.datasets' "
+                "get_cartpole and get_pendulum return it). Pass gymnasium.make(...)."
+            )
+        raise CompositionError(f"env is {kind}, expected a gymnasium.Env or None.{old}")
     if isinstance(env.observation_space, spaces.Dict):
         raise CompositionError(
             f"The environment's observations are a Dict of {list(env.observation_space)}, "

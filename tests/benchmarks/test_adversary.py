@@ -1,5 +1,6 @@
 """The adversary's dose-response: its tables, from files written by hand, and resuming."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ pytest.importorskip("matplotlib")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import d3rlpy
+import torch
 
 import adversary
 import adversary_doses
@@ -32,7 +34,9 @@ SETTINGS = {
 def measured(tmp_path):
     """Writes what one seed and weight ended with."""
 
-    def write(seed, coef, policy, error=1.0, updates=10.0, likelihood=5.0):
+    def write(
+        seed, coef, policy, error=1.0, updates=10.0, likelihood=5.0, converged=True
+    ):
         end = {
             "updates": updates,
             **{f"value_{first}_20": 100.0 for first in adversary_doses.FIRST_ACTIONS},
@@ -41,7 +45,8 @@ def measured(tmp_path):
             "holdout_error": error,
             "f": 0.25,
         }
-        content = {"settings": SETTINGS, "q_values": [9.0, 9.1], "measured": [end]}
+        critic = {"q_values": [9.0, 9.1], "own_value": 9.2, "converged": converged}
+        content = {"settings": SETTINGS, "critic": critic, "measured": [end]}
         path = adversary_doses.file_of(tmp_path, "state", seed, coef)
         path.write_text(json.dumps(content))
 
@@ -76,12 +81,12 @@ def test_a_dose_works_below_one_percent_while_the_fit_holds(measured):
     assert doses[0.1].works
     assert not doses[0.3].works
     table = adversary_doses.report(SETTINGS, measured.folder)
-    assert "| state | 2 | 9.0, 9.1 |" in table  # whether the critic had settled
+    assert "| state | 2 | 9.0, 9.1 | 9.2 | yes |" in table  # the critic had settled
     rows = [line for line in table.splitlines() if "| state | 0." in line]
     assert [row.split(" | ")[-1] for row in rows] == ["yes |", "no |"]
     of_one_seed = adversary_doses.report({**SETTINGS, "seeds": [0]}, measured.folder)
-    assert " yes |" not in of_one_seed
-    assert " no |" not in of_one_seed
+    rows = [line for line in of_one_seed.splitlines() if "| state | 0." in line]
+    assert [row.split(" | ")[-1] for row in rows] == ["- |", "- |"]
 
 
 def test_a_dose_whose_updates_diverged_does_not_work(measured):
@@ -92,6 +97,17 @@ def test_a_dose_whose_updates_diverged_does_not_work(measured):
     assert dose.diverged == 1
     assert len(dose.effects["value_policy_20"]) == 2
     assert not dose.works
+
+
+def test_a_seed_whose_critic_did_not_converge_is_left_out_and_said(measured):
+    for seed in range(3):
+        measured(seed, 0.0, 100.0, converged=seed > 0)
+        measured(seed, 0.1, 95.0 + 0.1 * seed, converged=seed > 0)
+    assert len(found(measured.folder)[0.1].effects["value_policy_20"]) == 2
+    table = adversary_doses.report(SETTINGS, measured.folder)
+    row = next(line for line in table.splitlines() if "| 0.1 |" in line)
+    assert row.endswith("| - |")  # a verdict needs all seeds
+    assert "| state | 0 | 9.0, 9.1 | 9.2 | no: left out |" in table
 
 
 def test_a_dose_that_diverged_in_every_seed_has_a_row(measured):
@@ -115,10 +131,16 @@ def test_a_folder_of_other_settings_is_refused_but_may_get_more_seeds(measured):
 
 
 @pytest.mark.parametrize(
-    ("last", "beyond"), [(97.0, "no"), (96.0, "lower"), (104.0, "higher")]
+    ("early", "last", "adds_up"),
+    [
+        (99.0, 97.0, "no"),  # the null came as far once
+        (99.0, 96.0, "yes"),
+        (95.0, 96.0, "no"),  # it does not grow
+        (101.0, 104.0, "no"),
+    ],
 )
 def test_the_long_run_is_judged_by_what_a_weight_that_does_nothing_comes_to(
-    tmp_path, last, beyond
+    tmp_path, early, last, adds_up
 ):
     settings = {
         **SETTINGS,
@@ -128,7 +150,7 @@ def test_the_long_run_is_judged_by_what_a_weight_that_does_nothing_comes_to(
     policies = {
         0.0: [100.0, 100.0, 100.0, 100.0, 100.0],
         1e-9: [100.0, 100.0, 103.5, 100.0, 99.0],  # 3.5 % once
-        3e-4: [100.0, 50.0, 50.0, last, last],  # early ones are not judged
+        3e-4: [100.0, early, early, last, last],
     }
     for coef, values in policies.items():
         ends = [
@@ -139,15 +161,114 @@ def test_the_long_run_is_judged_by_what_a_weight_that_does_nothing_comes_to(
             }
             for i, value in enumerate(values)
         ]
-        content = {"settings": settings, "q_values": [9.0], "measured": ends}
+        critic = {"q_values": [9.0], "own_value": 9.0, "converged": True}
+        content = {"settings": settings, "critic": critic, "measured": ends}
         path = adversary_doses.file_of(tmp_path, "state", 0, coef)
         path.write_text(json.dumps(content))
     lines = adversary_doses.report(settings, tmp_path).splitlines()
     start = "| state | 0.0003 | 0 | value_"
+    shown = f"{early - 100:+.2f} % | {last - 100:+.2f} % | 3.50 %, 1.00 %"
     assert [line for line in lines if line.startswith(start)] == [
-        f"{start}policy_20 | {last - 100:+.2f} % | 3.50 % | {beyond} |",
-        f"{start}uniform_20 | +0.00 % | 0.00 % | no |",
+        f"{start}policy_20 | {shown} | {adds_up} |",
+        f"{start}uniform_20 | +0.00 % | +0.00 % | 0.00 %, 0.00 % | no |",
     ]
+
+
+class Pays(toys.LineDynamics):
+    """Pays 2 at every step."""
+
+    def predict(self, observations, actions, all_members):
+        found = super().predict(observations, actions, all_members)
+        return dataclasses.replace(found, rewards=2 * torch.ones_like(found.rewards))
+
+
+def frozen_parts(name="sac"):
+    d3rlpy.seed(0)
+    real = mbo.RealData.of(toys.line_dataset())
+    imagination = RAMBOConfig(dynamics=toys.LineDynamicsConfig(), dynamics_updater=None)
+    learner = toys.small_learner(name)
+    learner.create_impl((1,), 1)
+    return real, imagination.create(), learner
+
+
+def test_what_the_model_pays_is_rewards_and_entropy_until_a_hundredth_is_left():
+    real, imagination, learner = frozen_parts("td3_plus_bc")
+    imagination.dynamics = Pays(toys.LineDynamicsConfig())
+    imagination.fit(real)
+    found = adversary.own_value(imagination, learner, real.transitions.observations)
+    n_steps = 459  # 0.99 ** 459 is below 0.01, and no step before it
+    assert found == pytest.approx(2 * (1 - 0.99**n_steps) / 0.01, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("q_values", "n_blocks", "converged"),
+    [
+        ([200.0, 150.0, 101.0, 100.5], 3, True),
+        ([200.0, 150.0, 140.0, 130.0, 120.0], 4, False),  # it still falls
+        ([89.0, 89.0, 89.0, 89.0, 89.0], 4, False),  # it stands, elsewhere
+    ],
+)
+def test_a_critic_has_converged_where_it_stands_at_what_the_model_pays(
+    monkeypatch, q_values, n_blocks, converged
+):
+    real, imagination, learner = frozen_parts()
+    settings = {"frozen_tau": 0.05, "n_blocks": 4, "n_steps_per_block": 1}
+    settings |= {"converged": 0.01, "near_own_value": 0.1}
+    said, asked = iter(q_values), []
+    states, actions = torch.zeros(3, 1), torch.ones(3, 1)
+    forwarder = learner.impl._targ_q_func_forwarder
+
+    def trained(*_):
+        asked.append(forwarder.compute_target(states, actions, reduction="min"))
+
+    monkeypatch.setattr(adversary, "train", trained)
+    monkeypatch.setattr(adversary, "mean_q", lambda *_: next(said))
+    monkeypatch.setattr(adversary, "own_value", lambda *_: 100.0)
+    known = adversary.convergence(imagination, learner, real, settings, 0)
+    assert known == {
+        "q_values": q_values[: n_blocks + 1],
+        "own_value": 100.0,
+        "converged": converged,
+    }
+    mean, least = (
+        forwarder.compute_target(states, actions, reduction)
+        for reduction in ("mean", "min")
+    )
+    assert len(asked) == n_blocks
+    assert asked[0].tolist() == mean.tolist() != least.tolist()
+
+
+@pytest.mark.training
+def test_a_folder_gets_what_it_has_not_and_keeps_what_it_has(tmp_path, monkeypatch):
+    real, imagination, learner = frozen_parts()
+    imagination.fit(real)
+    settings = {"dataset": "one", "frozen_tau": 0.05, "n_blocks": 1}
+    settings |= {"n_steps_per_block": 2, "converged": 0.01, "near_own_value": 0.1}
+    settings |= {"real_ratio": 0.5}
+    calls = []
+
+    def trained(settings, scale, seed, begun):
+        calls.append(begun)
+        begun.mkdir()
+        return imagination, learner
+
+    monkeypatch.setattr(adversary, "trained", trained)
+    monkeypatch.setattr(mbo, "load_minari", lambda _: (real.dataset, None))
+    folder = tmp_path / "state-seed-0"
+    first = adversary.kept(settings, folder, "state", 0)
+    assert calls == [folder / "begun"]
+    assert {path.name for path in folder.iterdir()} == {
+        "imagination.mbo", "learner.d3", "critic.d3", "critic.json"
+    }  # fmt: skip
+    assert len(first.critic["q_values"]) == 2
+    again = adversary.kept(settings, folder, "state", 0)
+    assert again.critic == first.critic
+    assert calls == [folder / "begun"]
+    states = real.transitions.observations
+    assert adversary.mean_q(again.learner, states) == first.critic["q_values"][-1]
+    (folder / "critic.json").unlink()  # killed while the critic was trained
+    assert adversary.kept(settings, folder, "state", 0).critic == first.critic
+    assert calls == [folder / "begun"]
 
 
 @pytest.mark.training
@@ -160,7 +281,7 @@ def test_a_dose_that_was_killed_goes_on_to_the_bit(tmp_path, monkeypatch):
     imagination, learner = config.create(), toys.small_learner("sac")
     imagination.fit(real)
     learner.create_impl((1,), 1)
-    frozen = adversary.Frozen(imagination, learner, real, [])
+    frozen = adversary.Frozen(imagination, learner, real, {})
     whole = adversary.dosed(frozen, settings, 0.3, 0, tmp_path / "whole.begun")
     assert [each["updates"] for each in whole] == [5, 10, 15, 20]
 

@@ -149,7 +149,7 @@ def judged_run(seed, *rows, direction="forward"):
     means = {"states": 9, "in_walls": 0, "q": 0.0, "monte_carlo": 0.0}
     return {
         "seed": seed,
-        "settings": {"direction": direction},
+        "direction": direction,
         "by_index": [
             {"index": index, "kind": kind, "difference": difference, **means}
             for index, kind, difference in rows
@@ -160,21 +160,26 @@ def judged_run(seed, *rows, direction="forward"):
 def test_an_edge_is_held_against_the_interior_state_of_the_same_index_and_seed():
     found = {
         "long": [
-            judged_run(seed, (1, "interior", 1.0), (2, "interior", inner))
+            judged_run(seed, (0, "real", 1), (1, "interior", 1), (2, "interior", inner))
             for seed, inner in ((0, 2.0), (1, 30.0))
         ],
         "short": [
-            judged_run(seed, (1, "interior", 1.0), (2, "edge", edge))
+            judged_run(seed, (0, "real", 4), (1, "interior", 1), (2, "edge", edge))
             for seed, edge in ((1, 38.0), (0, 4.0), (7, 99.0))
         ],
-        "reverse": [judged_run(0, (2, "interior", 0.0), direction="reverse")],
+        "reverse": [
+            judged_run(0, (0, "real", 0), (2, "interior", 0.0), direction="reverse")
+        ],
     }
     table = edges_table(found, [["long", "short"], ["reverse", "short"], ["long", "?"]])
     # 4 - 2 and 38 - 30: 5 on average; 12.706 deviations of 3 sqrt(2) / sqrt(2) around it.
     expected = "| 5.0 [-33.1, 43.1] | 2 of 2 | 8.0, 2.0 |\n"
     assert f"| short - long | 2 | edge - interior {expected}" in table
+    # 3 of each are there at real states too: the level, no edge's.
+    own = "| 2.0 [-36.1, 40.1] | 1 of 2 | 5.0, -1.0 |\n"
+    assert f"| short - long | 2 | edge - interior, beyond index 0 {own}" in table
     assert "| short - long | 1 | interior - interior | 0.0 [0.0, 0.0] | 0 of 2" in table
-    assert table.count("| short - ") == 2  # states of another direction are others
+    assert table.count("| short - ") == 4  # states of another direction are others
 
 
 def test_a_run_without_edges_is_held_against_edges_at_the_index_where_it_believes_most():
@@ -186,13 +191,15 @@ def test_a_run_without_edges_is_held_against_edges_at_the_index_where_it_believe
             for seed, most in ((0, 7.0), (1, 9.0))
         ],
         "fomi": [
-            judged_run(seed, (1, "interior", 50.0), (2, "edge", 8.0)) for seed in (0, 1)
+            judged_run(seed, (0, "real", 3), (1, "interior", 50), (2, "edge", 8))
+            for seed in (0, 1)
         ],
     }
     for pair in (["romi", "fomi"], ["fomi", "romi"]):
         table = edges_table(found, [pair, ["romi", "romi"], ["fomi", "fomi"]])
         assert table.endswith(
             "\n| romi - fomi | 0.0 [-12.7, 12.7] | 1 of 2 | -1.0, 1.0 |\n"
+            "| romi - fomi, beyond index 0 | 2.0 [-10.7, 14.7] | 0 of 2 | 1.0, 3.0 |\n"
         )
 
 
@@ -352,7 +359,8 @@ def test_the_study_and_what_is_measured_run_at_toy_size(
         "simulator - simulator-50 | 5", "simulator-1 - simulator | 1",
     ):  # fmt: skip
         assert f"\n| {pair} | edge - interior | " in table
-    assert table.count("edge - interior") == 4
+    assert table.count("edge - interior |") == 4
+    assert table.count("edge - interior, beyond index 0 |") == 4
     of_levels = table[table.index("A run without edges") :]
     for pair in ("romi - romi-no-link", "romi-9 - romi-no-4-links", "romi - simulator"):
         assert f"\n| {pair} | " in of_levels

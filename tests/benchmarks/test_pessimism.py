@@ -1,10 +1,12 @@
 import json
 import sys
+import types
 from pathlib import Path
 
 import d3rlpy
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("minari")
 pytest.importorskip("joblib")
@@ -34,9 +36,9 @@ def test_q_is_compared_with_what_followed_and_errors_are_those_of_episodes():
     found = judge(played, values, entropies, 0.5, only_starts=True)
     assert found["states"] == found["episodes"] == 2
     assert (found["q"], found["monte_carlo"]) == (5, 3)
-    # 1 and 3: the standard error of a mean of two is half their distance.
-    assert (found["difference"], found["standard_error"]) == (2, pytest.approx(1))
-    assert found["entropy"] == -0.5  # from the next state on
+    assert found["entropy"] == -0.5  # from the next state on, and counted
+    # 1.5 and 3.5: the standard error of a mean of two is half their distance.
+    assert (found["difference"], found["standard_error"]) == (2.5, pytest.approx(1))
 
 
 def test_states_that_a_time_limit_follows_too_soon_are_left_out():
@@ -60,12 +62,25 @@ def test_methods_are_compared_by_seed_and_states_without_a_value_are_left_out():
         "rambo": {1: measured(-3.0), 0: measured(1.0), 2: measured(9.0)},
         "coef-0": {0: measured(2.0), 1: measured(0.0)},
     }
-    lines = pessimism.table(found, [["rambo", "coef-0"], ["rambo", "not-run"]])
+    pairs = [["rambo", "coef-0"], ["rambo", "not-run"]]
+    study = types.SimpleNamespace(compare=pairs, seeds=[0, 1, 2])
+    lines = pessimism.table(found, study)
     # -1 and -3: mean -2, half of the 95 % t-interval 12.706
-    assert "| rambo - coef-0 | 2 | -2.0 [-14.7, +10.7] | -1.0, -3.0 |" in lines
+    said = "| rambo - coef-0 | 2 of 3 (without 2) | -2.0 [-14.7, +10.7] | -1.0, -3.0 |"
+    assert said in lines
     assert not any("not-run" in line for line in lines)
     at_starts = lines[lines.index("") :]
     assert not any(line.startswith("| rambo") for line in at_starts)
+
+
+def test_a_value_that_is_not_finite_is_named_and_left_out_of_its_pairs():
+    values = {"rambo": {0: 3.0, 1: float("inf"), 2: 5.0}, "coef-0": {0: 1.0, 1: 1.0}}
+    lines = pessimism.differences("Q", values, [["rambo", "coef-0"]], [0, 1, 2])
+    assert lines[2].startswith("| rambo | 2 of 3 (without 1) | +4.0 [")
+    assert lines[2].endswith("| +3.0, +inf, +5.0 |")
+    assert lines[4] == (
+        "| rambo - coef-0 | 1 of 3 (without 1, 2) | +2.0 [+nan, +nan] | +2.0, +inf |"
+    )
 
 
 class Counter:
@@ -86,7 +101,7 @@ class AddsOne:
 
 
 def test_an_episode_keeps_states_beside_the_actions_taken_in_them():
-    played = play(Counter(), AddsOne(), seed=3)
+    played = play(Counter(), AddsOne().predict, seed=3)
     assert played.observations.tolist() == [[3], [4]]
     assert played.actions.tolist() == [[1], [1]]
     assert played.rewards.tolist() == [4, 5]
@@ -97,12 +112,12 @@ def test_entropy_is_what_sac_subtracts_from_its_targets():
     learner = d3rlpy.algos.SACConfig(initial_temperature=0.5).create()
     learner.create_impl((1,), 1)
     d3rlpy.seed(0)
-    found = pessimism._entropy_rewards(learner, episode(4000, True))
+    found = pessimism.entropy_rewards(learner, torch.zeros(4000, 1))
     actions = learner.sample_action(np.zeros((4000, 1), np.float32))
     histogram, edges = np.histogram(actions, bins=40, range=(-1, 1))
     density = histogram / 4000 / (edges[1] - edges[0])
     log_density = np.log(density[np.digitize(actions[:, 0], edges[1:-1])])
-    assert found.mean() == pytest.approx(-0.5 * log_density.mean(), abs=0.05)
+    assert float(found.mean()) == pytest.approx(-0.5 * log_density.mean(), abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -117,4 +132,4 @@ def test_entropy_is_what_sac_subtracts_from_its_targets():
 def test_a_q_whose_targets_leave_entropy_out_holds_none(name, settings, holds):
     learner = small_learner(name, **settings)
     learner.create_impl((1,), 1)
-    assert pessimism._entropy_rewards(learner, episode(3, True)).any() == holds
+    assert pessimism.entropy_rewards(learner, torch.zeros(3, 1)).any() == holds

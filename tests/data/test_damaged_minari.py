@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.storage import hosting
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.minari_files import reference_scores
@@ -130,3 +131,20 @@ def test_reference_scores_that_are_no_numbers_are_refused_by_name(minari_root, v
     dataset.storage.update_metadata({"ref_min_score": 0.0, "ref_max_score": value})
     with pytest.raises(mbo.DatasetError, match=r"ref_max_score of 'torn/scores-v0'"):
         reference_scores("torn/scores-v0")
+
+
+def test_a_file_in_the_place_of_an_id_is_told_how_it_becomes_one(minari_root, tmp_path):
+    (tmp_path / "walk.hdf5").write_bytes(b"")
+    with pytest.raises(mbo.DatasetError, match=r"is a file: mbo\.load_hdf5.*own-data"):
+        mbo.load_minari(str(tmp_path / "walk.hdf5"))
+
+
+def test_d4rls_name_is_told_minaris(minari_root, monkeypatch):
+    def away(name: str) -> None:
+        raise ValueError(f"no net for {name}")
+
+    monkeypatch.setattr(hosting, "download_dataset", away)
+    with pytest.raises(mbo.DatasetError, match="D4RL's name.*mujoco/hopper/medium-v0"):
+        mbo.load_minari("hopper-medium-v2")
+    with pytest.raises(mbo.DatasetError, match="`d3rlpy-mbo collect` makes them"):
+        mbo.load_minari("pointmaze/umaze-sparse-v0")

@@ -31,6 +31,24 @@ def test_masks_given_as_terminals_are_noticed_by_the_share_of_terminal_rows():
         mbo.RealData.of(single)
 
 
+def test_rows_that_are_nearly_all_episodes_of_their_own_are_noticed():
+    """Shuffled rows: learners draw the terminal ones alone."""
+    places = 2 * np.arange(20.0)[:, None]
+    with pytest.warns(match="lead to another observation"):
+        some = mbo.dataset_from_arrays(
+            places, places, places, places + 1, terminals=np.arange(20) == 7
+        )
+    with pytest.warns(UserWarning, match="can draw 1 of 20 rows.*shuffled"):
+        mbo.RealData.of(some)
+
+
+def test_one_hot_actions_are_noticed_as_choices():
+    one_hot = np.eye(3, dtype=np.float32)[[0, 2, 1, 1]]
+    some = mbo.dataset_from_arrays([np.ones((5, 2))], [one_hot], [np.ones(4)])
+    with pytest.warns(UserWarning, match="1 in one of 3 columns.*argmax"):
+        mbo.RealData.of(some)
+
+
 def test_time_limits_given_as_terminals_are_noticed_by_their_length():
     with pytest.warns(UserWarning, match="All 12 episodes .* have 7 steps"):
         mbo.RealData.of(buffer(episodes([7] * 12, True)))

@@ -158,6 +158,7 @@ def forgotten(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.filterwarnings("ignore:100% of the episodes were cut")  # those of stand_in
+@pytest.mark.filterwarnings("ignore::UserWarning:minari")  # of what a page leaves out
 @pytest.mark.parametrize("page", CODE, ids=lambda p: str(p.relative_to(DOCS)))
 @pytest.mark.usefixtures("forgotten", "small")
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):

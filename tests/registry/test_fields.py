@@ -75,6 +75,7 @@ class Every(mbo.Penalty):
         ("on", None, "True or False"),
         ("inner", "hopper", "a component of kind 'termination', or None"),
         ("inner", mbo.UniformPolicyConfig(), "a component of kind 'termination'"),
+        ("inner", math.isnan, "a component of kind 'termination', or None"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_by_field_value_and_what_is(
@@ -136,6 +137,10 @@ def test_a_field_that_declares_nothing_holds_anything_as_in_version_0_1():
         (
             lambda: MOPOConfig(termination=mbo.HopperTermination),
             r"termination is the class HopperTermination, not HopperTermination\(\)",
+        ),
+        (
+            lambda: MOPOConfig(termination=math.isnan),
+            r"is the function 'isnan', which no file holds \(docs/components/termination",
         ),
         (
             lambda: MOPOConfig(penalty=mbo.UniformPolicyConfig()),

@@ -12,6 +12,7 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 from page_reader import PageReader
+from toys import small_learner
 
 pytestmark = pytest.mark.training
 
@@ -118,6 +119,54 @@ def test_it_loads_a_fitted_imagination(invoke, tmp_path, monkeypatch):
     result = invoke("--dataset", MAZE, "--load", tmp_path / "fitted.mbo")
     assert result.exit_code == 0, result.output
     assert "Diagnosis of 'custom', forward" in result.output
+
+
+@pytest.fixture(scope="module")
+def saved(root) -> dict[str, Path]:
+    """A learner of the maze's sizes, one of others, and what is none."""
+    paths = {name: root / f"{name}.d3" for name in ("maze", "other", "text")}
+    for name, shape in (("maze", (4,)), ("other", (5,))):
+        learner = small_learner("sac")
+        learner.create_impl(shape, 2)
+        learner.save(str(paths[name]))
+    paths["text"].write_text("not a learner")
+    return paths
+
+
+def test_a_saved_learner_takes_the_policys_place_and_is_asked_for_its_values(
+    invoke, saved
+):
+    asks = ["--set", "imagination.rollout_policy=learner"]
+    given = "--dataset", MAZE, "--imagination", "mopo", *SET, *asks
+    without = invoke(*given)
+    assert without.exit_code == 0, without.output
+    assert "give learner= (from the shell --learner FILE)" in " ".join(
+        without.output.split()
+    )
+    result = invoke(*given, "--learner", saved["maze"])
+    assert result.exit_code == 0, result.output
+    for part in ("ROLLOUTS", "Q-VALUES", "IN THE SIMULATOR"):
+        assert part in result.output
+        assert part not in without.output
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere", "There is no file"),
+        ("text", "is no saved learner"),
+        ("other", "SAC was built for observations of shape (5,)"),
+    ],
+)
+def test_a_learner_that_is_none_or_for_other_data_is_refused_before_anything_is_fitted(
+    invoke, saved, monkeypatch, name, words
+):
+    monkeypatch.setattr(mbo.Imagination, "fit", lambda *_: pytest.fail("fitted"))
+    path = saved.get(name, "nowhere.d3")
+    result = invoke("--dataset", MAZE, "--imagination", "romi", "--learner", path)
+    assert result.exit_code == 1
+    assert words in result.output
+    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize(

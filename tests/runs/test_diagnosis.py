@@ -12,6 +12,8 @@ import torch
 from diagnosis_toys import ModelOfNoiseConfig, imagination_of, judgement, noisy_line
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.registry.discovery import Plugin, Registry, registry
+from d3rlpy_mbo.runs.diagnosis import penalties
 from d3rlpy_mbo.testing.line_world import line_dataset as line_world
 from d3rlpy_mbo.testing.line_world import line_dynamics, line_learner
 from toys import (
@@ -243,6 +245,24 @@ def test_a_penalty_that_cannot_be_asked_is_left_out_by_name(monkeypatch):
     assert "disagreement" not in asked
     assert "mean_aleatoric" in asked
     assert "the penalty disagreement: ValueError: not today" in diagnosis.left_out
+
+
+def test_a_penalty_that_would_have_to_learn_first_is_nobody_elses_business(
+    monkeypatch,
+):
+    @dataclasses.dataclass()
+    class InstalledConfig(mbo.LearnedPenaltyConfig):
+        @staticmethod
+        def get_type() -> str:
+            return "installed_beside"
+
+    beside = Plugin("beside", "1.0", "main", (InstalledConfig,))
+    found = Registry([*registry().plugins, beside])
+    monkeypatch.setattr(penalties, "registry", lambda: found)
+    data = noisy_line()
+    diagnosis = mbo.diagnose(imagination_of(data, ModelOfNoiseConfig()), data)
+    assert "max_aleatoric" in str(diagnosis)
+    assert "installed_beside" not in str(diagnosis)
 
 
 def test_a_model_without_members_is_judged_by_its_samples():

@@ -86,6 +86,35 @@ def test_a_shifted_model_is_off_by_its_shift_inside_and_outside(data):
     assert {rank.name for rank in found.penalties} >= {"disagreement"}
 
 
+@dataclasses.dataclass()
+class SignPenalty(mbo.Penalty):
+    """Greater where the actions have two signs; or where they have one."""
+
+    of_one: bool = False
+
+    @staticmethod
+    def get_type() -> str:
+        return "sign"
+
+    def __call__(self, prediction, learner=None):
+        apart = (prediction.actions.prod(dim=1, keepdim=True) < 0).float()
+        # A little of the state, so that it varies in the data too.
+        little = 0.01 * prediction.given_observations[:, :1].sigmoid()
+        return little + (1 - apart if self.of_one else apart)
+
+
+@pytest.mark.parametrize("of_one", [False, True])
+def test_a_penalty_that_sees_errors_outside_the_data_or_not_is_told_so(data, of_one):
+    penalty = SignPenalty(of_one)
+    imagination = imagination_of(data, WrongApartConfig(), penalty=penalty)
+    found = mbo.diagnose(imagination, data, n_rollouts=20, env=Line())
+    (verdict,) = (v for v in found.verdicts if v.subject == "penalty outside")
+    assert verdict.ok is not of_one
+    assert ("does not see where the model errs" in verdict.text) is of_one
+    # Inside it errs nowhere: nobody could rank that, and nothing is said of it.
+    assert "blind" not in " ".join(each.text for each in found.verdicts)
+
+
 def test_numbers_without_the_simulator_are_the_same_with_it(data):
     imagination = imagination_of(data, ModelOfNoiseConfig())
     without = mbo.diagnose(imagination, data, n_rollouts=20)

@@ -121,6 +121,16 @@ def test_an_overconfident_member_is_named_though_the_others_are_not():
     assert "member 1" not in text
 
 
+@pytest.mark.parametrize(("times", "ok"), [(0.9, True), (3.0, False), (1e6, False)])
+def test_a_spread_that_is_larger_than_the_datas_says_nothing(times, ok):
+    data = noisy_line()
+    deviations = mbo.RealData.of(data).transitions.observations.std(dim=0)
+    model = ModelOfNoiseConfig(stds=[times * float(deviations.max())])
+    diagnosis = mbo.diagnose(imagination_of(data, model), data, n_rollouts=20)
+    assert judgement(diagnosis)["calibration"] is ok
+    assert text_of(diagnosis, "calibration").startswith("vague") is not ok
+
+
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 def test_a_model_that_goes_the_wrong_way_in_time_is_told_so(direction):
     data = noisy_line()

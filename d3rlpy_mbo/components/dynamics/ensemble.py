@@ -242,8 +242,13 @@ class ProbabilisticEnsemble(Dynamics):
         """See `Dynamics.predict`: every row is sampled from one random elite.
 
         Of all members the elites come first.
+
+        Raises:
+            NotFittedError: There is nothing to ask yet.
+            CompositionError: No float32 tensors (B, D) and (B, A) of the fitted sizes.
         """
-        self.check_fitted()
+        _, *sizes = self.fitted_on
+        _validate_asked(observations, actions, *sizes)
         x = self._asked(observations, actions)
         if not all_members:
             dealt = self._elites.one_for_each(x)
@@ -453,3 +458,25 @@ class ProbabilisticEnsemble(Dynamics):
         """Returns the weights, biases and log-variance bounds of the elites."""
         self.check_fitted()
         return self._elites.parameters()
+
+
+def _validate_asked(
+    observations: Any, actions: Any, observation_size: int, action_size: int
+) -> None:
+    """Refuses rows that are no tensors of the fitted sizes: whoever asks may be a user."""
+    for name, rows, size in (
+        ("observations", observations, observation_size),
+        ("actions", actions, action_size),
+    ):
+        is_tensor = isinstance(rows, torch.Tensor)
+        if (
+            not is_tensor
+            or rows.dtype == torch.float64
+            or tuple(rows.shape[1:]) != (size,)
+        ):
+            kind = f"{tuple(rows.shape)} of {rows.dtype}" if is_tensor else type(rows)
+            raise CompositionError(
+                f"The {name} to predict from are {kind}, expected a float32 tensor (rows, "
+                f"{size}) on the model's device: torch.as_tensor(rows, "
+                "dtype=torch.float32, device=dynamics.device)."
+            )

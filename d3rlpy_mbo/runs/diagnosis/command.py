@@ -9,6 +9,7 @@ import d3rlpy
 from ...data.minari import load_minari
 from ...data.real_data import RealData
 from ...imagination.imagination import ImaginationConfig, load_imagination
+from ...learners.loading import load_learner
 from ...registry.discovery import get_component
 from ...registry.fields import SEED
 from ...support.errors import CompositionError
@@ -17,6 +18,7 @@ from ..pages.html import require_pages
 from ..settings import apply_settings, parse_settings
 from ..terminations import with_known_termination
 from .diagnose import diagnose as diagnose_imagination
+from .diagnose import validate_learner
 
 __all__ = ["diagnose"]
 
@@ -32,6 +34,13 @@ __all__ = ["diagnose"]
     help="imagination.KEY=VALUE; repeatable; VALUE in JSON.",
 )
 @click.option("--load", "path", help="A fitted one instead, such as imagination.mbo.")
+@click.option(
+    "--learner",
+    "learner_path",
+    metavar="FILE.d3",
+    help="What a d3rlpy learner's save wrote, for policies that ask it and its Q-values. "
+    "d3rlpy reads it: take files that you trust.",
+)
 @click.option(
     "--held-out",
     is_flag=True,
@@ -53,6 +62,7 @@ def diagnose(
     name: Optional[str],
     settings: tuple[str, ...],
     path: Optional[str],
+    learner_path: Optional[str],
     held_out: bool,
     leave_out_returns: bool,
     out: Optional[Path],
@@ -62,8 +72,8 @@ def diagnose(
 ) -> None:
     """Say whether an imagination is any good.
 
-    Where its rollout policy asks a learner, there are no rollouts to judge here: use
-    mbo.diagnose with learner=. Data that terminates does so by the same rule as in train.
+    Where its rollout policy asks a learner, rollouts are judged with --learner alone. Data
+    that terminates does so by the same rule as in train.
     """
     if (name is None) == (path is None):
         raise click.UsageError("Give one of --imagination NAME and --load FILE.")
@@ -80,6 +90,9 @@ def diagnose(
     if html is not None:
         require_pages()
     d3rlpy.seed(seed)
+    learner: Any = None
+    if learner_path is not None:
+        learner = load_learner(learner_path, device)
     if path is not None:
         imagination = load_imagination(path, device)
         data, env = load_minari(dataset)
@@ -91,10 +104,17 @@ def diagnose(
         if completed is not None:
             imagination = completed.create(device)
     real = RealData.of(data)
+    if learner is not None:
+        validate_learner(learner, real.transitions)
     if not imagination.fitted:
         imagination.fit(real)
     diagnosis = diagnose_imagination(
-        imagination, real, seed=seed, env=env, leave_out_returns=leave_out_returns
+        imagination,
+        real,
+        learner,
+        seed=seed,
+        env=env,
+        leave_out_returns=leave_out_returns,
     )
     click.echo(str(diagnosis))
     if out is not None:
@@ -114,7 +134,7 @@ def _configured(
     if parsed["learner"]:
         raise CompositionError(
             f"There is no learner here, so {sorted(parsed['learner'])} of it cannot be "
-            "set. Set imagination.KEY=VALUE, or use mbo.diagnose with learner=."
+            "set. Set imagination.KEY=VALUE, or give a saved one: --learner FILE.d3."
         )
     config: Any = get_component("imagination", name)()
     return apply_settings(config, parsed["imagination"]), parsed["imagination"]

@@ -35,6 +35,7 @@ from .one_step import one_step
 from .open_loop import open_loop
 from .outside import outside
 from .penalties import penalty_ranks
+from .penalty_verdicts import penalty_undecided
 from .predictions import Predicted, predicted, with_known_rewards
 from .results import (
     Calibration,
@@ -55,7 +56,7 @@ from .unseen_returns import unseen_returns
 from .values import rollout_ends, values
 from .verdicts import verdicts
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "validate_learner"]
 
 # Rows that are judged where more could be (ours: a share of 0.5 is then known to 0.005).
 _ROWS = 10_000
@@ -123,13 +124,23 @@ def diagnose(
         validate_choices_alike("The imagination", n_actions, other.transitions)
         validate_model_rows(other.transitions)
     if learner is not None:
-        check(learner)
-        check_actions(learner, real.transitions.n_actions)
-        check_built(learner, *sizes, n_actions=real.transitions.n_actions)
+        validate_learner(learner, real.transitions)
     with own_generators(seed), modes_kept(learner), torch.no_grad():
         parts = _Parts(imagination, real, other, learner, n_rollouts, env)
         names = [*column_names(env, sizes[0]), "reward"]
         return parts.diagnosed(seed, names, leave_out_returns)
+
+
+def validate_learner(learner: Learner, transitions: Transitions) -> None:
+    """Refuses a learner that has no networks, or none for such data.
+
+    Raises:
+        CompositionError: See `diagnose`.
+    """
+    check(learner)
+    check_actions(learner, transitions.n_actions)
+    sizes = transitions.observation_size, transitions.action_size
+    check_built(learner, *sizes, n_actions=transitions.n_actions)
 
 
 class _Parts:
@@ -210,9 +221,8 @@ class _Parts:
             monte_carlo=found_returns,
             unseen_returns=found_unseen,
         )
-        undecided = values_undecided(found.values)
-        if undecided is not None:
-            self._left_out.append(undecided)
+        undecided = penalty_undecided(found), values_undecided(found.values)
+        self._left_out += [each for each in undecided if each is not None]
         return dataclasses.replace(
             found, verdicts=verdicts(found, against, self._broken)
         )
@@ -296,7 +306,7 @@ class _Parts:
         if imagination.rollout_policy.needs_learner and learner is None:
             self._left_out += [
                 f"rollouts: the policy {imagination.rollout_policy.config.get_type()} asks "
-                "a learner; give learner=",
+                "a learner; give learner= (from the shell --learner FILE)",
                 "values: no learner was given",
             ]
             return None, None

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from .results import Calibration, Diagnosis, OneStep, OpenLoop, Verdict
+from .results import Calibration, ColumnCalibration, OneStep, OpenLoop, Verdict
 from .words import places
 
 __all__ = [
@@ -11,21 +11,19 @@ __all__ = [
     "judge_direction",
     "judge_one_step",
     "judge_open_loop",
-    "judge_penalty",
     "judge_reward",
 ]
 
 # Each limit is ours, see `verdicts`.
 _UNLEARNED = 0.8  # share of variance, or of the naive error, that is left
 _WORSE = 1.1  # times the error of who says that nothing changes
-_BACKWARDS = -0.3  # cosine of predicted and true changes
+_BACKWARDS = -0.3  # cosine of predicted and true changes ...
+_NOWHERE = 0.1  # ... below which they have nothing to do with each other
+_NO_BETTER = 0.9  # of the error of standing still is left: 0.8 of its square
 _OVERCONFIDENT = 0.75  # share within two standard deviations; 0.954 if calibrated
+_VAGUE = 0.99  # share within one, from which a spread may be far too large
 _RARE_ROWS = 5  # rows from which a mean square means something
 _SEQUENCES = 20  # likewise
-_EXACT = 0.01  # share of variance unexplained, below which errors need no ranking
-_BLIND = 0.1  # rank correlation ...
-_SEEN_BY_NULL = 0.7  # ... where the model's own deviations promise this ...
-_SEEN_BY_OTHER = 0.3  # ... or another penalty has this
 
 
 def judge_one_step(found: OneStep) -> Verdict:
@@ -84,8 +82,17 @@ def judge_direction(found: OneStep, direction: str) -> list[Verdict]:
     if found.alignment is None:
         return []
     text = f"predicted and true changes have a cosine of {found.alignment:.2f}."
-    if found.alignment >= _BACKWARDS:
+    if found.alignment >= _NOWHERE:
         return [Verdict("direction", True, text)]
+    if found.alignment >= _BACKWARDS:
+        return [
+            Verdict(
+                "direction",
+                False,
+                f"{text} They have nothing to do with each other: the model has learned "
+                "nothing of where the steps lead, see one step.",
+            )
+        ]
     led = "s from (s', a)" if direction == "reverse" else "s' from (s, a)"
     return [
         Verdict(
@@ -125,8 +132,8 @@ def judge_reward(found: OneStep) -> Verdict:
     return Verdict("reward", True, text)
 
 
-def judge_calibration(found: Calibration) -> Verdict:
-    """Says whether a member or a column is overconfident."""
+def judge_calibration(found: Calibration, errors: OneStep) -> Verdict:
+    """Says whether a member or a column is overconfident, or a column says nothing."""
     columns = [c for c in found.columns if c.within_two_stds < _OVERCONFIDENT]
     members = [
         f"member {i} ({share:.2f})"
@@ -145,12 +152,35 @@ def judge_calibration(found: Calibration) -> Verdict:
             "log_variance_bounds, more patience or more data, and trust no aleatoric "
             "penalty until then.",
         )
+    spreads = {column.name: column.spread for column in errors.columns}
+    vague = [c.name for c in found.columns if _says_less(c, spreads[c.name])]
+    if vague:
+        return Verdict(
+            "calibration",
+            False,
+            "vague: its predicted standard deviations are larger than those of the data "
+            f"itself in {_listed(vague)}, and what is imagined is drawn from them. Fit "
+            "with a smaller upper end of log_variance_bounds, or longer, and trust no "
+            "aleatoric penalty until then.",
+        )
     worst = min(c.within_two_stds for c in found.columns)
     return Verdict(
         "calibration",
         True,
         f"{worst:.2f} of the targets at least are within two predicted standard "
         "deviations, in every column.",
+    )
+
+
+def _says_less(column: ColumnCalibration, spread: float) -> bool:
+    """Returns whether a column's spread says less than the data's mean and deviation.
+
+    By the likelihood of the targets, where no outlier can be what lowers it.
+    """
+    if column.within_one_std < _VAGUE or not spread:
+        return False
+    return (
+        column.log_likelihood < -math.log(spread) - math.log(2 * math.pi * math.e) / 2
     )
 
 
@@ -179,10 +209,10 @@ def judge_open_loop(
             f"after {rollout_length} the error is {places(ratios[-1])} of that of standing "
             "still."
         )
-        if ratios[-1] <= _WORSE:
+        if ratios[-1] <= _NO_BETTER:
             yield Verdict("k steps", True, text)
             continue
-        good = [k for k, ratio in enumerate(ratios, start=1) if ratio <= _WORSE]
+        good = [k for k, ratio in enumerate(ratios, start=1) if ratio <= _NO_BETTER]
         advice = "No step is worth it: fit the model longer, or on more data."
         if good:
             advice = (
@@ -190,39 +220,6 @@ def judge_open_loop(
                 "or fit the model on more data."
             )
         yield Verdict("k steps", False, f"{text} {advice}")
-
-
-def judge_penalty(found: Diagnosis) -> Iterator[Verdict]:
-    """Says whether the imagination's own penalty is blind, or inverted."""
-    shares = [
-        c.unexplained for c in found.one_step.columns if c.unexplained is not None
-    ]
-    best = max(found.penalties, key=lambda each: each.spearman or -1.0, default=None)
-    for penalty in found.penalties:
-        if not penalty.own or penalty.spearman is None or best is None:
-            continue
-        null, best_rank = penalty.null_spearman or 0.0, best.spearman or 0.0
-        text = (
-            f"{penalty.name} ranks rows as their errors do with {penalty.spearman:.2f}; "
-            f"{null:.2f} were the model's own deviations right."
-        )
-        promised = null >= _SEEN_BY_NULL or best_rank >= _SEEN_BY_OTHER
-        blind = promised and penalty.spearman < _BLIND
-        # The standard error of a rank correlation of nothing is 1 / sqrt(rows).
-        inverted = penalty.spearman < -_BLIND - 3 / math.sqrt(found.rows)
-        if not blind and not inverted:
-            yield Verdict("penalty", True, text)
-            continue
-        if max(shares, default=0.0) < _EXACT:
-            yield Verdict(
-                "penalty", True, f"{text} The errors are too small to matter."
-            )
-            continue
-        advice = "No other that is known does: imagine short rollouts, or without it."
-        if best_rank >= _SEEN_BY_OTHER:
-            advice = f"Of those known {best.name} has {best_rank:.2f}: take that."
-        fault = "inverted" if inverted else "blind"
-        yield Verdict("penalty", False, f"{fault}: {text} {advice}")
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -1,13 +1,13 @@
 """Penalties against the true error of the model."""
 
 from collections.abc import Iterator
-from typing import Optional, TypeAlias, Union
+from typing import Optional, TypeAlias, Union, cast
 
 import torch
 
-from ...components.penalties import LearnedPenalty, Penalty
+from ...components.penalties import LearnedPenalty, LearnedPenaltyConfig, Penalty
 from ...learners.reading import Learner
-from ...registry.discovery import registry
+from ...registry.discovery import get_component, registry
 from .predictions import Predicted
 from .results import PenaltyRank
 from .statistics import found_in_worst_tenth, spearman
@@ -35,8 +35,8 @@ def penalty_ranks(
         errors: (B,) true errors; None: against what the rows say.
 
     Returns:
-        The imagination's own first, then every registered one as it comes; and which
-        could not be asked, with the reason.
+        The imagination's own first, then every registered one as it comes, but for those
+        that have to learn first; and which could not be asked, with the reason.
     """
     if errors is None:
         errors = _norm(judged.elite_means.mean(dim=0) - judged.targets)
@@ -45,7 +45,7 @@ def penalty_ranks(
     for name, penalty in _all(own):
         try:
             if penalty is None:
-                penalty = _made(name)
+                penalty = cast(Penalty, get_component("penalty", name)())
             if judged.rows.n_actions is not None:
                 _refuse_unless_discrete(penalty)
             scores = penalty(judged.prediction, learner).cpu().double()[:, 0]
@@ -73,24 +73,22 @@ def penalty_ranks(
 def _all(own: _Asked) -> Iterator[tuple[str, _Asked]]:
     """Yields the names of all penalties, with the object where there is one.
 
-    Of those that are not the imagination's own, the ones that no learner is asked for.
+    Of those that are not the imagination's own, the ones that no learner is asked for and
+    that know what they do from the start.
     """
     config = own.config if isinstance(own, LearnedPenalty) else own
     own_name = config.get_type() if config is not None else None
     if own_name is not None:
         yield own_name, own
     for name in registry().names("penalty"):
-        component = registry().get("penalty", name)
-        if name != own_name and not getattr(component, "needs_critic", False):
+        component = get_component("penalty", name)
+        learns = issubclass(component, LearnedPenaltyConfig)
+        if (
+            name != own_name
+            and not learns
+            and not getattr(component, "needs_critic", False)
+        ):
             yield name, None
-
-
-def _made(name: str) -> Penalty:
-    component = registry().get("penalty", name)
-    penalty = component() if component is not None else None
-    if not isinstance(penalty, Penalty):
-        raise TypeError("it is nothing that can be asked before it has learned")
-    return penalty
 
 
 def _refuse_unless_discrete(penalty: Union[Penalty, LearnedPenalty]) -> None:

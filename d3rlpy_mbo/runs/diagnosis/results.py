@@ -407,7 +407,8 @@ class Diagnosis:
         calibration: None where the model states no spread, or no column varies.
         open_loop: Errors along real action sequences of h and of 10 h steps, of those for
             which an episode is long enough.
-        penalties: Every registered one that needs no learner, and the imagination's own.
+        penalties: Every registered one that needs no learner and does not learn, and the
+            imagination's own.
         ends: None where nothing ends.
         rollouts: None where the rollout policy asks a learner and none was given.
         values: None without a learner that has a critic.

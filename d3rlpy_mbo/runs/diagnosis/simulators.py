@@ -46,21 +46,21 @@ class Simulator:
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], put: Callable[[_Array], None]):
-        self._env, self._put = env, put
+        self.env, self.put = env, put
 
     def step(self, observations: torch.Tensor, actions: torch.Tensor) -> Step:
         """Takes one step from each of (B, D) states with its action (B, A)."""
         before = observations.cpu().double().numpy()
         after, rewards, ends = np.empty_like(before), [], []
-        choices = isinstance(self._env.action_space, gymnasium.spaces.Discrete)
+        choices = isinstance(self.env.action_space, gymnasium.spaces.Discrete)
         for row, action in enumerate(actions.cpu().numpy()):
-            self._put(before[row])
+            self.put(before[row])
             if choices:
                 action = int(action[0])
-            after[row], reward, ended, *_ = self._env.step(action)
+            after[row], reward, ended, *_ = self.env.step(action)
             rewards.append(float(reward))
             ends.append(float(ended))
-        maze = self._env.unwrapped
+        maze = self.env.unwrapped
         if isinstance(maze, PointMaze):  # its datasets reward the state before
             rewards = maze.compute_rewards(before).tolist()
         return Step(

@@ -11,9 +11,9 @@ from .model_verdicts import (
     judge_direction,
     judge_one_step,
     judge_open_loop,
-    judge_penalty,
     judge_reward,
 )
+from .penalty_verdicts import judge_penalty, judge_penalty_outside
 from .results import Diagnosis, Verdict
 from .rollout_verdicts import (
     judge_imagined_rewards,
@@ -43,9 +43,10 @@ def verdicts(
     judged += judge_direction(found.one_step, found.direction)
     judged.append(judge_reward(found.one_step))
     if found.calibration is not None:
-        judged.append(judge_calibration(found.calibration))
+        judged.append(judge_calibration(found.calibration, found.one_step))
     judged += judge_open_loop(found.open_loop, found.rollout_length)
     judged += judge_penalty(found)
+    judged += judge_penalty_outside(found)
     if found.ends is not None:
         judged.append(judge_termination(found.ends))
     if broken is not None:

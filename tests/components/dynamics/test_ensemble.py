@@ -719,3 +719,20 @@ def test_models_that_offer_updaters_nothing_say_so():
     assert dynamics.n_members == 1
     assert len(dynamics.holdout_indices) == 0
     assert dynamics.holdout_errors(transitions) == {}
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("observations", "actions", "words"),
+    [
+        (np.zeros((3, 1), np.float32), torch.zeros(3, 1), "observations .*ndarray"),
+        (torch.zeros(3, 1).double(), torch.zeros(3, 1), "observations .*float64"),
+        (torch.zeros(3, 1), torch.zeros(3, 2), r"actions .*\(3, 2\).*\(rows, 1\)"),
+        (torch.zeros(1), torch.zeros(1), r"observations .*\(1,\).*\(rows, 1\)"),
+    ],
+)
+def test_a_user_who_asks_with_other_rows_is_told_what_to_ask_with(
+    observations, actions, words
+):
+    with pytest.raises(mbo.CompositionError, match=words):
+        fitted(max_steps=2).predict(observations, actions, all_members=False)

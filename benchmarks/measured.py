@@ -1,0 +1,51 @@
+"""What was measured of a finished run, kept beside it, and only while it is still true."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.runs.experiment import versions
+from d3rlpy_mbo.support.files import atomic_write
+
+
+def measured(
+    out: Path, settings: dict[str, Any], measure: Callable[[], dict[str, Any]]
+) -> Optional[dict[str, Any]]:
+    """Returns what a file beside a run's result.json holds, measured now if need be.
+
+    Args:
+        out: The file.
+        settings: Of the measurement: with others it is made again.
+        measure: Makes it.
+
+    Returns:
+        It with `settings`, the digest of the `learner` and `versions`; None where there is
+        neither file nor learner.
+
+    Raises:
+        CompositionError: It was made otherwise, and the learner is gone.
+    """
+    learner = out.parent / "learner.d3"
+    asked: dict[str, Any] = {"settings": settings}
+    if learner.exists():  # not of a run that was made anew
+        asked["learner"] = hashlib.sha256(learner.read_bytes()).hexdigest()
+    if out.exists():
+        found: dict[str, Any] = json.loads(out.read_text())
+        if all(found.get(name) == value for name, value in asked.items()):
+            return found
+        if not learner.exists():
+            raise mbo.CompositionError(
+                f"{out} was measured with {found.get('settings')}, expected {settings}, "
+                "and its learner is gone. Make the run anew, or look at what that version "
+                "of the script wrote."
+            )
+    elif not learner.exists():
+        return None
+    content = {**asked, **measure(), "versions": versions()}
+    with atomic_write(out) as file:
+        file.write(json.dumps(content, indent=1).encode())
+    print(f"Wrote {out}.", flush=True)
+    return content

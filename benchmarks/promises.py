@@ -1,0 +1,184 @@
+"""What a run's model promises its policy, minus what the simulator pays it.
+
+    python benchmarks/promises.py DIR
+
+DIR is a folder that `d3rlpy-mbo study` filled, finished or not. Every finished run in it
+that imagines and still has its learner gets promises.json beside its result.json. From the
+same real states for all, drawn from the data, the final policy acts greedily in the final
+model, whose own rewards count, without penalty, and in the environment's simulator: the
+mean difference of the discounted rewards is what the model promises too much, or, as an
+adversary means it, too little. No critic has a say in it, and no entropy: Q after 50,000
+steps of SAC is a sixth off the value that it stands for
+(settings/adversary.toml). DIR gets promises.md, the table.
+"""
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch is imported
+
+import d3rlpy
+import torch
+
+import d3rlpy_mbo as mbo
+from behaviors import load_learner
+from d3rlpy_mbo.data.environments import evaluation_environment
+from d3rlpy_mbo.data.minari_files import open_minari
+from d3rlpy_mbo.learners import discount, predict_action
+from d3rlpy_mbo.runs.diagnosis.simulators import Simulator, simulator_of
+from d3rlpy_mbo.study.results import Task, read_results
+from d3rlpy_mbo.support.files import atomic_write
+from measured import measured
+from pessimism import differences
+
+_STATES = 250
+_UNSEEN = 0.01  # gamma ** steps, where a return is cut off
+_SETTINGS = {"states": _STATES, "unseen": _UNSEEN, "action": "greedy"}
+
+# From (B, D) states and (B, A) actions: (B, D) states reached, (B, 1) rewards, (B, 1) ends.
+Step = Callable[
+    [torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+]
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    folder: Path = parser.parse_args(arguments).folder
+    torch.set_num_threads(1)
+    try:
+        results = read_results(folder)
+        text: list[str] = []
+        for task in results.tasks:
+            found = _of_task(task)
+            title = "promised minus paid"
+            lines = differences(
+                title, found, results.study.compare, results.study.seeds
+            )
+            text += [f"## {task.dataset}", "", *lines, ""]
+        with atomic_write(folder / "promises.md") as file:
+            file.write("\n".join(text).encode())
+        print("\n".join(text))
+    except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _of_task(task: Task) -> dict[str, dict[int, float]]:
+    """Returns the mean difference of each method's seeds.
+
+    Raises:
+        DatasetError: No simulator can be put into the data's states.
+    """
+    dataset, _ = mbo.load_minari(task.dataset)
+    rows = mbo.RealData.of(dataset).for_models
+    d3rlpy.seed(0)
+    env = evaluation_environment(open_minari(task.dataset))
+    simulator, why = simulator_of(env, rows)
+    if simulator is None:
+        raise mbo.DatasetError(f"What {task.dataset} pays cannot be known: {why}.")
+    states = rows.observations[torch.randint(len(rows), (_STATES,))]
+    found: dict[str, dict[int, float]] = {}
+    for method, runs in task.methods.items():
+        for run in runs:
+            if not (run.folder / "imagination.mbo").exists():
+                continue
+            measure = functools.partial(measure_run, run.folder, simulator, states)
+            content = measured(run.folder / "promises.json", _SETTINGS, measure)
+            if content is not None:
+                found.setdefault(method, {})[run.seed] = content["difference"]
+    return found
+
+
+def measure_run(
+    run: Path, simulator: Simulator, states: torch.Tensor
+) -> dict[str, Any]:
+    """Returns means over states, and the standard error of the difference."""
+    learner = load_learner(run)
+    imagination = mbo.load_imagination(run / "imagination.mbo")
+    d3rlpy.seed(0)
+    promised = discounted(model_step(imagination), learner, states)
+    paid = torch.cat(
+        [
+            discounted(steps_from(simulator, state), learner, state[None])
+            for state in states
+        ]
+    )
+    differences = promised - paid
+    return {
+        "promised": float(promised.mean()),
+        "paid": float(paid.mean()),
+        "difference": float(differences.mean()),
+        "standard_error": float(differences.std()) / len(states) ** 0.5,
+    }
+
+
+def model_step(imagination: mbo.Imagination) -> Step:
+    """Returns a step of the model, as rollouts take it but for what a penalty takes."""
+    config = imagination.config
+
+    def step(
+        states: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        actions = imagination.action_set.project(actions)
+        found = imagination.dynamics.predict(states, actions, False)
+        reached, rewards = found.observations, found.rewards
+        ends = torch.zeros_like(rewards)
+        if config.reward_function is not None:
+            rewards = config.reward_function(states, actions, reached)
+        if imagination.termination is not None:
+            ends = imagination.termination(states, actions, reached).float()
+        return reached, rewards, ends
+
+    return step
+
+
+def steps_from(simulator: Simulator, state: torch.Tensor) -> Step:
+    """Returns steps of the simulator from a (D,) state on.
+
+    From there it keeps its state itself: Hopper's observations have clipped velocities.
+    """
+    simulator.put(state.double().numpy())
+
+    def step(
+        _: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        reached, reward, ended, *_others = simulator.env.step(actions[0].numpy())
+        return (
+            torch.as_tensor(reached, dtype=torch.float32)[None],
+            torch.tensor([[float(reward)]]),
+            torch.tensor([[float(ended)]]),
+        )
+
+    return step
+
+
+def discounted(step: Step, learner: Any, states: torch.Tensor) -> torch.Tensor:
+    """Returns (B,) discounted rewards of greedy actions, until a hundredth is to come.
+
+    Args:
+        step: Of a world.
+        learner: Acts.
+        states: (B, D) where it begins.
+    """
+    totals = torch.zeros(len(states))
+    on_the_way, weight = torch.arange(len(states)), 1.0
+    while weight >= _UNSEEN and len(on_the_way):
+        reached, rewards, ends = step(states, predict_action(learner, states))
+        totals[on_the_way] += weight * rewards[:, 0]
+        goes_on = ends[:, 0] == 0
+        states, on_the_way = reached[goes_on], on_the_way[goes_on]
+        weight *= discount(learner)
+    return totals
+
+
+if __name__ == "__main__":
+    sys.exit(main())

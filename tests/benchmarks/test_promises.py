@@ -1,0 +1,95 @@
+"""What a model promises, minus what is paid: by hand, and kept only while it is true."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("minari")
+pytest.importorskip("joblib")
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import d3rlpy_mbo as mbo
+import promises
+import toys
+from d3rlpy_mbo.runs.diagnosis.simulators import Simulator
+from d3rlpy_mbo_mopo import MaxAleatoric, MOPOConfig
+from measured import measured
+
+pytestmark = pytest.mark.training
+
+
+class Stands:
+    """s' = s + 1 whatever is done; pays s, ends beyond 2."""
+
+    def put(self, observation):
+        self.state = observation.copy()
+
+    def step(self, action):
+        reward = self.state[0]
+        self.state = self.state + 1
+        return np.float32(self.state), reward, bool(self.state[0] > 2), False, {}
+
+
+def learner():
+    made = toys.small_learner("td3_plus_bc")
+    made.create_impl((1,), 1)
+    return made
+
+
+def test_rewards_are_discounted_until_an_episode_ends():
+    world = Stands()
+    steps = promises.steps_from(Simulator(world, world.put), torch.tensor([0.0]))
+    found = promises.discounted(steps, learner(), torch.tensor([[0.0]]))
+    assert found.tolist() == pytest.approx([0 + 0.99 * 1 + 0.99**2 * 2])
+
+
+def test_states_end_one_by_one_and_each_keeps_its_own_sum():
+    def step(states, actions):
+        return states + 1, states, (states + 1 > 2).float()
+
+    found = promises.discounted(step, learner(), torch.tensor([[2.0], [0.0], [1.0]]))
+    expected = [2.0, 0.99 + 0.99**2 * 2, 1 + 0.99 * 2]
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_the_model_pays_its_own_rewards_without_penalty_and_ends_by_the_rule():
+    dataset = toys.line_dataset()
+    config = MOPOConfig(
+        dynamics=toys.LineDynamicsConfig(),
+        penalty=MaxAleatoric(coef=1e6),
+        termination=mbo.NoTermination(),
+    )
+    imagination = config.create()
+    imagination.fit(dataset)
+    step = promises.model_step(imagination)
+    states, actions = torch.tensor([[0.5]]), torch.tensor([[0.25]])
+    reached, rewards, ends = step(states, actions)
+    assert float(reached) == pytest.approx(0.75, abs=0.05)
+    assert float(rewards) < 10  # nothing of a million is subtracted
+    assert ends.tolist() == [[0.0]]
+
+
+def test_what_was_measured_is_kept_while_learner_and_settings_are_the_same(tmp_path):
+    out, made = tmp_path / "promises.json", []
+
+    def measure():
+        made.append(len(made))
+        return {"difference": len(made)}
+
+    assert measured(out, {"states": 3}, measure) is None  # no learner, nothing there
+    (tmp_path / "learner.d3").write_bytes(b"one")
+    first = measured(out, {"states": 3}, measure)
+    assert measured(out, {"states": 3}, measure) == first == json.loads(out.read_text())
+    assert made == [0]
+    assert measured(out, {"states": 4}, measure)["difference"] == 2
+    (tmp_path / "learner.d3").write_bytes(b"another run")
+    assert measured(out, {"states": 4}, measure)["difference"] == 3
+    (tmp_path / "learner.d3").unlink()
+    assert measured(out, {"states": 4}, measure)["difference"] == 3
+    with pytest.raises(mbo.CompositionError, match="its learner is gone"):
+        measured(out, {"states": 3}, measure)

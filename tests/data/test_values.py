@@ -1,0 +1,64 @@
+"""Numbers of whatever kind are read; what is none is named, by column and row."""
+
+import numpy as np
+import pytest
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.data.values import numbers
+from own_data import by_episode, walk
+
+pandas = pytest.importorskip("pandas")
+
+
+def table():
+    return pandas.DataFrame(
+        {
+            "x": [0.5, 1.5, 2.5],
+            "steps": pandas.array([1, 2, 3], dtype="Int64"),
+            "lit": [True, False, True],
+            "ward": ["ICU", "ER", "ICU"],
+            "at": pandas.to_datetime(["2026-01-01"] * 3),
+        }
+    )
+
+
+def test_columns_of_several_types_are_read_as_one_matrix():
+    read = numbers(table()[["x", "steps", "lit"]], "observations", "the table")
+    assert read.tolist() == [[0.5, 1, 1], [1.5, 2, 0], [2.5, 3, 1]]
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [("ward", "'ICU' .str. at row 0"), ("at", "'2026-01-01.* .datetime64. at row 0")],
+)
+def test_the_column_of_a_table_that_is_no_number_is_named(column, words):
+    with pytest.raises(
+        mbo.DatasetError, match=f"column '{column}' in observations .*{words}"
+    ):
+        numbers(table()[["x", column]], "observations", "the table")
+
+
+def test_a_value_that_a_table_lacks_is_named_by_its_column():
+    rows = walk()
+    observations = pandas.DataFrame(rows["observations"], columns=["x", "y"])
+    observations["y"] = observations["y"].astype("Int64")
+    observations.loc[4, "y"] = pandas.NA
+    with pytest.raises(mbo.DatasetError, match="row 4, column 'y': nan"):
+        mbo.dataset_from_arrays(**{**rows, "observations": observations})
+
+
+def test_numbers_that_are_kept_as_objects_are_numbers():
+    kept = numbers(np.array([1, 2.5, True], dtype=object), "rewards", "the arrays")
+    assert kept.dtype == np.float64
+    assert kept.tolist() == [1, 2.5, 1]
+
+
+def test_an_array_of_episodes_of_several_lengths_is_read_as_their_list():
+    parts = by_episode(walk())
+    objects = {name: np.empty(3, dtype=object) for name in parts}
+    for name, column in parts.items():
+        for k, part in enumerate(column):
+            objects[name][k] = part
+    read = mbo.Transitions.from_dataset(mbo.dataset_from_arrays(**objects))
+    expected = mbo.Transitions.from_dataset(mbo.dataset_from_arrays(**parts))
+    assert read.observations.tolist() == expected.observations.tolist()

@@ -1,0 +1,133 @@
+"""What is said of a penalty that does not rank rows as their errors do."""
+
+import dataclasses
+
+import pytest
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo.runs.diagnosis.model_verdicts import judge_direction, judge_open_loop
+from d3rlpy_mbo.runs.diagnosis.penalty_verdicts import (
+    judge_penalty,
+    judge_penalty_outside,
+    penalty_undecided,
+)
+from d3rlpy_mbo.runs.diagnosis.results import (
+    ColumnError,
+    OneStep,
+    OpenLoop,
+    Outside,
+    PenaltyRank,
+)
+
+
+def rank(name: str, spearman, null: float = 0.0, own: bool = False) -> PenaltyRank:
+    return PenaltyRank(name, own, spearman, 0.1, null, 0.1)
+
+
+def diagnosis(own: float, null=0.0, other=0.0, unexplained=0.1, rows=2500, there=None):
+    """Numbers of a model with one column and the reward; `there`: by the simulator."""
+    column = ColumnError("x", 0.3, 0.0, 1.0, unexplained, 1.0)
+    outside = None
+    if there is not None:
+        ranks = [rank("mine", there[0], own=True), rank("other", there[1])]
+        outside = Outside(1000, [there[2]], [0.0], ranks)
+    return mbo.Diagnosis(
+        imagination="custom", direction="forward", rollout_length=3, rows=rows,
+        judged_on="rows", seed=0, one_step=OneStep([column, column], None, 0.9, 1.0),
+        calibration=None, open_loop=[], ends=None, rollouts=None, values=None,
+        left_out=[], outside=outside,
+        penalties=[rank("mine", own, null, own=True), rank("other", other)],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "null", "other", "said"),
+    [
+        (0.4, 0.5, 0.0, "mine ranks"),
+        (-0.127, 0.0014, -0.02, "inverted"),  # a penalty that a stranger wrote
+        (0.09, 0.7, 0.0, "blind"),
+        (0.09, 0.0, 0.3, "blind"),
+        (0.09, 0.0, 0.0, None),
+        (-0.09, 0.4, 0.1, None),
+    ],
+)
+def test_a_rank_of_about_nothing_is_never_ok(own, null, other, said):
+    found = diagnosis(own, null, other)
+    verdicts = [*judge_penalty(found)]
+    assert [verdict.ok for verdict in verdicts] == [said == "mine ranks"] * bool(said)
+    if said is not None:
+        assert verdicts[0].text.startswith(said)
+        assert penalty_undecided(found) is None
+        return
+    left_out = penalty_undecided(found)
+    assert f"mine does not rank rows as their errors do ({own:.2f})" in left_out
+    assert "env= or leave_out_returns=True" in left_out
+
+
+def test_few_rows_may_be_inverted_by_chance():
+    # Three standard errors of 100 rows are 0.3.
+    assert not [*judge_penalty(diagnosis(-0.25, rows=100))]
+    assert "(-0.25)" in penalty_undecided(diagnosis(-0.25, rows=100))
+    (verdict,) = judge_penalty(diagnosis(-0.35, rows=100))
+    assert verdict.text.startswith("inverted")
+
+
+@pytest.mark.parametrize("own", [-0.5, 0.0])
+def test_errors_that_are_too_small_to_matter_need_no_ranking(own):
+    (verdict,) = judge_penalty(diagnosis(own, unexplained=0.009))
+    assert verdict.ok
+    assert "too small to matter" in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "error", "ok", "words"),
+    [
+        (0.11, 0.5, 0.3, True, "ranks rows as their errors do with 0.11"),
+        (-0.195, 0.211, 0.3, False, "other has 0.21: take that"),
+        (0.09, 0.09, 0.3, False, "No other that is known does"),
+        (-0.195, 0.211, 0.09, True, "too small to matter"),
+    ],
+)
+def test_a_penalty_that_is_blind_outside_the_data_is_told_so(
+    own, other, error, ok, words
+):
+    (verdict,) = judge_penalty_outside(diagnosis(0.4, there=(own, other, error)))
+    assert verdict.subject == "penalty outside"
+    assert verdict.ok is ok
+    assert words in verdict.text
+    assert "10% of the worst tenth" in verdict.text
+
+
+def test_without_a_simulator_or_a_rank_nothing_is_said_of_outside():
+    assert not [*judge_penalty_outside(diagnosis(0.4))]
+    assert not [*judge_penalty_outside(diagnosis(0.4, there=(None, 0.2, 0.3)))]
+    undecided = penalty_undecided(diagnosis(0.0, there=(0.4, 0.2, 0.3)))
+    assert "see penalty outside" in undecided
+
+
+@pytest.mark.parametrize(
+    ("cosine", "ok", "words"),
+    [
+        (0.12, True, "a cosine of 0.12"),
+        (0.08, False, "nothing to do with each other"),
+        (-0.2, False, "nothing to do with each other"),
+        (-0.4, False, "the wrong way in time"),
+    ],
+)
+def test_changes_that_have_nothing_to_do_with_the_true_ones_are_not_ok(
+    cosine, ok, words
+):
+    found = dataclasses.replace(diagnosis(0.4).one_step, alignment=cosine)
+    (verdict,) = judge_direction(found, "forward")
+    assert verdict.ok is ok
+    assert words in verdict.text
+
+
+@pytest.mark.parametrize(("error", "ok"), [(0.88, True), (0.92, False), (1.05, False)])
+def test_a_model_that_is_no_better_than_standing_still_is_not_ok(error, ok):
+    errors = [0.5, error]
+    none = [0.0, 0.0]
+    loop = OpenLoop(500, errors, none, none, [1.0, 1.0], [], [1.0, 1.0])
+    (verdict,) = judge_open_loop([loop], 2)
+    assert verdict.ok is ok
+    assert ok or "up to step 1:" in verdict.text
