@@ -514,10 +514,11 @@ class PenaltyWithAMemory(SoundPenalty):
 @breaks("check_pure")
 class PenaltyThatAddsUpBySize(SoundPenalty):
     def __call__(self, prediction, learner=None):
-        penalties = super().__call__(prediction)
-        before = getattr(self, "total", penalties)
-        self.total = penalties + (before if len(before) == len(penalties) else 0)
-        return self.total
+        penalties, before = super().__call__(prediction), getattr(self, "total", None)
+        if before is not None and len(before) == len(penalties):
+            penalties = penalties + before
+        self.total = penalties
+        return penalties
 
 
 @breaks("check_rows_answered_alone")

@@ -19,6 +19,7 @@ from broken_components import (
     BROKEN,
     SOUND,
     LinearPolicy,
+    PenaltyThatAddsUpBySize,
     PenaltyWithoutDefault,
     SoundHalt,
     SoundLearnedPenalty,
@@ -276,6 +277,11 @@ def test_a_learned_component_is_fitted_once_for_many_checks(monkeypatch):
     ):
         getattr(testing, check)(policy)
     assert len(fits) == 1
+
+
+def test_a_memory_for_as_many_rows_is_found_though_nothing_was_asked_before():
+    with pytest.raises(testing.ConformanceError, match="the same inputs must give"):
+        testing.check_pure(PenaltyThatAddsUpBySize())
 
 
 def test_a_changed_instance_is_checked_anew():
