@@ -25,7 +25,6 @@ from .common_checks import (
     check_inputs_not_modified,
     check_metrics_can_be_logged,
     check_same_seed_same_output,
-    check_save_and_load_alike,
 )
 from .dynamics_checks import (
     check_dynamics_direction,
@@ -69,6 +68,7 @@ from .running import (
     parametrize_with_checks,
     run_checks,
 )
+from .saving_checks import check_save_and_load_alike
 from .task_checks import check_task_collects
 from .unit_checks import check_reward_units, check_standard_deviations
 from .updater_checks import check_only_the_dynamics_change

@@ -11,7 +11,6 @@ import d3rlpy
 import torch
 from d3rlpy.constants import ActionSpace
 
-from ..components.dynamics.interface import Dynamics, Prediction
 from ..components.dynamics_updaters import DynamicsUpdaterConfig
 from ..components.rollout_policies.uniform import UniformPolicyConfig
 from ..data.transitions import Direction, Transitions
@@ -22,6 +21,7 @@ from ..registry.kinds import kind_of
 from ..support.errors import CompositionError, ConformanceError
 from . import line_world as world
 from .dynamics_subject import DynamicsSubject
+from .judge_subject import HaltSubject, JudgeSubject, PenaltySubject
 from .learner_subject import LearnerSubject
 from .rule_subject import RuleSubject
 from .subjects import (
@@ -35,8 +35,6 @@ from .subjects import (
 )
 
 __all__ = ["subjects_of"]
-
-_N_MEMBERS = 4
 
 
 class _RolloutPolicy(Subject):
@@ -52,104 +50,6 @@ class _RolloutPolicy(Subject):
         observations, _ = inputs
         ready.begin_rollouts(len(observations))
         return {"actions": ready.sample_action(*inputs)}
-
-
-class _AsksPredictions(Subject):
-    """A penalty or a halt; one that learns is also asked about what it was fitted on."""
-
-    @functools.cached_property
-    def _dynamics(self) -> Dynamics:
-        """A model of the world, for those that learn what it says of the data."""
-        return _copied(_fitted_dynamics(self.world, self.direction), self.device)
-
-    def data(self) -> Any:
-        """Returns rows of episodes, those that `dynamics` was fitted on."""
-        return self.world.connected_transitions()
-
-    def fit(self, made: Any, data: Any) -> None:
-        made.fit(self._dynamics, data)
-
-    def prediction(self, n_rows: int) -> Prediction:
-        """Returns what an ensemble may say; in one row all its members agree.
-
-        Of the second half of the rows it is what the model says of the data, where
-        something was learned from that.
-        """
-        made_up = self._made_up(n_rows)
-        n_of_data = n_rows // 2 if self.learned else 0
-        rows = slice(n_rows - n_of_data, n_rows)
-        for name, column in vars(made_up).items():
-            if n_of_data and isinstance(column, torch.Tensor):
-                place = (slice(None), rows) if name in ("means", "stds") else rows
-                column[place] = getattr(self._of_data, name)[place]
-        return made_up
-
-    @functools.cached_property
-    def _of_data(self) -> Prediction:
-        """What the model says of the first N_ROWS rows of the data."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            (found,) = self._dynamics.predictions(self.data()[:N_ROWS])
-        return found
-
-    def _made_up(self, n_rows: int) -> Prediction:
-        rows = self.world.line_transitions(n_rows)
-        size = (_N_MEMBERS, n_rows, world.OBSERVATION_SIZE + 1)
-        noise, spread = (
-            world.draw(size[0] * size[1], size[2], seed).view(size) for seed in (5, 6)
-        )
-        noise[:, 0] = 0.5  # here all members agree ...
-        spread[:, 0] = 1e-6  # ... and are all but certain
-        reached = rows.predicted_observations(self.direction)
-        means = torch.cat([reached, rows.rewards], dim=1) + 4 * noise - 2
-        sample = means[0].clone()
-        given = rows.given_observations(self.direction).clone()
-        columns = given, rows.actions, sample[:, :-1], sample[:, -1:]
-        given, actions, outcome, reward = (each.to(self.device) for each in columns)
-        spread, means = 2 * spread.to(self.device), means.to(self.device)
-        return Prediction(given, actions, outcome, reward, means, spread)
-
-
-@functools.cache
-def _fitted_dynamics(line_world: world.LineWorld, direction: Direction) -> Dynamics:
-    """Returns a model on the CPU; nobody but `_copied` is given it."""
-    config = dataclasses.replace(world.line_dynamics(direction), n_models=_N_MEMBERS)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        dynamics = config.create("cpu:0")
-        dynamics.fit(line_world.connected_transitions())
-    return dynamics
-
-
-def _copied(dynamics: Dynamics, device: str) -> Dynamics:
-    """Returns the same model on a device."""
-    copied = dynamics.config.create(device)
-    copied.load_state_dict(dynamics.state_dict())
-    return copied
-
-
-class _Penalty(_AsksPredictions):
-    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        return self.prediction(n_rows), self.world.line_learner(device=self.device)
-
-    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-        return {"penalties": ready(*inputs)}
-
-
-class _Halt(_AsksPredictions):
-    """A halt, asked at two steps of rollouts."""
-
-    def inputs(self, n_rows: int = N_ROWS) -> tuple[Any, ...]:
-        return (self.prediction(n_rows),)
-
-    def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-        (prediction,) = inputs
-        first = ready(prediction, None)
-        answers = dict(vars(first))
-        if first.state is None or len(first.state) == len(prediction.rewards):
-            second = ready(prediction, first.state)
-            answers |= {f"{k} at the second step": v for k, v in vars(second).items()}
-        return {name: value for name, value in answers.items() if value is not None}
 
 
 class _DynamicsUpdater(Subject):
@@ -220,8 +120,8 @@ _SUBJECTS: dict[str, type[Subject]] = {
     "rollout_policy": _RolloutPolicy,
     "termination": RuleSubject,
     "reward_function": RuleSubject,
-    "penalty": _Penalty,
-    "halt": _Halt,
+    "penalty": PenaltySubject,
+    "halt": HaltSubject,
     "dynamics_updater": _DynamicsUpdater,
     "imagination": _Imagination,
     "task": Subject,
@@ -279,7 +179,7 @@ def _in_each_direction(subject: Subject) -> Iterator[Subject]:
     Those that a reverse imagination would refuse are left out, and those that refuse it.
     """
     yield subject
-    if not (isinstance(subject, _AsksPredictions) and subject.learned):
+    if not (isinstance(subject, JudgeSubject) and subject.learned):
         return
     reverse = type(subject)(subject.component, subject.world, direction="reverse")
     try:
