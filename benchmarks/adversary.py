@@ -103,7 +103,8 @@ def convergence(
 
     Its targets are the mean of the target critics, not the least of them: there is no
     maximum here to be careful of, and the least costs half of their difference at every
-    step, a quarter of the value in all.
+    step, a quarter of the value in all. It learns from long rollouts, or what it says of
+    the states that short ones end in is anything, and passed on.
 
     Returns:
         `q_values`, mean Q at real states and the policy's actions after each block of
@@ -114,7 +115,12 @@ def convergence(
     for optimizer in (modules.actor_optim, modules.temp_optim):
         for group in optimizer.optim.param_groups:
             group["lr"] = 0.0  # the policy stands still, its critic goes on
-    learner.impl._tau = settings["frozen_tau"]
+    frozen = settings["frozen"]
+    learner.impl._tau = frozen["tau"]
+    lengths = {name: frozen[name] for name in ("rollout_length", "rollout_batch_size")}
+    config = dataclasses.replace(imagination.config, **lengths)
+    long = config.create(dynamics=imagination.dynamics)
+    long.fit(real)  # the model is there
     targets = learner.impl._targ_q_func_forwarder
     of_the_least = targets.compute_target
 
@@ -127,7 +133,8 @@ def convergence(
     own = own_value(imagination, learner, states)
     converged = False
     while not converged and len(q_values) <= settings["n_blocks"]:
-        train(learner, real, imagination, settings, settings["n_steps_per_block"])
+        n_steps = settings["n_steps_per_block"]
+        train(learner, real, long, {**settings, **frozen}, n_steps)
         q_values.append(mean_q(learner, states))
         print(f"critic of seed {seed}: {q_values}, its model pays {own}", flush=True)
         stands = abs(q_values[-1] / q_values[-2] - 1) < settings["converged"]

@@ -182,6 +182,10 @@ class Pays(toys.LineDynamics):
         return dataclasses.replace(found, rewards=2 * torch.ones_like(found.rewards))
 
 
+FROZEN = {"tau": 0.05, "rollout_length": 3, "rollout_batch_size": 8}
+FROZEN |= {"real_ratio": 0.5}
+
+
 def frozen_parts(name="sac"):
     d3rlpy.seed(0)
     real = mbo.RealData.of(toys.line_dataset())
@@ -212,7 +216,8 @@ def test_a_critic_has_converged_where_it_stands_at_what_the_model_pays(
     monkeypatch, q_values, n_blocks, converged
 ):
     real, imagination, learner = frozen_parts()
-    settings = {"frozen_tau": 0.05, "n_blocks": 4, "n_steps_per_block": 1}
+    imagination.fit(real)
+    settings = {"frozen": FROZEN, "n_blocks": 4, "n_steps_per_block": 1}
     settings |= {"converged": 0.01, "near_own_value": 0.1}
     said, asked = iter(q_values), []
     states, actions = torch.zeros(3, 1), torch.ones(3, 1)
@@ -242,9 +247,8 @@ def test_a_critic_has_converged_where_it_stands_at_what_the_model_pays(
 def test_a_folder_gets_what_it_has_not_and_keeps_what_it_has(tmp_path, monkeypatch):
     real, imagination, learner = frozen_parts()
     imagination.fit(real)
-    settings = {"dataset": "one", "frozen_tau": 0.05, "n_blocks": 1}
+    settings = {"dataset": "one", "frozen": FROZEN, "n_blocks": 1}
     settings |= {"n_steps_per_block": 2, "converged": 0.01, "near_own_value": 0.1}
-    settings |= {"real_ratio": 0.5}
     calls = []
 
     def trained(settings, scale, seed, begun):
