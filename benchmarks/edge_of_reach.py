@@ -115,9 +115,9 @@ def _write(folder: Path, task: Task, pairs: Sequence[Sequence[str]]) -> None:
     found: dict[str, list[dict[str, Any]]] = {}
     for method, rows in task.methods.items():
         for row in rows:
-            if (row.folder / "imagination.mbo").exists():
+            out = row.folder / "edge-of-reach.json"
+            if out.exists() or (row.folder / "imagination.mbo").exists():
                 measure = functools.partial(_measure, row.folder, maze, real)
-                out = row.folder / "edge-of-reach.json"
                 content = measured(out, _SETTINGS, measure)
                 if content is not None:
                     found.setdefault(method, []).append({**content, "seed": row.seed})

@@ -89,10 +89,11 @@ def _of_task(task: Task) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for method, runs in task.methods.items():
         for run in runs:
-            if not (run.folder / "imagination.mbo").exists():
+            out = run.folder / "promises.json"
+            if not out.exists() and not (run.folder / "imagination.mbo").exists():
                 continue
             measure = functools.partial(measure_run, run.folder, simulator, states)
-            content = measured(run.folder / "promises.json", _SETTINGS, measure)
+            content = measured(out, _SETTINGS, measure)
             if content is not None:
                 found.setdefault(method, {})[run.seed] = content["difference"]
     return found

@@ -19,6 +19,9 @@ _RESET_CHANGE = 3.0
 _JUMP, _BESIDE = 10.0, 5.0
 _JUMPS_PER_TIMEOUT, _MISSING_PER_TIMEOUT = 0.5, 0.05
 
+# Ours: share of the episodes that end in zeros, below which that is a place as any other.
+_PADDED = 0.05
+
 # Rows that are compared at once: what is made of them stays small beside the data.
 _ROWS = 65_536
 
@@ -96,7 +99,7 @@ def _of_padding(rows: Rows, ends: npt.NDArray[np.bool_]) -> list[str]:
     moves = np.where(rests, -1, np.arange(len(rests)))
     n_zeros = last - np.maximum(np.maximum.reduceat(moves, starts), starts - 1)
     padded = n_zeros[n_zeros > 1]  # one row may be as it is
-    if len(padded) < 2:
+    if len(padded) < max(2, _PADDED * len(last)):
         return []
     return [
         f"{len(padded)} episodes end in rows whose observation, action and reward are all "

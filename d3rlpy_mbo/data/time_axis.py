@@ -11,10 +11,11 @@ from .values import numbers
 
 __all__ = ["validate_time_axis"]
 
-# Ours: entries that are looked at, and fewer than which say nothing.
-_MOST, _LEAST = 1000, 10
+# Ours: neighbours that are looked at along an axis, entries of the other one, and fewer
+# neighbours than which say nothing.
+_MOST, _BESIDE, _LEAST = 1000, 50, 10
 # Ours: the share of what any two entries of an axis differ by that neighbours do, below
-# which it is time; of what they do along the other one, likewise.
+# which it may be time; and of what neighbours along the other one do.
 _NEAR, _NEARER = 1 / 3, 1 / 2
 
 
@@ -31,35 +32,35 @@ def validate_time_axis(given: Mapping[str, Any], whose: str) -> None:
 
     Raises:
         DatasetError: Next observations are the following entry's along the first axis; or
-            none are given, and neighbours there are alike as only steps are.
+            none are given, and neighbours there alone are as near as steps are.
     """
     if isinstance(given["observations"], (list, tuple)):
         return
-    observations = numbers(given["observations"], "observations", whose)[:_MOST]
+    observations = numbers(given["observations"], "observations", whose)
     if observations.ndim != 3 or len(observations) < _LEAST:
         return
     following = given.get("next_observations")
     of_actions = getattr(given["actions"], "shape", ())
     if following is not None:
-        after = numbers(following, "next_observations", whose)[:_MOST]
+        after = numbers(following, "next_observations", whose)
         if after.shape != observations.shape:
             return  # said by its shape
-        first = _all_equal(after[:-1], observations[1:])
-        second = _all_equal(after[:, :-1], observations[:, 1:])
+        some, after = observations[:_MOST, :_BESIDE], after[:_MOST, :_BESIDE]
+        first = _all_equal(after[:-1], some[1:]) if some[1:].any() else 0.0
+        second = _all_equal(after[:, :-1], some[:, 1:])
         is_time = first > 0.5 > second
     elif of_actions[1:2] == observations.shape[1:2]:
-        first, second = (_nearness(np.moveaxis(observations, k, 0)) for k in (0, 1))
-        is_time = first < min(_NEAR, _NEARER * second)
+        is_time = _runs_along_the_first(observations)
     else:
         return  # one observation more than actions: episodes, surely
     if is_time:
         shape = np.shape(given["observations"])
         raise DatasetError(
             f"observations of {whose} have shape {shape}, read as (episodes, steps, size), "
-            "but time runs along the first axis: (steps, environments, size), as vector "
-            "environments and Stable-Baselines3 keep it. Put one environment after the "
-            'other, row by row (docs/own-data.md, "From Stable-Baselines3"). If these are '
-            "episodes after all, give a list of them: list(observations)."
+            "but time seems to run along the first axis: (steps, environments, size), as "
+            "vector environments and Stable-Baselines3 keep it. If so, put one environment "
+            'after the other, row by row (docs/own-data.md, "From Stable-Baselines3"). If '
+            "they are episodes, say so by a list of them: list(observations)."
         )
 
 
@@ -68,22 +69,40 @@ def _all_equal(some: npt.NDArray[Any], others: npt.NDArray[Any]) -> float:
     return float((some == others).all(axis=-1).mean()) if some.size else 0.0
 
 
-def _nearness(entries: npt.NDArray[Any]) -> float:
-    """Returns by how much neighbours differ, as a share of what any two do.
+def _runs_along_the_first(observations: npt.NDArray[Any]) -> bool:
+    """Returns whether neighbours of the first axis alone are as near as steps are.
+
+    Nearer than any two of that axis, and than neighbours of the second. Of days of weather
+    the first is so as well: the second is not.
+    """
+    first, any_two = _differences(observations)
+    second, _ = _differences(np.moveaxis(observations, 1, 0))
+    moving = any_two > 0
+    if not moving.any():
+        return False
+    near = float(np.median(first[moving] / any_two[moving]))
+    if observations.shape[1] == 1:
+        return near < _NEAR
+    both = moving & (second > 0)
+    return (
+        bool(both.any())
+        and near < _NEAR
+        and float(np.median(first[both] / second[both])) < _NEARER
+    )
+
+
+def _differences(
+    entries: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Returns what neighbours differ by, and what any two do: (D,) means of some.
 
     Args:
         entries: (n, others, D), of which n are neighbours.
-
-    Returns:
-        Of a typical column that changes at all; 1 where there is none, or one entry.
     """
-    if len(entries) < 2:
-        return 1.0
-    values = entries.astype(np.float64)
-    others = values[np.random.default_rng(0).permutation(len(values))]
-    neighbours = np.abs(np.diff(values, axis=0)).mean(axis=(0, 1))
-    any_two = np.abs(values - others).mean(axis=(0, 1))
-    moving = any_two > 0
-    return (
-        float(np.median(neighbours[moving] / any_two[moving])) if moving.any() else 1.0
-    )
+    every = max(1, entries.shape[1] // _BESIDE)
+    some = entries[:_MOST, ::every].astype(np.float64)
+    others = some[np.random.default_rng(0).permutation(len(some))]
+    neighbours = np.abs(np.diff(some, axis=0))
+    if not len(neighbours):
+        return np.zeros(some.shape[-1]), np.zeros(some.shape[-1])
+    return neighbours.mean(axis=(0, 1)), np.abs(some - others).mean(axis=(0, 1))

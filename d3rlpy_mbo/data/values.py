@@ -35,10 +35,10 @@ def numbers(values: Any, name: str, whose: str) -> npt.NDArray[Any]:
         DatasetError: Ragged rows, objects, text, dates, dictionaries, complex numbers;
             names a table's column and the first row that is none.
     """
-    if hasattr(values, "columns") and hasattr(values, "dtypes"):  # pandas', polars'
+    if _is_mixed(values):
         parts = [
-            numbers(values[column], f"column {column!r} in {name}", whose)
-            for column in values.columns
+            numbers(values.iloc[:, i], f"column {column!r} in {name}", whose)
+            for i, column in enumerate(values.columns)
         ]
         return np.stack(parts, axis=1) if parts else np.empty((len(values), 0))
     try:
@@ -56,11 +56,20 @@ def numbers(values: Any, name: str, whose: str) -> npt.NDArray[Any]:
     return array
 
 
+def _is_mixed(values: Any) -> bool:
+    """Returns whether it is a table that NumPy would not read as numbers at once."""
+    if not (hasattr(values, "iloc") and hasattr(values, "columns")):
+        return False
+    kinds = set(values.dtypes)
+    plain = all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in kinds)
+    return len(kinds) != 1 or not plain
+
+
 _OF_NUMBERS = "Expected real numbers."
 _OF_OTHERS = (
     "Expected real numbers: make columns of 0 and 1 of categories, flags of words "
-    "(column == 'yes'), numbers of dates, fill in what is missing (docs/own-data.md, \"A "
-    'table"), concatenate the parts of a dictionary into one vector.'
+    "(column == 'yes'), numbers of dates and durations, fill in what is missing "
+    '(docs/own-data.md, "A table"), concatenate the parts of a dictionary into one vector.'
 )
 
 
@@ -69,7 +78,7 @@ def _no_number(array: npt.NDArray[Any]) -> Optional[str]:
     if array.dtype.kind == "c":
         return f"complex numbers ({array.dtype})"
     for where, value in np.ndenumerate(array):
-        if not isinstance(value, (Real, np.bool_)):
+        if not isinstance(value, (Real, np.bool_)) or array.dtype.kind == "m":
             row = f" at row {where[0]}" if where else ""
             column = f", column {where[1]}" if len(where) > 1 else ""
             found = str(value)[:_SHOWN]
@@ -96,8 +105,11 @@ def float32_values(values: Any, name: str, whose: str) -> npt.NDArray[np.float32
         where = np.argwhere(bad)[0]
         found = array[tuple(where)]
         fault = "too large for float32" if np.isfinite(found) else "NaN or infinite"
-        names = getattr(values, "columns", range(array.shape[-1] if array.ndim else 0))
-        column = f", column {names[where[1]]!r}" if len(where) > 1 else ""
+        column = ""
+        if len(where) > 1:
+            names = getattr(values, "columns", None)
+            named = where[1] if names is None else repr(names[where[1]])
+            column = f", column {named}"
         row = f"row {where[0]}{column}" if len(where) else "the only value"
         raise DatasetError(
             f"{name} of {whose} has {int(bad.sum())} values that cannot be used, the first "
@@ -122,7 +134,7 @@ def lost_by_float32(values: Any, name: str, whose: str) -> list[str]:
     Returns:
         One sentence, or none.
     """
-    array = np.asarray(values)
+    array = numbers(values, name, whose)
     if float32_holds(array.dtype) or not len(array):
         return []
     exact = array.reshape(len(array), -1).astype(np.float64)

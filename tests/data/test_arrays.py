@@ -405,6 +405,14 @@ def test_episodes_that_end_in_rows_of_zeros_are_taken_for_padded_and_counted():
     assert len(silent(**cut)) == 9
 
 
+def test_a_few_of_many_episodes_that_rest_at_zero_are_nobodys_padding():
+    parts = by_episode(walk((3,) * 100, terminal=()))
+    for name in ("observations", "actions", "rewards"):
+        for k, part in enumerate(parts[name]):
+            part[:] = 0 if k < 4 else part + 1
+    assert len(silent(**parts)) == 300
+
+
 def test_an_episode_that_comes_to_rest_at_zero_is_nobodys_padding():
     parts = by_episode(walk((3, 2, 4), terminal=()))
     parts["observations"][1][:], parts["actions"][1][:] = 0, 0

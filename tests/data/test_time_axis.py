@@ -38,7 +38,9 @@ def test_environments_side_by_side_are_refused_with_what_to_do(given, n_environm
         columns["terminals"] = np.zeros((STEPS, n_environments))
         columns["terminals"][30, 0] = 1
     shape = rf"\({STEPS}, {n_environments}, 2\)"
-    with pytest.raises(mbo.DatasetError, match=f"{shape}.*time runs along the first"):
+    with pytest.raises(
+        mbo.DatasetError, match=f"{shape}.*time seems to run along the first"
+    ):
         mbo.dataset_from_arrays(**columns)
 
 
@@ -66,6 +68,53 @@ def test_episodes_from_one_place_in_one_array_are_read():
     del columns["next_observations"]
     with pytest.warns(match="there are no next observations"):
         mbo.dataset_from_arrays(**{k: v[:, :5] for k, v in columns.items()})
+
+
+def columns_of(observations):
+    """Episodes (E, T, D) as they are kept where nobody has next observations."""
+    return {
+        "observations": observations.astype(np.float32),
+        "actions": np.zeros((*observations.shape[:2], 1)),
+        "rewards": np.ones(observations.shape[:2]),
+    }
+
+
+def days_of_weather():
+    """(days, hours, size): a year that swings slowly, and each day by its hour."""
+    rng = np.random.default_rng(0)
+    day, hour = np.arange(365)[:, None], np.arange(24)[None]
+    season = 12 * np.sin(2 * np.pi * day / 365) + 0 * hour
+    swing = 4 * np.sin(2 * np.pi * (hour - 9) / 24) + 0 * day
+    noise = rng.normal(size=(365, 24, 3)).cumsum(axis=1) / 4
+    return noise + np.stack([season + swing, season / 2 + swing, swing], axis=2)
+
+
+def windows_of_one_log():
+    """(windows, steps, size): a random walk, cut where nothing ends."""
+    steps = np.random.default_rng(0).normal(size=(200 * 20, 3))
+    return steps.cumsum(axis=0).reshape(200, 20, 3)
+
+
+def wear():
+    """(days, hours, size): a counter that only grows, and a temperature of the hour."""
+    counter = np.arange(200 * 24.0).reshape(200, 24)
+    noise = np.random.default_rng(0).normal(size=(200, 24))
+    return np.stack([counter, 5 * np.sin(np.arange(24) / 4) + noise], axis=2)
+
+
+@pytest.mark.parametrize("made", [days_of_weather, windows_of_one_log, wear])
+def test_episodes_whose_neighbours_are_alike_are_read(made):
+    with pytest.warns(match="there are no next observations"):
+        mbo.dataset_from_arrays(**columns_of(made()))
+
+
+def test_one_step_episodes_in_a_world_that_never_changes_are_read():
+    nothing = np.zeros((100, 1, 1), np.float32)
+    with pytest.warns(match="100% of the rows are terminal"):
+        dataset = mbo.dataset_from_arrays(
+            nothing, nothing, np.ones((100, 1)), nothing, terminals=np.ones((100, 1))
+        )
+    assert len(dataset.episodes) == 100
 
 
 def test_a_list_of_episodes_is_believed_whatever_it_looks_like():

@@ -18,6 +18,7 @@ def table():
             "lit": [True, False, True],
             "ward": ["ICU", "ER", "ICU"],
             "at": pandas.to_datetime(["2026-01-01"] * 3),
+            "since": pandas.to_timedelta([1, 2, 3], unit="h"),
         }
     )
 
@@ -27,9 +28,40 @@ def test_columns_of_several_types_are_read_as_one_matrix():
     assert read.tolist() == [[0.5, 1, 1], [1.5, 2, 0], [2.5, 3, 1]]
 
 
+def test_columns_of_one_name_are_several():
+    twice = pandas.concat([table()[["x", "lit"]], table()[["x"]] + 1], axis=1)
+    read = numbers(twice, "observations", "the table")
+    assert read.tolist() == [[0.5, 1, 1.5], [1.5, 0, 2.5], [2.5, 1, 3.5]]
+    assert numbers(twice[["x"]], "observations", "the table").shape == (3, 2)
+
+
+def test_a_mixed_table_of_doubles_is_said_to_lose_what_float32_loses():
+    rows = walk()
+    observations = pandas.DataFrame(rows["observations"], columns=["x", "y"])
+    observations["x"] = 1.7e9 + observations["x"].astype(float) / 1000
+    observations["y"] = observations["y"] > 5
+    columns = {**rows, "observations": observations}
+    del columns["next_observations"]
+    with pytest.warns(match="Float32 loses up to .* in column 0"):
+        mbo.dataset_from_arrays(**columns)
+
+
+@pytest.mark.parametrize("name", ["actions", "rewards"])
+def test_a_value_that_is_none_in_a_third_dimension_is_named(name):
+    rows = walk()
+    rows[name] = rows[name].reshape(9, 1, 1).repeat(3, axis=1)
+    rows[name][4, 2] = np.nan
+    with pytest.raises(mbo.DatasetError, match="row 4, column 2: nan"):
+        mbo.dataset_from_arrays(**rows)
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
-    [("ward", "'ICU' .str. at row 0"), ("at", "'2026-01-01.* .datetime64. at row 0")],
+    [
+        ("ward", "'ICU' .str. at row 0"),
+        ("at", "'2026-01-01.* .datetime64. at row 0"),
+        ("since", "'[0-9]+ nanoseconds' .timedelta64. at row 0.*durations"),
+    ],
 )
 def test_the_column_of_a_table_that_is_no_number_is_named(column, words):
     with pytest.raises(

@@ -39,6 +39,11 @@ def test_the_picture_of_the_wings_is_the_one_that_the_import_contract_holds():
     assert folders - {"__pycache__"} <= set().union(*drawn)
 
 
+def test_no_page_holds_the_two_sides_of_a_merge():
+    for page in PAGES:
+        assert not re.search(r"^(<{7}|>{7}) ", page.read_text(), re.MULTILINE), page
+
+
 def test_tests_mirror_the_wings_and_no_two_files_share_a_name():
     tests = ROOT / "tests"
     beside = {"benchmarks", "documents", "example_plugin", "hard", "plugins"}

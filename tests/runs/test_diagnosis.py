@@ -12,10 +12,12 @@ import torch
 from diagnosis_toys import ModelOfNoiseConfig, imagination_of, judgement, noisy_line
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.registry import discovery
 from d3rlpy_mbo.registry.discovery import Plugin, Registry, registry
 from d3rlpy_mbo.runs.diagnosis import penalties
 from d3rlpy_mbo.testing.line_world import line_dataset as line_world
 from d3rlpy_mbo.testing.line_world import line_dynamics, line_learner
+from d3rlpy_mbo_mopo import MaxAleatoric
 from toys import (
     BeyondTermination,
     DoubtfulLineConfig,
@@ -263,6 +265,25 @@ def test_a_penalty_that_would_have_to_learn_first_is_nobody_elses_business(
     diagnosis = mbo.diagnose(imagination_of(data, ModelOfNoiseConfig()), data)
     assert "max_aleatoric" in str(diagnosis)
     assert "installed_beside" not in str(diagnosis)
+
+
+def test_two_penalties_of_one_name_are_left_out_and_end_no_diagnosis(monkeypatch):
+    def made():
+        @dataclasses.dataclass()
+        class Twice(MaxAleatoric):
+            @staticmethod
+            def get_type() -> str:
+                return "twice"
+
+        return Twice
+
+    both = [Plugin(name, "1.0", "main", (made(),)) for name in ("one", "two")]
+    found = Registry([*registry().plugins, *both])
+    for module in (penalties, discovery):
+        monkeypatch.setattr(module, "registry", lambda: found)
+    data = noisy_line()
+    diagnosis = mbo.diagnose(imagination_of(data, ModelOfNoiseConfig()), data)
+    assert any("the penalty twice: Dup" in each for each in diagnosis.left_out)
 
 
 def test_a_model_without_members_is_judged_by_its_samples():

@@ -1,6 +1,7 @@
 """Every way to fail has its verdict, and twenty healthy models have none against them."""
 
 import dataclasses
+import types
 
 import d3rlpy
 import numpy as np
@@ -16,8 +17,13 @@ from diagnosis_toys import (
 )
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.runs.diagnosis.model_verdicts import judge_one_step
+from d3rlpy_mbo.runs.diagnosis.model_verdicts import (
+    judge_calibration,
+    judge_one_step,
+)
 from d3rlpy_mbo.runs.diagnosis.results import (
+    Calibration,
+    ColumnCalibration,
     ColumnError,
     Distribution,
     MonteCarlo,
@@ -129,6 +135,23 @@ def test_a_spread_that_is_larger_than_the_datas_says_nothing(times, ok):
     diagnosis = mbo.diagnose(imagination_of(data, model), data, n_rollouts=20)
     assert judgement(diagnosis)["calibration"] is ok
     assert text_of(diagnosis, "calibration").startswith("vague") is not ok
+
+
+def test_a_rare_outlier_makes_no_spread_vague():
+    """A sparse reward that is not foreseen: one row in two hundred is far outside."""
+    n_rows, spread = 2000, 0.07
+    column = ColumnCalibration(
+        "reward", 0.995, 0.995, -2.9, [0.0] * 10, median_std=0.02
+    )
+    found = Calibration([column], [0.995])
+    errors = types.SimpleNamespace(
+        columns=[types.SimpleNamespace(name="reward", spread=spread)], rows=n_rows
+    )
+    assert judge_calibration(found, errors).ok
+    vague = dataclasses.replace(column, median_std=0.08)
+    assert not judge_calibration(Calibration([vague], [0.995]), errors).ok
+    old = dataclasses.replace(column, median_std=float("nan"))  # read from a file
+    assert judge_calibration(Calibration([old], [0.995]), errors).ok
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])

@@ -48,6 +48,7 @@ def calibration(
             within_two_stds=_within(elites[..., i], 2),
             log_likelihood=float(log_mixture[:, i].mean()),
             pit=_tenths(distribution[:, i]),
+            median_std=float(judged.elite_stds[..., column].median()),
         )
         for i, column in enumerate(kept)
     ]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from .results import Calibration, ColumnCalibration, OneStep, OpenLoop, Verdict
+from .results import Calibration, OneStep, OpenLoop, Verdict
 from .words import places
 
 __all__ = [
@@ -21,7 +21,7 @@ _BACKWARDS = -0.3  # cosine of predicted and true changes ...
 _NOWHERE = 0.1  # ... below which they have nothing to do with each other
 _NO_BETTER = 0.9  # of the error of standing still is left: 0.8 of its square
 _OVERCONFIDENT = 0.75  # share within two standard deviations; 0.954 if calibrated
-_VAGUE = 0.99  # share within one, from which a spread may be far too large
+_VAGUE = 0.99  # share within one, from which a spread may be too large
 _RARE_ROWS = 5  # rows from which a mean square means something
 _SEQUENCES = 20  # likewise
 
@@ -153,7 +153,11 @@ def judge_calibration(found: Calibration, errors: OneStep) -> Verdict:
             "penalty until then.",
         )
     spreads = {column.name: column.spread for column in errors.columns}
-    vague = [c.name for c in found.columns if _says_less(c, spreads[c.name])]
+    vague = [
+        c.name
+        for c in found.columns
+        if c.within_one_std >= _VAGUE and c.median_std > spreads[c.name]
+    ]
     if vague:
         return Verdict(
             "calibration",
@@ -169,18 +173,6 @@ def judge_calibration(found: Calibration, errors: OneStep) -> Verdict:
         True,
         f"{worst:.2f} of the targets at least are within two predicted standard "
         "deviations, in every column.",
-    )
-
-
-def _says_less(column: ColumnCalibration, spread: float) -> bool:
-    """Returns whether a column's spread says less than the data's mean and deviation.
-
-    By the likelihood of the targets, where no outlier can be what lowers it.
-    """
-    if column.within_one_std < _VAGUE or not spread:
-        return False
-    return (
-        column.log_likelihood < -math.log(spread) - math.log(2 * math.pi * math.e) / 2
     )
 
 

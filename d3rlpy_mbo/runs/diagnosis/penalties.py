@@ -36,7 +36,8 @@ def penalty_ranks(
 
     Returns:
         The imagination's own first, then every registered one as it comes, but for those
-        that have to learn first; and which could not be asked, with the reason.
+        that have to learn first or ask a critic; and which could not be asked, with the
+        reason.
     """
     if errors is None:
         errors = _norm(judged.elite_means.mean(dim=0) - judged.targets)
@@ -45,7 +46,11 @@ def penalty_ranks(
     for name, penalty in _all(own):
         try:
             if penalty is None:
-                penalty = cast(Penalty, get_component("penalty", name)())
+                component = get_component("penalty", name)
+                learns = issubclass(component, LearnedPenaltyConfig)
+                if learns or getattr(component, "needs_critic", False):
+                    continue
+                penalty = cast(Penalty, component())
             if judged.rows.n_actions is not None:
                 _refuse_unless_discrete(penalty)
             scores = penalty(judged.prediction, learner).cpu().double()[:, 0]
@@ -71,23 +76,13 @@ def penalty_ranks(
 
 
 def _all(own: _Asked) -> Iterator[tuple[str, _Asked]]:
-    """Yields the names of all penalties, with the object where there is one.
-
-    Of those that are not the imagination's own, the ones that no learner is asked for and
-    that know what they do from the start.
-    """
+    """Yields the imagination's own penalty, and then the names of all others."""
     config = own.config if isinstance(own, LearnedPenalty) else own
     own_name = config.get_type() if config is not None else None
     if own_name is not None:
         yield own_name, own
     for name in registry().names("penalty"):
-        component = get_component("penalty", name)
-        learns = issubclass(component, LearnedPenaltyConfig)
-        if (
-            name != own_name
-            and not learns
-            and not getattr(component, "needs_critic", False)
-        ):
+        if name != own_name:
             yield name, None
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Optional, Union
 
@@ -132,6 +133,7 @@ class ColumnCalibration:
         log_likelihood: Mean logarithm of the density of the members' equal mixture.
         pit: Shares of the targets in tenths of the mixture's distribution function: 0.1
             each of a calibrated one.
+        median_std: Of the predicted standard deviations; NaN in what 0.1 wrote.
     """
 
     name: str
@@ -139,6 +141,7 @@ class ColumnCalibration:
     within_two_stds: float
     log_likelihood: float
     pit: list[float]
+    median_std: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True)
