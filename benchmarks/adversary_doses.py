@@ -261,4 +261,11 @@ def draw(settings: dict[str, Any], out: Path) -> None:
     for row in rows:
         row[0].set_ylabel("change of the value, %")
     rows[0][-1].legend(fontsize=8)
+    seeds = sorted({dose.n_seeds for _, _, dose in found})
+    said = " to ".join(map(str, seeds if len(seeds) < 2 else (seeds[0], seeds[-1])))
+    figure.suptitle(
+        "Against weight 0 after as many updates: mean over "
+        f"{said or 'no'} of {len(settings['seeds'])} seeds; grey: -1 %, where a dose works",
+        fontsize=10,
+    )
     figure.savefig(out / "doses.png", dpi=110)

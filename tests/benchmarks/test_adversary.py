@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -304,3 +305,12 @@ def test_a_dose_that_was_killed_goes_on_to_the_bit(tmp_path, monkeypatch):
     d3rlpy.seed(7)  # another process stands elsewhere
     assert adversary.dosed(frozen, settings, 0.3, 0, begun) == whole
     assert len(calls) == 3 + 2
+
+
+def test_the_committed_table_is_the_one_that_would_be_written_today():
+    folder = Path(adversary.__file__).parent / "results" / "adversary"
+    settings = tomllib.loads(adversary._SETTINGS.read_text())
+    settings.pop("long")
+    adversary.refuse_other_settings(settings, folder)
+    written = (folder / "doses.md").read_text()
+    assert adversary_doses.report(settings, folder) == written
