@@ -10,7 +10,6 @@ number for targets and for acting, and stage A's is 10; the official code trains
 acts on 100. DIR gets acting-samples-DATASET.md, the table.
 """
 
-import argparse
 import functools
 import json
 import os
@@ -23,7 +22,6 @@ from typing import Any, Optional
 os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch is imported
 
 import d3rlpy
-import torch
 from d3rlpy.algos.qlearning.torch.bcq_impl import BCQImpl
 
 import d3rlpy_mbo as mbo
@@ -35,7 +33,7 @@ from d3rlpy_mbo.study.names import folder_name
 from d3rlpy_mbo.study.results import Task, read_results
 from d3rlpy_mbo.support.files import atomic_write
 from edge_of_reach_picture import interval
-from measured import measured
+from measured import measured, of_folder
 
 _SAMPLES = (10, 100)
 _EPISODES = 50
@@ -44,32 +42,25 @@ _SETTINGS = {"episodes": _EPISODES, "first_reset_seed": FIRST_FINAL_SEED}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    folder: Path = parser.parse_args(arguments).folder
-    torch.set_num_threads(1)
-    try:
-        for task in read_results(folder).tasks:
-            env: Any = evaluation_environment(open_minari(task.dataset))
-            if env is None:
-                raise mbo.DatasetError(f"{task.dataset} has no environment to play in.")
-            for row in [row for rows in task.methods.values() for row in rows]:
-                if not (row.folder / "learner.d3").exists():
-                    continue
-                learner = load_learner(row.folder)
-                if isinstance(learner.impl, BCQImpl):
-                    measure = functools.partial(_measure, learner, env)
-                    measured(row.folder / _FILE, _SETTINGS, measure)
-            path = folder / f"acting-samples-{folder_name(task.dataset)}.md"
-            with atomic_write(path) as file:
-                file.write(_table(task).encode())
-            print(f"Wrote {path}.", flush=True)
-    except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return of_folder(__doc__, arguments, _work)
+
+
+def _work(folder: Path) -> None:
+    for task in read_results(folder).tasks:
+        env: Any = evaluation_environment(open_minari(task.dataset))
+        if env is None:
+            raise mbo.DatasetError(f"{task.dataset} has no environment to play in.")
+        for row in [row for rows in task.methods.values() for row in rows]:
+            if not (row.folder / "learner.d3").exists():
+                continue
+            learner = load_learner(row.folder)
+            if isinstance(learner.impl, BCQImpl):
+                measure = functools.partial(_measure, learner, env)
+                measured(row.folder / _FILE, _SETTINGS, measure)
+        path = folder / f"acting-samples-{folder_name(task.dataset)}.md"
+        with atomic_write(path) as file:
+            file.write(_table(task).encode())
+        print(f"Wrote {path}.", flush=True)
 
 
 def _measure(learner: Any, env: Any) -> dict[str, Any]:

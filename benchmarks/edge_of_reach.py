@@ -29,7 +29,6 @@ of the states before each step as in the data, of a and its greedy actions from 
 until what is left to come is worth no more than a hundredth.
 """
 
-import argparse
 import dataclasses
 import functools
 import os
@@ -56,7 +55,7 @@ from d3rlpy_mbo.study.results import Task, read_results
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo.tasks import simulator  # noqa: F401  # files find it by name
 from edge_of_reach_picture import draw_edges, edges_table
-from measured import measured
+from measured import measured, of_folder
 
 _ROLLOUTS = 100
 _EACH = 5  # indices that are judged one by one; then every tenth, and the last
@@ -87,20 +86,13 @@ class Reached:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    folder: Path = parser.parse_args(arguments).folder
-    torch.set_num_threads(1)
-    try:
-        results = read_results(folder)
-        for task in results.tasks:
-            _write(folder, task, results.study.compare)
-    except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return of_folder(__doc__, arguments, _work)
+
+
+def _work(folder: Path) -> None:
+    results = read_results(folder)
+    for task in results.tasks:
+        _write(folder, task, results.study.compare)
 
 
 def _write(folder: Path, task: Task, pairs: Sequence[Sequence[str]]) -> None:

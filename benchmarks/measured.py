@@ -1,10 +1,14 @@
 """What was measured of a finished run, kept beside it, and only while it is still true."""
 
+import argparse
 import hashlib
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
+
+import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.runs.experiment import versions
@@ -49,3 +53,32 @@ def measured(
         file.write(json.dumps(content, indent=1).encode())
     print(f"Wrote {out}.", flush=True)
     return content
+
+
+def of_folder(
+    description: Optional[str],
+    arguments: Optional[Sequence[str]],
+    work: Callable[[Path], None],
+) -> int:
+    """Does a script's work on the folder that its one argument names.
+
+    Args:
+        description: The script's, for --help.
+        arguments: Of the command line; None for this process's.
+        work: On DIR.
+
+    Returns:
+        The exit status: 1, and the error said, where it is one of ours.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    folder: Path = parser.parse_args(arguments).folder
+    torch.set_num_threads(1)
+    try:
+        work(folder)
+    except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0

@@ -18,7 +18,6 @@ critics in training are off by more than a penalty or an adversary moves them: w
 does to values is measured by promises.py.
 """
 
-import argparse
 import dataclasses
 import functools
 import itertools
@@ -48,7 +47,7 @@ from d3rlpy_mbo.study.intervals import paired
 from d3rlpy_mbo.study.results import read_results
 from d3rlpy_mbo.study.settings import Study
 from d3rlpy_mbo.support.files import atomic_write
-from measured import measured
+from measured import measured, of_folder
 
 EPISODES = 100
 _INTERVAL = 25  # steps between two states that are judged
@@ -84,35 +83,28 @@ class Episode:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    folder: Path = parser.parse_args(arguments).folder
-    torch.set_num_threads(1)
+    return of_folder(__doc__, arguments, _work)
+
+
+def _work(folder: Path) -> None:
     text: list[str] = []
-    try:
-        results = read_results(folder)
-        for task in results.tasks:
-            env: Any = evaluation_environment(open_minari(task.dataset))
-            if env is None:
-                raise mbo.DatasetError(f"{task.dataset} has no environment to play in.")
-            found: dict[str, dict[int, dict[str, Any]]] = {}
-            for method, rows in task.methods.items():
-                for row in rows:
-                    measure = functools.partial(_measure, row.folder, env)
-                    out = row.folder / "pessimism.json"
-                    content = measured(out, _SETTINGS, measure)
-                    if content is not None:
-                        found.setdefault(method, {})[row.seed] = content
-            text += [f"## {task.dataset}", "", *table(found, results.study)]
-        with atomic_write(folder / "pessimism.md") as file:
-            file.write("\n".join(text).encode())
-        print("\n".join(text))
-    except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    results = read_results(folder)
+    for task in results.tasks:
+        env: Any = evaluation_environment(open_minari(task.dataset))
+        if env is None:
+            raise mbo.DatasetError(f"{task.dataset} has no environment to play in.")
+        found: dict[str, dict[int, dict[str, Any]]] = {}
+        for method, rows in task.methods.items():
+            for row in rows:
+                measure = functools.partial(_measure, row.folder, env)
+                out = row.folder / "pessimism.json"
+                content = measured(out, _SETTINGS, measure)
+                if content is not None:
+                    found.setdefault(method, {})[row.seed] = content
+        text += [f"## {task.dataset}", "", *table(found, results.study)]
+    with atomic_write(folder / "pessimism.md") as file:
+        file.write("\n".join(text).encode())
+    print("\n".join(text))
 
 
 def table(found: dict[str, dict[int, dict[str, Any]]], study: Study) -> list[str]:

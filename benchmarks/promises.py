@@ -12,7 +12,6 @@ steps of SAC is a sixth off the value that it stands for
 (settings/adversary.toml). DIR gets promises.md, the table.
 """
 
-import argparse
 import functools
 import os
 import sys
@@ -33,7 +32,7 @@ from d3rlpy_mbo.learners import discount, predict_action
 from d3rlpy_mbo.runs.diagnosis.simulators import Simulator, simulator_of
 from d3rlpy_mbo.study.results import Task, read_results
 from d3rlpy_mbo.support.files import atomic_write
-from measured import measured
+from measured import measured, of_folder
 from pessimism import differences
 
 _STATES = 250
@@ -47,29 +46,20 @@ Step = Callable[
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    folder: Path = parser.parse_args(arguments).folder
-    torch.set_num_threads(1)
-    try:
-        results = read_results(folder)
-        text: list[str] = []
-        for task in results.tasks:
-            found = _of_task(task)
-            title = "promised minus paid"
-            lines = differences(
-                title, found, results.study.compare, results.study.seeds
-            )
-            text += [f"## {task.dataset}", "", *lines, ""]
-        with atomic_write(folder / "promises.md") as file:
-            file.write("\n".join(text).encode())
-        print("\n".join(text))
-    except (mbo.D3RLPyMBOError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return of_folder(__doc__, arguments, _work)
+
+
+def _work(folder: Path) -> None:
+    results = read_results(folder)
+    text: list[str] = []
+    for task in results.tasks:
+        found = _of_task(task)
+        title = "promised minus paid"
+        lines = differences(title, found, results.study.compare, results.study.seeds)
+        text += [f"## {task.dataset}", "", *lines, ""]
+    with atomic_write(folder / "promises.md") as file:
+        file.write("\n".join(text).encode())
+    print("\n".join(text))
 
 
 def _of_task(task: Task) -> dict[str, dict[int, float]]:

@@ -46,8 +46,8 @@ def validate_time_axis(given: Mapping[str, Any], whose: str) -> None:
         if after.shape != observations.shape:
             return  # said by its shape
         some, after = observations[:_MOST, :_BESIDE], after[:_MOST, :_BESIDE]
-        first = _all_equal(after[:-1], some[1:]) if some[1:].any() else 0.0
-        second = _all_equal(after[:, :-1], some[:, 1:])
+        first = _chained(some, after)
+        second = _chained(some.swapaxes(0, 1), after.swapaxes(0, 1))
         is_time = first > 0.5 > second
     elif of_actions[1:2] == observations.shape[1:2]:
         is_time = _runs_along_the_first(observations)
@@ -64,9 +64,14 @@ def validate_time_axis(given: Mapping[str, Any], whose: str) -> None:
         )
 
 
-def _all_equal(some: npt.NDArray[Any], others: npt.NDArray[Any]) -> float:
-    """Returns the share of the vectors that are the same."""
-    return float((some == others).all(axis=-1).mean()) if some.size else 0.0
+def _chained(entries: npt.NDArray[Any], after: npt.NDArray[Any]) -> float:
+    """Returns the share of steps along the first axis that lead to the next entry.
+
+    Of those that move: where nothing does, that it is the next one says nothing.
+    """
+    moves = (entries[1:] != entries[:-1]).any(axis=-1)
+    leads = (after[:-1] == entries[1:]).all(axis=-1)
+    return float(leads[moves].mean()) if moves.any() else 0.0
 
 
 def _runs_along_the_first(observations: npt.NDArray[Any]) -> bool:

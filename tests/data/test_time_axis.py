@@ -108,8 +108,9 @@ def test_episodes_whose_neighbours_are_alike_are_read(made):
         mbo.dataset_from_arrays(**columns_of(made()))
 
 
-def test_one_step_episodes_in_a_world_that_never_changes_are_read():
-    nothing = np.zeros((100, 1, 1), np.float32)
+@pytest.mark.parametrize("state", [0.0, 3.0])
+def test_one_step_episodes_in_a_world_that_never_changes_are_read(state):
+    nothing = np.full((100, 1, 1), state, np.float32)
     with pytest.warns(match="100% of the rows are terminal"):
         dataset = mbo.dataset_from_arrays(
             nothing, nothing, np.ones((100, 1)), nothing, terminals=np.ones((100, 1))
