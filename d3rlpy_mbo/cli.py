@@ -187,6 +187,12 @@ def _has_field(task: type[Task], name: str) -> bool:
     metavar="KEY=VALUE",
     help="learner.KEY=VALUE or imagination.KEY=VALUE; repeatable; VALUE in JSON.",
 )
+@click.option(
+    "--dynamics",
+    "dynamics_file",
+    metavar="FILE.mbo",
+    help="A saved imagination, to imagine with its model instead of fitting one.",
+)
 @click.option("--n-steps", required=True, type=int, help="Gradient steps.")
 @click.option(
     "--n-steps-per-epoch",

@@ -27,6 +27,7 @@ from ..support.json_values import plain
 from ..support.version import installed_versions
 from .evaluation import evaluation, final_evaluation
 from .folder import UNFINISHED, RunFolder
+from .given_dynamics import with_given_dynamics
 from .settings import apply_settings
 from .terminations import with_known_termination
 from .training import Run
@@ -60,6 +61,8 @@ class Experiment:
         trust_environment: As `load_minari` has it.
         target_return: What a transformer is asked to reach where it is evaluated; by
             default the return of the data's best episode.
+        dynamics_file: A saved imagination with whose model this run imagines, by default
+            with one that it fits. The named imagination's other parts are its own.
     """
 
     dataset: str
@@ -76,6 +79,7 @@ class Experiment:
     imagination_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     trust_environment: bool = False
     target_return: Optional[float] = None
+    dynamics_file: Optional[str] = None
 
     def learner_config(self) -> LearnableConfig:
         """Returns the learner's config with its settings.
@@ -92,13 +96,18 @@ class Experiment:
 
         Raises:
             UnknownComponentError: There is no such imagination or field.
-            CompositionError: Settings without an imagination.
+            CompositionError: Settings, or a model, without an imagination.
         """
         if self.imagination == "none":
             if self.imagination_settings:
                 raise CompositionError(
                     f"imagination is 'none', so {sorted(self.imagination_settings)} of it "
                     "cannot be set. Choose an imagination, or leave them out."
+                )
+            if self.dynamics_file is not None:
+                raise CompositionError(
+                    f"imagination is 'none', so nothing imagines with the model of "
+                    f"{self.dynamics_file!r}. Choose an imagination, or leave it out."
                 )
             return None
         config: Any = get_component("imagination", self.imagination)()
@@ -140,8 +149,8 @@ class Experiment:
             resume: Whether a run of this experiment there goes on: one that was
                 interrupted, or is finished and had fewer steps. One that had as many is
                 left as it is, and its result returned.
-            dynamics: A fitted model that several runs share; by default each fits its
-                own.
+            dynamics: A fitted model that several runs share; by default that of
+                `dynamics_file`, else each fits its own.
             evaluators: More numbers after each epoch, into ``"metrics"``.
             record: More entries of the result, for example where the model came from.
             show_progress: Whether d3rlpy and the models' fits show their progress.
@@ -156,6 +165,7 @@ class Experiment:
             CompositionError: The folder is taken, or settings that do not fit.
             CheckpointError: There is no run of this experiment to go on with.
             NotFittedError: The model given is not fitted.
+            LoadError: `dynamics_file` is no saved imagination.
             UnknownComponentError, DatasetError: Names that lead nowhere.
         """
         folder = self.folder(out)
@@ -173,6 +183,11 @@ class Experiment:
         SEED.validated("seed", self.seed)
         Number(at_least=1, whole=True).validated("n_trials", self.n_trials)
         Number(at_least=0, whole=True).validated("n_final_trials", self.n_final_trials)
+        file = self.dynamics_file if dynamics is None else None
+        if imagination_config is not None and file is not None:
+            imagination_config, dynamics = with_given_dynamics(
+                imagination_config, self.imagination_settings, file, self.device
+            )
         d3rlpy.seed(self.seed)
         learner: Any = learner_config.create(device=self.device)
         if self.n_pretraining_epochs:

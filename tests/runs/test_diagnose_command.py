@@ -10,6 +10,7 @@ pytest.importorskip("gymnasium_robotics")
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.components.dynamics.ensemble import ProbabilisticEnsemble
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 from page_reader import PageReader
 from toys import small_learner
@@ -121,6 +122,25 @@ def test_it_loads_a_fitted_imagination(invoke, tmp_path, monkeypatch):
     assert "Diagnosis of 'custom', forward" in result.output
 
 
+def test_what_it_fitted_is_kept_if_asked_and_trained_with_instead_of_fitted_again(
+    invoke, tmp_path, monkeypatch
+):
+    model, out = tmp_path / "romi.mbo", tmp_path / "run"
+    result = invoke("--dataset", MAZE, "--imagination", "romi", *SET, "--save", model)
+    assert result.exit_code == 0, result.output
+    assert str(model) in result.output
+    monkeypatch.setattr(ProbabilisticEnsemble, "fit", None)
+    given = ["--dataset", MAZE, "--learner", "bc", "--imagination", "romi"]
+    given += ["--set", "imagination.rollout_policy=uniform", "--dynamics", str(model)]
+    few = ["--n-steps", "1", "--n-trials", "1", "--out", str(out)]
+    trained = CliRunner().invoke(main, ["train", *given, *few])
+    assert trained.exit_code == 0, trained.output
+    kept, used = (
+        mbo.load_imagination(path).dynamics for path in (model, out / "imagination.mbo")
+    )
+    assert used.config == kept.config
+
+
 @pytest.fixture(scope="module")
 def saved(root) -> dict[str, Path]:
     """A learner of the maze's sizes, one of others, and what is none."""
@@ -176,9 +196,10 @@ def test_a_learner_that_is_none_or_for_other_data_is_refused_before_anything_is_
         (["--imagination", "romi", "--load", "x"], "one of --imagination NAME"),
         (
             ["--load", "x", "--set", "imagination.rollout_length=1"],
-            "--set and --held-out are for",
+            "are for --imagination only",
         ),
-        (["--load", "x", "--held-out"], "--held-out are for"),
+        (["--load", "x", "--held-out"], "are for --imagination only"),
+        (["--load", "x", "--save", "y"], "are for --imagination only"),
         (["--load", "nowhere.mbo"], "nowhere.mbo"),
         (["--imagination", "romy"], "'romi'"),
         (["--imagination", "romi", "--set", "learner.gamma=1"], "no learner here"),
@@ -192,6 +213,7 @@ def test_a_learner_that_is_none_or_for_other_data_is_refused_before_anything_is_
         ),
         (["--imagination", "romi", "--json", "no/folder/x.json"], "no/folder"),
         (["--imagination", "romi", "--html", "no/folder/x.html"], "no/folder"),
+        (["--imagination", "romi", "--save", "no/folder/x.mbo"], "no/folder"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_fitted(

@@ -2,10 +2,12 @@ import dataclasses
 import json
 
 import pytest
+import torch
 
 pytest.importorskip("gymnasium_robotics")
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.components.dynamics.ensemble import ProbabilisticEnsemble
 from d3rlpy_mbo.metrics import normalized_score
 from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.tasks.pointmaze import PointMaze
@@ -96,6 +98,64 @@ def test_a_given_model_more_numbers_and_more_entries_reach_the_result(root, tmp_
     assert result["model"] == "model.mbo"
     error = "custom_model_holdout_error"
     assert result["metrics"][-1][error] == own["metrics"][-1][error]
+
+
+def test_a_model_is_taken_from_a_saved_imagination_instead_of_fitted(
+    root, tmp_path, monkeypatch
+):
+    forward().run(tmp_path / "own")
+    file = tmp_path / "own" / "imagination.mbo"
+    monkeypatch.setattr(ProbabilisticEnsemble, "fit", None)
+    # MOPO's ensemble has other defaults: the file's settings are those of the model.
+    named = experiment(
+        seed=1,
+        imagination="mopo",
+        imagination_settings={"rollout_batch_size": 50},
+        dynamics_file=str(file),
+    )
+    result = named.run(tmp_path / "taken")
+    assert result["experiment"]["dynamics_file"] == str(file)
+    taken = mbo.load_imagination(tmp_path / "taken" / "imagination.mbo")
+    model = mbo.load_imagination(file).dynamics
+    assert taken.config.get_type() == "mopo"
+    assert taken.dynamics.config == model.config
+    elites = taken.dynamics.state_dict()["elites"]
+    for name, tensor in model.state_dict()["elites"].items():
+        assert torch.equal(elites[name], tensor)
+    again = Experiment(**result["experiment"]).run(tmp_path / "again")
+    assert again["evaluations"] == result["evaluations"]
+
+
+def test_a_model_that_cannot_be_taken_is_refused_before_anything_is_written(
+    root, tmp_path
+):
+    forward().run(tmp_path / "own")
+    file = str(tmp_path / "own" / "imagination.mbo")
+    wrong = {
+        "imagines reverse": experiment(imagination="romi", dynamics_file=file),
+        "'dynamics.max_steps'.* cannot be set": forward(dynamics_file=file),
+        "nothing imagines with": experiment(dynamics_file=file),
+        "no_such_file": experiment(imagination="mopo", dynamics_file="no_such_file"),
+    }
+    for message, refused in wrong.items():
+        with pytest.raises(mbo.D3RLPyMBOError, match=message):
+            refused.run(tmp_path / "refused")
+        assert not (tmp_path / "refused").exists()
+
+
+def test_a_model_that_an_adversary_has_changed_is_taken_with_a_warning(root, tmp_path):
+    forward().run(tmp_path / "own")
+    path, changed = tmp_path / "own" / "imagination.mbo", tmp_path / "changed.mbo"
+    imagination = mbo.load_imagination(path)
+    imagination._changed = True
+    imagination.save(changed)
+    taken = experiment(
+        imagination="mopo",
+        imagination_settings={"rollout_batch_size": 50},
+        dynamics_file=str(changed),
+    )
+    with pytest.warns(UserWarning, match="changed while another learner trained"):
+        taken.run(tmp_path / "taken")
 
 
 def test_a_run_is_not_replaced_by_one_that_is_refused(root, tmp_path):

@@ -51,6 +51,13 @@ __all__ = ["diagnose"]
     is_flag=True,
     help="Judge a second model too, fitted without the greatest returns.",
 )
+@click.option(
+    "--save",
+    "save_path",
+    metavar="FILE.mbo",
+    type=click.Path(path_type=Path),
+    help="Write the imagination that was fitted there, for train --dynamics.",
+)
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write it there.")
 @click.option(
     "--html", type=click.Path(path_type=Path), help="Write a page of it there."
@@ -65,6 +72,7 @@ def diagnose(
     learner_path: Optional[str],
     held_out: bool,
     leave_out_returns: bool,
+    save_path: Optional[Path],
     out: Optional[Path],
     html: Optional[Path],
     seed: int,
@@ -77,12 +85,15 @@ def diagnose(
     """
     if (name is None) == (path is None):
         raise click.UsageError("Give one of --imagination NAME and --load FILE.")
-    if path is not None and (settings or held_out):
-        raise click.UsageError("--set and --held-out are for --imagination only.")
+    if path is not None and (settings or held_out or save_path):
+        raise click.UsageError(
+            "--set, --held-out and --save are for --imagination only."
+        )
     if held_out:
         settings = (*settings, "imagination.dynamics.holdout=episodes")
     SEED.validated("seed", seed)
-    for option, path_out in (("--json", out), ("--html", html)):
+    written = (("--save", save_path), ("--json", out), ("--html", html))
+    for option, path_out in written:
         if path_out is not None and not path_out.parent.is_dir():
             raise CompositionError(
                 f"There is no folder {str(path_out.parent)!r} for {option}."
@@ -108,6 +119,9 @@ def diagnose(
         validate_learner(learner, real.transitions)
     if not imagination.fitted:
         imagination.fit(real)
+        if save_path is not None:  # first: it took longest
+            imagination.save(save_path)
+            click.echo(f"Wrote {save_path}.")
     diagnosis = diagnose_imagination(
         imagination,
         real,

@@ -1,0 +1,51 @@
+"""The model of a saved imagination in the place of one that a run would fit."""
+
+import dataclasses
+import warnings
+from collections.abc import Collection
+
+from ..components.dynamics.interface import Dynamics
+from ..imagination.imagination import ImaginationConfig, load_imagination
+from ..support.errors import CompositionError
+
+__all__ = ["with_given_dynamics"]
+
+
+def with_given_dynamics(
+    config: ImaginationConfig, settings: Collection[str], path: str, device: str
+) -> tuple[ImaginationConfig, Dynamics]:
+    """Returns a config that asks for the model of a file, and that model.
+
+    Args:
+        config: Of an imagination; its other parts stay.
+        settings: The dotted paths that the user set of it.
+        path: A saved imagination.
+        device: Where the model is to lie.
+
+    Raises:
+        LoadError, CompositionError: See `load_imagination`.
+        CompositionError: The model imagines in the other direction, or the user set
+            something of a model that is fitted already.
+    """
+    of_model = sorted(key for key in settings if key.partition(".")[0] == "dynamics")
+    if of_model:
+        raise CompositionError(
+            f"The model of {path!r} is fitted, so {of_model} of the imagination cannot be "
+            "set any more. Leave them out, or give no file and have a model fitted."
+        )
+    saved = load_imagination(path, device)
+    wanted, found = config.dynamics.direction, saved.dynamics.direction
+    if wanted != found:
+        raise CompositionError(
+            f"The model of {path!r} is {found}, but the imagination {config.get_type()!r} "
+            f"imagines {wanted}. Give the file of a {wanted} one, or an imagination that "
+            f"is {found}."
+        )
+    if saved.changed_for_another(None):
+        warnings.warn(
+            f"The model of {path!r} has been changed while another learner trained, and "
+            "this run goes on from there. For an independent one give a file that was "
+            "saved before training.",
+            stacklevel=3,
+        )
+    return dataclasses.replace(config, dynamics=saved.dynamics.config), saved.dynamics
