@@ -48,7 +48,8 @@ def measured(
             )
     elif not learner.exists():
         return None
-    content = {**asked, **measure(), "versions": versions()}
+    made_with = versions()  # a checkout may move on while this is measured
+    content = {**asked, **measure(), "versions": made_with}
     with atomic_write(out) as file:
         file.write(json.dumps(content, indent=1).encode())
     print(f"Wrote {out}.", flush=True)

@@ -24,7 +24,7 @@ from ..registry.json_form import encode
 from ..support.devices import validate_device
 from ..support.errors import CompositionError
 from ..support.json_values import plain
-from ..support.version import installed_versions
+from ..support.version import commit_of, installed_versions
 from .evaluation import evaluation, final_evaluation
 from .folder import UNFINISHED, RunFolder
 from .given_dynamics import with_given_dynamics
@@ -174,6 +174,7 @@ class Experiment:
             return folder.result()
         if state == "new":
             folder.validate_free(force)
+        made_with = versions()  # a checkout may move on while this trains
         n_steps_per_epoch = validated_epochs(self.n_steps, self.n_steps_per_epoch)
         learner_config, imagination_config = (
             self.learner_config(),
@@ -278,7 +279,7 @@ class Experiment:
                 },
                 "imagination": encode(imagination_config),
                 "seconds": seconds,
-                "versions": versions(),
+                "versions": made_with,
                 "command": sys.argv,
                 **(record or {}),
             }
@@ -287,5 +288,14 @@ class Experiment:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that decide a result."""
-    return {"python": platform.python_version(), **installed_versions(_PACKAGES)}
+    """Returns the versions of Python and of the packages that decide a result.
+
+    With ours its commit, where it is imported from a checkout: between releases the version
+    says little.
+    """
+    commit = commit_of(__file__)
+    return {
+        "python": platform.python_version(),
+        **installed_versions(_PACKAGES),
+        **({} if commit is None else {"d3rlpy-mbo's commit": commit}),
+    }

@@ -1,9 +1,13 @@
 """Versions, read from what is installed: pyproject.toml states ours once."""
 
+import functools
+import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Optional
 
-__all__ = ["__version__", "installed_versions"]
+__all__ = ["__version__", "commit_of", "installed_versions"]
 
 __version__ = version("d3rlpy-mbo")
 
@@ -17,3 +21,34 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+@functools.cache
+def commit_of(file: str) -> Optional[str]:
+    """Returns the commit of the Git checkout that a source file is part of.
+
+    As it was when it was first asked for, which is nearest to what was imported; with
+    ``" + changes"`` if a tracked Python file of the checkout differs from it.
+
+    Args:
+        file: Its path.
+
+    Returns:
+        None without Git, or if the checkout around it does not track it: a package that is
+        installed somewhere below a project is not that project.
+    """
+    path = Path(file).resolve()
+
+    def git(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = ["git", "-C", str(path.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", path.name).returncode == 0
+        commit = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+        changed = git("diff", "--quiet", "HEAD", "--", ":/*.py").returncode != 0
+    except OSError:  # no Git
+        return None
+    if not tracked or not commit:
+        return None
+    return f"{commit} + changes" if changed else commit
