@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ class _Group(click.Group):
     """Shows our errors as messages, not as tracebacks."""
 
     def invoke(self, context: click.Context) -> Any:
+        _take_any_text()
         try:
             return super().invoke(context)
         except D3RLPyMBOError as error:
@@ -44,6 +46,12 @@ class _Group(click.Group):
         except KeyboardInterrupt as interrupt:
             click.echo(str(interrupt) or "Interrupted.", err=True)
             context.exit(_INTERRUPTED)
+
+
+def _take_any_text() -> None:
+    """Lets no sign that the output has no form for end the work: it may be Latin-1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 @click.group(cls=_Group)

@@ -96,7 +96,7 @@ def prepare_worker(log: Path) -> None:
     torch.set_num_threads(1)
     silence()
     # Two workers' progress bars would overwrite each other; warnings are kept.
-    sys.stderr = log.open("a", buffering=1)
+    sys.stderr = log.open("a", buffering=1, encoding="utf-8")
 
 
 def run(settings: Settings, parallel_map: Callable[..., Iterable[Any]]) -> list[str]:
@@ -142,7 +142,7 @@ def run(settings: Settings, parallel_map: Callable[..., Iterable[Any]]) -> list[
         "table": lines,
         "seconds": time.perf_counter() - started,
     }
-    (settings.folder / "result.json").write_text(json.dumps(summary, indent=1))
+    (settings.folder / "result.json").write_text(json.dumps(summary, indent=1), "utf-8")
     say(f"Wrote {settings.folder / 'romi.png'} and result.json beside it.")
     say(f"Is the reverse model any good? Open {page} in a browser.")
     return lines

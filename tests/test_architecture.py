@@ -1,6 +1,7 @@
 """Imports point one way, plugins are strangers, core knows none of them by name."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Union
@@ -57,6 +58,42 @@ def test_the_core_reads_learners_in_one_module_and_writes_them_in_two_others():
     wing = Path("d3rlpy_mbo/learners")
     names = ["pretraining.py", "reading.py", "state.py"]
     assert readers == [wing / name for name in names]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        p
+        for f in ("d3rlpy_mbo", "plugins", "examples")
+        for p in (ROOT / f).rglob("*.py")
+    ],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_text_is_read_and_written_in_a_named_encoding(path):
+    # Else it is the locale's: a study's log could not hold the name of its own folder.
+    # Ruff's PLW1514 sees no method of a path whose type it does not know.
+    unnamed = [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Call) and in_the_locales_encoding(node)
+    ]
+    assert unnamed == []
+
+
+def in_the_locales_encoding(call: ast.Call) -> bool:
+    words = {
+        each.value
+        for each in [*call.args, *(keyword.value for keyword in call.keywords)]
+        if isinstance(each, ast.Constant)
+    }
+    name = getattr(call.func, "attr", None) or getattr(call.func, "id", None)
+    if name in ("read_text", "write_text"):
+        return "utf-8" not in words
+    binary = any(re.fullmatch("[rwxa+]*b[rwxa+]*", str(each)) for each in words)
+    of_os = (
+        isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "os"
+    )
+    return name == "open" and not of_os and not binary and "utf-8" not in words
 
 
 def annotations(path: Path) -> Iterator[ast.expr]:

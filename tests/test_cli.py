@@ -1,8 +1,10 @@
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -107,6 +109,26 @@ def test_train_ends_with_its_page_or_with_what_would_write_one(
     last = result.stdout.splitlines()[-1]
     assert "pip install 'd3rlpy-mbo[report]'" in last
     assert f"d3rlpy-mbo report {out} --html" in last
+
+
+def shown_by_a_verb(text):
+    @click.group(cls=type(main))
+    def group():
+        pass
+
+    @group.command()
+    def verb():
+        print(text)
+
+    group.main(["verb"], standalone_mode=False)
+
+
+def test_what_the_terminal_has_no_sign_for_ends_no_work(monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "latin-1"))
+    shown_by_a_verb("0.5 ± 0.1 \u2587")
+    sys.stdout.flush()
+    assert shown.getvalue() == "0.5 ± 0.1 ?\n".encode("latin-1")
 
 
 def test_train_hands_on_whether_the_environment_is_trusted(

@@ -12,9 +12,25 @@ from minari.storage import get_dataset_path, hosting
 
 from ..support.errors import DatasetError, suggest
 
-__all__ = ["open_minari", "reference_scores", "stored_episodes"]
+__all__ = ["dataset_folder", "open_minari", "reference_scores", "stored_episodes"]
 
 _SPACES = {"action_space", "observation_space"}
+
+
+def dataset_folder(dataset_id: Optional[str] = None) -> Path:
+    """Returns where Minari keeps a dataset, or all of them; it need not be there.
+
+    Raises:
+        DatasetError: Minari's folder is none, and cannot be made.
+    """
+    try:
+        return Path(get_dataset_path(dataset_id))
+    except OSError as error:
+        raise DatasetError(
+            f"Minari's folder is not there and cannot be made: {error}. Name one that you "
+            "may read by the environment variable MINARI_DATASETS_PATH; without it Minari "
+            "uses ~/.minari/datasets."
+        ) from error
 
 
 def open_minari(
@@ -38,7 +54,7 @@ def open_minari(
             "made the dataset, pass trust_environment=True (--trust-environment)."
         )
     try:
-        return minari.MinariDataset(Path(get_dataset_path(dataset_id)) / "data")
+        return minari.MinariDataset(dataset_folder(dataset_id) / "data")
     except Exception as error:
         raise _damaged(dataset_id, error) from error
 
@@ -73,7 +89,7 @@ def reference_scores(
 
 def _metadata(dataset_id: str) -> dict[str, Any]:
     """Returns what the dataset says of itself, after downloading it if it is not here."""
-    root, path = Path(get_dataset_path()), Path(get_dataset_path(dataset_id))
+    root, path = dataset_folder(), dataset_folder(dataset_id)
     # Minari asks its server first unless the dataset is known to be here.
     if not (path / "data").exists():
         try:
@@ -112,7 +128,7 @@ def _advice(name: str) -> str:
 
 def _damaged(dataset_id: str, error: Exception) -> DatasetError:
     return DatasetError(
-        f"The dataset {dataset_id!r} in {str(get_dataset_path())!r} cannot be read "
+        f"The dataset {dataset_id!r} in {str(dataset_folder())!r} cannot be read "
         f"({type(error).__name__}: {error}). It is damaged, or was written by another "
         "version of Minari. Move it away, and download or collect it again."
     )

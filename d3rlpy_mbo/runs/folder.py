@@ -241,7 +241,7 @@ def _comparable(settings: Any, path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
         return dict(content)
     except (OSError, ValueError, TypeError) as error:
         raise _damaged(path, str(error)) from error

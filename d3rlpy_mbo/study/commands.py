@@ -1,6 +1,7 @@
 """The verbs study and report; what they need is imported when they run."""
 
 import importlib.util
+import shlex
 from pathlib import Path
 from typing import Optional
 
@@ -145,7 +146,7 @@ def page_of(folder: Path) -> str:
         why = str(error)
         if not isinstance(error, D3RLPyMBOError):
             why = f"{type(error).__name__}: {error}."
-        again = f"d3rlpy-mbo report {folder} --html {path}"
+        again = shlex.join(["d3rlpy-mbo", "report", str(folder), "--html", str(path)])
         return f"There is no page of it: {why} Then: {again}"
     return f"Wrote {path}: open it in a browser."
 

@@ -10,10 +10,11 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import torch
 
+from ..support.files import utf8
 from ..support.locks import lock
 
 __all__ = ["KILLED", "Job", "error_of", "error_path", "execute", "worker_of"]
@@ -63,10 +64,10 @@ def execute(job: Job, out: Path) -> None:
                 job.check(out)
                 return
             # Until it is complete: a process that is killed cannot say so itself.
-            error_path(job, out).write_text(KILLED)
+            error_path(job, out).write_bytes(utf8(KILLED))
             _clear(path, keep=getattr(job, "resumes", False))
             with (
-                path.with_name(path.name + ".log").open("w", buffering=1) as log,
+                _opened_log(path.with_name(path.name + ".log")) as log,
                 contextlib.redirect_stdout(log),
                 contextlib.redirect_stderr(log),
                 warnings.catch_warnings(),
@@ -75,7 +76,12 @@ def execute(job: Job, out: Path) -> None:
                 job.make(out)
             error_path(job, out).unlink(missing_ok=True)
         except Exception:
-            error_path(job, out).write_text(traceback.format_exc())
+            error_path(job, out).write_bytes(utf8(traceback.format_exc()))
+
+
+def _opened_log(path: Path) -> TextIO:
+    """Opens a file that takes whatever is printed, in every locale."""
+    return path.open("w", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
 def error_path(job: Job, out: Path) -> Path:
@@ -90,7 +96,7 @@ def error_of(path: Path) -> str:
     Args:
         path: Its file.
     """
-    lines = path.read_text(errors="replace").split("\n")
+    lines = path.read_text("utf-8", "replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), KILLED)
 
 
@@ -121,7 +127,7 @@ def _alone(path: Path) -> Iterator[None]:
     simply there would outlive a kill.
     """
     path.parent.mkdir(exist_ok=True)
-    with path.open("w") as file:
+    with path.open("wb") as file:
         lock(file.fileno(), wait=True)
         yield
 

@@ -123,7 +123,7 @@ def diagnoses_in(folders: Sequence[Path], notes: list[Note]) -> dict[str, Diagno
     for folder in folders:
         for path in sorted(folder.rglob("*diagnosis.json")):
             try:
-                found[str(path)] = Diagnosis.from_json(path.read_text())
+                found[str(path)] = Diagnosis.from_json(path.read_text("utf-8"))
             except (OSError, ValueError, CompositionError) as error:
                 notes.append(Note("not", "damaged", f"{path}: {error}"))
     return found

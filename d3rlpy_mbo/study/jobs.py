@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 import d3rlpy
-from minari.storage import get_dataset_path
 
 from ..components.terminations.interface import NoTermination
 from ..data.minari import load_minari
+from ..data.minari_files import dataset_folder
 from ..data.real_data import RealData
 from ..imagination.imagination import ImaginationConfig, load_imagination
 from ..registry.json_form import decode
@@ -44,7 +44,7 @@ class CollectDataset:
 
     def result(self, out: Path) -> Path:
         """Returns where Minari looks for it."""
-        return Path(get_dataset_path(self.dataset), "data")
+        return dataset_folder(self.dataset) / "data"
 
     def check(self, out: Path) -> None:
         """Does nothing: whatever has that name is what the user means."""
@@ -179,9 +179,7 @@ class RunExperiment:
         if not error_path(self, out).exists():  # not begun, or killed: to be repeated
             return 0
         try:
-            log = (
-                out / self.path / UNFINISHED / "logs" / "environment.csv"
-            ).read_text()
-            return int(log.splitlines()[-1].split(",")[1])
+            log = out / self.path / UNFINISHED / "logs" / "environment.csv"
+            return int(log.read_text("utf-8").splitlines()[-1].split(",")[1])
         except (OSError, IndexError, ValueError):  # no log yet, or a line half written
             return 0

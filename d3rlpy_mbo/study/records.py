@@ -62,7 +62,7 @@ def read_begun(run: Path) -> Optional[Experiment]:
         None if there is none, or nothing that can be read: there is nothing to lose.
     """
     try:
-        entries = json.loads((run / UNFINISHED / "experiment.json").read_text())
+        entries = json.loads((run / UNFINISHED / "experiment.json").read_bytes())
         begun = Experiment(**entries)
     except (OSError, ValueError, TypeError):
         return None
@@ -148,7 +148,7 @@ def flat_settings(entries: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
         require(content, dict[str, Any], "all of it")
     except (OSError, ValueError, CompositionError) as error:
         raise _damaged(path, error) from error

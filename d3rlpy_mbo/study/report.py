@@ -11,12 +11,14 @@ below the other; nothing is averaged over them. From a study's settings:
     "pointmaze/umaze-sparse-v0" = 139.5 # a D4RL score
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
+from urllib.parse import quote
 
 from ..runs.pages.parts import Table
-from ..support.files import atomic_write
+from ..support.files import atomic_write, utf8
 from .groups import Group
 from .loose_runs import group_of_runs, is_run
 from .names import folder_name
@@ -66,7 +68,7 @@ def write(folders: Sequence[Path], path: Path) -> list[str]:
             curves[folder, task.dataset] = name
     text, damaged = _sections(found, runs, curves)
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(utf8(text))
     return damaged
 
 
@@ -108,7 +110,7 @@ def _text(results: Results, curves: dict[str, str]) -> list[str]:
         lines += _section(task, paper, results.study.compare)
         if task.dataset in curves:
             lines += [
-                f"![Learning curves on {task.dataset}]({curves[task.dataset]})",
+                f"![Learning curves on {task.dataset}]({_link(curves[task.dataset])})",
                 "",
             ]
     if len(results.tasks) > 1:
@@ -119,6 +121,11 @@ def _text(results: Results, curves: dict[str, str]) -> list[str]:
     lines += [f"- Damaged: {message}" for message in results.damaged]
     lines += [f"- Not run: {name}" for name in results.missing]
     return [*lines, ""]
+
+
+def _link(name: str) -> str:
+    """Returns a file's name as Markdown has it in a link: a space would end it there."""
+    return quote(os.fsencode(name))
 
 
 def _section(

@@ -52,7 +52,7 @@ def _lines(path: Path) -> list[tuple[int, int, float]]:
     """Returns (epoch, step, value) of each line that is whole."""
     found = []
     try:
-        lines = path.read_text(errors="replace").splitlines(keepends=True)
+        lines = path.read_text("utf-8", "replace").splitlines(keepends=True)
     except OSError:  # the run has just been finished, and moved
         return []
     for line in lines:

@@ -4,7 +4,6 @@ What a processor is good at cannot be read off its name. What was measured must 
 however: two ways round differently, and the same seed gives the same result on a machine.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +15,9 @@ from typing import Optional
 
 import torch
 
+from .errors import CompositionError
+from .files import atomic_write
+
 __all__ = ["about_processor", "cache_folder", "fastest"]
 
 # On a busy EPYC 5 rounds found one way to take 0.83 to 0.92 of another's time, 15 rounds
@@ -24,10 +26,13 @@ _ROUNDS = 15
 _CLEARLY = 0.9  # of the first way's time, for another to take its place
 
 
-def cache_folder() -> Path:
-    """Returns where measurements are remembered: ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "d3rlpy-mbo"
+def cache_folder() -> Optional[Path]:
+    """Returns where measurements are remembered: ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    None for a user without a home, as in a container.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if base.startswith("~") else Path(base) / "d3rlpy-mbo"
 
 
 def about_processor() -> dict[str, str]:
@@ -41,7 +46,7 @@ def about_processor() -> dict[str, str]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:  # no Linux
         return platform.processor()
     wanted = ("vendor_id", "cpu family", "model", "model name")
@@ -66,15 +71,17 @@ def fastest(
     """
     about = {**about, "rounds": _ROUNDS}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    path = cache_folder() / f"{name}-{digest.hexdigest()[:12]}.json"
+    first, folder = next(iter(ways)), cache_folder()
+    if folder is None:
+        return first
+    path = folder / f"{name}-{digest.hexdigest()[:12]}.json"
     known = _read(path)
     if known in ways:
         return str(known)
-    first = next(iter(ways))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if known is not None or (path.exists() and not path.stat().st_size):
-            path.unlink()  # of a way that is no more, or of a process that was killed
+        folder.mkdir(parents=True, exist_ok=True)
+        if known is not None:
+            path.unlink(missing_ok=True)  # of a way that is no more, or damaged
     except OSError:
         return first
     seconds = _seconds(ways)
@@ -82,20 +89,24 @@ def fastest(
     clearly = seconds[best] < _CLEARLY * seconds[first]
     found = {"fastest": best if clearly else first, "seconds": seconds}
     try:
-        with path.open("x") as file:  # of two processes the first one decides
-            file.write(json.dumps({**found, "about": about}, indent=1) + "\n")
-    except FileExistsError:
+        with atomic_write(path, replace=False) as file:
+            file.write(json.dumps({**found, "about": about}, indent=1).encode())
+    except FileExistsError:  # of two processes the first one decides
         other = _read(path)
         return str(other) if other in ways else first
-    except OSError:
+    except (OSError, CompositionError):
         return first
     return str(found["fastest"])
 
 
 def _read(path: Path) -> Optional[str]:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads(path.read_text())["fastest"])
-    return None
+    """Returns the way that is remembered, an empty name for a damaged file, else None."""
+    try:
+        return str(json.loads(path.read_bytes())["fastest"])
+    except OSError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _seconds(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:

@@ -14,7 +14,7 @@ try:
 except ImportError:  # Windows: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["held_alone", "held_if_free", "lock"]
+__all__ = ["held_alone", "held_if_free", "is_the_file", "lock"]
 
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
@@ -62,7 +62,7 @@ def held_alone(path: Path, what: str) -> Iterator[None]:
                 f"Another process{by} is writing {what}. Wait until it has ended, or "
                 "choose another place."
             )
-        if _is_the_file(descriptor, path):
+        if is_the_file(descriptor, path):
             break
         os.close(descriptor)  # its holder has just removed it: another may have it
     try:
@@ -102,7 +102,7 @@ def _opened(path: Path) -> int:
         ) from error
 
 
-def _is_the_file(descriptor: int, path: Path) -> bool:
+def is_the_file(descriptor: int, path: Path) -> bool:
     """Returns whether the open file is still the one of that name."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

@@ -64,7 +64,7 @@ def staging(path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=_STAGING, dir=root))
     try:
         with held_if_free(folder):
-            (folder / _TARGET).write_text(str(path))
+            (folder / _TARGET).write_bytes(os.fsencode(path))
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -77,7 +77,7 @@ def _sweep(root: Path) -> None:
             if not held:
                 continue
             with contextlib.suppress(OSError, ValueError):  # or it is torn
-                path = Path((folder / _TARGET).read_text())
+                path = Path(os.fsdecode((folder / _TARGET).read_bytes()))
                 if (folder / REPLACED).exists() and not path.exists():
                     (folder / REPLACED).rename(path)
             shutil.rmtree(folder, ignore_errors=True)

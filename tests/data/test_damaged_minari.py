@@ -12,8 +12,18 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.storage import hosting
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.data.minari_files import reference_scores
+from d3rlpy_mbo.data.minari_files import dataset_folder, reference_scores
 from own_data import box, write_minari
+
+
+def test_a_folder_of_minaris_that_cannot_be_made_is_named_with_its_variable(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "file"))
+    for ask in (mbo.load_minari, reference_scores, dataset_folder):
+        with pytest.raises(mbo.DatasetError, match="file'.*MINARI_DATASETS_PATH"):
+            ask("maze/a-v0")
 
 
 def replaced(name: str, change: Callable[[Any], Any]) -> Callable[[h5py.File], None]:

@@ -214,6 +214,13 @@ def test_a_learner_that_is_none_or_for_other_data_is_refused_before_anything_is_
         (["--imagination", "romi", "--json", "no/folder/x.json"], "no/folder"),
         (["--imagination", "romi", "--html", "no/folder/x.html"], "no/folder"),
         (["--imagination", "romi", "--save", "no/folder/x.mbo"], "no/folder"),
+        (["--imagination", "romi", "--save", "/"], "is a folder"),
+        (["--imagination", "romi", "--html", "/dev/null"], "a device or a pipe"),
+        (["--imagination", "romi", "--json", "/proc/x"], "cannot be written"),
+        (
+            ["--imagination", "romi", "--save", "x", "--json", "./x"],
+            "--save and --json both name 'x'",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_fitted(

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -375,6 +377,19 @@ def test_work_that_is_done_does_not_end_in_the_fault_of_its_page(tmp_path, monke
     said = page_of(folder)
     assert "There is no page of it: ZeroDivisionError: of somebody's." in said
     assert f"d3rlpy-mbo report {folder} --html" in said
+
+
+def test_what_would_write_the_page_can_be_pasted(tmp_path):
+    folder = tmp_path / "a run; of 'mine'"
+    words = shlex.split(page_of(folder).partition("Then: ")[2])
+    assert words[1:] == ["report", str(folder), "--html", str(folder / "report.html")]
+
+
+def test_a_folder_whose_name_is_no_utf8_is_shown_with_that_byte_escaped(tmp_path):
+    folder = tmp_path / os.fsdecode(b"run-\xe9")
+    write(folder / "result.json", content([1.0]))
+    read, _ = reported(tmp_path, folder)
+    assert r"run-\udce9" in read.text
 
 
 def test_a_page_of_many_long_runs_is_below_five_megabytes(tmp_path):

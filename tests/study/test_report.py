@@ -1,10 +1,12 @@
 import io
 import json
 import math
+import os
 import re
 import shutil
 import statistics
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -315,6 +317,18 @@ def test_what_explains_the_returns_and_what_is_missing_is_said(folder):
     ):
         assert line in text
     assert (written / "tables-maze-a-v0.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_pictures_and_folders_of_any_name_are_in_the_report(folder, tmp_path):
+    study = folder({"bcq": [(10, 10)], "romi": [(20, 20)]})
+    odd = tmp_path / os.fsdecode(b"odd \xe9 (1)")
+    shutil.copytree(study, odd)
+    done = reported(study, odd, "--out", odd / "my report (2).md")
+    assert done.exit_code == 0, done.output
+    text = (odd / "my report (2).md").read_text("utf-8")
+    assert r"odd \udce9 (1)" in text
+    links = re.findall(r"!\[.*\]\((\S+)\)\n", text)  # a space would end one
+    assert [(odd / unquote(link)).exists() for link in links] == [True, True]
 
 
 def test_a_folder_that_is_no_studys_is_refused(tmp_path):

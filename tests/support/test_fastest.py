@@ -1,5 +1,6 @@
 """What is faster is measured once, and stays as it was decided."""
 
+import errno
 import json
 
 import pytest
@@ -38,7 +39,7 @@ def test_another_processor_is_measured_anew():
     assert fastest("work", {"processor": 2}, ways([], slow="b")) == "a"
 
 
-@pytest.mark.parametrize("content", ["", '{"fastest": "gone"}'])
+@pytest.mark.parametrize("content", ["", '{"fastest": "b', "[]", '{"fastest": "gone"}'])
 def test_what_cannot_be_used_is_measured_anew(content):
     fastest("work", {}, ways([]))
     (file,) = cache_folder().iterdir()
@@ -57,6 +58,32 @@ def test_where_nothing_can_be_remembered_the_first_is_taken_unmeasured(
 
     assert fastest("work", {}, ways(calls)) == "a"
     assert calls == []
+
+
+def test_a_user_without_a_home_takes_the_first_unmeasured(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(
+        "pwd.getpwuid", lambda uid: {}[uid]
+    )  # a container's, of no name
+    calls = []
+
+    assert cache_folder() is None
+    assert fastest("work", {}, ways(calls)) == "a"
+    assert calls == []
+
+
+def test_a_full_disk_leaves_nothing_that_is_remembered_in_part(monkeypatch):
+    dumps = json.dumps
+
+    def full(content, **options):
+        if "fastest" in content:
+            raise OSError(errno.ENOSPC, "no space")
+        return dumps(content, **options)
+
+    monkeypatch.setattr(json, "dumps", full)
+    assert fastest("work", {}, ways([])) == "a"
+    assert list(cache_folder().iterdir()) == []
 
 
 def test_of_two_processes_the_first_one_decides():

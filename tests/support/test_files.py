@@ -3,11 +3,13 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
+from d3rlpy_mbo.support import files
 from d3rlpy_mbo.support.errors import CompositionError
-from d3rlpy_mbo.support.files import atomic_write
+from d3rlpy_mbo.support.files import atomic_write, utf8, validate_writable
 
 
 def test_until_it_is_complete_the_old_file_stands(tmp_path):
@@ -45,6 +47,72 @@ def test_others_may_read_it_as_far_as_the_umask_lets_them(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o640
+
+
+def test_a_link_stays_and_its_file_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "kept")
+    with atomic_write(tmp_path / "link") as file:
+        file.write(b"x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "elsewhere" / "kept").read_bytes() == b"x"
+
+
+def test_a_device_is_refused_and_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(CompositionError, match="a device or a pipe"):
+            interrupted_write(tmp_path / name, KeyboardInterrupt)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
+def test_what_is_there_stays_where_it_is_not_to_be_replaced(tmp_path):
+    path = tmp_path / "kept"
+    with atomic_write(path, replace=False) as file:
+        file.write(b"first")
+    with pytest.raises(FileExistsError), atomic_write(path, replace=False) as file:
+        file.write(b"second")
+    assert path.read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+def test_a_file_that_another_process_swept_before_it_was_locked_is_made_again(
+    tmp_path, monkeypatch
+):
+    lock, swept = files.lock, []
+
+    def late(descriptor):
+        if not swept:
+            swept.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+            swept[0].unlink()
+        return lock(descriptor)
+
+    monkeypatch.setattr(files, "lock", late)
+    with atomic_write(tmp_path / "kept") as file:
+        file.write(b"x")
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name, why in [
+        ("", "is a folder"),
+        ("pipe", "a device or a pipe"),
+        ("missing/kept", "no folder '.*missing' for --save"),
+        ("file/kept", "no folder '.*file' for --save"),
+    ]:
+        with pytest.raises(CompositionError, match=why):
+            validate_writable(tmp_path / name, "--save")
+    with pytest.raises(CompositionError, match="cannot be written"):
+        validate_writable(Path("/proc/kept"), "--save")
+    validate_writable(tmp_path / "kept", "--save")
+    assert sorted(os.listdir(tmp_path)) == ["file", "pipe"]
+
+
+def test_text_that_utf8_has_no_form_for_is_escaped():
+    assert utf8("a\udce9 ±") == "a\\udce9 ±".encode()
 
 
 def test_what_a_killed_process_left_is_swept_and_what_another_writes_is_not(tmp_path):

@@ -13,7 +13,7 @@ from ...learners.loading import load_learner
 from ...registry.discovery import get_component
 from ...registry.fields import SEED
 from ...support.errors import CompositionError
-from ...support.files import atomic_write
+from ...support.files import atomic_write, utf8, validate_writable
 from ..pages.html import require_pages
 from ..settings import apply_settings, parse_settings
 from ..terminations import with_known_termination
@@ -92,11 +92,15 @@ def diagnose(
     if held_out:
         settings = (*settings, "imagination.dynamics.holdout=episodes")
     SEED.validated("seed", seed)
-    written = (("--save", save_path), ("--json", out), ("--html", html))
-    for option, path_out in written:
-        if path_out is not None and not path_out.parent.is_dir():
+    written: dict[Path, str] = {}
+    for option, file_path in (("--save", save_path), ("--json", out), ("--html", html)):
+        if file_path is None:
+            continue
+        validate_writable(file_path, option)
+        other = written.setdefault(file_path.resolve(), option)
+        if other != option:
             raise CompositionError(
-                f"There is no folder {str(path_out.parent)!r} for {option}."
+                f"{other} and {option} both name {str(file_path)!r}. Give each its own."
             )
     if html is not None:
         require_pages()
@@ -133,7 +137,7 @@ def diagnose(
     click.echo(str(diagnosis))
     if out is not None:
         with atomic_write(out) as file:
-            file.write(diagnosis.to_json().encode())
+            file.write(utf8(diagnosis.to_json()))
         click.echo(f"Wrote {out}.")
     if html is not None:
         diagnosis.save_html(html)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...support.errors import CompositionError
-from ...support.files import atomic_write
+from ...support.files import atomic_write, utf8
 from ...support.json_values import plain
 from ...support.version import __version__
 from .parts import Chart, Page, Section
@@ -61,13 +61,13 @@ def save_page(page: Page, path: Path) -> None:
     text = environment.get_template("page.html.jinja").render(
         page=page,
         is_chart=lambda part: isinstance(part, Chart),
-        style=(_TEMPLATE / "page.css").read_text(),
-        script=(_TEMPLATE / "page.js").read_text(),
+        style=(_TEMPLATE / "page.css").read_text("utf-8"),
+        script=(_TEMPLATE / "page.js").read_text("utf-8"),
         vega=_vega() if any(map(_has_chart, page.sections)) else "",
         version=__version__,
     )
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(utf8(text))
 
 
 def _strict(content: Any, **options: Any) -> str:

@@ -1,0 +1,46 @@
+"""A job is done whole or not at all, whatever it prints and wherever it lies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("joblib")
+
+from d3rlpy_mbo.study.execution import error_of, error_path, execute
+
+PATH = Path(os.fsdecode(b"d\xe9")) / "job"
+
+
+class Loud:
+    """A job that prints what no encoding has a sign for, and may fail with it."""
+
+    path = PATH
+
+    def __init__(self, fails: bool = False):
+        self._fails = fails
+
+    def result(self, out: Path) -> Path:
+        return out / self.path
+
+    def check(self, out: Path) -> None:
+        pass
+
+    def make(self, out: Path) -> None:
+        print(f"± in {out / self.path}")
+        if self._fails:
+            raise ValueError(f"± in {self.path}")
+        self.result(out).touch()
+
+
+def test_a_log_holds_whatever_is_printed(tmp_path):
+    execute(Loud(), tmp_path)
+    assert Loud().result(tmp_path).exists()
+    log = (tmp_path / PATH).with_name("job.log").read_text("utf-8")
+    assert log == f"± in {tmp_path}/d\\udce9/job\n"
+
+
+def test_an_error_is_kept_whatever_it_says(tmp_path):
+    execute(Loud(fails=True), tmp_path)
+    said = error_of(error_path(Loud(), tmp_path))
+    assert said == "ValueError: ± in d\\udce9/job"
