@@ -29,7 +29,7 @@ __all__ = [
 _SCALERS = ("observation_scaler", "action_scaler", "reward_scaler")
 
 # Of an identity, compared by rules of their own; checkpoints of before lack them.
-_APART = ("scalers", "seed")
+_APART = ("scalers", "seed", "given_model")
 
 # Their states may mean something else in another version.
 _VERSIONS = ("d3rlpy-mbo", "d3rlpy")
@@ -47,6 +47,7 @@ def identity_of(
     has_environment: bool,
     n_pretraining_epochs: int,
     target_return: Optional[float],
+    given_model: Optional[str],
 ) -> dict[str, Any]:
     """Returns everything that must be alike for a run to go on, as JSON has it."""
     identity = {
@@ -67,6 +68,7 @@ def identity_of(
         "environment": has_environment,
         "n_pretraining_epochs": n_pretraining_epochs,
         "target_return": target_return,
+        "given_model": given_model,
     }
     return dict(json.loads(json.dumps(identity, default=_plain)))
 
@@ -143,6 +145,9 @@ def validate_same_run(
         {k: v for k, v in each.items() if k not in _APART} for each in (saved, ours)
     ]
     changed = differences("", *alike)
+    if "given_model" in saved:
+        models = (each.get("given_model") for each in (saved, ours))
+        changed += differences("given_model", *models)
     theirs = saved.get("scalers", {})
     for name, scaler in ours.get("scalers", {}).items():
         if name in theirs:

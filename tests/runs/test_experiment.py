@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -156,6 +157,30 @@ def test_a_model_that_an_adversary_has_changed_is_taken_with_a_warning(root, tmp
     )
     with pytest.warns(UserWarning, match="changed while another learner trained"):
         taken.run(tmp_path / "taken")
+
+
+def test_a_run_goes_on_with_the_model_that_it_began_with_and_no_other(root, tmp_path):
+    for seed in (0, 1):
+        forward(seed=seed).run(tmp_path / str(seed))
+    file, out = tmp_path / "model.mbo", tmp_path / "run"
+    shutil.copy(tmp_path / "0" / "imagination.mbo", file)
+    taken = experiment(
+        imagination="mopo",
+        imagination_settings={"rollout_batch_size": 50},
+        dynamics_file=str(file),
+    )
+    taken.run(out, keep_checkpoint=True)
+    per_epoch = taken.n_steps  # as the epoch of so short a run was
+    longer = dataclasses.replace(
+        taken, n_steps=2 * per_epoch, n_steps_per_epoch=per_epoch
+    )
+    shutil.copy(tmp_path / "1" / "imagination.mbo", file)
+    with pytest.raises(mbo.CheckpointError, match="given_model is '.*' there and '"):
+        longer.run(out, resume=True)
+    assert not (out / "unfinished").exists()
+    shutil.copy(tmp_path / "0" / "imagination.mbo", file)
+    result = longer.run(out, resume=True)
+    assert result["experiment"]["n_steps"] == longer.n_steps
 
 
 def test_a_run_is_not_replaced_by_one_that_is_refused(root, tmp_path):
