@@ -237,8 +237,7 @@ class _Adapter(LoggerAdapter):
         if self._kept.trained:
             for leaf in file_adapters(self._adapter):
                 leaf._is_model_watched = self._epochs > 0  # their headers are there
-        else:
-            self._adapter.write_params(params)
+        self._adapter.write_params(params)
         self._kept.restore_generators()
 
     def before_write_metric(self, epoch: int, step: int) -> None:

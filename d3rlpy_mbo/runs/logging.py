@@ -2,7 +2,7 @@
 
 import importlib.util
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,8 @@ class LoggerOfImaginations(LoggerAdapterFactory):
         imaginations: Whose configs and fits are written.
         own_folder: Whether the run needs a log folder of its own: d3rlpy's names hold
             the second, and two runs that start within it would write into one.
+        goes_on: Returns whether a run goes on: its files hold all of that already, and
+            what shows it live, which is made anew, is told the hyperparameters alone.
     """
 
     def __init__(
@@ -87,11 +89,13 @@ class LoggerOfImaginations(LoggerAdapterFactory):
         factory: LoggerAdapterFactory,
         imaginations: Sequence[Imagination],
         own_folder: bool,
+        goes_on: Callable[[], bool],
     ):
         self._factory = factory
         self._configs = [encode(each.config) for each in imaginations]
         self._records = _records(imaginations)
         self._own_folder = own_folder
+        self._goes_on = goes_on
 
     def create(
         self, algo: Any, experiment_name: str, n_steps_per_epoch: int
@@ -103,7 +107,13 @@ class LoggerOfImaginations(LoggerAdapterFactory):
         write_params = adapter.write_params
 
         def write_all(params: dict[str, Any]) -> None:
-            write_params({**params, "imaginations": self._configs})
+            params = {**params, "imaginations": self._configs}
+            if self._goes_on():
+                for leaf in _leaves(adapter):
+                    if not isinstance(leaf, FileAdapter):
+                        type(leaf).write_params(leaf, params)
+                return
+            write_params(params)
             for leaf in _leaves(adapter):
                 _write(leaf, self._records)
 

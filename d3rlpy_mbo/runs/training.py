@@ -138,6 +138,7 @@ class Run:
                     factory,
                     self.imaginations,
                     own_folder=fit_arguments.get("with_timestamp", True),
+                    goes_on=lambda: kept is not None and kept.trained,
                 ),
                 **fit_arguments,
             }

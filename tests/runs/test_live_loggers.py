@@ -7,6 +7,8 @@ import pytest
 from d3rlpy.logging import (
     CombineAdapterFactory,
     FileAdapterFactory,
+    LoggerAdapter,
+    LoggerAdapterFactory,
     TensorboardAdapterFactory,
     WanDBAdapterFactory,
 )
@@ -16,6 +18,8 @@ from d3rlpy_mbo_mopo import MaxAleatoric
 from toys import line_dataset, line_imagination, small_ensemble, small_learner
 
 pytestmark = pytest.mark.training
+
+DATASET = line_dataset()
 
 # Of ours: what is imagined, what the model's fit measured.
 EXPECTED = {
@@ -29,20 +33,23 @@ EXPECTED = {
 }
 
 
-def train(folder: Path, *factories) -> dict[str, list[float]]:
+def train(
+    folder: Path, *factories, n_steps: int = 4, logger_adapter=None, **more
+) -> dict[str, list[float]]:
     """Trains; returns what d3rlpy's files say, values by name."""
     files = FileAdapterFactory(str(folder))
     mbo.fit(
         small_learner("td3_plus_bc"),
-        line_dataset(),
+        DATASET,
         line_imagination(
             dynamics=small_ensemble("forward", batch_size=64),
             penalty=MaxAleatoric(),
             rollout_batch_size=20,
         ),
-        4,
+        n_steps,
         n_steps_per_epoch=2,
-        logger_adapter=CombineAdapterFactory([files, *factories]),
+        logger_adapter=logger_adapter or CombineAdapterFactory([files, *factories]),
+        **more,
         experiment_name="logs",
         with_timestamp=False,
         show_progress=False,
@@ -123,3 +130,61 @@ def test_weights_and_biases_has_the_same_names_and_the_last_numbers(
     assert set(shown) - {"epoch"} == set(files)
     for name in EXPECTED:
         assert shown[name] == pytest.approx(files[name][-1], rel=1e-6)
+
+
+class Live(LoggerAdapterFactory, LoggerAdapter):
+    """Shows a run live: keeps all that its adapters are told, adapter by adapter."""
+
+    def __init__(self):
+        self.params, self.names = [], []
+
+    def create(self, algo, experiment_name, n_steps_per_epoch):
+        self.names.append([])
+        return self
+
+    def write_params(self, params):
+        self.params.append(params)
+
+    def before_write_metric(self, epoch, step):
+        pass
+
+    def write_metric(self, epoch, step, name, value):
+        self.names[-1].append(name)
+
+    def after_write_metric(self, epoch, step):
+        pass
+
+    def save_model(self, epoch, algo):
+        pass
+
+    def close(self):
+        pass
+
+    def watch_model(self, epoch, step):
+        pass
+
+
+@pytest.mark.parametrize("combined", [True, False])
+def test_what_shows_a_run_live_is_told_its_parameters_when_the_run_goes_on(
+    tmp_path, combined
+):
+    live = Live()
+    for n_steps in (2, 4):
+        factory = CombineAdapterFactory([live]) if combined else live
+        where = {"n_steps": n_steps, "checkpoint": tmp_path / "kept"}
+        train(tmp_path, logger_adapter=factory, **where)
+    began, went_on = live.params
+    assert went_on == began
+    assert went_on["imaginations"]
+    of_fits = [sum("_fit_" in name for name in names) for names in live.names]
+    assert of_fits[0] > 0
+    assert of_fits[1] == 0  # they were shown
+    assert live.names[1]
+
+
+def test_a_run_that_tensorboard_shows_goes_on(tmp_path):
+    pytest.importorskip("tensorboardX")
+    board = TensorboardAdapterFactory(str(tmp_path / "board"))
+    for n_steps in (2, 4):
+        files = train(tmp_path, board, n_steps=n_steps, checkpoint=tmp_path / "kept")
+    assert len(files["imagined_share"]) == 2
