@@ -40,8 +40,15 @@ def commit_of(file: str) -> Optional[str]:
     path = Path(file).resolve()
 
     def git(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = ["git", "-C", str(path.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        # A look must not keep the user's own commit from its lock.
+        command = ["git", "--no-optional-locks", "-C", str(path.parent), *arguments]
+        return subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
 
     try:
         tracked = git("ls-files", "--error-unmatch", path.name).returncode == 0

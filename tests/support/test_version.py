@@ -69,3 +69,12 @@ def test_there_is_none_without_a_checkout_or_without_git(
     assert commit_of(str(lone)) is None
     monkeypatch.setenv("PATH", "")
     assert commit_of(str(root / "package" / "one.py")) is None
+
+
+def test_whatever_git_says_in_any_encoding_ends_no_run(checkout, tmp_path, monkeypatch):
+    # Such as that the checkout is another user's, in a folder whose name is Latin-1.
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\nprintf 'fatal: \\351' >&2\nexit 128\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert commit_of(str(checkout[0] / "package" / "one.py")) is None
