@@ -31,8 +31,10 @@ def cache_folder() -> Optional[Path]:
 
     None for a user without a home, as in a container.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return None if base.startswith("~") else Path(base) / "d3rlpy-mbo"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # as the XDG specification has it
+        base = os.path.expanduser("~/.cache")
+    return Path(base) / "d3rlpy-mbo" if os.path.isabs(base) else None
 
 
 def about_processor() -> dict[str, str]:

@@ -97,8 +97,8 @@ def _opened(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise CompositionError(
-            f"{str(path.parent)!r} cannot be written: {error.strerror}. Choose a folder "
-            "that you may write to."
+            f"{str(path)!r} cannot be written: {error.strerror}. If another user's process "
+            "left it, remove it; else choose a folder that you may write to."
         ) from error
 
 

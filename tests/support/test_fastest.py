@@ -60,6 +60,12 @@ def test_where_nothing_can_be_remembered_the_first_is_taken_unmeasured(
     assert calls == []
 
 
+def test_a_relative_cache_is_none_so_that_no_folder_decides_what_is_fast(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    monkeypatch.setenv("HOME", "/a/home")
+    assert str(cache_folder()) == "/a/home/.cache/d3rlpy-mbo"
+
+
 def test_a_user_without_a_home_takes_the_first_unmeasured(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.delenv("HOME", raising=False)
