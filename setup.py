@@ -45,10 +45,10 @@ def long_description(readme: str, repository: Optional[str], version: str) -> st
 
 if __name__ == "__main__":
     root = Path(__file__).parent
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     setup(
         long_description=long_description(
-            (root / "README.md").read_text(),
+            (root / "README.md").read_text("utf-8"),
             project.get("urls", {}).get("Repository"),
             project["version"],
         ),

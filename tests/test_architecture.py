@@ -13,6 +13,7 @@ import d3rlpy_mbo as mbo
 ROOT = Path(__file__).parent.parent
 PLUGINS = sorted(path for path in (ROOT / "plugins").iterdir() if path.is_dir())
 CORE = sorted((ROOT / "d3rlpy_mbo").rglob("*.py"))
+FOR_OTHERS = ("d3rlpy_mbo", "plugins", "examples")  # run on any machine
 OURS = [
     path
     for folder in ("d3rlpy_mbo", "plugins", "examples", "benchmarks", "tests")
@@ -63,9 +64,8 @@ def test_the_core_reads_learners_in_one_module_and_writes_them_in_two_others():
 @pytest.mark.parametrize(
     "path",
     [
-        p
-        for f in ("d3rlpy_mbo", "plugins", "examples")
-        for p in (ROOT / f).rglob("*.py")
+        ROOT / "setup.py",
+        *(p for f in FOR_OTHERS for p in sorted((ROOT / f).rglob("*.py"))),
     ],
     ids=lambda p: str(p.relative_to(ROOT)),
 )
