@@ -208,6 +208,9 @@ class Imagination:
         self._changed = False  # by the dynamics updater, while ...
         self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
         self.version = 0  # of what was learned: another one after each change
+        # Times that it was fitted, loaded or given another action set: rows that it
+        # imagined before are another imagination's.
+        self.times_settled = 0
         self._attach(None)
 
     def _new_updater(self) -> Optional[DynamicsUpdater]:
@@ -268,6 +271,7 @@ class Imagination:
     def _settle(self, action_set: ActionSet) -> None:
         self._action_set = action_set.to(self.device)
         self._attach(self._action_set)
+        self.times_settled += 1
 
     @property
     def action_range(self) -> ActionRange:
@@ -406,6 +410,7 @@ class Imagination:
         self._n_rows = len(known)
         self._action_set = action_set
         self.version += 1
+        self.times_settled += 1
 
     @staticmethod
     def _fit_part(name: str, part: Any, transitions: Transitions) -> None:
