@@ -1,6 +1,7 @@
 """The seam: a d3rlpy replay buffer that mixes real and imagined transitions."""
 
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NoReturn, Optional, Union, cast
 
@@ -57,7 +58,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     `episodes` and `buffer` see the real data alone.
 
     Args:
-        dataset: Real data, or what `RealData.of` read of it; never changed.
+        dataset: Real data, or what `RealData.of` read of it; never changed. What is
+            appended to it afterwards is not drawn: that is a warning.
         imagination: One, several, or none (``[]``): the real data alone.
         learner: The algorithm that will train. Needed by imaginations that ask it;
             given, the schedule follows its `grad_step`, so that evaluators and FQE
@@ -108,6 +110,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
+        self._warned_of_new_rows = False
         if uses_returns(learner) and self._unknown_share(self._shares):
             self._validate_unknown_returns()
         if uses_returns(learner) or learners.is_transformer(learner):
@@ -118,8 +121,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             f"{share:.0%} {each.config.get_type()}"
             for share, each in zip(self._shares[1:], self.imaginations, strict=True)
         )
+        n_episodes = len(self._real.episode_starts) - 1
         return (
-            f"<ImaginedReplayBuffer of {self.size()} real episodes, "
+            f"<ImaginedReplayBuffer of {n_episodes} real episodes, "
             f"{len(self._learner_rows)} rows for learners: {self._shares[0]:.0%} real"
             f"{', ' if shares else ''}{shares}>"
         )
@@ -187,7 +191,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             returns-to-go; that is possible until rows are imagined anew.
 
         Raises:
-            LearnerMismatchError: The learner that was given does not train.
+            LearnerMismatchError: Another learner trains than the one that was given.
+            CompositionError: The imagination is no longer what this was made for.
             DivergedError: An imagination produced too many non-finite rows.
         """
         counts = self._counts_of_next_batch(batch_size)
@@ -214,6 +219,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     def _counts_of_next_batch(self, batch_size: int) -> npt.NDArray[np.int64]:
         """Imagines if it is due; returns how much of a batch is real, then of each."""
+        self._warn_of_new_rows()
         step = self._progress.observe()
         for source, share in zip(self._sources, self._shares[1:], strict=True):
             if share > 0:
@@ -221,6 +227,21 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         counts = split_batch(batch_size, self._shares)
         self._rows_drawn += counts
         return counts
+
+    def _warn_of_new_rows(self) -> None:
+        """Warns, once, if the dataset has other rows than those that were read."""
+        n_rows, real = self._dataset.transition_count, self._real
+        last, _ = self._dataset.buffer[-1]  # of a full FIFO buffer the number stays
+        same = n_rows == len(real) and last is real.kept.episodes[-1]
+        if same or self._warned_of_new_rows:
+            return
+        self._warned_of_new_rows = True
+        warnings.warn(
+            f"The dataset was changed since this buffer read it: it holds {n_rows} "
+            f"transitions, and batches and rollouts know the {len(real)} of then. Make the "
+            "buffer anew, and fit the imagination again if its model is to know them.",
+            stacklevel=1,
+        )
 
     def sample_imagined(
         self, n_rows: int, imagination: Optional[int] = None
