@@ -30,6 +30,7 @@ from ..learners.returns import (
     validate_unknown_returns,
     warn_of_cut_episodes,
 )
+from ..registry.fields import Number
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
 from .drawn_penalties import validate_rewards_behind
@@ -48,6 +49,8 @@ from .transformers import (
 )
 
 __all__ = ["ImaginedReplayBuffer"]
+
+_AMOUNT = Number(at_least=0, whole=True)
 
 
 class ImaginedReplayBuffer(ReplayBufferBase):
@@ -261,15 +264,15 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         Raises:
             CompositionError: There is no such imagination, or a number of rows below 0.
         """
-        if n_rows < 0:
-            raise CompositionError(f"n_rows is {n_rows}, expected 0 or more.")
+        n_rows = _AMOUNT.validated("n_rows", n_rows)
         chosen = self._sources
         if imagination is not None:
-            if not 0 <= imagination < len(self._sources):
+            if imagination not in range(len(self._sources)):
                 raise CompositionError(
-                    f"There is no imagination {imagination}: the buffer has "
+                    f"There is no imagination {imagination!r}: the buffer has "
                     f"{len(self._sources)}, counted from 0."
                 )
+            imagination = int(imagination)
             chosen = [self._sources[imagination]]
         chosen = [source for source in chosen if len(source.ring)]
         rows = np.empty(

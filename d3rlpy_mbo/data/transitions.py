@@ -20,7 +20,7 @@ __all__ = ["Direction", "Transitions", "transitions_of"]
 Direction = Literal["forward", "reverse"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # of tensors there is no ==
 class Transitions:
     """B transitions as columns, in time order whichever way they were imagined.
 

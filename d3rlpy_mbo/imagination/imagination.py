@@ -139,7 +139,8 @@ class ImaginationConfig(Component):
         """Creates the components.
 
         Args:
-            device: As d3rlpy's: False, True, a GPU's number or a torch device name.
+            device: As d3rlpy's: False, True, a GPU's number or a torch device name; or a
+                `torch.device`.
             dynamics: A fitted model to work with, shared with other imaginations (a
                 dynamics updater changes it for all of them); by default a new one is
                 created, and fitted by `Imagination.fit`.
@@ -175,7 +176,7 @@ class Imagination:
     ):
         validate_device(device)
         self.config = config
-        self.device = device_name(device)
+        self.device = device = device_name(device)
         self._dynamics_given = dynamics is not None
         if dynamics is None:
             dynamics = config.dynamics.create(device)
@@ -665,7 +666,7 @@ def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagi
 
     Args:
         path: The file.
-        device: As d3rlpy's `create`.
+        device: See `ImaginationConfig.create`.
 
     Returns:
         A fitted imagination.

@@ -108,7 +108,10 @@ def test_rows_to_look_at_are_split_equally_over_all_that_imagined(dataset):
         assert set(rows) <= set(rows_of_array(source.ring.rows()))
 
 
-@pytest.mark.parametrize(("n_rows", "imagination"), [(-1, None), (3, 1), (3, -1)])
+@pytest.mark.parametrize(
+    ("n_rows", "imagination"),
+    [(-1, None), (1e3, None), ("5", None), (3, 1), (3, -1), (3, "romi")],
+)
 def test_rows_of_an_imagination_that_is_not_there_are_refused(
     dataset, n_rows, imagination
 ):

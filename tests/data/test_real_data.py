@@ -78,6 +78,18 @@ def test_what_was_read_stays_as_it_was_when_the_dataset_changes():
     np.testing.assert_array_equal(real.rewards.rewards, expected)
 
 
+def test_what_holds_arrays_can_be_compared_searched_and_be_a_key():
+    ones, no = torch.ones(2, 1), torch.zeros(2, 1, dtype=torch.bool)
+    made = [
+        *(mbo.RealData.of(line_dataset()) for _ in range(2)),
+        *(mbo.RealData.of(line_dataset()).transitions for _ in range(2)),
+        *(mbo.Prediction(ones, ones, ones, ones, None, None) for _ in range(2)),
+        *(mbo.HaltDecision(no, no, no) for _ in range(2)),
+    ]
+    assert [made.index(each) for each in made] == list(range(8))
+    assert len(set(made)) == 8
+
+
 def test_columns_are_views_of_one_matrix_of_the_rows():
     real = mbo.RealData.of(
         line_dataset(n_episodes=3, length=4, terminated=True, size=2)

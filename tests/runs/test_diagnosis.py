@@ -147,6 +147,7 @@ def test_every_part_is_there_and_its_json_holds_the_same_numbers(fitted):
 def test_printed_it_fits_a_hundred_columns_and_shows_every_verdict(fitted):
     data, imagination, learner = fitted
     diagnosis = mbo.diagnose(imagination, data, learner, n_rollouts=20)
+    assert repr(diagnosis) == str(diagnosis)  # what a notebook's cell shows
     lines = str(diagnosis).splitlines()
     assert max(map(len, lines)) <= 100
     for verdict in diagnosis.verdicts:

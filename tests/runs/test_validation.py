@@ -1,6 +1,7 @@
 """Nothing is known and said only after the fit."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import d3rlpy
@@ -74,7 +75,20 @@ def refused(message: str, learner: Any = None, dataset: Any = None, **arguments:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_steps": 1e2}, r"n_steps is 100.0, expected a whole number, at least 1"),
+        (
+            {"n_steps": 1e6},
+            r"n_steps is 1000000.0, expected a whole number, at least 1. Write 1_000_000.",
+        ),
+        (
+            {"callback": [print]},
+            r"callback is \[.*expected a function of \(algo, epoch",
+        ),
+        ({"epoch_callback": 3}, "epoch_callback is 3, expected a function"),
+        ({"experiment_name": Path("a")}, r"experiment_name is .*'a'\), expected text"),
+        (
+            {"logging_strategy": "epoch"},
+            "logging_strategy is 'epoch', .*Strategy.EPOCH",
+        ),
         ({"n_steps": 0}, "n_steps is 0"),
         ({"n_steps": True}, "n_steps is True"),
         ({"n_steps_per_epoch": 2.0}, "n_steps_per_epoch is 2.0"),
