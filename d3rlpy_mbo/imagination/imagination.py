@@ -30,7 +30,7 @@ from ..components.terminations.learned import (
     LearnedTermination,
     LearnedTerminationConfig,
 )
-from ..data.action_sets import ActionRange, ActionSet, action_set_of
+from ..data.action_sets import ActionRange, ActionSet
 from ..data.real_data import RealData, start_rows
 from ..data.transitions import Transitions
 from ..learners.reading import Learner
@@ -55,6 +55,7 @@ from .composition import (
     validate_steps_per_row,
 )
 from .file_content import bounded
+from .fitted_on import FittedOn
 from .readiness import (
     validate_action_spaces,
     validate_choices_alike,
@@ -202,10 +203,7 @@ class Imagination:
         validate_members(self.dynamics, self.halt)
         validate_steps_per_row(config)
         self._rows_together = rollouts_together(self.device)
-        self._action_set: Optional[ActionSet] = None
-        self._reward_range: Optional[tuple[float, float]] = None  # of all real rows
-        self._observation_size = 0
-        self._n_rows = 0  # it was fitted on
+        self._fitted_on: Optional[FittedOn] = None
         self._changed = False  # by the dynamics updater, while ...
         self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
         self.version = 0  # of what was learned: another one after each change
@@ -219,7 +217,7 @@ class Imagination:
             return None
         return self.config.dynamics_updater.create(self.device)
 
-    def _attach(self, action_set: Optional[ActionSet]) -> None:
+    def _attach(self, fitted_on: Optional[FittedOn]) -> None:
         """Tells every component that learns what it belongs to."""
         context = Context(
             direction=self.dynamics.direction,
@@ -227,15 +225,16 @@ class Imagination:
             termination=self.termination,
             reward_function=self.config.reward_function,
             rollout_length=self.config.rollout_length,
-            action_set=action_set,
-            reward_range=self._reward_range,
+            action_set=None if fitted_on is None else fitted_on.action_set,
+            reward_range=None if fitted_on is None else fitted_on.reward_range,
         )
         for part in self._learned().values():
             part.attach(context)
 
     def __repr__(self) -> str:
         config, policy = self.config, self.config.rollout_policy.get_type()
-        state = f"fitted on {self._n_rows} rows" if self.fitted else "not fitted"
+        rows = self._fitted_on and self._fitted_on.n_rows
+        state = "not fitted" if rows is None else f"fitted on {rows} rows"
         return (
             f"<Imagination {config.get_type()!r}: {self.dynamics.direction}, rollouts of "
             f"{config.rollout_length} with {policy}, {state}, on {self.device}>"
@@ -244,7 +243,7 @@ class Imagination:
     @property
     def fitted(self) -> bool:
         """Whether it can imagine: fitted, or loaded."""
-        return self._action_set is not None
+        return self._fitted_on is not None
 
     @property
     def action_set(self) -> ActionSet:
@@ -257,21 +256,26 @@ class Imagination:
             CompositionError: What is assigned is of other actions than the dataset's, or
                 no range.
         """
-        if self._action_set is None:
-            raise NotFittedError(
-                f"The imagination {self.config.get_type()!r} is not fitted. Call "
-                "imagination.fit(dataset), or load a fitted one with load_imagination."
-            )
-        return self._action_set
+        return self._facts().action_set
 
     @action_set.setter
     def action_set(self, action_set: ActionSet) -> None:
         validate_action_set(action_set, self.action_set)
-        self._settle(action_set)
+        there = action_set.to(self.device)
+        self._settle(dataclasses.replace(self._facts(), action_set=there))
 
-    def _settle(self, action_set: ActionSet) -> None:
-        self._action_set = action_set.to(self.device)
-        self._attach(self._action_set)
+    def _facts(self) -> FittedOn:
+        """Returns what is known of the data; raises NotFittedError."""
+        if self._fitted_on is None:
+            raise NotFittedError(
+                f"The imagination {self.config.get_type()!r} is not fitted. Call "
+                "imagination.fit(dataset), or load a fitted one with load_imagination."
+            )
+        return self._fitted_on
+
+    def _settle(self, fitted_on: FittedOn) -> None:
+        self._fitted_on = fitted_on
+        self._attach(fitted_on)
         self.times_settled += 1
 
     @property
@@ -391,12 +395,10 @@ class Imagination:
         if learns and self.dynamics.direction == "forward":
             warn_of_lost_ends(real.transitions)
         known = real.for_models
-        action_set = known.action_set().to(self.device)
-        self._action_set = None  # an interrupted fit is no fit
+        fitted_on = FittedOn.of(real, self.device)
+        self._fitted_on = None  # an interrupted fit is no fit
         self.dynamics_updater = self._new_updater()
-        rewards = real.transitions.rewards
-        self._reward_range = float(rewards.min()), float(rewards.max())
-        self._attach(action_set)
+        self._attach(fitted_on)
         if not self._dynamics_given:
             self._fit_part("dynamics", self.dynamics, known)
             self._changed = False
@@ -407,9 +409,7 @@ class Imagination:
             if part is not None:
                 fit = functools.partial(part.fit, self.dynamics, known)
                 fit_once(name, part, fit)
-        self._observation_size = known.observation_size
-        self._n_rows = len(known)
-        self._action_set = action_set
+        self._fitted_on = fitted_on
         self.version += 1
         self.times_settled += 1
 
@@ -448,10 +448,10 @@ class Imagination:
                 and was fitted on other data: the hold-out rows are that data's.
             TerminationRequiredError: They terminate and no termination is given.
         """
-        fitted_on = self._n_rows, self._observation_size, self.action_set.size
+        fitted_on = self._facts()
         name = f"The imagination {self.config.get_type()!r}"
-        validate_choices_alike(name, self.action_set.n_actions, transitions)
-        self._validate(name, fitted_on, transitions)
+        validate_choices_alike(name, fitted_on.action_set.n_actions, transitions)
+        self._validate(name, fitted_on.sizes, transitions)
 
     def _validate(
         self,
@@ -599,7 +599,7 @@ class Imagination:
         Raises:
             NotFittedError: There is nothing to save yet.
         """
-        if self._action_set is None:
+        if self._fitted_on is None:
             raise NotFittedError(
                 "An imagination that is not fitted cannot be saved. Call fit first; "
                 "the composition alone is imagination.config.serialize()."
@@ -608,9 +608,7 @@ class Imagination:
         state = {
             "components": {name: part.state_dict() for name, part in parts},
             "metrics": {name: part.metrics for name, part in parts},
-            "action_range": self._action_set.state_dict(),  # as 0.1 named it
-            "observation_size": self._observation_size,
-            "n_rows": self._n_rows,
+            **self._fitted_on.state_dict(),
             "changed": self._changed,
         }
         write_component(path, self.config, state)
@@ -619,12 +617,9 @@ class Imagination:
         """Takes over the state that `save` wrote."""
         for name, part in self._learned().items():
             part.restore(state["components"][name], state["metrics"][name])
-        self._observation_size = state["observation_size"]
-        self._n_rows = state["n_rows"]
         # By no learner that is here; 0.1 did not write it.
         self._changed, self._changed_for = state.get("changed", False), None
-        self._reward_range = None
-        self._settle(action_set_of(state["action_range"]))
+        self._settle(FittedOn.of_state(state, self.device))
         self.version += 1
 
     def checkpoint_state(self) -> dict[str, Any]:
@@ -632,11 +627,8 @@ class Imagination:
         parts = self._learned().items()
         return {
             "parts": {name: part.checkpoint_state() for name, part in parts},
-            "action_range": self.action_set.state_dict(),
-            "observation_size": self._observation_size,
-            "n_rows": self._n_rows,
+            **self._facts().checkpoint_state(),
             "changed": self._changed,
-            "reward_range": self._reward_range,
         }
 
     def restore_checkpoint(
@@ -650,12 +642,7 @@ class Imagination:
         """
         for name, part in self._learned().items():
             part.restore_checkpoint(state["parts"][name])
-        self._observation_size, self._n_rows = (
-            state["observation_size"],
-            state["n_rows"],
-        )
-        self._reward_range = state.get("reward_range")  # not of older checkpoints
-        self._settle(action_set_of(state["action_range"]))
+        self._settle(FittedOn.of_checkpoint(state, self.device))
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
         self.version += 1
