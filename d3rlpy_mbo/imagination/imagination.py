@@ -40,6 +40,7 @@ from ..support.devices import device_name, rollouts_together, validate_device
 from ..support.errors import (
     CompositionError,
     D3RLPyMBOError,
+    DatasetError,
     LoadError,
     NotFittedError,
 )
@@ -143,8 +144,9 @@ class ImaginationConfig(Component):
             device: As d3rlpy's: False, True, a GPU's number or a torch device name; or a
                 `torch.device`.
             dynamics: A fitted model to work with, shared with other imaginations (a
-                dynamics updater changes it for all of them); by default a new one is
-                created, and fitted by `Imagination.fit`.
+                dynamics updater changes it for all of them, and so does `fit` of the one
+                that it was made by); by default a new one is created, and fitted by
+                `Imagination.fit`.
 
         Returns:
             An imagination that is not fitted yet.
@@ -387,7 +389,8 @@ class Imagination:
 
         Raises:
             DatasetError, TerminationRequiredError, CompositionError: See
-                `check_fittable`; nothing is fitted then.
+                `check_fittable`, or the dynamics refuse the data; nothing is fitted then,
+                and what was fitted before stays.
         """
         real = RealData.of(dataset)
         self.check_fittable(real.transitions)
@@ -396,11 +399,17 @@ class Imagination:
             warn_of_lost_ends(real.transitions)
         known = real.for_models
         fitted_on = FittedOn.of(real, self.device)
+        before, updater = self._fitted_on, self.dynamics_updater
         self._fitted_on = None  # an interrupted fit is no fit
         self.dynamics_updater = self._new_updater()
         self._attach(fitted_on)
         if not self._dynamics_given:
-            self._fit_part("dynamics", self.dynamics, known)
+            try:
+                self._fit_part("dynamics", self.dynamics, known)
+            except (CompositionError, DatasetError):  # refused: it is what it was
+                self._fitted_on, self.dynamics_updater = before, updater
+                self._attach(before)
+                raise
             self._changed = False
         self._fit_part("rollout_policy", self.rollout_policy, known)
         if self._learned_termination is not None:
@@ -445,13 +454,20 @@ class Imagination:
         Raises:
             NotFittedError: It is not fitted.
             CompositionError: It was fitted on other shapes, or has a dynamics updater
-                and was fitted on other data: the hold-out rows are that data's.
+                and was fitted on other data: the hold-out rows are that data's. Or that
+                is so of its dynamics, if another imagination that they belong to fitted
+                them again.
             TerminationRequiredError: They terminate and no termination is given.
         """
         fitted_on = self._facts()
         name = f"The imagination {self.config.get_type()!r}"
         validate_choices_alike(name, fitted_on.action_set.n_actions, transitions)
         self._validate(name, fitted_on.sizes, transitions)
+        of_model = self.dynamics.fitted_on
+        if of_model is not None:
+            name = f"The dynamics of the imagination {self.config.get_type()!r}"
+            validate_choices_alike(name, self.dynamics.n_actions, transitions)
+            self._validate(name, of_model, transitions)
 
     def _validate(
         self,

@@ -293,6 +293,27 @@ def test_a_model_that_was_fitted_on_other_data_is_refused_before_anything_is_fit
 
 
 @pytest.mark.training
+def test_a_shared_model_that_was_fitted_on_other_data_is_noticed(dataset):
+    config = mbo.ImaginationConfig(dynamics=small_ensemble(), rollout_length=2)
+    owner = config.create()
+    owner.fit(dataset)
+    other = config.create(dynamics=owner.dynamics)
+    other.fit(dataset)
+    wide = line_dataset(size=2)
+    owner.fit(wide)  # as many rows
+    for ask in (
+        lambda: other.imagine(dataset, 3),
+        lambda: mbo.diagnose(other, dataset),
+    ):
+        with pytest.raises(
+            mbo.CompositionError, match="The dynamics of .*size 2.*has 1"
+        ):
+            ask()
+    with pytest.raises(mbo.CompositionError, match="fitted on 480 transitions and got"):
+        owner.dynamics.holdout_errors(mbo.RealData.of(dataset).for_models)
+
+
+@pytest.mark.training
 def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):
     imagination = learned()
     imagination.fit(dataset)
@@ -304,6 +325,22 @@ def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         imagination.fit(dataset)
     assert not imagination.fitted
+
+
+@pytest.mark.training
+def test_a_dataset_that_the_dynamics_refuse_leaves_what_was_fitted_before(dataset):
+    imagination = learned()
+    with pytest.raises(mbo.DatasetError, match="expected at least"):
+        imagination.fit(line_dataset(1, 5))
+    assert not imagination.fitted
+    imagination.fit(dataset)
+    shown = repr(imagination)
+    with pytest.raises(mbo.DatasetError, match="expected at least"):
+        imagination.fit(line_dataset(1, 5))
+    assert repr(imagination) == shown
+    context = imagination.dynamics.context
+    assert context.action_set is imagination.action_set
+    assert len(imagination.imagine(dataset, 3))
 
 
 def test_a_bad_dataset_is_refused_before_anything_is_fitted():

@@ -367,7 +367,8 @@ class ProbabilisticEnsemble(Dynamics):
 
     def _validate_fitted_on(self, transitions: Transitions) -> None:
         """Refuses other rows than those of `fit`: hold-out indices would mean nothing."""
-        same = len(transitions) == self._n_rows
+        sizes = transitions.observation_size, transitions.action_size
+        same = (len(transitions), *sizes) == self.fitted_on
         if same:
             mean, std = self._inputs.mean, self._inputs.std
             of = Regression(transitions, self.direction, self._n_actions)
