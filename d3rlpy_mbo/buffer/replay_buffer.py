@@ -1,5 +1,6 @@
 """The seam: a d3rlpy replay buffer that mixes real and imagined transitions."""
 
+import dataclasses
 import functools
 import warnings
 from collections.abc import Sequence
@@ -430,8 +431,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     @property
     def dataset_info(self) -> DatasetInfo:
-        """The dataset's."""
-        return self._dataset.dataset_info
+        """The dataset's, its size of actions as `validated_n_actions` has it."""
+        info = self._dataset.dataset_info
+        return dataclasses.replace(info, action_size=int(info.action_size))
 
 
 def _progress(

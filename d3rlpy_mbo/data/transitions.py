@@ -12,7 +12,7 @@ from d3rlpy.dataset import ReplayBufferBase
 from ..support.devices import on_device
 from ..support.errors import DatasetError
 from .action_sets import ActionChoices, ActionRange, ActionSet, columns_of
-from .choices import validate_choices, validate_n_actions
+from .choices import validate_choices, validated_n_actions
 from .columns import DatasetColumns, read_columns
 
 __all__ = ["Direction", "Transitions", "transitions_of"]
@@ -127,7 +127,7 @@ class Transitions:
             np.zeros_like(actions) if next_actions is None else as_actions(next_actions)
         )
         if n_actions is not None:
-            validate_n_actions(n_actions)
+            n_actions = validated_n_actions(n_actions)
             for name, column in (("actions", actions), ("next_actions", following)):
                 validate_choices(column, n_actions, name)
         n_rows = len(observations) if observations.ndim else 0
