@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -49,8 +49,9 @@ def one_step_model_error(
             needed in reverse.
 
     Raises:
-        CompositionError: A reverse model without true_dynamics.
+        CompositionError: A reverse model without true_dynamics; or no transitions.
     """
+    _validate_rows(transitions)
     known = transitions.for_models().to(dynamics.device)
     given = known.given_observations(dynamics.direction)
     prediction = dynamics.predict(given, known.actions, False)
@@ -78,7 +79,11 @@ def average_trajectory_discrepancy(
 
     Returns:
         Mean over the path of the Euclidean distance to the nearest observation.
+
+    Raises:
+        CompositionError: No transitions.
     """
+    _validate_rows(transitions)
     path = torch.as_tensor(np.asarray(trajectory, dtype=np.float32))
     nearest = torch.full((len(path),), float("inf"))
     for first in range(0, len(transitions), ROWS_COMPARED):
@@ -87,6 +92,14 @@ def average_trajectory_discrepancy(
         distances = torch.cdist(path, some, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = torch.minimum(nearest, distances.amin(dim=1))
     return float(nearest.mean())
+
+
+def _validate_rows(transitions: Any) -> None:
+    if not isinstance(transitions, Transitions):
+        raise CompositionError(
+            f"transitions is a {type(transitions).__name__}, expected Transitions: of a "
+            "dataset mbo.Transitions.from_dataset(dataset)."
+        )
 
 
 def normalized_score(value: float, reference_scores: tuple[float, float]) -> float:

@@ -32,6 +32,14 @@ class Says(mbo.Dynamics):
     state_dict = load_state_dict = fit
 
 
+def test_a_dataset_in_the_place_of_its_transitions_is_told_how_to_read_it():
+    words = r"a ReplayBuffer, expected .*Transitions.from_dataset\(dataset\)"
+    with pytest.raises(mbo.CompositionError, match=words):
+        mbo.metrics.one_step_model_error(Says("forward", [0.0], 0.0), line_dataset())
+    with pytest.raises(mbo.CompositionError, match=words):
+        mbo.metrics.average_trajectory_discrepancy(line_dataset(), [[0.0]])
+
+
 def test_one_step_error_forward_sums_over_dimensions_and_reward():
     # By hand.
     rows = mbo.Transitions.from_arrays([[0.0, 0.0]], [[0.0]], [1.0], [[1.0, 2.0]], [0])

@@ -156,7 +156,7 @@ def validate_checkpoints(
             "processes (enable_ddp=True), which keep no checkpoints together. Leave the "
             "checkpoint out, or train in one process."
         )
-    if not isinstance(path, str | Path):
+    if not isinstance(path, str | Path) or path == "":
         raise CompositionError(
             f"checkpoint is {path!r}, expected the path of a folder."
         )

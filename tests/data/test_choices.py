@@ -125,7 +125,9 @@ def test_a_number_of_choices_of_numpys_is_pythons_where_learners_read_it(tmp_pat
     made = mbo.Transitions.from_arrays(*rows, n_actions=n_actions)
     assert type(made.n_actions) is int
     # d3rlpy's own, which it builds learners of that cannot be saved.
-    buffer = mbo.ImaginedReplayBuffer(by_d3rlpy([0, 1, 2, 1], action_size=n_actions), [])
+    buffer = mbo.ImaginedReplayBuffer(
+        by_d3rlpy([0, 1, 2, 1], action_size=n_actions), []
+    )
     learner = d3rlpy.algos.DQNConfig().create()
     learner.build_with_dataset(buffer)
     learner.save(tmp_path / "dqn.d3")
