@@ -502,10 +502,19 @@ class Imagination:
             The hold-out errors after it, see `Dynamics.holdout_errors`.
         """
         assert self.dynamics_updater is not None
-        self.dynamics_updater.apply(self.dynamics, transitions, learner)
+        try:
+            self.dynamics_updater.apply(self.dynamics, transitions, learner)
+        except CompositionError:  # refused: nothing was changed
+            raise
+        except BaseException:  # interrupted: some of it was
+            self._note_change(learner)
+            raise
+        self._note_change(learner)
+        return self.dynamics.measure_holdout(transitions)
+
+    def _note_change(self, learner: Learner) -> None:
         self._changed, self._changed_for = True, weakref.ref(learner)
         self.version += 1
-        return self.dynamics.measure_holdout(transitions)
 
     def changed_for_another(self, learner: Optional[Learner]) -> bool:
         """Returns whether the model was last changed while another learner trained."""
