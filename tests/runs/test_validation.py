@@ -267,6 +267,26 @@ def test_a_scaler_that_divides_by_zero_is_refused_by_column(column, scaler, mess
 
 
 @pytest.mark.parametrize(
+    ("name", "kind", "field"),
+    [
+        ("observation_scaler", SCALERS.StandardObservationScaler, "mean"),
+        ("observation_scaler", SCALERS.MinMaxObservationScaler, "minimum"),
+        ("action_scaler", SCALERS.MinMaxActionScaler, "minimum"),
+    ],
+)
+def test_a_scaler_that_another_learner_fitted_on_other_data_is_refused(
+    name, kind, field
+):
+    first = small_learner("td3_plus_bc", **{name: kind()})
+    first.fit(line_dataset(size=2), n_steps=1, n_steps_per_epoch=1, **QUIET)
+    again = first.config.create()  # whose scaler is the first one's, fitted
+    refused(
+        rf"{name} of TD3PlusBC, {kind.__name__}, has a {field} of shape \(2,\), .*size 1",
+        learner=again,
+    )
+
+
+@pytest.mark.parametrize(
     "scaler", [SCALERS.StandardRewardScaler(), SCALERS.MinMaxRewardScaler()]
 )
 def test_a_scaler_that_no_transformer_can_fit_is_refused_by_name_not_later(scaler):
