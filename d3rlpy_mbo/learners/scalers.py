@@ -32,11 +32,13 @@ _RANGE = 1.001
 def validate_scalers(learner: AnyLearner, real: RealData) -> None:
     """Refuses scalers that do not fit this data, or would divide by zero on it.
 
-    The latter makes d3rlpy's policies NaN. A transformer's are fitted on whole episodes, with the last reward of those that were
-    cut, so copies of them are fitted as d3rlpy would.
+    The latter makes d3rlpy's policies NaN. A transformer's are fitted on whole episodes,
+    with the last reward of those that were cut, so copies of them are fitted as d3rlpy
+    would.
 
     Raises:
-        CompositionError: Names the scaler, and the columns or why it cannot be fitted.
+        CompositionError: Names the scaler, and its sizes, the columns, or why it cannot
+            be fitted.
     """
     for name, columns in _COLUMNS.items():
         scaler = getattr(learner.config, name, None)
