@@ -123,3 +123,17 @@ def test_a_components_own_numbers_are_logged_and_a_slash_in_a_name_is_refused():
     imagination.dynamics.metrics = {"model/spread": 2.5}
     with pytest.raises(mbo.CompositionError, match="model/spread"):
         mbo.imagination_evaluators(buffer)
+
+
+def test_evaluators_of_the_buffer_before_say_so():
+    # As where a notebook's cell makes the buffer anew, but not the evaluators.
+    dataset = line_dataset()
+    imagination = line_imagination("forward", dataset)
+    learner = small_learner("td3_plus_bc")
+    before, buffer = (
+        mbo.ImaginedReplayBuffer(dataset, imagination, learner) for _ in range(2)
+    )
+    for evaluator in mbo.imagination_evaluators(before).values():
+        with pytest.warns(UserWarning, match="of another buffer.*anew"):
+            evaluator(learner, buffer)
+        evaluator(learner, dataset)

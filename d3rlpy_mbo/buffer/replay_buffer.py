@@ -234,11 +234,13 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     def _warn_of_new_rows(self) -> None:
         """Warns, once, if the dataset has other rows than those that were read."""
-        n_rows, real = self._dataset.transition_count, self._real
-        last, _ = self._dataset.buffer[-1]  # of a full FIFO buffer the number stays
-        same = n_rows == len(real) and last is real.kept.episodes[-1]
-        if same or self._warned_of_new_rows:
+        if self._warned_of_new_rows:
             return
+        n_rows, real = self._dataset.transition_count, self._real
+        if n_rows == len(real):  # of a full FIFO buffer it stays
+            last, _ = self._dataset.buffer[n_rows - 1]
+            if last is real.kept.episodes[-1]:
+                return
         self._warned_of_new_rows = True
         warnings.warn(
             f"The dataset was changed since this buffer read it: it holds {n_rows} "

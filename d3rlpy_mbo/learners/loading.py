@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Union
 import d3rlpy
 from d3rlpy.base import DeviceArg, LearnableBase
 
-from ..registry.discovery import refuse_unknown, registry
+from ..registry.discovery import looked_again, refuse_unknown, registry
 from ..registry.known_learners import known_learners
 from ..support.errors import D3RLPyMBOError, LoadError
 
@@ -36,7 +36,7 @@ def load_learner(
     """
     name = _saved_type(path)
     try:
-        if registry().get("learner", name) is None and name not in known_learners():
+        if _is_unknown(name) and (not looked_again() or _is_unknown(name)):
             refuse_unknown("learner", name, known_learners())
     except D3RLPyMBOError as error:
         raise LoadError(
@@ -51,6 +51,10 @@ def load_learner(
             f"({type(error).__name__}: {error}). Was it saved by another version, or is "
             f"the device {device!r} not there?"
         ) from error
+
+
+def _is_unknown(name: str) -> bool:
+    return registry().get("learner", name) is None and name not in known_learners()
 
 
 class _Plain(pickle.Unpickler):
