@@ -46,10 +46,12 @@ from ..support.errors import (
 )
 from ..support.resuming import fit_once
 from .composition import (
+    MADE_OF,
     validate_action_set,
     validate_declared,
     validate_direction,
     validate_given,
+    validate_made_of,
     validate_members,
     validate_penalty,
     validate_positive,
@@ -204,6 +206,7 @@ class Imagination:
         validate_members(self.dynamics, self.penalty)
         validate_members(self.dynamics, self.halt)
         validate_steps_per_row(config)
+        self._made_of = {name: getattr(config, name) for name in MADE_OF}
         self._rows_together = rollouts_together(self.device)
         self._fitted_on: Optional[FittedOn] = None
         self._changed = False  # by the dynamics updater, while ...
@@ -482,6 +485,7 @@ class Imagination:
             fitted_on: Its rows, sizes of observations and actions.
             transitions: The data.
         """
+        validate_made_of(self.config, self._made_of)
         validate_termination(self.config.termination, transitions)
         if fitted_on is not None:
             n_rows, observation_size, action_size = fitted_on
@@ -623,12 +627,14 @@ class Imagination:
 
         Raises:
             NotFittedError: There is nothing to save yet.
+            CompositionError: Its config has other parts than it was made of.
         """
         if self._fitted_on is None:
             raise NotFittedError(
                 "An imagination that is not fitted cannot be saved. Call fit first; "
                 "the composition alone is imagination.config.serialize()."
             )
+        validate_made_of(self.config, self._made_of)
         parts = self._learned().items()
         state = {
             "components": {name: part.state_dict() for name, part in parts},

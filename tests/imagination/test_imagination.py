@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import pickle
 
@@ -14,6 +15,7 @@ from toys import (
     BeyondTermination,
     ConstantPenalty,
     LineDynamicsConfig,
+    ReadingConfig,
     ScriptedPolicyConfig,
     line_dataset,
     line_imagination,
@@ -311,6 +313,39 @@ def test_a_shared_model_that_was_fitted_on_other_data_is_noticed(dataset):
             ask()
     with pytest.raises(mbo.CompositionError, match="fitted on 480 transitions and got"):
         owner.dynamics.holdout_errors(mbo.RealData.of(dataset).for_models)
+
+
+@pytest.mark.parametrize(
+    ("field", "part"),
+    [
+        ("rollout_policy", mbo.LearnerPolicyConfig()),
+        ("dynamics", LineDynamicsConfig()),
+        ("termination", mbo.LearnedTerminationConfig()),
+        ("halt", ReadingConfig()),
+    ],
+)
+def test_parts_that_learn_and_are_changed_in_the_config_afterwards_are_refused(
+    dataset, tmp_path, field, part
+):
+    imagination = line_imagination("forward", dataset)
+    setattr(imagination.config, field, part)
+    for ask in (
+        lambda: imagination.fit(dataset),
+        lambda: imagination.imagine(dataset, 3),
+        lambda: mbo.ImaginedReplayBuffer(dataset, imagination),
+        lambda: imagination.save(tmp_path / "x.mbo"),
+    ):
+        with pytest.raises(
+            mbo.CompositionError, match=f"{field} was changed .*Make another"
+        ):
+            ask()
+
+
+def test_rules_that_are_changed_in_the_config_afterwards_are_followed(dataset):
+    imagination = line_imagination("forward", dataset)
+    imagination.config.termination = BeyondTermination(limit=-100.0)
+    imagined = copy.deepcopy(imagination).imagine(dataset, 3)
+    assert imagined.terminals.tolist() == [[1.0]] * 3
 
 
 @pytest.mark.training
