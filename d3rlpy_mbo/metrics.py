@@ -3,7 +3,7 @@
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from d3rlpy.metrics import EvaluatorProtocol
 from .buffer.replay_buffer import ImaginedReplayBuffer
 from .buffer.source import ImaginedSource
 from .components.dynamics.interface import Dynamics
-from .data.transitions import Transitions
+from .data.transitions import Transitions, validate_transitions
 from .imagination.prefixes import log_prefixes, validate_name
 from .learners.returns import uses_returns
 from .support.devices import ROWS_COMPARED
@@ -50,9 +50,10 @@ def one_step_model_error(
             needed in reverse.
 
     Raises:
-        CompositionError: A reverse model without true_dynamics; or no transitions.
+        CompositionError: A reverse model without true_dynamics.
+        DatasetError: No transitions.
     """
-    _validate_rows(transitions)
+    validate_transitions(transitions)
     known = transitions.for_models().to(dynamics.device)
     given = known.given_observations(dynamics.direction)
     prediction = dynamics.predict(given, known.actions, False)
@@ -82,9 +83,9 @@ def average_trajectory_discrepancy(
         Mean over the path of the Euclidean distance to the nearest observation.
 
     Raises:
-        CompositionError: No transitions.
+        DatasetError: No transitions.
     """
-    _validate_rows(transitions)
+    validate_transitions(transitions)
     path = torch.as_tensor(np.asarray(trajectory, dtype=np.float32))
     nearest = torch.full((len(path),), float("inf"))
     for first in range(0, len(transitions), ROWS_COMPARED):
@@ -93,14 +94,6 @@ def average_trajectory_discrepancy(
         distances = torch.cdist(path, some, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = torch.minimum(nearest, distances.amin(dim=1))
     return float(nearest.mean())
-
-
-def _validate_rows(transitions: Any) -> None:
-    if not isinstance(transitions, Transitions):
-        raise CompositionError(
-            f"transitions is a {type(transitions).__name__}, expected Transitions: of a "
-            "dataset mbo.Transitions.from_dataset(dataset)."
-        )
 
 
 def normalized_score(value: float, reference_scores: tuple[float, float]) -> float:

@@ -34,9 +34,11 @@ class Says(mbo.Dynamics):
 
 def test_a_dataset_in_the_place_of_its_transitions_is_told_how_to_read_it():
     words = r"a ReplayBuffer, expected .*Transitions.from_dataset\(dataset\)"
-    with pytest.raises(mbo.CompositionError, match=words):
+    with pytest.raises(mbo.DatasetError, match=words):
+        mbo.ProbabilisticEnsembleConfig().create().fit(line_dataset())
+    with pytest.raises(mbo.DatasetError, match=words):
         mbo.metrics.one_step_model_error(Says("forward", [0.0], 0.0), line_dataset())
-    with pytest.raises(mbo.CompositionError, match=words):
+    with pytest.raises(mbo.DatasetError, match=words):
         mbo.metrics.average_trajectory_discrepancy(line_dataset(), [[0.0]])
 
 

@@ -15,7 +15,7 @@ from .action_sets import ActionChoices, ActionRange, ActionSet, columns_of
 from .choices import validate_choices, validated_n_actions
 from .columns import DatasetColumns, read_columns
 
-__all__ = ["Direction", "Transitions", "transitions_of"]
+__all__ = ["Direction", "Transitions", "transitions_of", "validate_transitions"]
 
 Direction = Literal["forward", "reverse"]
 
@@ -171,7 +171,12 @@ class Transitions:
         return int(self.observations.shape[0])
 
     def __getitem__(self, rows: Any) -> "Transitions":
-        """Returns the rows that a slice, indices or a boolean tensor select."""
+        """Returns the rows that a slice, indices or a boolean tensor select.
+
+        Of a number the one row, so that they can be gone through one by one.
+        """
+        if isinstance(rows, (int, np.integer)):
+            rows = [int(rows)]
         return self._with({name: value[rows] for name, value in self._columns()})
 
     def to(self, device: str) -> "Transitions":
@@ -240,6 +245,15 @@ class Transitions:
         if self.next_action_known is None:
             return torch.ones_like(terminal)
         return self.next_action_known | terminal
+
+
+def validate_transitions(given: Any) -> None:
+    """Raises DatasetError if it is something else, such as the dataset they are from."""
+    if not isinstance(given, Transitions):
+        raise DatasetError(
+            f"transitions is a {type(given).__name__}, expected Transitions: of a dataset "
+            "mbo.Transitions.from_dataset(dataset)."
+        )
 
 
 def transitions_of(columns: DatasetColumns) -> Transitions:

@@ -10,6 +10,7 @@ from d3rlpy.base import DeviceArg, LearnableBase
 
 from ..registry.discovery import looked_again, refuse_unknown, registry
 from ..registry.known_learners import known_learners
+from ..support.devices import device_name
 from ..support.errors import D3RLPyMBOError, LoadError
 
 __all__ = ["load_learner"]
@@ -25,7 +26,7 @@ def load_learner(
 
     Args:
         path: A ``.d3`` file.
-        device: As d3rlpy's `create`: False, True, a GPU's number or a torch name.
+        device: See `ImaginationConfig.create`.
 
     Returns:
         The algorithm with its networks and optimizers.
@@ -44,7 +45,7 @@ def load_learner(
             "plugin that provides it, or import its module."
         ) from error
     try:
-        return d3rlpy.load_learnable(str(path), device)
+        return d3rlpy.load_learnable(str(path), device_name(device))
     except Exception as error:
         raise LoadError(
             f"The learner {name!r} in {str(path)!r} cannot be rebuilt here "

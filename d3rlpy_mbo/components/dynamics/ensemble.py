@@ -14,7 +14,7 @@ from d3rlpy.base import DeviceArg
 from torch import nn
 
 from ...data.action_sets import columns_of
-from ...data.transitions import Transitions
+from ...data.transitions import Transitions, validate_transitions
 from ...registry.fields import choice, interval, number, number_list
 from ...support.errors import CompositionError
 from ..history import FitRecord
@@ -178,6 +178,7 @@ class ProbabilisticEnsemble(Dynamics):
 
     def fit(self, transitions: Transitions) -> None:
         """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
+        validate_transitions(transitions)
         config, n_actions = self.config, transitions.n_actions
         holdout, training = split(
             transitions,
