@@ -211,7 +211,6 @@ class Imagination:
         self._fitted_on: Optional[FittedOn] = None
         self._changed = False  # by the dynamics updater, while ...
         self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
-        self.version = 0  # of what was learned: another one after each change
         # Times that it was fitted, loaded or given another action set: rows that it
         # imagined before are another imagination's.
         self.times_settled = 0
@@ -422,7 +421,6 @@ class Imagination:
                 fit = functools.partial(part.fit, self.dynamics, known)
                 fit_once(name, part, fit)
         self._fitted_on = fitted_on
-        self.version += 1
         self.times_settled += 1
 
     @staticmethod
@@ -518,7 +516,6 @@ class Imagination:
 
     def _note_change(self, learner: Learner) -> None:
         self._changed, self._changed_for = True, weakref.ref(learner)
-        self.version += 1
 
     def changed_for_another(self, learner: Optional[Learner]) -> bool:
         """Returns whether the model was last changed while another learner trained."""
@@ -651,7 +648,6 @@ class Imagination:
         # By no learner that is here; 0.1 did not write it.
         self._changed, self._changed_for = state.get("changed", False), None
         self._settle(FittedOn.of_state(state, self.device))
-        self.version += 1
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Returns all that a run which is killed needs of it."""
@@ -676,7 +672,6 @@ class Imagination:
         self._settle(FittedOn.of_checkpoint(state, self.device))
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
-        self.version += 1
 
 
 def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:
