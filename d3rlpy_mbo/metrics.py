@@ -1,6 +1,7 @@
 """Numbers about models, policies and what is imagined, all against real data."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Optional
 
@@ -14,7 +15,7 @@ from d3rlpy.metrics import EvaluatorProtocol
 from .buffer.replay_buffer import ImaginedReplayBuffer
 from .buffer.source import ImaginedSource
 from .components.dynamics.interface import Dynamics
-from .data.transitions import Transitions
+from .data.transitions import Transitions, validate_transitions
 from .imagination.prefixes import log_prefixes, validate_name
 from .learners.returns import uses_returns
 from .support.devices import ROWS_COMPARED
@@ -50,7 +51,9 @@ def one_step_model_error(
 
     Raises:
         CompositionError: A reverse model without true_dynamics.
+        DatasetError: No transitions.
     """
+    validate_transitions(transitions)
     known = transitions.for_models().to(dynamics.device)
     given = known.given_observations(dynamics.direction)
     prediction = dynamics.predict(given, known.actions, False)
@@ -78,7 +81,11 @@ def average_trajectory_discrepancy(
 
     Returns:
         Mean over the path of the Euclidean distance to the nearest observation.
+
+    Raises:
+        DatasetError: No transitions.
     """
+    validate_transitions(transitions)
     path = torch.as_tensor(np.asarray(trajectory, dtype=np.float32))
     nearest = torch.full((len(path),), float("inf"))
     for first in range(0, len(transitions), ROWS_COMPARED):
@@ -128,14 +135,15 @@ def imagination_evaluators(
     if uses_returns(buffer.learner):
         names.append("unknown_returns_share")
     evaluators: dict[str, EvaluatorProtocol] = {
-        name: _Reading(functools.partial(getattr, buffer, name)) for name in names
+        name: _Reading(buffer, functools.partial(getattr, buffer, name))
+        for name in names
     }
     prefixes = log_prefixes(buffer.imaginations)
     for prefix, source in zip(prefixes, buffer.sources, strict=True):
         for name in source.metrics:
             validate_name(source.imagination, name)
             evaluators[f"{prefix}_{name}"] = _Reading(
-                functools.partial(_metric, source, name)
+                buffer, functools.partial(_metric, source, name)
             )
     return evaluators
 
@@ -145,10 +153,18 @@ def _metric(source: ImaginedSource, name: str) -> float:
 
 
 class _Reading:
-    """An evaluator that reads a number whoever trains and on whatever data."""
+    """An evaluator that reads a buffer's number, whoever trains and on whatever data."""
 
-    def __init__(self, read: Callable[[], float]):
-        self._read = read
+    def __init__(self, buffer: ImaginedReplayBuffer, read: Callable[[], float]):
+        self._buffer, self._read = buffer, read
 
     def __call__(self, algo: QLearningAlgoProtocol, dataset: ReplayBufferBase) -> float:
+        if isinstance(dataset, ImaginedReplayBuffer) and dataset is not self._buffer:
+            # At one place, so that Python shows it once for all of them.
+            warnings.warn(
+                "imagination_evaluators read the numbers of another buffer than the one "
+                "that is trained on. Make them anew of this one, or leave them out: "
+                "mbo.fit adds those of its own buffer.",
+                stacklevel=1,
+            )
         return self._read()

@@ -95,9 +95,10 @@ def install(tmp_path, monkeypatch):
     site.mkdir()
     monkeypatch.syspath_prepend(site)
     monkeypatch.delenv("D3RLPY_MBO_DISABLE", raising=False)
-    known = set(sys.modules)
+    before = set(sys.modules)
 
-    def install(name: str, code: str, requires: str = "") -> Path:
+    def install(name: str, code: str, requires: str = "", known: bool = True) -> Path:
+        """Known: before the process that asks for it begins."""
         module = re.sub("[-.]", "_", name).lower()
         (site / f"{module}.py").write_text(f"{HEAD}\n{code}\n")
         info = site / f"{module}-1.2.dist-info"
@@ -108,11 +109,12 @@ def install(tmp_path, monkeypatch):
         )
         (info / "entry_points.txt").write_text(f"[d3rlpy_mbo]\nmain = {module}\n")
         (info / "top_level.txt").write_text(module)
-        forget()
+        if known:
+            forget()
         return site
 
     yield install
-    for module in set(sys.modules) - known:
+    for module in set(sys.modules) - before:
         if str(site) in str(getattr(sys.modules[module], "__file__", "")):
             del sys.modules[module]
     forget()

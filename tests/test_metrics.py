@@ -32,6 +32,16 @@ class Says(mbo.Dynamics):
     state_dict = load_state_dict = fit
 
 
+def test_a_dataset_in_the_place_of_its_transitions_is_told_how_to_read_it():
+    words = r"a ReplayBuffer, expected .*Transitions.from_dataset\(dataset\)"
+    with pytest.raises(mbo.DatasetError, match=words):
+        mbo.ProbabilisticEnsembleConfig().create().fit(line_dataset())
+    with pytest.raises(mbo.DatasetError, match=words):
+        mbo.metrics.one_step_model_error(Says("forward", [0.0], 0.0), line_dataset())
+    with pytest.raises(mbo.DatasetError, match=words):
+        mbo.metrics.average_trajectory_discrepancy(line_dataset(), [[0.0]])
+
+
 def test_one_step_error_forward_sums_over_dimensions_and_reward():
     # By hand.
     rows = mbo.Transitions.from_arrays([[0.0, 0.0]], [[0.0]], [1.0], [[1.0, 2.0]], [0])
@@ -115,3 +125,17 @@ def test_a_components_own_numbers_are_logged_and_a_slash_in_a_name_is_refused():
     imagination.dynamics.metrics = {"model/spread": 2.5}
     with pytest.raises(mbo.CompositionError, match="model/spread"):
         mbo.imagination_evaluators(buffer)
+
+
+def test_evaluators_of_the_buffer_before_say_so():
+    # As where a notebook's cell makes the buffer anew, but not the evaluators.
+    dataset = line_dataset()
+    imagination = line_imagination("forward", dataset)
+    learner = small_learner("td3_plus_bc")
+    before, buffer = (
+        mbo.ImaginedReplayBuffer(dataset, imagination, learner) for _ in range(2)
+    )
+    for evaluator in mbo.imagination_evaluators(before).values():
+        with pytest.warns(UserWarning, match="of another buffer.*anew"):
+            evaluator(learner, buffer)
+        evaluator(learner, dataset)

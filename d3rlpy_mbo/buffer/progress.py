@@ -1,6 +1,11 @@
 """Counts the steps of the learner that draws from a buffer."""
 
+import sys
+from types import FrameType
 from typing import Any, Optional
+
+from d3rlpy.algos import QLearningAlgoBase, TransformerAlgoBase
+from d3rlpy.ope import FQE, DiscreteFQE
 
 from .. import learners
 from ..learners.reading import AnyLearner
@@ -11,6 +16,10 @@ __all__ = ["LearnerProgress"]
 # Batches that may be drawn before the learner moves for the first time (ours: a user
 # may look at some, a learner takes one for each step).
 _PATIENCE = 100
+
+# Where d3rlpy's `fit` draws batches, and our own rooms that lie between.
+_FITS = QLearningAlgoBase.__module__, TransformerAlgoBase.__module__
+_ROOMS = __name__.rpartition(".")[0] + "."
 
 
 class LearnerProgress:
@@ -33,8 +42,9 @@ class LearnerProgress:
         """Notes that a batch is drawn; returns the steps taken before it.
 
         Raises:
-            LearnerMismatchError: Many batches, and the learner never moved. Once it
-                has moved, FQE and evaluators may draw as many as they like.
+            LearnerMismatchError: d3rlpy's `fit` of another learner asks; or many
+                batches, and the learner never moved. Once it has moved, FQE and
+                evaluators may draw as many as they like.
         """
         self._n_batches += 1
         if self._learner is None:
@@ -46,6 +56,8 @@ class LearnerProgress:
         self._grad_step = grad_step
         self.step += advance
         self._moved = self._moved or advance > 0
+        if not advance:
+            self._refuse_another()
         if not self._moved and self._n_batches > _PATIENCE:
             end = ", or without learner if it trains no more (FQE)."
             if self._needed:
@@ -57,6 +69,25 @@ class LearnerProgress:
                 f"algorithm whose fit you call{end}"
             )
         return self.step
+
+    def _refuse_another(self) -> None:
+        """Refuses what calls this if d3rlpy's `fit` of another learner is who asks.
+
+        It would train on what is imagined with a policy that stands still, for ever as
+        old as it is. FQE does not act, and whoever else asks may.
+        """
+        asks = _fitted_learner()
+        if asks is None or asks is self._learner or isinstance(asks, FQE | DiscreteFQE):
+            return
+        name, given = type(asks).__name__, type(self._learner).__name__
+        if name == given:
+            name, given = f"another {name}", f"the {name}"
+        raise LearnerMismatchError(
+            f"The learner that is being trained, {name}, is not the one that this buffer "
+            f"was given, {given}, whose steps it follows. Make a buffer for it: "
+            "ImaginedReplayBuffer(dataset, imagination, learner=...) of the algorithm "
+            "whose fit you call."
+        )
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Returns how far the learner is, as this buffer has seen it."""
@@ -71,3 +102,14 @@ class LearnerProgress:
         """Takes over what `checkpoint_state` returned."""
         self.step, self._grad_step = state["step"], state["grad_step"]
         self._moved, self._n_batches = state["moved"], state["n_batches"]
+
+
+def _fitted_learner() -> Optional[Any]:
+    """Returns the learner whose `fit` draws from the buffer, None if it is not d3rlpy's."""
+    frame: Optional[FrameType] = sys._getframe(1)
+    while frame is not None:
+        room = str(frame.f_globals.get("__name__"))
+        if not room.startswith(_ROOMS):
+            return frame.f_locals.get("self") if room in _FITS else None
+        frame = frame.f_back
+    return None

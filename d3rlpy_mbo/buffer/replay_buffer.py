@@ -1,6 +1,8 @@
 """The seam: a d3rlpy replay buffer that mixes real and imagined transitions."""
 
+import dataclasses
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NoReturn, Optional, Union, cast
 
@@ -29,6 +31,7 @@ from ..learners.returns import (
     validate_unknown_returns,
     warn_of_cut_episodes,
 )
+from ..registry.fields import Number
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
 from .drawn_penalties import validate_rewards_behind
@@ -48,6 +51,8 @@ from .transformers import (
 
 __all__ = ["ImaginedReplayBuffer"]
 
+_AMOUNT = Number(at_least=0, whole=True)
+
 
 class ImaginedReplayBuffer(ReplayBufferBase):
     """Imagines inside `sample_transition_batch`, before the batch that is due for it.
@@ -57,7 +62,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     `episodes` and `buffer` see the real data alone.
 
     Args:
-        dataset: Real data, or what `RealData.of` read of it; never changed.
+        dataset: Real data, or what `RealData.of` read of it; never changed. What is
+            appended to it afterwards is not drawn: that is a warning.
         imagination: One, several, or none (``[]``): the real data alone.
         learner: The algorithm that will train. Needed by imaginations that ask it;
             given, the schedule follows its `grad_step`, so that evaluators and FQE
@@ -108,6 +114,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
+        self._warned_of_new_rows = False
         if uses_returns(learner) and self._unknown_share(self._shares):
             self._validate_unknown_returns()
         if uses_returns(learner) or learners.is_transformer(learner):
@@ -118,8 +125,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             f"{share:.0%} {each.config.get_type()}"
             for share, each in zip(self._shares[1:], self.imaginations, strict=True)
         )
+        n_episodes = len(self._real.episode_starts) - 1
         return (
-            f"<ImaginedReplayBuffer of {self.size()} real episodes, "
+            f"<ImaginedReplayBuffer of {n_episodes} real episodes, "
             f"{len(self._learner_rows)} rows for learners: {self._shares[0]:.0%} real"
             f"{', ' if shares else ''}{shares}>"
         )
@@ -187,7 +195,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             returns-to-go; that is possible until rows are imagined anew.
 
         Raises:
-            LearnerMismatchError: The learner that was given does not train.
+            LearnerMismatchError: Another learner trains than the one that was given.
+            CompositionError: The imagination is no longer what this was made for.
             DivergedError: An imagination produced too many non-finite rows.
         """
         counts = self._counts_of_next_batch(batch_size)
@@ -214,6 +223,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     def _counts_of_next_batch(self, batch_size: int) -> npt.NDArray[np.int64]:
         """Imagines if it is due; returns how much of a batch is real, then of each."""
+        self._warn_of_new_rows()
         step = self._progress.observe()
         for source, share in zip(self._sources, self._shares[1:], strict=True):
             if share > 0:
@@ -221,6 +231,23 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         counts = split_batch(batch_size, self._shares)
         self._rows_drawn += counts
         return counts
+
+    def _warn_of_new_rows(self) -> None:
+        """Warns, once, if the dataset has other rows than those that were read."""
+        if self._warned_of_new_rows:
+            return
+        n_rows, real = self._dataset.transition_count, self._real
+        if n_rows == len(real):  # of a full FIFO buffer it stays
+            last, _ = self._dataset.buffer[n_rows - 1]
+            if last is real.kept.episodes[-1]:
+                return
+        self._warned_of_new_rows = True
+        warnings.warn(
+            f"The dataset was changed since this buffer read it: it holds {n_rows} "
+            f"transitions, and batches and rollouts know the {len(real)} of then. Make the "
+            "buffer anew, and fit the imagination again if its model is to know them.",
+            stacklevel=1,
+        )
 
     def sample_imagined(
         self, n_rows: int, imagination: Optional[int] = None
@@ -240,15 +267,15 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         Raises:
             CompositionError: There is no such imagination, or a number of rows below 0.
         """
-        if n_rows < 0:
-            raise CompositionError(f"n_rows is {n_rows}, expected 0 or more.")
+        n_rows = _AMOUNT.validated("n_rows", n_rows)
         chosen = self._sources
         if imagination is not None:
-            if not 0 <= imagination < len(self._sources):
+            if imagination not in range(len(self._sources)):
                 raise CompositionError(
-                    f"There is no imagination {imagination}: the buffer has "
+                    f"There is no imagination {imagination!r}: the buffer has "
                     f"{len(self._sources)}, counted from 0."
                 )
+            imagination = int(imagination)
             chosen = [self._sources[imagination]]
         chosen = [source for source in chosen if len(source.ring)]
         rows = np.empty(
@@ -406,8 +433,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     @property
     def dataset_info(self) -> DatasetInfo:
-        """The dataset's."""
-        return self._dataset.dataset_info
+        """The dataset's, its size of actions as `validated_n_actions` has it."""
+        info = self._dataset.dataset_info
+        return dataclasses.replace(info, action_size=int(info.action_size))
 
 
 def _progress(

@@ -71,6 +71,12 @@ class Ring:
         width_bytes = (width + folded) * rows.itemsize + spares
         return capacity * (width_bytes + 2 * origins.itemsize)
 
+    def clear(self) -> None:
+        """Forgets all rows."""
+        self._sizes.clear()
+        self._start = self._size = 0
+        self.version += 1
+
     def begin_refresh(self) -> None:
         """Starts a refresh; forgets the oldest if as many as allowed are kept."""
         if len(self._sizes) == self._retained:

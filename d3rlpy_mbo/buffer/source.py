@@ -23,7 +23,7 @@ from ..imagination.readiness import (
 )
 from ..imagination.rollout import Rollout, RolloutCounts
 from ..learners.reading import Learner
-from ..support.errors import DivergedError
+from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
 from .drawn import ImaginedRows
 from .drawn_penalties import (
@@ -38,6 +38,14 @@ from .folding import fold, validate_folding
 from .ring import Ring
 
 __all__ = ["ImaginedSource", "validate_rows"]
+
+# What a store is made for: changed in the config afterwards, it would hold something else.
+_OF_STORE = (
+    "rollout_length",
+    "rollout_batch_size",
+    "retained_refreshes",
+    "steps_per_row",
+)
 
 
 def validate_rows(imagination: Imagination, learner: Any) -> None:
@@ -86,6 +94,8 @@ class ImaginedSource:
             folded=config.steps_per_row > 1,
             spares=self._spares,
         )
+        self._made_for = {name: getattr(config, name) for name in _OF_STORE}
+        self._times_settled = imagination.times_settled
         self._real = real
         self._learner = learner
         self._drawn: Optional[DrawnPenalty] = None
@@ -141,9 +151,11 @@ class ImaginedSource:
         """Does what is due before the batch of this step: update, then imagine.
 
         Raises:
-            CompositionError: The dynamics updater cannot work with this learner.
+            CompositionError: The dynamics updater cannot work with this learner, or
+                the imagination is no longer what this was made for.
             DivergedError: Too many rows were not finite.
         """
+        self._follow_imagination()
         if step == 0 and self.imagination.needs_critic:
             self._validate_critic()  # before anything is trained
         self._update_dynamics(step)
@@ -157,8 +169,11 @@ class ImaginedSource:
         """Imagines anew, from the current dynamics and learner.
 
         Raises:
+            CompositionError: See `prepare`.
             DivergedError: Too many rows were not finite.
         """
+        self._follow_imagination()
+        self._validate_store()
         self.ring.begin_refresh()
         config = self.imagination.config
         counts: list[RolloutCounts] = []
@@ -202,6 +217,35 @@ class ImaginedSource:
             )
         if self.imagination.penalty_when("imagined") is not None:
             self._report |= penalty_report(taken.cpu().numpy())
+
+    def _follow_imagination(self) -> None:
+        """Forgets what the imagination imagined before it was fitted anew, if it was."""
+        if self.imagination.times_settled == self._times_settled:
+            return
+        self.imagination.check_ready(self._real.transitions)
+        self.ring.clear()
+        self._refreshed = None
+        vars(self).pop("_first_holdout_errors", None)
+        self._times_settled = self.imagination.times_settled
+
+    def _validate_store(self) -> None:
+        """Refuses settings that were changed since the store was made for them.
+
+        Shorter rollouts fit.
+
+        Raises:
+            CompositionError: By name.
+        """
+        config = self.imagination.config
+        for name, before in self._made_for.items():
+            now = getattr(config, name)
+            fits = now <= before if name == "rollout_length" else now == before
+            if not fits:
+                raise CompositionError(
+                    f"{name} of the imagination {config.get_type()!r} was {before} when "
+                    f"this buffer was made, and is {now}: its store is made for {before}. "
+                    "Make the buffer anew."
+                )
 
     def _rollouts(self) -> Iterator[Rollout]:
         """Yields the rollouts of a refresh; of the first one shows how far it is.

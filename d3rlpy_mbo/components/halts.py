@@ -15,7 +15,7 @@ from .dynamics.interface import Dynamics, Prediction
 __all__ = ["Halt", "HaltConfig", "HaltDecision"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # of tensors there is no ==
 class HaltDecision:
     """What a halt says of the rows of one imagined step.
 

@@ -8,7 +8,7 @@ import torch
 
 from ..support.errors import DatasetError
 
-__all__ = ["never_taken", "validate_choices", "validate_n_actions"]
+__all__ = ["never_taken", "validate_choices", "validated_n_actions"]
 
 _CONTINUOUS = (
     "If these are numbers that are whole only by chance, they are continuous: d3rlpy "
@@ -17,12 +17,18 @@ _CONTINUOUS = (
 )
 
 
-def validate_n_actions(n_actions: Any, whose: str = "the dataset") -> None:
-    """Raises DatasetError unless there is something to choose.
+def validated_n_actions(n_actions: Any, whose: str = "the dataset") -> int:
+    """Returns how many choices there are as an int of Python's.
+
+    d3rlpy cannot save a learner that has one of NumPy's, as `actions.max() + 1` is and
+    what Gymnasium's spaces hold.
 
     Args:
         n_actions: How many choices there are.
         whose: Of what dataset, for messages.
+
+    Raises:
+        DatasetError: There is nothing to choose.
     """
     whole = isinstance(n_actions, (int, np.integer)) and not isinstance(n_actions, bool)
     if not whole or n_actions < 1:
@@ -35,6 +41,7 @@ def validate_n_actions(n_actions: Any, whose: str = "the dataset") -> None:
             f"There is a single action in {whose}, so there is nothing to choose. "
             f"Say how many there are with n_actions or action_size. {_CONTINUOUS}"
         )
+    return int(n_actions)
 
 
 def validate_choices(

@@ -12,7 +12,7 @@ from d3rlpy.dataset import BasicTransitionPicker, ReplayBufferBase
 
 from ..support.devices import ROWS_READ
 from ..support.errors import DatasetError
-from .choices import validate_choices, validate_n_actions
+from .choices import validate_choices, validated_n_actions
 from .episodes import CompleteEpisode, CompleteTransitionPicker
 from .kept_rows import KeptRows, kept_rows
 from .packed_rows import PackedLayout
@@ -90,8 +90,7 @@ def _n_actions(dataset: ReplayBufferBase) -> Optional[int]:
     info = dataset.dataset_info
     if info.action_space != ActionSpace.DISCRETE:
         return None
-    validate_n_actions(info.action_size)
-    return int(info.action_size)
+    return validated_n_actions(info.action_size)
 
 
 def _width(values: Any) -> int:

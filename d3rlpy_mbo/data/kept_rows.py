@@ -62,7 +62,7 @@ def kept_rows(dataset: ReplayBufferBase) -> KeptRows:
             np.concatenate([one.firsts, two.firsts]),
             np.concatenate([one.counts, two.counts]),
         )
-    episodes = dataset.episodes
+    episodes = list(dataset.episodes)  # its own one grows
     counts = np.fromiter(
         (episode.transition_count for episode in episodes), np.int64, len(episodes)
     )

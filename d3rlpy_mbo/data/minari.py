@@ -13,7 +13,7 @@ from d3rlpy.dataset import ReplayBuffer
 from gymnasium import spaces
 
 from ..support.errors import DatasetError
-from .choices import validate_choices, validate_n_actions
+from .choices import validate_choices, validated_n_actions
 from .environments import evaluation_environment
 from .episodes import CompleteEpisode, dataset_of_episodes
 from .goals import OBSERVATION_KEYS, goal_keys
@@ -103,8 +103,8 @@ class _Actions:
     @classmethod
     def of(cls, dataset_id: str, space: Any) -> "_Actions":
         if isinstance(space, spaces.Discrete):
-            validate_n_actions(int(space.n), repr(dataset_id))
-            return cls(1, int(space.n), int(space.start))
+            n_actions = validated_n_actions(int(space.n), repr(dataset_id))
+            return cls(1, n_actions, int(space.start))
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise DatasetError(
                 f"The actions of {dataset_id!r} are {space}; expected a Box of shape (A,), "

@@ -23,7 +23,7 @@ from .transitions import Direction, Transitions, transitions_of
 __all__ = ["RealData", "start_rows"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # of tensors there is no ==
 class RealData:
     """A d3rlpy dataset's transitions as one packed matrix, and sets of its rows.
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..support.errors import DatasetError
-from .choices import validate_choices, validate_n_actions
+from .choices import validate_choices, validated_n_actions
 from .time_axis import validate_time_axis
 from .values import float32_values, lost_by_float32, numbers, zero_or_one
 
@@ -63,7 +63,7 @@ class Rows:
             DatasetError: Values, shapes or lengths that do not fit.
         """
         if n_actions is not None:
-            validate_n_actions(n_actions, whose)
+            n_actions = validated_n_actions(n_actions, whose)
         given = {
             name: _without_objects(value)
             for name, value in columns.items()

@@ -12,15 +12,15 @@ from d3rlpy.dataset import ReplayBufferBase
 from ..support.devices import on_device
 from ..support.errors import DatasetError
 from .action_sets import ActionChoices, ActionRange, ActionSet, columns_of
-from .choices import validate_choices, validate_n_actions
+from .choices import validate_choices, validated_n_actions
 from .columns import DatasetColumns, read_columns
 
-__all__ = ["Direction", "Transitions", "transitions_of"]
+__all__ = ["Direction", "Transitions", "transitions_of", "validate_transitions"]
 
 Direction = Literal["forward", "reverse"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # of tensors there is no ==
 class Transitions:
     """B transitions as columns, in time order whichever way they were imagined.
 
@@ -127,7 +127,7 @@ class Transitions:
             np.zeros_like(actions) if next_actions is None else as_actions(next_actions)
         )
         if n_actions is not None:
-            validate_n_actions(n_actions)
+            n_actions = validated_n_actions(n_actions)
             for name, column in (("actions", actions), ("next_actions", following)):
                 validate_choices(column, n_actions, name)
         n_rows = len(observations) if observations.ndim else 0
@@ -171,7 +171,12 @@ class Transitions:
         return int(self.observations.shape[0])
 
     def __getitem__(self, rows: Any) -> "Transitions":
-        """Returns the rows that a slice, indices or a boolean tensor select."""
+        """Returns the rows that a slice, indices or a boolean tensor select.
+
+        Of a number the one row, so that they can be gone through one by one.
+        """
+        if isinstance(rows, (int, np.integer)):
+            rows = [int(rows)]
         return self._with({name: value[rows] for name, value in self._columns()})
 
     def to(self, device: str) -> "Transitions":
@@ -240,6 +245,15 @@ class Transitions:
         if self.next_action_known is None:
             return torch.ones_like(terminal)
         return self.next_action_known | terminal
+
+
+def validate_transitions(given: Any) -> None:
+    """Raises DatasetError if it is something else, such as the dataset they are from."""
+    if not isinstance(given, Transitions):
+        raise DatasetError(
+            f"transitions is a {type(given).__name__}, expected Transitions: of a dataset "
+            "mbo.Transitions.from_dataset(dataset)."
+        )
 
 
 def transitions_of(columns: DatasetColumns) -> Transitions:

@@ -15,22 +15,30 @@ from ..components.penalties import (
 )
 from ..components.rollout_policies.interface import RolloutPolicy
 from ..components.rollout_policies.learner import LearnerPolicyConfig
+from ..components.terminations.interface import Termination
 from ..data.action_sets import ActionRange, ActionSet, is_range
 from ..registry.component import Component
 from ..registry.fields import Number
 from ..support.errors import CompositionError
 
 __all__ = [
+    "MADE_OF",
     "validate_action_set",
     "validate_declared",
     "validate_direction",
     "validate_given",
+    "validate_made_of",
     "validate_members",
     "validate_penalty",
     "validate_positive",
     "validate_ratio",
     "validate_steps_per_row",
 ]
+
+# Fields of which an imagination makes its parts; `fit` makes the updater anew.
+MADE_OF = ("dynamics", "rollout_policy", "termination", "penalty", "halt")
+
+_RULES = (Penalty, Termination)  # what is asked as it stands in the config
 
 
 def validate_positive(name: str, value: Any) -> None:
@@ -70,6 +78,34 @@ def validate_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> Non
             f"direction {direction!r}, only {supported}. Nearest: the same composition "
             f"with dynamics of direction {supported}, or this one with "
             "UniformPolicyConfig()."
+        )
+
+
+def validate_made_of(
+    config: Component, made_of: dict[str, Optional[Component]]
+) -> None:
+    """Refuses parts that were put into a config after it had created an imagination.
+
+    What learns is created once; another one would be in saved files and logs, and nowhere
+    else. Rules are asked as they are in the config.
+
+    Args:
+        config: As it is now.
+        made_of: Its parts as they were, by their fields.
+
+    Raises:
+        CompositionError: By name.
+    """
+    for name, before in made_of.items():
+        now = getattr(config, name)
+        rules = all(each is None or isinstance(each, _RULES) for each in (before, now))
+        if now is before or (rules and name != "halt"):
+            continue
+        types = [each and each.get_type() for each in (before, now)]
+        raise CompositionError(
+            f"{type(config).__name__}.{name} was changed after it had created this "
+            f"imagination, from {types[0]!r} to {types[1]!r}, and is not followed. Make "
+            "another imagination of it, config.create(device), and fit that."
         )
 
 

@@ -40,15 +40,18 @@ from ..support.devices import device_name, rollouts_together, validate_device
 from ..support.errors import (
     CompositionError,
     D3RLPyMBOError,
+    DatasetError,
     LoadError,
     NotFittedError,
 )
 from ..support.resuming import fit_once
 from .composition import (
+    MADE_OF,
     validate_action_set,
     validate_declared,
     validate_direction,
     validate_given,
+    validate_made_of,
     validate_members,
     validate_penalty,
     validate_positive,
@@ -140,10 +143,12 @@ class ImaginationConfig(Component):
         """Creates the components.
 
         Args:
-            device: As d3rlpy's: False, True, a GPU's number or a torch device name.
+            device: As d3rlpy's: False, True, a GPU's number or a torch device name; or a
+                `torch.device`.
             dynamics: A fitted model to work with, shared with other imaginations (a
-                dynamics updater changes it for all of them); by default a new one is
-                created, and fitted by `Imagination.fit`.
+                dynamics updater changes it for all of them, and so does `fit` of the one
+                that it was made by); by default a new one is created, and fitted by
+                `Imagination.fit`.
 
         Returns:
             An imagination that is not fitted yet.
@@ -176,7 +181,7 @@ class Imagination:
     ):
         validate_device(device)
         self.config = config
-        self.device = device_name(device)
+        self.device = device = device_name(device)
         self._dynamics_given = dynamics is not None
         if dynamics is None:
             dynamics = config.dynamics.create(device)
@@ -201,11 +206,14 @@ class Imagination:
         validate_members(self.dynamics, self.penalty)
         validate_members(self.dynamics, self.halt)
         validate_steps_per_row(config)
+        self._made_of = {name: getattr(config, name) for name in MADE_OF}
         self._rows_together = rollouts_together(self.device)
         self._fitted_on: Optional[FittedOn] = None
         self._changed = False  # by the dynamics updater, while ...
         self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
-        self.version = 0  # of what was learned: another one after each change
+        # Times that it was fitted, loaded or given another action set: rows that it
+        # imagined before are another imagination's.
+        self.times_settled = 0
         self._attach(None)
 
     def _new_updater(self) -> Optional[DynamicsUpdater]:
@@ -272,6 +280,7 @@ class Imagination:
     def _settle(self, fitted_on: FittedOn) -> None:
         self._fitted_on = fitted_on
         self._attach(fitted_on)
+        self.times_settled += 1
 
     @property
     def action_range(self) -> ActionRange:
@@ -382,7 +391,8 @@ class Imagination:
 
         Raises:
             DatasetError, TerminationRequiredError, CompositionError: See
-                `check_fittable`; nothing is fitted then.
+                `check_fittable`, or the dynamics refuse the data; nothing is fitted then,
+                and what was fitted before stays.
         """
         real = RealData.of(dataset)
         self.check_fittable(real.transitions)
@@ -391,11 +401,17 @@ class Imagination:
             warn_of_lost_ends(real.transitions)
         known = real.for_models
         fitted_on = FittedOn.of(real, self.device)
+        before, updater = self._fitted_on, self.dynamics_updater
         self._fitted_on = None  # an interrupted fit is no fit
         self.dynamics_updater = self._new_updater()
         self._attach(fitted_on)
         if not self._dynamics_given:
-            self._fit_part("dynamics", self.dynamics, known)
+            try:
+                self._fit_part("dynamics", self.dynamics, known)
+            except (CompositionError, DatasetError):  # refused: it is what it was
+                self._fitted_on, self.dynamics_updater = before, updater
+                self._attach(before)
+                raise
             self._changed = False
         self._fit_part("rollout_policy", self.rollout_policy, known)
         if self._learned_termination is not None:
@@ -405,7 +421,7 @@ class Imagination:
                 fit = functools.partial(part.fit, self.dynamics, known)
                 fit_once(name, part, fit)
         self._fitted_on = fitted_on
-        self.version += 1
+        self.times_settled += 1
 
     @staticmethod
     def _fit_part(name: str, part: Any, transitions: Transitions) -> None:
@@ -439,13 +455,20 @@ class Imagination:
         Raises:
             NotFittedError: It is not fitted.
             CompositionError: It was fitted on other shapes, or has a dynamics updater
-                and was fitted on other data: the hold-out rows are that data's.
+                and was fitted on other data: the hold-out rows are that data's. Or that
+                is so of its dynamics, if another imagination that they belong to fitted
+                them again.
             TerminationRequiredError: They terminate and no termination is given.
         """
         fitted_on = self._facts()
         name = f"The imagination {self.config.get_type()!r}"
         validate_choices_alike(name, fitted_on.action_set.n_actions, transitions)
         self._validate(name, fitted_on.sizes, transitions)
+        of_model = self.dynamics.fitted_on
+        if of_model is not None:
+            name = f"The dynamics of the imagination {self.config.get_type()!r}"
+            validate_choices_alike(name, self.dynamics.n_actions, transitions)
+            self._validate(name, of_model, transitions)
 
     def _validate(
         self,
@@ -460,6 +483,7 @@ class Imagination:
             fitted_on: Its rows, sizes of observations and actions.
             transitions: The data.
         """
+        validate_made_of(self.config, self._made_of)
         validate_termination(self.config.termination, transitions)
         if fitted_on is not None:
             n_rows, observation_size, action_size = fitted_on
@@ -480,10 +504,18 @@ class Imagination:
             The hold-out errors after it, see `Dynamics.holdout_errors`.
         """
         assert self.dynamics_updater is not None
-        self.dynamics_updater.apply(self.dynamics, transitions, learner)
-        self._changed, self._changed_for = True, weakref.ref(learner)
-        self.version += 1
+        try:
+            self.dynamics_updater.apply(self.dynamics, transitions, learner)
+        except CompositionError:  # refused: nothing was changed
+            raise
+        except BaseException:  # interrupted: some of it was
+            self._note_change(learner)
+            raise
+        self._note_change(learner)
         return self.dynamics.measure_holdout(transitions)
+
+    def _note_change(self, learner: Learner) -> None:
+        self._changed, self._changed_for = True, weakref.ref(learner)
 
     def changed_for_another(self, learner: Optional[Learner]) -> bool:
         """Returns whether the model was last changed while another learner trained."""
@@ -592,12 +624,14 @@ class Imagination:
 
         Raises:
             NotFittedError: There is nothing to save yet.
+            CompositionError: Its config has other parts than it was made of.
         """
         if self._fitted_on is None:
             raise NotFittedError(
                 "An imagination that is not fitted cannot be saved. Call fit first; "
                 "the composition alone is imagination.config.serialize()."
             )
+        validate_made_of(self.config, self._made_of)
         parts = self._learned().items()
         state = {
             "components": {name: part.state_dict() for name, part in parts},
@@ -614,7 +648,6 @@ class Imagination:
         # By no learner that is here; 0.1 did not write it.
         self._changed, self._changed_for = state.get("changed", False), None
         self._settle(FittedOn.of_state(state, self.device))
-        self.version += 1
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Returns all that a run which is killed needs of it."""
@@ -639,7 +672,6 @@ class Imagination:
         self._settle(FittedOn.of_checkpoint(state, self.device))
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
-        self.version += 1
 
 
 def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:
@@ -647,7 +679,7 @@ def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagi
 
     Args:
         path: The file.
-        device: As d3rlpy's `create`.
+        device: See `ImaginationConfig.create`.
 
     Returns:
         A fitted imagination.

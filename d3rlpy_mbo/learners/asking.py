@@ -19,6 +19,7 @@ from .reading import (
     is_distributed,
     q_value,
     sample_action,
+    validate_tensor,
     with_networks,
 )
 
@@ -49,6 +50,7 @@ def state_value(
         CompositionError: The learner has no critic, or no networks yet.
         DivergedError: A discrete learner's networks give no probabilities.
     """
+    validate_tensor("observations", observations)
     together = max(len(observations), 1)
     if device_of(learner).type == "cpu":
         learner, together = _fused_learner(learner), STATES_IN_CACHE

@@ -8,8 +8,9 @@ from typing import Any, NoReturn, Union
 import d3rlpy
 from d3rlpy.base import DeviceArg, LearnableBase
 
-from ..registry.discovery import refuse_unknown, registry
+from ..registry.discovery import looked_again, refuse_unknown, registry
 from ..registry.known_learners import known_learners
+from ..support.devices import device_name
 from ..support.errors import D3RLPyMBOError, LoadError
 
 __all__ = ["load_learner"]
@@ -25,7 +26,7 @@ def load_learner(
 
     Args:
         path: A ``.d3`` file.
-        device: As d3rlpy's `create`: False, True, a GPU's number or a torch name.
+        device: See `ImaginationConfig.create`.
 
     Returns:
         The algorithm with its networks and optimizers.
@@ -36,7 +37,7 @@ def load_learner(
     """
     name = _saved_type(path)
     try:
-        if registry().get("learner", name) is None and name not in known_learners():
+        if _is_unknown(name) and (not looked_again() or _is_unknown(name)):
             refuse_unknown("learner", name, known_learners())
     except D3RLPyMBOError as error:
         raise LoadError(
@@ -44,13 +45,17 @@ def load_learner(
             "plugin that provides it, or import its module."
         ) from error
     try:
-        return d3rlpy.load_learnable(str(path), device)
+        return d3rlpy.load_learnable(str(path), device_name(device))
     except Exception as error:
         raise LoadError(
             f"The learner {name!r} in {str(path)!r} cannot be rebuilt here "
             f"({type(error).__name__}: {error}). Was it saved by another version, or is "
             f"the device {device!r} not there?"
         ) from error
+
+
+def _is_unknown(name: str) -> bool:
+    return registry().get("learner", name) is None and name not in known_learners()
 
 
 class _Plain(pickle.Unpickler):

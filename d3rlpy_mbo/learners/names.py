@@ -5,7 +5,7 @@ from typing import Any
 import d3rlpy
 from d3rlpy.base import LearnableConfig
 
-from ..registry.discovery import refuse_unknown, registry
+from ..registry.discovery import looked_again, refuse_unknown, registry
 from ..registry.known_learners import is_of_d3rlpy, known_learners
 
 __all__ = ["learner_config", "learner_configs"]
@@ -41,6 +41,8 @@ def learner_config(name: str) -> type[LearnableConfig]:
         return own
     registry().get("learner", name)  # refuses a name that two claim
     configs = learner_configs()
+    if name not in configs and looked_again():
+        return learner_config(name)
     if name not in configs:
         refuse_unknown("learner", name, configs)
     return configs[name]

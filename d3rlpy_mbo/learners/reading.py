@@ -37,6 +37,7 @@ __all__ = [
     "q_value",
     "sample_action",
     "validate_real_ratio",
+    "validate_tensor",
     "with_networks",
 ]
 
@@ -308,6 +309,7 @@ def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Ten
             "expected one of d3rlpy's Q-learning algorithms (SAC, CQL, IQL, BCQ, ...)."
         )
     _validate_scalers_fitted(learner)
+    validate_tensor("observations", observations)
 
     def act(rows: torch.Tensor) -> torch.Tensor:
         x = _scaled_observations(config, rows.to(impl.device))
@@ -358,6 +360,8 @@ def q_value(
     Raises:
         CompositionError: The learner has no critic, or no networks yet.
     """
+    validate_tensor("observations", observations)
+    validate_tensor("actions", actions)
     check_built(learner, observations.shape[1], actions.shape[1])
     impl, config = _impl(learner), learner.config
     _validate_scalers_fitted(learner)
@@ -398,6 +402,18 @@ def _validate_scalers_fitted(learner: Learner) -> None:
                 "fitted: building a learner does not fit its scalers. Start learner.fit, "
                 "or give the scaler its numbers."
             )
+
+
+def validate_tensor(name: str, rows: Any) -> None:
+    """Raises CompositionError for what d3rlpy's own methods take and networks do not."""
+    is_tensor = isinstance(rows, torch.Tensor)
+    if not is_tensor or rows.dtype == torch.float64 or rows.ndim < 2:
+        found = f"{tuple(rows.shape)} of {rows.dtype}" if is_tensor else type(rows)
+        raise CompositionError(
+            f"The {name} are {found}, expected a float32 tensor (rows, size): "
+            "torch.as_tensor(rows, dtype=torch.float32). d3rlpy's own predict and "
+            "predict_value take NumPy's arrays."
+        )
 
 
 def _scaled_observations(config: Any, observations: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ import copy
 import warnings
 from typing import Any, Optional
 
+import numpy as np
 import torch
 
 from ..data.real_data import RealData
@@ -18,6 +19,9 @@ _COLUMNS = {
     "reward_scaler": "rewards",
 }
 
+# What they hold for each column, by their names.
+_NUMBERS = {"standard": ("mean", "std"), "min_max": ("minimum", "maximum")}
+
 # Of returns, in float32: what rounding leaves of equal ones is no difference (ours).
 _ROUNDING = 1e-6
 
@@ -26,13 +30,15 @@ _RANGE = 1.001
 
 
 def validate_scalers(learner: AnyLearner, real: RealData) -> None:
-    """Refuses scalers that would divide by zero on this data: d3rlpy's policies become NaN.
+    """Refuses scalers that do not fit this data, or would divide by zero on it.
 
-    A transformer's are fitted on whole episodes, with the last reward of those that were
-    cut, so copies of them are fitted as d3rlpy would.
+    The latter makes d3rlpy's policies NaN. A transformer's are fitted on whole episodes,
+    with the last reward of those that were cut, so copies of them are fitted as d3rlpy
+    would.
 
     Raises:
-        CompositionError: Names the scaler, and the columns or why it cannot be fitted.
+        CompositionError: Names the scaler, and its sizes, the columns, or why it cannot
+            be fitted.
     """
     for name, columns in _COLUMNS.items():
         scaler = getattr(learner.config, name, None)
@@ -43,6 +49,7 @@ def validate_scalers(learner: AnyLearner, real: RealData) -> None:
                 f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, has a "
                 "multiplier of 0: all rewards become 0, and no value can be read back."
             )
+        _validate_size(learner, name, scaler, getattr(real.transitions, columns))
         width: Optional[torch.Tensor]
         fitted = scaler
         if is_transformer(learner) and not scaler.built:
@@ -63,6 +70,24 @@ def validate_scalers(learner: AnyLearner, real: RealData) -> None:
                 f"by zero: columns {constant} of the {columns} never change. Leave those "
                 "columns out of the data, or give the scaler bounds that differ, or use a "
                 "Standard scaler, which has an eps."
+            )
+
+
+def _validate_size(
+    learner: AnyLearner, name: str, scaler: Any, values: torch.Tensor
+) -> None:
+    """Refuses numbers of another size: fitted on other data, in a config that went on."""
+    if name == "reward_scaler" or not scaler.built:
+        return
+    for field in _NUMBERS.get(scaler.get_type(), ()):
+        shape = np.shape(getattr(scaler, field))
+        if shape != values.shape[1:]:
+            raise CompositionError(
+                f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, has a "
+                f"{field} of shape {shape}, but the dataset's {_COLUMNS[name]} have size "
+                f"{values.shape[1]}, shape ({values.shape[1]},). If it was fitted on other "
+                "data: d3rlpy fits the one that the config holds, so give each learner a "
+                "scaler of its own."
             )
 
 

@@ -55,8 +55,12 @@ class Declaration(ABC):
         except ValueError as error:
             found = str(error) or reprlib.repr(value)
             raise CompositionError(
-                f"{name} is {found}, expected {self.allowed}."
+                f"{name} is {found}, expected {self.allowed}.{self.advice(value)}"
             ) from None
+
+    def advice(self, value: Any) -> str:
+        """Returns a sentence, after a space, that says what to write instead, if any."""
+        return ""
 
 
 class Component(SerializableConfig):

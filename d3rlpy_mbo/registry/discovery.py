@@ -25,6 +25,7 @@ from .entry_points import (
     component_name,
     disabled_names,
     installed_points,
+    installed_since,
     load_plugins,
     normalised_name,
     plugin_of,
@@ -42,6 +43,7 @@ __all__ = [
     "get_component",
     "imported_names",
     "load_plugins",
+    "looked_again",
     "origin",
     "refuse_unknown",
     "registry",
@@ -126,7 +128,7 @@ def _plugins_distributions() -> list[str]:
 
 @functools.cache
 def registry() -> Registry:
-    """Returns what is installed; looked up once, at the first need.
+    """Returns what is installed; looked up once, at the first need, see `looked_again`.
 
     Plugins that claim the same names are one warning, as is an entry of
     ``D3RLPY_MBO_DISABLE`` that switches nothing off. d3rlpy knows the plugins' learners
@@ -155,6 +157,18 @@ def registry() -> Registry:
     for learner in found.learners():
         add_learner(learner)
     return found
+
+
+def looked_again() -> bool:
+    """Returns whether what is installed is not what it was, and was looked up anew.
+
+    Who misses something asks: it may have been installed since.
+    """
+    if not installed_since():
+        return False
+    registry.cache_clear()
+    _distributions.cache_clear()
+    return True
 
 
 @overload
@@ -190,6 +204,8 @@ def get_component(kind: str, name: str) -> type[Provided]:
     found = registry().get(kind, name) or imported.get(name)
     if found is not None:
         return found
+    if looked_again():
+        return get_component(kind, name)
     refuse_unknown(kind, name, {*registry().names(kind), *imported})
 
 
@@ -245,6 +261,8 @@ def component_of(distribution: str, kind: str, name: str) -> Optional[type[Any]]
         if known == name and canonicalize_name(origin(component)[0]) == wanted:
             return component
     found = Registry(plugins_of(wanted)).get(kind, name)
+    if found is None and looked_again():
+        return component_of(distribution, kind, name)
     if found is None:
         message = f"{distribution} provides no {kind} named {name!r}."
         _blame(message, plugins_of(wanted))

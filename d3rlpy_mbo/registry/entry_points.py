@@ -7,6 +7,7 @@ does to it ends with it.
 import contextlib
 import dataclasses
 import functools
+import importlib
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ __all__ = [
     "component_name",
     "disabled_names",
     "installed_points",
+    "installed_since",
     "load_plugins",
     "normalised_name",
     "plugin_of",
@@ -94,6 +96,19 @@ def plugin_of(point: EntryPoint) -> Plugin:
 def installed_points() -> tuple[EntryPoint, ...]:
     """Returns the entry points of all installed plugins; imports none of them."""
     return tuple(entry_points(group=ENTRY_POINT_GROUP))
+
+
+def installed_since() -> bool:
+    """Returns whether plugins came or went since somebody looked; if so, looks anew.
+
+    As by a notebook's ``%pip install``, in the process that looked before it.
+    """
+    importlib.invalidate_caches()
+    if tuple(entry_points(group=ENTRY_POINT_GROUP)) == installed_points():
+        return False
+    installed_points.cache_clear()
+    plugins_of.cache_clear()
+    return True
 
 
 @functools.cache

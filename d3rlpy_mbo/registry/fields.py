@@ -80,6 +80,15 @@ class Number(Declaration):
             raise ValueError
         return found
 
+    def advice(self, value: Any) -> str:
+        """See `Declaration.advice`: for 1e6, a float, where steps are counted."""
+        if not (self.whole and isinstance(value, float) and value.is_integer()):
+            return ""
+        try:
+            return f" Write {self.plain(int(value)):_}."
+        except ValueError:
+            return ""
+
 
 # What every generator takes: numpy's is the narrowest.
 SEED = Number(at_least=0, at_most=2**32 - 1, whole=True)

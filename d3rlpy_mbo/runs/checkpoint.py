@@ -21,6 +21,7 @@ from .identity import (
     is_of_these_versions,
     validate_same_run,
     warn_of_another_seed,
+    warn_of_other_models,
 )
 from .interrupts import Interrupts
 
@@ -84,6 +85,7 @@ class RunCheckpoint:
                 self._saved = saved.parts
                 self._run = dict(saved.parts["run"])
                 warn_of_another_seed(saved.about, self._about, self._path)
+                warn_of_other_models(saved.about, self._about, self._path)
                 # As it began: by now its scalers may be fitted.
                 self._about |= saved.about
             stack.enter_context(self._interrupts)

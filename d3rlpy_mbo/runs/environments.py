@@ -9,19 +9,14 @@ from gymnasium import spaces
 from ..data.real_data import RealData
 from ..support.errors import CompositionError
 
-__all__ = ["validate_environment"]
+__all__ = ["validate_environment", "validate_single_environment"]
 
 
-def validate_environment(env: Any, real: RealData) -> None:
-    """Refuses an environment that does not fit the data; warns of one without a limit.
-
-    Args:
-        env: To evaluate in.
-        real: The learner trains on.
+def validate_single_environment(env: Any) -> None:
+    """Refuses what is no environment, or several at once.
 
     Raises:
-        CompositionError: No Gymnasium environment, or other observations or actions
-            than the data's.
+        CompositionError: Names it.
     """
     if isinstance(env, gymnasium.vector.VectorEnv):
         raise CompositionError(
@@ -37,6 +32,20 @@ def validate_environment(env: Any, real: RealData) -> None:
                 "get_cartpole and get_pendulum return it). Pass gymnasium.make(...)."
             )
         raise CompositionError(f"env is {kind}, expected a gymnasium.Env or None.{old}")
+
+
+def validate_environment(env: Any, real: RealData) -> None:
+    """Refuses an environment that does not fit the data; warns of one without a limit.
+
+    Args:
+        env: To evaluate in.
+        real: The learner trains on.
+
+    Raises:
+        CompositionError: No Gymnasium environment, or other observations or actions
+            than the data's.
+    """
+    validate_single_environment(env)
     if isinstance(env.observation_space, spaces.Dict):
         raise CompositionError(
             f"The environment's observations are a Dict of {list(env.observation_space)}, "

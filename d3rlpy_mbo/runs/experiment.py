@@ -181,7 +181,7 @@ class Experiment:
             self.imagination_config(),
         )
         validate_device(self.device)
-        SEED.validated("seed", self.seed)
+        seed = SEED.validated("seed", self.seed)
         Number(at_least=1, whole=True).validated("n_trials", self.n_trials)
         Number(at_least=0, whole=True).validated("n_final_trials", self.n_final_trials)
         file = self.dynamics_file if dynamics is None else None
@@ -189,7 +189,7 @@ class Experiment:
             imagination_config, dynamics = with_given_dynamics(
                 imagination_config, self.imagination_settings, file, self.device
             )
-        d3rlpy.seed(self.seed)
+        d3rlpy.seed(seed)
         learner: Any = learner_config.create(device=self.device)
         if self.n_pretraining_epochs:
             check_pretraining(learner, self.n_pretraining_epochs)

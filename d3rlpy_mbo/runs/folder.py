@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ..registry.fields import Number
 from ..support.checkpoints import CheckpointFolder
 from ..support.errors import CheckpointError, CompositionError
@@ -29,6 +31,13 @@ _COUNT = Number(at_least=1, whole=True)
 _MAY_DIFFER = ("n_steps", "trust_environment")
 
 
+def _of_python(value: Any) -> Any:
+    """Returns a number of NumPy's, which JSON has no form for, as one of Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"JSON has no form for {value!r}.")
+
+
 class RunFolder:
     """Where a run is made, ``out/unfinished``, and where it lies once it is complete.
 
@@ -40,7 +49,7 @@ class RunFolder:
     def __init__(self, out: Path, settings: Mapping[str, Any]):
         self.out = out
         self.work = out / UNFINISHED
-        self._settings = json.loads(json.dumps(settings))
+        self._settings = json.loads(json.dumps(settings, default=_of_python))
 
     @property
     def checkpoints(self) -> Path:
@@ -206,7 +215,8 @@ class RunFolder:
         """
         if not (self.work / _RESULT).exists():
             with atomic_write(self.work / _RESULT) as file:
-                file.write(json.dumps(result, indent=1, allow_nan=False).encode())
+                text = json.dumps(result, indent=1, allow_nan=False, default=_of_python)
+                file.write(text.encode())
         (self.out / _RESULT).unlink(missing_ok=True)
         if result["imagination"] is None:
             (self.out / "imagination.mbo").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import numbers
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,12 +25,13 @@ __all__ = [
     "is_of_these_versions",
     "validate_same_run",
     "warn_of_another_seed",
+    "warn_of_other_models",
 ]
 
 _SCALERS = ("observation_scaler", "action_scaler", "reward_scaler")
 
 # Of an identity, compared by rules of their own; checkpoints of before lack them.
-_APART = ("scalers", "seed", "given_model")
+_APART = ("scalers", "seed", "models", "given_model")
 
 # Their states may mean something else in another version.
 _VERSIONS = ("d3rlpy-mbo", "d3rlpy")
@@ -55,6 +57,7 @@ def identity_of(
         "scalers": _scalers(learner.config),
         "seed": _seed(),
         "imaginations": [encode(each.config) for each in imaginations],
+        "models": [_fitted(each) for each in imaginations],
         "dataset": _fingerprint(real),
         "device": {
             "learner": device_name(learner._device),
@@ -133,6 +136,30 @@ def _fingerprint(real: RealData) -> dict[str, Any]:
     }
 
 
+def _fitted(imagination: Imagination) -> Optional[int]:
+    """Returns a checksum of what its fit found; None of what trains, or will be fitted."""
+    if not imagination.fitted or imagination.changed_for_another(None):
+        return None
+    parts = imagination.checkpoint_state()["parts"]
+    return _checksum({name: part["state"] for name, part in parts.items()})
+
+
+def _checksum(value: Any, before: int = 0) -> int:
+    """Returns that of tensors and plain values, also in lists and dictionaries."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        for each in value:
+            before = _checksum(each, before)
+        return before
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
+        return zlib.crc32(value.data, before)
+    if isinstance(value, numbers.Real):  # a number of NumPy's is Python's, once loaded
+        value = float(value)
+    return zlib.crc32(repr(value).encode(), before)
+
+
 def validate_same_run(
     saved: Mapping[str, Any], ours: Mapping[str, Any], path: Path
 ) -> None:
@@ -190,6 +217,23 @@ def warn_of_another_seed(
             f"The run in {str(path)!r} began with the seed {before}, and torch is seeded "
             f"with {now} here. It goes on with its own random numbers; if it is complete "
             "its results are returned. For a run with another seed choose another folder.",
+            stacklevel=2,
+        )
+
+
+def warn_of_other_models(
+    saved: Mapping[str, Any], ours: Mapping[str, Any], path: Path
+) -> None:
+    """Warns where the run began with other models than those that are given now.
+
+    It is no reason to refuse: on a GPU the same fit may give slightly others.
+    """
+    pairs = zip(saved.get("models", []), ours["models"], strict=False)
+    if any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        warnings.warn(
+            f"The run in {str(path)!r} began with another fit of the imagination than the "
+            "one that is given here, which is replaced by the run's own. For a run with "
+            "this one choose another folder.",
             stacklevel=2,
         )
 

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
@@ -47,6 +47,17 @@ _OURS = (
     "evaluators",
     "logger_adapter",
 )
+
+# Those that d3rlpy would find wrong once it trains, or at the end of an epoch.
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "callback": (callable, "a function of (algo, epoch, total_step)"),
+    "epoch_callback": (callable, "a function of (algo, epoch, total_step)"),
+    "experiment_name": (lambda given: isinstance(given, str), "text"),
+    "logging_strategy": (
+        lambda given: isinstance(given, LoggingStrategy),
+        "one of d3rlpy's: d3rlpy.LoggingStrategy.EPOCH or STEPS",
+    ),
+}
 
 # How d3rlpy's transformers are told to evaluate themselves.
 _EVALUATION = {"eval_env", "eval_target_return"}
@@ -103,6 +114,10 @@ def validate_arguments(
     for name in ("save_interval", "logging_steps"):
         if name in fit_arguments:
             _COUNT.validated(name, fit_arguments[name])
+    for name, (allowed, expected) in _KINDS.items():
+        given = fit_arguments.get(name)
+        if given is not None and not allowed(given):
+            raise CompositionError(f"{name} is {given!r}, expected {expected}.")
     if learners.is_transformer(learner) and _EVALUATION & set(fit_arguments):
         raise CompositionError(
             f"fit got {sorted(_EVALUATION & set(fit_arguments))}, with which "
@@ -141,7 +156,7 @@ def validate_checkpoints(
             "processes (enable_ddp=True), which keep no checkpoints together. Leave the "
             "checkpoint out, or train in one process."
         )
-    if not isinstance(path, str | Path):
+    if not isinstance(path, str | Path) or path == "":
         raise CompositionError(
             f"checkpoint is {path!r}, expected the path of a folder."
         )

@@ -1,5 +1,7 @@
 """Devices: d3rlpy's argument as torch's name, and how much goes through at once."""
 
+from typing import Union
+
 import torch
 from d3rlpy.base import DeviceArg
 
@@ -20,13 +22,15 @@ __all__ = [
 ]
 
 
-def device_name(device: DeviceArg) -> str:
+def device_name(device: Union[DeviceArg, torch.device]) -> str:
     """Returns the device that d3rlpy's `create(device)` would use.
 
     Args:
         device: False or None for the CPU, True for ``cuda:0``, a GPU's number, or
-            a torch device name.
+            a torch device name; also what d3rlpy does not take: a torch device.
     """
+    if isinstance(device, torch.device):
+        return str(device)
     if device is None or device is False:
         return "cpu:0"
     if device is True:
@@ -44,12 +48,12 @@ def on_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
     return tensor.to(device)
 
 
-def validate_device(device: DeviceArg) -> None:
+def validate_device(device: Union[DeviceArg, torch.device]) -> None:
     """Raises CompositionError unless the device is one that is here."""
     name = device_name(device)
     try:
         place = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):  # no name that torch knows, or no name
         raise CompositionError(
             f"device is {device!r}, which torch does not know. Expected 'cpu', "
             "'cuda:0', ..., or a GPU's number."

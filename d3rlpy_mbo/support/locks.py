@@ -50,7 +50,7 @@ def held_alone(path: Path, what: str) -> Iterator[None]:
         what: It is held for, for the message.
 
     Raises:
-        CompositionError: Another process holds it.
+        CompositionError: Another process holds it, or another call in this one.
     """
     while True:
         descriptor = _opened(path)
@@ -58,8 +58,10 @@ def held_alone(path: Path, what: str) -> Iterator[None]:
             holder = os.read(descriptor, 20).decode(errors="replace")
             os.close(descriptor)
             by = f" (process {holder})" if holder.isdigit() else ""
+            ours = holder == str(os.getpid())  # a thread, or a callback of the first
+            who = "Another call in this process" if ours else "Another process"
             raise CompositionError(
-                f"Another process{by} is writing {what}. Wait until it has ended, or "
+                f"{who}{by} is writing {what}. Wait until it has ended, or "
                 "choose another place."
             )
         if is_the_file(descriptor, path):

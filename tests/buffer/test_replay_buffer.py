@@ -108,7 +108,10 @@ def test_rows_to_look_at_are_split_equally_over_all_that_imagined(dataset):
         assert set(rows) <= set(rows_of_array(source.ring.rows()))
 
 
-@pytest.mark.parametrize(("n_rows", "imagination"), [(-1, None), (3, 1), (3, -1)])
+@pytest.mark.parametrize(
+    ("n_rows", "imagination"),
+    [(-1, None), (1e3, None), ("5", None), (3, 1), (3, -1), (3, "romi")],
+)
 def test_rows_of_an_imagination_that_is_not_there_are_refused(
     dataset, n_rows, imagination
 ):
@@ -202,6 +205,22 @@ def test_evaluators_and_fqe_that_sample_do_not_disturb_the_schedule(dataset):
     assert steps == [0, 4, 8]
 
 
+@pytest.mark.parametrize("limit", [None, 480])
+def test_rows_appended_to_the_dataset_afterwards_are_missed_with_one_warning(limit):
+    dataset, (new,) = line_dataset(), line_dataset(n_episodes=1).episodes
+    if limit is not None:  # full: what is appended takes the place of what is there
+        dataset = d3rlpy.dataset.create_fifo_replay_buffer(limit, dataset.episodes)
+    buffer = mbo.ImaginedReplayBuffer(dataset, [])
+    shown = repr(buffer)
+    buffer.sample_transition_batch(4)
+    dataset.append_episode(new)
+    n_rows = dataset.transition_count
+    with pytest.warns(UserWarning, match=f"holds {n_rows} .*the 480 of then"):
+        buffer.sample_transition_batch(4)
+    buffer.sample_transition_batch(4)
+    assert repr(buffer) == shown
+
+
 def test_without_a_learner_batches_are_counted(dataset):
     imagination = line_imagination("reverse", dataset, rollout_interval=3)
     buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
@@ -211,13 +230,49 @@ def test_without_a_learner_batches_are_counted(dataset):
     assert steps == [0, 3, 6]
 
 
-def test_another_learner_than_the_one_given_is_noticed(dataset):
+@pytest.mark.parametrize("n_steps", [0, 2])
+def test_another_learner_than_the_one_given_is_noticed(dataset, n_steps):
     given, other = small_learner("td3_plus_bc"), small_learner("td3_plus_bc")
     buffer = mbo.ImaginedReplayBuffer(
         dataset, line_imagination("reverse", dataset), given
     )
+    if n_steps:  # as where a notebook's cell makes the learner anew, not the buffer
+        given.fit(buffer, n_steps=n_steps, n_steps_per_epoch=n_steps, **QUIET)
+    with pytest.raises(
+        mbo.LearnerMismatchError, match=r"another TD3PlusBC.*buffer for"
+    ):
+        other.fit(buffer, n_steps=2, n_steps_per_epoch=2, **QUIET)
+    assert (
+        other.grad_step <= 1
+    )  # the first batch follows the last step of the given one
+    given.fit(buffer, n_steps=1, n_steps_per_epoch=1, **QUIET)
+
+
+def test_another_learner_that_no_fit_of_d3rlpys_trains_is_noticed_after_a_while(
+    dataset,
+):
+    given, other = small_learner("td3_plus_bc"), small_learner("td3_plus_bc")
+    buffer = mbo.ImaginedReplayBuffer(
+        dataset, line_imagination("reverse", dataset), given
+    )
+    for learner in (given, other):
+        learner.build_with_dataset(dataset)
+    for _ in range(100):
+        other.update(buffer.sample_transition_batch(4))
     with pytest.raises(mbo.LearnerMismatchError, match="another one trains"):
-        other.fit(buffer, n_steps=200, n_steps_per_epoch=200, **QUIET)
+        buffer.sample_transition_batch(4)
+
+
+def test_another_transformer_than_the_one_given_is_noticed(dataset):
+    given, other = (
+        d3rlpy.algos.DecisionTransformerConfig(batch_size=4, context_size=3).create()
+        for _ in range(2)
+    )
+    buffer = mbo.ImaginedReplayBuffer(
+        dataset, line_imagination("reverse", dataset), given
+    )
+    with pytest.raises(mbo.LearnerMismatchError, match="another DecisionTransformer"):
+        other.fit(buffer, n_steps=1, n_steps_per_epoch=1, **QUIET)
 
 
 @pytest.mark.parametrize(

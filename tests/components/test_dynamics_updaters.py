@@ -62,6 +62,26 @@ def test_a_dynamics_updater_runs_after_every_update_interval_of_learner_steps(
     assert buffer.sources[0].metrics["updates"] == 2.0
 
 
+@pytest.mark.parametrize(
+    ("error", "changed"), [(KeyboardInterrupt, True), (mbo.CompositionError, False)]
+)
+def test_an_interrupted_update_has_changed_the_model_and_a_refused_one_has_not(
+    dataset, monkeypatch, error, changed
+):
+    def stop(*_):
+        raise error
+
+    imagination = line_imagination(
+        "forward", dataset, dynamics_updater=CountingUpdaterConfig()
+    )
+    learner, other = small_learner("sac"), small_learner("sac")
+    monkeypatch.setattr(imagination.dynamics_updater, "update", stop)
+    with pytest.raises(error):
+        imagination.update_dynamics(mbo.RealData.of(dataset).for_models, learner)
+    assert imagination.changed_for_another(other) is changed
+    assert not imagination.changed_for_another(learner)
+
+
 def test_a_dynamics_updater_needs_a_learner(dataset):
     imagination = line_imagination(
         "forward", dataset, dynamics_updater=CountingUpdaterConfig()

@@ -115,6 +115,24 @@ def test_a_number_of_choices_that_is_none_is_refused(n_actions):
         mbo.dataset_from_arrays([[[0.0]]], [[0]], [[0]], n_actions=n_actions)
 
 
+def test_a_number_of_choices_of_numpys_is_pythons_where_learners_read_it(tmp_path):
+    taken, n_actions = np.array([0, 1, 2, 1]), np.int64(3)  # as env.action_space.n
+    dataset = mbo.dataset_from_arrays(
+        [np.arange(5.0)[:, None]], [taken], [np.zeros(4)], n_actions=n_actions
+    )
+    assert type(dataset.dataset_info.action_size) is int
+    rows = [[0.0]], [0], [0], [[1.0]], [0]
+    made = mbo.Transitions.from_arrays(*rows, n_actions=n_actions)
+    assert type(made.n_actions) is int
+    # d3rlpy's own, which it builds learners of that cannot be saved.
+    buffer = mbo.ImaginedReplayBuffer(
+        by_d3rlpy([0, 1, 2, 1], action_size=n_actions), []
+    )
+    learner = d3rlpy.algos.DQNConfig().create()
+    learner.build_with_dataset(buffer)
+    learner.save(tmp_path / "dqn.d3")
+
+
 def test_an_action_that_is_never_taken_is_reported_by_name_and_works():
     dataset = by_d3rlpy([0, 2, 0, 2, 5], action_size=7)
     with pytest.warns(UserWarning, match="never takes 4 of its 7 actions: 1, 3, 4, 6"):

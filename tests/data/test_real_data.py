@@ -66,6 +66,30 @@ def test_a_dataset_that_grew_is_read_as_it_is_now():
     assert (len(before), len(mbo.RealData.of(dataset))) == (8, 12)
 
 
+def test_what_was_read_stays_as_it_was_when_the_dataset_changes():
+    # Full: an episode that is appended takes the place of the first.
+    dataset = d3rlpy.dataset.create_fifo_replay_buffer(48, line_episodes(2, 25))
+    first, second = dataset.episodes
+    real = mbo.RealData.of(dataset)
+    dataset.append_episode(line_episodes(1, 25)[0])
+    assert dataset.episodes[0] is not first
+    assert real.kept.episodes == [first, second]
+    expected = np.concatenate([first.rewards, second.rewards])
+    np.testing.assert_array_equal(real.rewards.rewards, expected)
+
+
+def test_what_holds_arrays_can_be_compared_searched_and_be_a_key():
+    ones, no = torch.ones(2, 1), torch.zeros(2, 1, dtype=torch.bool)
+    made = [
+        *(mbo.RealData.of(line_dataset()) for _ in range(2)),
+        *(mbo.RealData.of(line_dataset()).transitions for _ in range(2)),
+        *(mbo.Prediction(ones, ones, ones, ones, None, None) for _ in range(2)),
+        *(mbo.HaltDecision(no, no, no) for _ in range(2)),
+    ]
+    assert [made.index(each) for each in made] == list(range(8))
+    assert len(set(made)) == 8
+
+
 def test_columns_are_views_of_one_matrix_of_the_rows():
     real = mbo.RealData.of(
         line_dataset(n_episodes=3, length=4, terminated=True, size=2)

@@ -152,3 +152,12 @@ def test_flags_other_than_0_and_1_are_refused(strange):
     rows = np.zeros((2, 2)), np.zeros((2, 1)), np.zeros(2), np.zeros((2, 2))
     with pytest.raises(mbo.DatasetError, match=rf"terminals hold \[{strange}\]"):
         mbo.Transitions.from_arrays(*rows, np.array([0, strange]))
+
+
+def test_rows_can_be_taken_one_by_one():
+    rows = mbo.Transitions.from_dataset(line_dataset(n_episodes=1, length=4))
+    each = list(rows)
+    assert [len(row) for row in each] == [1, 1, 1]
+    joined = mbo.Transitions.concatenate(each)
+    assert torch.equal(joined.observations, rows.observations)
+    assert torch.equal(rows[np.int64(-1)].rewards, rows.rewards[-1:])

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import pickle
 
@@ -14,6 +15,7 @@ from toys import (
     BeyondTermination,
     ConstantPenalty,
     LineDynamicsConfig,
+    ReadingConfig,
     ScriptedPolicyConfig,
     line_dataset,
     line_imagination,
@@ -293,6 +295,60 @@ def test_a_model_that_was_fitted_on_other_data_is_refused_before_anything_is_fit
 
 
 @pytest.mark.training
+def test_a_shared_model_that_was_fitted_on_other_data_is_noticed(dataset):
+    config = mbo.ImaginationConfig(dynamics=small_ensemble(), rollout_length=2)
+    owner = config.create()
+    owner.fit(dataset)
+    other = config.create(dynamics=owner.dynamics)
+    other.fit(dataset)
+    wide = line_dataset(size=2)
+    owner.fit(wide)  # as many rows
+    for ask in (
+        lambda: other.imagine(dataset, 3),
+        lambda: mbo.diagnose(other, dataset),
+    ):
+        with pytest.raises(
+            mbo.CompositionError, match="The dynamics of .*size 2.*has 1"
+        ):
+            ask()
+    with pytest.raises(mbo.CompositionError, match="fitted on 480 transitions and got"):
+        owner.dynamics.holdout_errors(mbo.RealData.of(dataset).for_models)
+
+
+@pytest.mark.parametrize(
+    ("field", "part"),
+    [
+        ("rollout_policy", mbo.LearnerPolicyConfig()),
+        ("dynamics", LineDynamicsConfig()),
+        ("termination", mbo.LearnedTerminationConfig()),
+        ("halt", ReadingConfig()),
+    ],
+)
+def test_parts_that_learn_and_are_changed_in_the_config_afterwards_are_refused(
+    dataset, tmp_path, field, part
+):
+    imagination = line_imagination("forward", dataset)
+    setattr(imagination.config, field, part)
+    for ask in (
+        lambda: imagination.fit(dataset),
+        lambda: imagination.imagine(dataset, 3),
+        lambda: mbo.ImaginedReplayBuffer(dataset, imagination),
+        lambda: imagination.save(tmp_path / "x.mbo"),
+    ):
+        with pytest.raises(
+            mbo.CompositionError, match=f"{field} was changed .*Make another"
+        ):
+            ask()
+
+
+def test_rules_that_are_changed_in_the_config_afterwards_are_followed(dataset):
+    imagination = line_imagination("forward", dataset)
+    imagination.config.termination = BeyondTermination(limit=-100.0)
+    imagined = copy.deepcopy(imagination).imagine(dataset, 3)
+    assert imagined.terminals.tolist() == [[1.0]] * 3
+
+
+@pytest.mark.training
 def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):
     imagination = learned()
     imagination.fit(dataset)
@@ -304,6 +360,22 @@ def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         imagination.fit(dataset)
     assert not imagination.fitted
+
+
+@pytest.mark.training
+def test_a_dataset_that_the_dynamics_refuse_leaves_what_was_fitted_before(dataset):
+    imagination = learned()
+    with pytest.raises(mbo.DatasetError, match="expected at least"):
+        imagination.fit(line_dataset(1, 5))
+    assert not imagination.fitted
+    imagination.fit(dataset)
+    shown = repr(imagination)
+    with pytest.raises(mbo.DatasetError, match="expected at least"):
+        imagination.fit(line_dataset(1, 5))
+    assert repr(imagination) == shown
+    context = imagination.dynamics.context
+    assert context.action_set is imagination.action_set
+    assert len(imagination.imagine(dataset, 3))
 
 
 def test_a_bad_dataset_is_refused_before_anything_is_fitted():

@@ -22,7 +22,7 @@ def saved(tmp_path):
 @pytest.mark.parametrize("kind", [str, lambda path: path])
 def test_a_learner_is_loaded_as_d3rlpy_does_with_what_it_would_do(saved, kind):
     learner, path = saved
-    loaded = mbo.load_learner(kind(path))
+    loaded = mbo.load_learner(kind(path), torch.device("cpu"))
     states = np.linspace(-3, 3, 7, dtype=np.float32)[:, None]
     assert type(loaded) is type(learner)
     assert loaded.config == learner.config

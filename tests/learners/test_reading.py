@@ -214,3 +214,16 @@ def test_a_learner_that_is_not_built_cannot_act():
 def test_what_cannot_train_on_imagined_rows_is_refused_by_name(learner, words):
     with pytest.raises(mbo.CompositionError, match=words):
         learners.check(learner)
+
+
+@pytest.mark.parametrize(
+    "rows", [np.zeros((3, 2), np.float32), torch.zeros(3, 2).double(), torch.zeros(2)]
+)
+@pytest.mark.parametrize(
+    "ask", ["sample_action", "predict_action", "state_value", "q_value"]
+)
+def test_rows_that_are_no_float32_tensor_are_refused_by_their_kind(ask, rows):
+    others = (torch.zeros(3, 2),) if ask == "q_value" else ()
+    words = "observations are .*float32 tensor .*torch.as_tensor"
+    with pytest.raises(mbo.CompositionError, match=words):
+        getattr(learners, ask)(built("sac"), rows, *others)

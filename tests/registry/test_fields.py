@@ -92,6 +92,15 @@ def test_a_value_that_is_not_allowed_is_refused_by_field_value_and_what_is(
     assert component == Every()
 
 
+@pytest.mark.parametrize(
+    ("value", "advice"), [(1e3, " Write 1_000."), (2.5, ""), (0.0, ""), (math.inf, "")]
+)
+def test_a_count_written_as_a_float_is_told_how_to_write_it(value, advice):
+    with pytest.raises(mbo.CompositionError) as made:
+        Every(limit=value)
+    assert str(made.value).endswith(f", at least 1, or None.{advice}")
+
+
 def test_what_is_allowed_is_kept_and_numpy_numbers_become_pythons():
     assert Every().weights is None
     made = Every(

@@ -454,3 +454,33 @@ def test_what_is_imported_runs_saves_and_loads_without_importing_a_plugin_it_doe
     )
     assert "used" in result.stdout, result.stderr
     assert result.returncode == 7  # a look-up by name asks everybody
+
+
+@pytest.mark.parametrize("ask", ["a name", "a learner's name", "a file", "a learner's"])
+def test_a_plugin_that_is_installed_while_the_process_runs_is_found(
+    install, tmp_path, ask
+):
+    # As by a notebook's %pip install, after something was looked up.
+    code = "Good, Theirs = penalty('good'), learner('theirs')\n" + hook(
+        "return [Good, Theirs]"
+    )
+    site = install("good", code)
+    save_with("good", tmp_path / "x.mbo")
+    learner = learner_config("theirs")().create()
+    learner.create_impl((1,), 1)
+    learner.save(tmp_path / "x.d3")
+    (site / "good.py").unlink()
+    shutil.rmtree(site / "good-1.2.dist-info")
+    forget_module("good")
+    forget()
+    asked = {
+        "a name": lambda: mbo.get_component("penalty", "good"),
+        "a learner's name": lambda: learner_config("theirs"),
+        "a file": lambda: mbo.load_imagination(tmp_path / "x.mbo").config.penalty,
+        "a learner's": lambda: mbo.load_learner(tmp_path / "x.d3").config,
+    }[ask]
+    with pytest.raises(mbo.D3RLPyMBOError, match="good|theirs"):
+        asked()
+    install("good", code, known=False)
+    found = asked()
+    assert (found if isinstance(found, type) else type(found)).__module__ == "good"

@@ -234,6 +234,7 @@ def test_a_folder_that_another_process_writes_into_is_refused(tmp_path):
         ({"checkpoint_interval": 2}, "checkpoint, the folder that they go to, is None"),
         ({"checkpoint": "x", "checkpoint_interval": 0}, "checkpoint_interval is 0"),
         ({"checkpoint": 3}, "checkpoint is 3, expected the path"),
+        ({"checkpoint": ""}, "checkpoint is .., expected the path"),
     ],
 )
 def test_what_keeps_no_checkpoints_is_refused_beforehand(settings, words):

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import random
+import threading
 
 import d3rlpy
 import numpy as np
@@ -15,6 +16,7 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.registry import discovery
 from d3rlpy_mbo.registry.discovery import Plugin, Registry, registry
 from d3rlpy_mbo.runs.diagnosis import penalties
+from d3rlpy_mbo.runs.diagnosis.generators import own_generators
 from d3rlpy_mbo.testing.line_world import line_dataset as line_world
 from d3rlpy_mbo.testing.line_world import line_dynamics, line_learner
 from d3rlpy_mbo_mopo import MaxAleatoric
@@ -116,7 +118,7 @@ def test_a_buffer_goes_on_as_if_nobody_had_diagnosed(fitted):
 def test_the_same_seed_gives_the_same_numbers_and_another_one_others(fitted):
     data, imagination, learner = fitted
     said = []
-    for seed in (7, 7, 8):
+    for seed in (7, np.int64(7), 8):
         torch.rand(1)  # wherever the generators stand
         diagnosis = mbo.diagnose(imagination, data, learner, 20, seed)
         said.append(diagnosis.to_json().replace(f'"seed": {seed}', ""))
@@ -145,6 +147,7 @@ def test_every_part_is_there_and_its_json_holds_the_same_numbers(fitted):
 def test_printed_it_fits_a_hundred_columns_and_shows_every_verdict(fitted):
     data, imagination, learner = fitted
     diagnosis = mbo.diagnose(imagination, data, learner, n_rollouts=20)
+    assert repr(diagnosis) == str(diagnosis)  # what a notebook's cell shows
     lines = str(diagnosis).splitlines()
     assert max(map(len, lines)) <= 100
     for verdict in diagnosis.verdicts:
@@ -335,6 +338,8 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_asked(fitted, monke
         mbo.diagnose(imagination, data, learner, n_rollouts=0)
     with pytest.raises(mbo.CompositionError, match="seed is -1"):
         mbo.diagnose(imagination, data, learner, seed=-1)
+    with pytest.raises(mbo.CompositionError, match=r"env is builtins\.str.*gymnasium"):
+        mbo.diagnose(imagination, data, learner, env="Hopper-v5")
     with pytest.raises(mbo.CompositionError, match="not built"):
         mbo.diagnose(imagination, data, small_learner("sac"))
     other = small_learner("sac")
@@ -358,6 +363,27 @@ def test_an_interrupted_diagnosis_puts_the_random_numbers_back_too():
     d3rlpy.seed(3)
     with pytest.raises(mbo.DivergedError):
         mbo.diagnose(imagination, data)
+    assert generators() == undisturbed
+
+
+def test_two_diagnoses_in_threads_draw_their_own_numbers_one_after_the_other():
+    def draw() -> None:
+        begun.set()
+        with own_generators(4):
+            drawn.append(np.random.random())
+
+    begun, drawn = threading.Event(), []
+    other = threading.Thread(target=draw)
+    d3rlpy.seed(5)
+    undisturbed = generators()
+    d3rlpy.seed(5)
+    with own_generators(3):
+        other.start()
+        begun.wait()
+        other.join(timeout=0.1)
+        drawn.append(np.random.random())
+    other.join()
+    assert drawn == [np.random.RandomState(seed).random() for seed in (3, 4)]
     assert generators() == undisturbed
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,7 +66,10 @@ def test_final_episodes_start_alike_whatever_the_seed_and_are_listed(
 
     monkeypatch.setattr(PointMaze, "reset", watched)
     result = experiment(seed=0, n_final_trials=2).run(tmp_path / "0")
-    experiment(seed=1, n_final_trials=2).run(tmp_path / "1")
+    seed = np.int64(1)  # as a loop over an array has it
+    other = experiment(seed=seed, n_final_trials=2).run(tmp_path / "1")
+    assert other["experiment"]["seed"] == 1
+    assert json.loads((tmp_path / "1" / "result.json").read_bytes())
     first, second = starts[: len(starts) // 2], starts[len(starts) // 2 :]
     assert first[-2:] == second[-2:]
     assert first[-1] != first[-2]

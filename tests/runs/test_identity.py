@@ -17,9 +17,13 @@ from d3rlpy.preprocessing import (
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.real_data import RealData
-from d3rlpy_mbo.runs.identity import validate_same_run, warn_of_another_seed
+from d3rlpy_mbo.runs.identity import (
+    validate_same_run,
+    warn_of_another_seed,
+    warn_of_other_models,
+)
 from d3rlpy_mbo.runs.training import Run
-from toys import QUIET, line_dataset, small_learner
+from toys import QUIET, line_dataset, small_ensemble, small_learner
 
 DATASET = line_dataset(3)
 
@@ -80,12 +84,14 @@ def test_means_that_were_given_are_compared_and_those_that_were_fitted_are_not(
 
 def test_a_checkpoint_that_knows_neither_scalers_nor_seed_is_gone_on_from(tmp_path):
     ours = identity(reward_scaler=MultiplyRewardScaler(2.0))
-    before = {k: v for k, v in ours.items() if k not in ("scalers", "seed")}
-    assert len(before) == len(ours) - 2
+    apart = ("scalers", "seed", "models")
+    before = {k: v for k, v in ours.items() if k not in apart}
+    assert len(before) == len(ours) - 3
     validate_same_run(before, ours, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_another_seed(before, {**ours, "seed": 3}, tmp_path)
+        warn_of_other_models(before, {**ours, "models": [3]}, tmp_path)
 
 
 def test_draws_do_not_change_the_seed_and_nobodys_seed_is_none(tmp_path):
@@ -128,3 +134,31 @@ def test_another_seed_in_a_folder_is_warned_of_and_the_runs_own_is_kept(tmp_path
     with pytest.warns(UserWarning, match="began with the seed 0"):
         fit(1, [3])  # writes a checkpoint: still that of seed 0
     assert fit(0, [3])[:2] == losses
+
+
+@pytest.mark.training
+def test_an_imagination_fitted_anew_is_told_that_the_folder_has_another(tmp_path):
+    config = mbo.ImaginationConfig(dynamics=small_ensemble(), rollout_batch_size=5)
+
+    def fit(imagination, n_steps):
+        mbo.fit(
+            small_learner("td3_plus_bc"),
+            data,
+            imagination,
+            n_steps,
+            n_steps_per_epoch=1,
+            checkpoint=tmp_path / "kept",
+            **QUIET,
+        )
+
+    data, imagination = line_dataset(), config.create()
+    imagination.fit(data)
+    imagination.save(tmp_path / "fitted.mbo")
+    fit(imagination, 1)
+    fit(imagination, 2)
+    fit(mbo.load_imagination(tmp_path / "fitted.mbo"), 3)
+    imagination.fit(data)
+    with pytest.warns(UserWarning, match="another fit .*is replaced by the run's own"):
+        fit(imagination, 4)
+    fit(imagination, 5)  # it is the run's own by now
+    fit(config.create(), 6)

@@ -1,6 +1,7 @@
 """Nothing is known and said only after the fit."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import d3rlpy
@@ -74,7 +75,20 @@ def refused(message: str, learner: Any = None, dataset: Any = None, **arguments:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_steps": 1e2}, r"n_steps is 100.0, expected a whole number, at least 1"),
+        (
+            {"n_steps": 1e6},
+            r"n_steps is 1000000.0, expected a whole number, at least 1. Write 1_000_000.",
+        ),
+        (
+            {"callback": [print]},
+            r"callback is \[.*expected a function of \(algo, epoch",
+        ),
+        ({"epoch_callback": 3}, "epoch_callback is 3, expected a function"),
+        ({"experiment_name": Path("a")}, r"experiment_name is .*'a'\), expected text"),
+        (
+            {"logging_strategy": "epoch"},
+            "logging_strategy is 'epoch', .*Strategy.EPOCH",
+        ),
         ({"n_steps": 0}, "n_steps is 0"),
         ({"n_steps": True}, "n_steps is True"),
         ({"n_steps_per_epoch": 2.0}, "n_steps_per_epoch is 2.0"),
@@ -250,6 +264,26 @@ def test_a_scaler_that_divides_by_zero_is_refused_by_column(column, scaler, mess
         getattr(episode, column)[:, -1] = 0.25
     dataset = d3rlpy.dataset.create_infinite_replay_buffer(episodes)
     refused(message, learner=small_learner("td3_plus_bc", **scaler), dataset=dataset)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "field"),
+    [
+        ("observation_scaler", SCALERS.StandardObservationScaler, "mean"),
+        ("observation_scaler", SCALERS.MinMaxObservationScaler, "minimum"),
+        ("action_scaler", SCALERS.MinMaxActionScaler, "minimum"),
+    ],
+)
+def test_a_scaler_that_another_learner_fitted_on_other_data_is_refused(
+    name, kind, field
+):
+    first = small_learner("td3_plus_bc", **{name: kind()})
+    first.fit(line_dataset(size=2), n_steps=1, n_steps_per_epoch=1, **QUIET)
+    again = first.config.create()  # whose scaler is the first one's, fitted
+    refused(
+        rf"{name} of TD3PlusBC, {kind.__name__}, has a {field} of shape \(2,\), .*size 1",
+        learner=again,
+    )
 
 
 @pytest.mark.parametrize(

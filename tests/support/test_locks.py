@@ -42,7 +42,9 @@ def test_nobody_is_taken_for_a_holder_where_nothing_can_be_locked(
 
 
 def test_a_holder_is_named_by_its_process(tmp_path):
-    expected = rf"process {os.getpid()}\) is writing the run"
+    expected = (
+        rf"Another call in this process \(process {os.getpid()}\) is writing the run"
+    )
     with (
         held_alone(tmp_path / "lock", "the run"),
         pytest.raises(CompositionError, match=expected),

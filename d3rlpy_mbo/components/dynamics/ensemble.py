@@ -14,7 +14,7 @@ from d3rlpy.base import DeviceArg
 from torch import nn
 
 from ...data.action_sets import columns_of
-from ...data.transitions import Transitions
+from ...data.transitions import Transitions, validate_transitions
 from ...registry.fields import choice, interval, number, number_list
 from ...support.errors import CompositionError
 from ..history import FitRecord
@@ -178,6 +178,7 @@ class ProbabilisticEnsemble(Dynamics):
 
     def fit(self, transitions: Transitions) -> None:
         """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
+        validate_transitions(transitions)
         config, n_actions = self.config, transitions.n_actions
         holdout, training = split(
             transitions,
@@ -367,7 +368,8 @@ class ProbabilisticEnsemble(Dynamics):
 
     def _validate_fitted_on(self, transitions: Transitions) -> None:
         """Refuses other rows than those of `fit`: hold-out indices would mean nothing."""
-        same = len(transitions) == self._n_rows
+        sizes = transitions.observation_size, transitions.action_size
+        same = (len(transitions), *sizes) == self.fitted_on
         if same:
             mean, std = self._inputs.mean, self._inputs.std
             of = Regression(transitions, self.direction, self._n_actions)

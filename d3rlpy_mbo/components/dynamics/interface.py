@@ -18,7 +18,7 @@ from ..base import LearnedComponent
 __all__ = ["Dynamics", "DynamicsConfig", "Prediction"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # of tensors there is no ==
 class Prediction:
     """What a dynamics model says, in dataset units.
 

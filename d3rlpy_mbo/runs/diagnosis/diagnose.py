@@ -24,6 +24,7 @@ from ...learners import check, check_actions, check_built
 from ...learners.reading import Learner, has_critic, modes_kept
 from ...registry.fields import SEED
 from ...support.errors import CompositionError, DatasetError, DivergedError
+from ..environments import validate_single_environment
 from .calibration import calibration
 from .column_names import column_names
 from .ends import ends
@@ -106,13 +107,15 @@ def diagnose(
     Raises:
         NotFittedError: The imagination is not fitted.
         CompositionError: It is none, it or the learner is of other sizes, the learner
-            has no networks or is for another kind of actions.
+            has no networks or is for another kind of actions, or `env` is none.
         DatasetError: There is no row with a known next observation.
         DivergedError: The model predicts nothing finite.
     """
     validate_imagination(imagination)
     validate_positive("n_rollouts", n_rollouts)
-    SEED.validated("seed", seed)
+    seed = SEED.validated("seed", seed)
+    if env is not None:
+        validate_single_environment(env)
     real = RealData.of(dataset)
     imagination.check_ready(real.transitions)
     validate_model_rows(real.transitions)

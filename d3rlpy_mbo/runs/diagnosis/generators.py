@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,22 +11,27 @@ import torch
 __all__ = ["own_generators"]
 
 
+_alone = threading.RLock()
+
+
 @contextlib.contextmanager
 def own_generators(seed: int) -> Iterator[None]:
     """Seeds Python's, NumPy's and torch's generators; puts them back as they were.
 
-    Not by `d3rlpy.seed`, which also settles for good how cuDNN computes.
+    Not by `d3rlpy.seed`, which also settles for good how cuDNN computes. All threads
+    draw from the same generators: who comes second waits.
 
     Args:
         seed: From 0 to 2^32 - 1.
     """
-    of_python, of_numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
+    with _alone:
+        of_python, of_numpy = random.getstate(), np.random.get_state()
+        try:
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+                random.seed(seed)
+                np.random.seed(seed)
+                torch.manual_seed(seed)
+                yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)

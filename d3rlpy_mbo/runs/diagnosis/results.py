@@ -397,7 +397,7 @@ class Maze:
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found. ``print`` shows it as a table.
+    """What `diagnose` found. ``print``, and a notebook's cell, shows it as tables.
 
     Args:
         imagination: Its name.
@@ -468,6 +468,8 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return rendered(self)
+
+    __repr__ = __str__  # what a notebook shows; the fields are thousands of characters
 
     def save_html(self, path: Union[str, Path]) -> None:
         """Writes a page of it: one HTML file that needs nothing else.
