@@ -97,7 +97,8 @@ def run_stage(
     for job in jobs:
         if job.result(out).exists():
             execute(job, out)  # only checks it
-    pending = [job for job in jobs if not _is_over(job, out)]
+    # One with an error by now is another process's of the same study: it is waited for.
+    pending = [job for job in jobs if not job.result(out).exists()]
     with _progress_bar(name, jobs, out, progress, total):
         while pending:
             broken: Optional[Exception] = None

@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("joblib")
 
-from d3rlpy_mbo.study.execution import error_of, error_path, execute
+from d3rlpy_mbo.study.execution import KILLED, error_of, error_path, execute
+from d3rlpy_mbo.study.stages import run_stage
 
 PATH = Path(os.fsdecode(b"d\xe9")) / "job"
 
@@ -44,3 +45,19 @@ def test_an_error_is_kept_whatever_it_says(tmp_path):
     execute(Loud(fails=True), tmp_path)
     said = error_of(error_path(Loud(), tmp_path))
     assert said == "ValueError: ± in d\\udce9/job"
+
+
+class Begun(Loud):
+    """A job that is made, and while it is checked another process begins the next."""
+
+    path = Path("begun")
+
+    def check(self, out: Path) -> None:
+        error_path(Loud(), out).write_text(KILLED, "utf-8")
+
+
+def test_what_another_process_begins_meanwhile_has_not_failed(tmp_path):
+    (tmp_path / PATH).parent.mkdir()
+    (tmp_path / "begun").touch()
+    assert run_stage("jobs", [Begun(), Loud()], tmp_path, 1) == {}
+    assert Loud().result(tmp_path).exists()
