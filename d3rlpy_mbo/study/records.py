@@ -8,6 +8,7 @@ from typing import Any, Optional
 from ..registry.json_form import decode, encode
 from ..runs.experiment import UNFINISHED, Experiment
 from ..support.errors import CompositionError, D3RLPyMBOError
+from ..support.version import __version__
 from .reading import require
 
 __all__ = [
@@ -31,14 +32,26 @@ def read_experiment(path: Path) -> Experiment:
     """Returns what a result.json is the result of.
 
     Raises:
-        CompositionError: The file is damaged.
+        CompositionError: The file is damaged, or another version's.
     """
-    entries = _read(path).get("experiment")
+    content = _read(path)
+    entries: Any = content.get("experiment")
     try:
         require(entries, dict[str, Any], "experiment")
-        return Experiment(**entries)  # type: ignore[arg-type]  # just required
+        known = {field.name for field in dataclasses.fields(Experiment)} & {*entries}
+        found = Experiment(**{name: entries[name] for name in known})
     except (CompositionError, TypeError) as error:
         raise _damaged(path, error) from error
+    unknown = sorted({*entries} - known)
+    if not unknown:
+        return found
+    by = content.get("versions")
+    theirs = by.get("d3rlpy-mbo", "unknown") if isinstance(by, dict) else "unknown"
+    raise CompositionError(
+        f"{path} is of another version of d3rlpy-mbo ({theirs}, here {__version__}): "
+        f"{unknown} of its experiment are not known here. Go on with that version, or "
+        "choose another --out."
+    )
 
 
 def read_model(path: Path) -> Optional[str]:

@@ -166,6 +166,18 @@ def test_a_damaged_result_is_named_before_anything_is_made(out, content):
     assert f"{path} is damaged" in done.stderr
 
 
+def test_a_result_of_a_later_version_is_none_that_is_damaged(out):
+    (path,) = out.rglob("result.json")
+    content = json.loads(path.read_text())
+    content["experiment"]["later"] = 1
+    content["versions"] = {"d3rlpy-mbo": "9.0"}
+    path.write_text(json.dumps(content))
+    done = CliRunner().invoke(main, ["study", str(write(out, TEXT)), "--out", str(out)])
+    assert done.exit_code == 1
+    assert f"{path} is of another version of d3rlpy-mbo (9.0, here" in done.stderr
+    assert "'later'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
