@@ -228,7 +228,7 @@ def warn_of_other_models(
 
     It is no reason to refuse: on a GPU the same fit may give slightly others.
     """
-    pairs = zip(saved.get("models", []), ours["models"], strict=False)
+    pairs = zip(*(each.get("models", []) for each in (saved, ours)), strict=False)
     if any(None not in pair and pair[0] != pair[1] for pair in pairs):
         warnings.warn(
             f"The run in {str(path)!r} began with another fit of the imagination than the "
