@@ -229,7 +229,9 @@ class RunFolder:
             path = self.out / name
             if not (self.work / name).exists():
                 continue
-            if path.is_dir():
+            if path.is_symlink():  # to a larger disk, say
+                path.unlink()
+            elif path.is_dir():
                 shutil.rmtree(path)
             (self.work / name).replace(path)
         shutil.rmtree(self.work, ignore_errors=True)

@@ -274,6 +274,19 @@ def test_a_folder_that_another_process_writes_into_is_refused(train, tmp_path, h
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_its_user_moved_and_linked_is_replaced_like_any_other(tmp_path):
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    (out / "unfinished" / "logs").mkdir(parents=True)
+    (out / "unfinished" / "logs" / "new.csv").touch()
+    moved.mkdir()
+    (moved / "old.csv").touch()
+    (out / "logs").symlink_to(moved)
+    RunFolder(out, {}).finish({"imagination": None}, keep_checkpoint=False)
+    assert sorted(path.name for path in out.iterdir()) == ["logs", "result.json"]
+    assert [path.name for path in (out / "logs").iterdir()] == ["new.csv"]
+    assert (moved / "old.csv").exists()  # what lies there is the user's
+
+
 PROGRAM = "from d3rlpy_mbo.cli import main; main()"
 
 
