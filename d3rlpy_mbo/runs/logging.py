@@ -18,6 +18,7 @@ from ..imagination.imagination import Imagination
 from ..imagination.prefixes import log_prefixes, validate_name
 from ..registry.json_form import encode
 from ..support.errors import CompositionError
+from ..support.files import can_be_made
 
 __all__ = [
     "LoggerOfImaginations",
@@ -39,7 +40,7 @@ def validate_logger(logger_adapter: Any) -> None:
 
     Raises:
         CompositionError: No factory, a class in the place of one, or its package is
-            missing.
+            missing, or its folder cannot be written to.
     """
     if isinstance(logger_adapter, type):
         name = logger_adapter.__name__
@@ -57,6 +58,13 @@ def validate_logger(logger_adapter: Any) -> None:
             raise CompositionError(
                 f"logger_adapter is a {type(factory).__name__}, which needs the package "
                 f"{package!r}. Run: pip install {package}"
+            )
+        root = getattr(factory, "_root_dir", None)
+        if root is not None and not can_be_made(Path(root)):
+            raise CompositionError(
+                f"d3rlpy's logs cannot be written to {str(Path(root).absolute())!r}. Give "
+                f"logger_adapter=d3rlpy.logging.{type(factory).__name__}(...) another "
+                "folder, or d3rlpy.logging.NoopAdapterFactory() for none."
             )
 
 

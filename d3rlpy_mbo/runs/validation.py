@@ -10,6 +10,7 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from d3rlpy.constants import LoggingStrategy
+from d3rlpy.logging import FileAdapterFactory
 
 from .. import learners
 from ..buffer.fill import Fill
@@ -97,8 +98,7 @@ def validate_arguments(
     learners.check(learner)
     validate_device(learner._device)
     _COUNT.validated("n_trials", n_trials)
-    if logger_adapter is not None:
-        validate_logger(logger_adapter)
+    validate_logger(FileAdapterFactory() if logger_adapter is None else logger_adapter)
     if evaluators is not None and not isinstance(evaluators, dict):
         raise CompositionError(
             f"evaluators is {type(evaluators).__name__}, expected a dict of names and "

@@ -14,7 +14,7 @@ from typing import BinaryIO, Union
 from .errors import CompositionError
 from .locks import is_the_file, lock
 
-__all__ = ["atomic_write", "utf8", "validate_writable"]
+__all__ = ["atomic_write", "can_be_made", "utf8", "validate_writable"]
 
 # Bytes that a full disk may have left: less than a block's worth of a buffer (ours).
 _LITTLE = 1_000_000
@@ -84,6 +84,17 @@ def validate_writable(path: Path, what: str) -> None:
             pass
     except OSError as error:
         raise _cannot_be_written(path, error) from error
+
+
+def can_be_made(folder: Path) -> bool:
+    """Returns whether a folder is there to be written to, or could be made; makes none."""
+    folder = folder.absolute()
+    place = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return True
+    except OSError:
+        return False
 
 
 def utf8(text: str) -> bytes:

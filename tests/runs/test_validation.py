@@ -144,6 +144,19 @@ def test_what_is_no_imagination_or_no_buffer_is_refused_where_one_is_looked_at()
         mbo.imagination_evaluators(line_imagination("forward"))  # type: ignore[arg-type]
 
 
+def test_logs_that_cannot_be_written_are_refused_before_anything_is_fitted(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    for place in ("/proc/logs", tmp_path / "file", tmp_path / "file" / "logs"):
+        files = d3rlpy.logging.FileAdapterFactory(str(place))
+        both = d3rlpy.logging.CombineAdapterFactory([files])
+        refused(f"logs cannot be written to '{place}'", logger_adapter=both)
+    monkeypatch.chdir("/proc/self")  # read-only, and d3rlpy logs there by default
+    refused("logs cannot be written to '/proc.*d3rlpy_logs'", logger_adapter=None)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("package", ["tensorboardX", "wandb"])
 def test_a_logger_whose_package_is_missing_is_refused_by_name(package, monkeypatch):
     factories = {
