@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-import os
 import warnings
-from typing import Any, Optional
+from typing import Any
 
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination, ImaginationConfig
 from ..learners.reading import is_transformer
 from ..support.errors import CompositionError
+from ..support.memory import memory_allowed
 from .drawn_penalties import spares_rows
 from .lead_ins import LeadIns
 from .ring import Ring
@@ -23,7 +23,7 @@ _ROLLOUTS_PER_ROW = 10
 # ... and those that it may have on the smallest data: the core's own default.
 _FEW_ROLLOUTS = 50_000
 
-# Share of the machine's memory beyond which a store must be asked for.
+# Share of the memory beyond which a store must be asked for.
 _SHARE = 0.25
 
 _KNOBS = ("rollout_batch_size", "rollout_length", "retained_refreshes")
@@ -105,7 +105,7 @@ class Fill:
             CompositionError: It needs more than there is, or more than a quarter and
                 nobody asked for it: every knob stands at its default.
         """
-        memory = _memory()
+        memory = memory_allowed()
         if memory is None or self.nbytes <= _SHARE * memory:
             return
         values = {name: getattr(self.config, name) for name in _KNOBS}
@@ -114,7 +114,7 @@ class Fill:
         text = (
             f"The imagination {self.config.get_type()!r} would need a store of "
             f"{_size(self.nbytes)} ({product} rows), and this machine has "
-            f"{_size(memory)} of memory"
+            f"{_size(memory)} of memory for this process"
         )
         asked_for = not all(map(self._is_default, _KNOBS))
         if self.nbytes > memory or not asked_for:
@@ -133,14 +133,6 @@ class Fill:
     def _is_default(self, name: str) -> bool:
         fields = {field.name: field for field in dataclasses.fields(self.config)}
         return bool(getattr(self.config, name) == fields[name].default)
-
-
-def _memory() -> Optional[int]:
-    """Returns the bytes of memory of this machine; None where it does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return None
 
 
 def _size(n_bytes: int) -> str:
