@@ -1,6 +1,7 @@
 """Opening Minari's datasets: local before remote, no code of theirs, errors by name."""
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,15 +22,22 @@ def dataset_folder(dataset_id: Optional[str] = None) -> Path:
     """Returns where Minari keeps a dataset, or all of them; it need not be there.
 
     Raises:
-        DatasetError: Minari's folder is none, and cannot be made.
+        DatasetError: Minari's folder is none, and cannot be made; or the user has no home
+            directory, and Minari would make a folder of the name "~" here.
     """
+    named = os.environ.get("MINARI_DATASETS_PATH") is not None
+    if not named and not os.path.isabs(os.path.expanduser("~")):
+        raise DatasetError(
+            "This user has no home directory, where Minari keeps its datasets. Name a "
+            "folder by the environment variable MINARI_DATASETS_PATH."
+        )
     try:
         return Path(get_dataset_path(dataset_id))
     except OSError as error:
         raise DatasetError(
-            f"Minari's folder is not there and cannot be made: {error}. Name one that you "
-            "may read by the environment variable MINARI_DATASETS_PATH; without it Minari "
-            "uses ~/.minari/datasets."
+            f"Minari's folder is not there, and its place cannot be written to: {error}. "
+            "Name one that you may read by the environment variable MINARI_DATASETS_PATH; "
+            "Minari itself uses ~/.minari/datasets."
         ) from error
 
 

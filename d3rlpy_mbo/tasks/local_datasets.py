@@ -12,8 +12,8 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.dataset.minari_storage import MinariStorage
 from minari.namespace import create_namespace, list_local_namespaces
-from minari.storage.datasets_root_dir import get_dataset_path
 
+from ..data.minari_files import dataset_folder
 from ..support.errors import DatasetError
 from .places import REPLACED, exchange, staging, validate_room
 
@@ -39,7 +39,7 @@ def check_free(dataset_id: str, force: bool) -> None:
             f"{dataset_id!r} is no Minari dataset id: expected letters, digits, '-', "
             "'_' and a version, like 'pointmaze/umaze-sparse-v0'."
         ) from error
-    path = get_dataset_path(dataset_id)
+    path = dataset_folder(dataset_id)
     if not path.exists():
         return
     if not (path / "data").is_dir():
@@ -85,7 +85,7 @@ def write_local_dataset(
         DatasetError: As ``check_free`` does.
     """
     check_free(dataset_id, force)
-    path = Path(get_dataset_path(dataset_id))
+    path = dataset_folder(dataset_id)
     validate_room(sum(map(_size, episodes)), len(episodes))
     with staging(path) as folder:
         complete = folder / "complete"

@@ -8,8 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from minari.storage.datasets_root_dir import get_dataset_path
-
+from ..data.minari_files import dataset_folder
 from ..support.errors import CompositionError, DatasetError
 from ..support.locks import held_alone, held_if_free
 
@@ -34,8 +33,8 @@ def write_alone(dataset_id: str) -> Iterator[None]:
     Raises:
         DatasetError: Another process collects it, or the folder cannot be written to.
     """
+    root = dataset_folder()
     try:
-        root = Path(get_dataset_path())
         with tempfile.TemporaryDirectory(prefix=_STAGING, dir=root):
             pass
     except OSError as error:
@@ -60,7 +59,7 @@ def staging(path: Path) -> Iterator[Path]:
     Args:
         path: The dataset's.
     """
-    root = Path(get_dataset_path())
+    root = dataset_folder()
     folder = Path(tempfile.mkdtemp(prefix=_STAGING, dir=root))
     try:
         with held_if_free(folder):
@@ -100,7 +99,7 @@ def validate_room(n_bytes: int, n_episodes: int) -> None:
     Raises:
         DatasetError: Says how much is needed, and how much there is.
     """
-    root = get_dataset_path()
+    root = dataset_folder()
     needed = n_bytes + _BYTES_OF_AN_EPISODE * n_episodes + _BYTES_BESIDE
     free = shutil.disk_usage(root).free
     if needed > free:

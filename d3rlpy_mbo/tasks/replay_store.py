@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from d3rlpy.dataset import TransitionMiniBatch
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.storage.datasets_root_dir import get_dataset_path
 
+from ..data.minari_files import dataset_folder
 from ..support.errors import DatasetError
 from ..support.files import atomic_write
 
@@ -172,7 +172,7 @@ class Checkpoint:
         self._dataset_id = dataset_id
         self._settings = json.loads(json.dumps(settings))
         name = dataset_id.replace("/", "--")
-        self._folder = Path(get_dataset_path()) / f".d3rlpy-mbo-replay-{name}"
+        self._folder = dataset_folder() / f".d3rlpy-mbo-replay-{name}"
         self._part_starts: list[int] = []
 
     def read(self, force: bool) -> Optional[tuple[Arrays, list[Arrays]]]:

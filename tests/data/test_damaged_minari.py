@@ -26,6 +26,21 @@ def test_a_folder_of_minaris_that_cannot_be_made_is_named_with_its_variable(
             ask("maze/a-v0")
 
 
+def test_a_user_without_a_home_is_asked_for_a_folder_and_gets_none_named_tilde(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MINARI_DATASETS_PATH", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(
+        "pwd.getpwuid", lambda uid: {}[uid]
+    )  # a container's, of no name
+    for ask in (mbo.load_minari, reference_scores, dataset_folder):
+        with pytest.raises(mbo.DatasetError, match="no home .*MINARI_DATASETS_PATH"):
+            ask("maze/a-v0")
+    assert list(tmp_path.iterdir()) == []
+
+
 def replaced(name: str, change: Callable[[Any], Any]) -> Callable[[h5py.File], None]:
     def damage(file: h5py.File) -> None:
         values = file[f"episode_1/{name}"][()]
