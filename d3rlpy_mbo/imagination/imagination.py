@@ -182,7 +182,7 @@ class Imagination:
         validate_device(device)
         self.config = config
         self.device = device = device_name(device)
-        self._dynamics_given = dynamics is not None
+        self.dynamics_given = dynamics is not None  # and so not fitted here
         if dynamics is None:
             dynamics = config.dynamics.create(device)
         else:
@@ -396,7 +396,7 @@ class Imagination:
         """
         real = RealData.of(dataset)
         self.check_fittable(real.transitions)
-        learns = not self._dynamics_given and self.config.reward_function is None
+        learns = not self.dynamics_given and self.config.reward_function is None
         if learns and self.dynamics.direction == "forward":
             warn_of_lost_ends(real.transitions)
         known = real.for_models
@@ -405,7 +405,7 @@ class Imagination:
         self._fitted_on = None  # an interrupted fit is no fit
         self.dynamics_updater = self._new_updater()
         self._attach(fitted_on)
-        if not self._dynamics_given:
+        if not self.dynamics_given:
             try:
                 self._fit_part("dynamics", self.dynamics, known)
             except (CompositionError, DatasetError):  # refused: it is what it was
@@ -444,7 +444,7 @@ class Imagination:
         if self._learned_termination is not None:
             self._learned_termination.check_transitions(transitions)
         whose = "The dynamics given"
-        fitted_on = self.dynamics.fitted_on if self._dynamics_given else None
+        fitted_on = self.dynamics.fitted_on if self.dynamics_given else None
         if fitted_on is not None:
             validate_choices_alike(whose, self.dynamics.n_actions, transitions)
         self._validate(whose, fitted_on, transitions)

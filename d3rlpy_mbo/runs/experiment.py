@@ -27,7 +27,7 @@ from ..support.json_values import plain
 from ..support.version import commit_of, installed_versions
 from .evaluation import evaluation, final_evaluation
 from .folder import UNFINISHED, RunFolder
-from .given_dynamics import digest_of_model, with_given_dynamics
+from .given_dynamics import with_given_dynamics
 from .settings import apply_settings
 from .terminations import with_known_termination
 from .training import Run
@@ -219,7 +219,6 @@ class Experiment:
             self.n_trials,
             n_pretraining_epochs=self.n_pretraining_epochs,
             target_return=target_return,
-            given_model=digest_of_model(dynamics),
         )
 
         with folder.held():

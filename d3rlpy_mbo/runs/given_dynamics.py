@@ -3,23 +3,12 @@
 import dataclasses
 import warnings
 from collections.abc import Collection
-from typing import Optional
 
 from ..components.dynamics.interface import Dynamics
-from ..imagination.file_content import digest_of
 from ..imagination.imagination import ImaginationConfig, load_imagination
 from ..support.errors import CompositionError
 
-__all__ = ["digest_of_model", "with_given_dynamics"]
-
-
-def digest_of_model(dynamics: Optional[Dynamics]) -> Optional[str]:
-    """Returns what tells a fitted model from others, None for none.
-
-    A run that goes on with another model would mix the two: what was fitted beside the
-    first one, and its imagined rows, are kept.
-    """
-    return None if dynamics is None else digest_of(dynamics.state_dict())[:12]
+__all__ = ["with_given_dynamics"]
 
 
 def with_given_dynamics(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import numbers
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Optional
 import torch
 
 from ..data.real_data import RealData
+from ..imagination.file_content import digest_of
 from ..imagination.imagination import Imagination
 from ..registry.json_form import encode
 from ..support.devices import device_name
@@ -31,7 +31,7 @@ __all__ = [
 _SCALERS = ("observation_scaler", "action_scaler", "reward_scaler")
 
 # Of an identity, compared by rules of their own; checkpoints of before lack them.
-_APART = ("scalers", "seed", "models", "given_model")
+_APART = ("scalers", "seed", "models", "given_models")
 
 # Their states may mean something else in another version.
 _VERSIONS = ("d3rlpy-mbo", "d3rlpy")
@@ -49,7 +49,6 @@ def identity_of(
     has_environment: bool,
     n_pretraining_epochs: int,
     target_return: Optional[float],
-    given_model: Optional[str],
 ) -> dict[str, Any]:
     """Returns everything that must be alike for a run to go on, as JSON has it."""
     identity = {
@@ -58,6 +57,7 @@ def identity_of(
         "seed": _seed(),
         "imaginations": [encode(each.config) for each in imaginations],
         "models": [_fitted(each) for each in imaginations],
+        "given_models": [_given(each) for each in imaginations],
         "dataset": _fingerprint(real),
         "device": {
             "learner": device_name(learner._device),
@@ -71,7 +71,6 @@ def identity_of(
         "environment": has_environment,
         "n_pretraining_epochs": n_pretraining_epochs,
         "target_return": target_return,
-        "given_model": given_model,
     }
     return dict(json.loads(json.dumps(identity, default=_plain)))
 
@@ -136,28 +135,23 @@ def _fingerprint(real: RealData) -> dict[str, Any]:
     }
 
 
-def _fitted(imagination: Imagination) -> Optional[int]:
-    """Returns a checksum of what its fit found; None of what trains, or will be fitted."""
+def _fitted(imagination: Imagination) -> Optional[str]:
+    """Returns a digest of what its fit found; None of what trains, or will be fitted."""
     if not imagination.fitted or imagination.changed_for_another(None):
         return None
     parts = imagination.checkpoint_state()["parts"]
-    return _checksum({name: part["state"] for name, part in parts.items()})
+    return digest_of({name: part["state"] for name, part in parts.items()})
 
 
-def _checksum(value: Any, before: int = 0) -> int:
-    """Returns that of tensors and plain values, also in lists and dictionaries."""
-    if isinstance(value, Mapping):
-        value = [*value, *value.values()]
-    if isinstance(value, list | tuple):
-        for each in value:
-            before = _checksum(each, before)
-        return before
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
-        return zlib.crc32(value.data, before)
-    if isinstance(value, numbers.Real):  # a number of NumPy's is Python's, once loaded
-        value = float(value)
-    return zlib.crc32(repr(value).encode(), before)
+def _given(imagination: Imagination) -> Optional[str]:
+    """Returns a digest of a model that was given and beside which nothing is fitted yet.
+
+    A run that goes on with another one would mix the two: what it fitted beside the first,
+    such as a halt's threshold, and the rows that were imagined with it are kept.
+    """
+    if not imagination.dynamics_given or imagination.fitted:
+        return None
+    return digest_of(imagination.dynamics.state_dict())[:12]
 
 
 def validate_same_run(
@@ -172,9 +166,13 @@ def validate_same_run(
         {k: v for k, v in each.items() if k not in _APART} for each in (saved, ours)
     ]
     changed = differences("", *alike)
-    if "given_model" in saved:
-        models = (each.get("given_model") for each in (saved, ours))
-        changed += differences("given_model", *models)
+    given = zip(*(each.get("given_models", []) for each in (saved, ours)), strict=False)
+    changed += [
+        difference
+        for i, (before, now) in enumerate(given)
+        if None not in (before, now)
+        for difference in differences(f"given_models[{i}]", before, now)
+    ]
     theirs = saved.get("scalers", {})
     for name, scaler in ours.get("scalers", {}).items():
         if name in theirs:

@@ -52,7 +52,6 @@ class Run:
     shares: Optional[Sequence[float]] = None
     n_pretraining_epochs: int = 0
     target_return: Optional[float] = None
-    given_model: Optional[str] = None  # its digest
 
     def checkpoints(
         self, path: Path, interval: Optional[int] = None, go_on: str = _GO_ON
@@ -75,7 +74,6 @@ class Run:
             has_environment=self.env is not None,
             n_pretraining_epochs=self.n_pretraining_epochs,
             target_return=self.target_return,
-            given_model=self.given_model,
         )
         return RunCheckpoint(path, interval, about, go_on)
 

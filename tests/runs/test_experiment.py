@@ -179,7 +179,9 @@ def test_a_run_goes_on_with_the_model_that_it_began_with_and_no_other(root, tmp_
         taken, n_steps=2 * per_epoch, n_steps_per_epoch=per_epoch
     )
     shutil.copy(tmp_path / "1" / "imagination.mbo", file)
-    with pytest.raises(mbo.CheckpointError, match="given_model is '.*' there and '"):
+    with pytest.raises(
+        mbo.CheckpointError, match=r"given_models\[0\] is '.*' there and '"
+    ):
         longer.run(out, resume=True)
     assert not (out / "unfinished").exists()
     shutil.copy(tmp_path / "0" / "imagination.mbo", file)

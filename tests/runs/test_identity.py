@@ -91,7 +91,7 @@ def test_a_checkpoint_that_knows_neither_scalers_nor_seed_is_gone_on_from(tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_another_seed(before, {**ours, "seed": 3}, tmp_path)
-        warn_of_other_models(before, {**ours, "models": [3]}, tmp_path)
+        warn_of_other_models(before, {**ours, "models": ["3"]}, tmp_path)
 
 
 def test_draws_do_not_change_the_seed_and_nobodys_seed_is_none(tmp_path):
@@ -162,3 +162,29 @@ def test_an_imagination_fitted_anew_is_told_that_the_folder_has_another(tmp_path
         fit(imagination, 4)
     fit(imagination, 5)  # it is the run's own by now
     fit(config.create(), 6)
+
+
+@pytest.mark.training
+def test_a_run_that_began_with_a_given_model_refuses_another_whoever_gave_it(tmp_path):
+    config = mbo.ImaginationConfig(small_ensemble(), rollout_batch_size=5)
+    models, data = [], line_dataset()
+    for _ in range(2):
+        owner = config.create()
+        owner.fit(data)
+        models.append(owner.dynamics)
+
+    def fit(dynamics, n_steps):
+        mbo.fit(
+            small_learner("td3_plus_bc"),
+            data,
+            config.create(dynamics=dynamics),
+            n_steps,
+            n_steps_per_epoch=1,
+            checkpoint=tmp_path / "kept",
+            **QUIET,
+        )
+
+    fit(models[0], 1)
+    with pytest.raises(mbo.CheckpointError, match=r"given_models\[0\] is"):
+        fit(models[1], 2)
+    fit(models[0], 2)
