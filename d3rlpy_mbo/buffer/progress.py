@@ -28,15 +28,23 @@ class LearnerProgress:
     Args:
         learner: Its `grad_step` is followed; None to count batches.
         needed: Whether an imagination asks it, so that no buffer is without it.
+        alone: Whether no other learner may train with it: where what is imagined follows
+            its steps, or asks it, it would stay as it is.
     """
 
-    def __init__(self, learner: Optional[AnyLearner], needed: bool = False):
-        self._needed = needed
+    def __init__(
+        self,
+        learner: Optional[AnyLearner],
+        needed: bool = False,
+        alone: bool = True,
+    ):
+        self._needed, self._alone = needed, alone
         self.step = 0
         self._learner = learner
         self._grad_step = learners.grad_step(learner) if learner is not None else 0
         self._moved = False
         self._n_batches = 0
+        self._n_standing = 0  # of these without a step
 
     def observe(self) -> int:
         """Notes that a batch is drawn; returns the steps taken before it.
@@ -56,7 +64,8 @@ class LearnerProgress:
         self._grad_step = grad_step
         self.step += advance
         self._moved = self._moved or advance > 0
-        if not advance:
+        self._n_standing = 0 if advance else self._n_standing + 1
+        if self._alone and self._n_standing > 1:  # one is where a fit begins
             self._refuse_another()
         if not self._moved and self._n_batches > _PATIENCE:
             end = ", or without learner if it trains no more (FQE)."
@@ -73,8 +82,8 @@ class LearnerProgress:
     def _refuse_another(self) -> None:
         """Refuses what calls this if d3rlpy's `fit` of another learner is who asks.
 
-        It would train on what is imagined with a policy that stands still, for ever as
-        old as it is. FQE does not act, and whoever else asks may.
+        It would train on what was imagined, for ever as old as it is. FQE does not act,
+        and whoever else asks may.
         """
         asks = _fitted_learner()
         if asks is None or asks is self._learner or isinstance(asks, FQE | DiscreteFQE):

@@ -13,7 +13,10 @@ from d3rlpy.dataset import (
     BufferProtocol,
     DatasetInfo,
     EpisodeBase,
+    FIFOBuffer,
+    InfiniteBuffer,
     PartialTrajectory,
+    ReplayBuffer,
     ReplayBufferBase,
     TrajectoryMiniBatch,
     TrajectorySlicerProtocol,
@@ -114,7 +117,12 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
-        self._warned_of_new_rows = False
+        # Whoever makes episodes when asked is not watched: asking may cost anything.
+        self._watched: Optional[Union[InfiniteBuffer, FIFOBuffer]] = None
+        if type(self._dataset) is ReplayBuffer:
+            kept = self._dataset.buffer
+            if type(kept) in (InfiniteBuffer, FIFOBuffer):
+                self._watched = cast(Union[InfiniteBuffer, FIFOBuffer], kept)
         if uses_returns(learner) and self._unknown_share(self._shares):
             self._validate_unknown_returns()
         if uses_returns(learner) or learners.is_transformer(learner):
@@ -234,14 +242,14 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
     def _warn_of_new_rows(self) -> None:
         """Warns, once, if the dataset has other rows than those that were read."""
-        if self._warned_of_new_rows:
+        if self._watched is None:
             return
-        n_rows, real = self._dataset.transition_count, self._real
+        n_rows, real = self._watched.transition_count, self._real
         if n_rows == len(real):  # of a full FIFO buffer it stays
-            last, _ = self._dataset.buffer[n_rows - 1]
+            last, _ = self._watched[n_rows - 1]
             if last is real.kept.episodes[-1]:
                 return
-        self._warned_of_new_rows = True
+        self._watched = None  # once is enough
         warnings.warn(
             f"The dataset was changed since this buffer read it: it holds {n_rows} "
             f"transitions, and batches and rollouts know the {len(real)} of then. Make the "
@@ -452,7 +460,8 @@ def _progress(
                 "none. Pass ImaginedReplayBuffer(dataset, imagination, learner=algo)."
             )
     needed = any(each.needs_learner for each in imaginations)
-    return LearnerProgress(learner, needed)
+    follows = any(each.config.rollout_interval is not None for each in imaginations)
+    return LearnerProgress(learner, needed, needed or follows)
 
 
 def _read_only(name: str) -> CompositionError:

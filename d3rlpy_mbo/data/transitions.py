@@ -174,9 +174,13 @@ class Transitions:
         """Returns the rows that a slice, indices or a boolean tensor select.
 
         Of a number the one row, so that they can be gone through one by one.
+
+        Raises:
+            IndexError: There is no row of that number.
         """
         if isinstance(rows, (int, np.integer)):
-            rows = [int(rows)]
+            number = range(len(self))[int(rows)]  # a GPU would not survive a wrong one
+            rows = slice(number, number + 1)
         return self._with({name: value[rows] for name, value in self._columns()})
 
     def to(self, device: str) -> "Transitions":

@@ -1,5 +1,7 @@
 """Whether the parts of an imagination can work together: refused before any training."""
 
+import warnings
+from collections.abc import Mapping
 from typing import Any, Optional, Union
 
 import torch
@@ -19,26 +21,29 @@ from ..components.terminations.interface import Termination
 from ..data.action_sets import ActionRange, ActionSet, is_range
 from ..registry.component import Component
 from ..registry.fields import Number
+from ..registry.json_form import encode
 from ..support.errors import CompositionError
 
 __all__ = [
     "MADE_OF",
+    "not_followed",
     "validate_action_set",
     "validate_declared",
     "validate_direction",
     "validate_given",
-    "validate_made_of",
     "validate_members",
     "validate_penalty",
     "validate_positive",
     "validate_ratio",
     "validate_steps_per_row",
+    "warn_of_other_parts",
 ]
 
 # Fields of which an imagination makes its parts; `fit` makes the updater anew.
 MADE_OF = ("dynamics", "rollout_policy", "termination", "penalty", "halt")
 
-_RULES = (Penalty, Termination)  # what is asked as it stands in the config
+# What is asked as it stands in the config, and may be none.
+_ASKED, _RULES = ("termination", "penalty"), (Penalty, Termination)
 
 
 def validate_positive(name: str, value: Any) -> None:
@@ -81,31 +86,39 @@ def validate_direction(dynamics: Dynamics, rollout_policy: RolloutPolicy) -> Non
         )
 
 
-def validate_made_of(
-    config: Component, made_of: dict[str, Optional[Component]]
-) -> None:
-    """Refuses parts that were put into a config after it had created an imagination.
+def not_followed(
+    config: Component, made_of: Mapping[str, Optional[Component]]
+) -> dict[str, Optional[Component]]:
+    """Returns the parts that an imagination goes on with though its config has others.
 
-    What learns is created once; another one would be in saved files and logs, and nowhere
-    else. Rules are asked as they are in the config.
+    What learns is created once. Rules are asked as they are in the config, and so is that
+    there is none.
 
     Args:
         config: As it is now.
-        made_of: Its parts as they were, by their fields.
-
-    Raises:
-        CompositionError: By name.
+        made_of: Its parts as the imagination was made, by their fields.
     """
+    kept = {}
     for name, before in made_of.items():
         now = getattr(config, name)
-        rules = all(each is None or isinstance(each, _RULES) for each in (before, now))
-        if now is before or (rules and name != "halt"):
-            continue
+        asked = name in _ASKED and (now is None or isinstance(now, _RULES))
+        if now is not before and not asked and encode(now) != encode(before):
+            kept[name] = before
+    return kept
+
+
+def warn_of_other_parts(
+    config: Component, made_of: Mapping[str, Optional[Component]]
+) -> None:
+    """Warns of parts that were put into a config after it had created an imagination."""
+    for name, before in not_followed(config, made_of).items():
+        now = getattr(config, name)
         types = [each and each.get_type() for each in (before, now)]
-        raise CompositionError(
-            f"{type(config).__name__}.{name} was changed after it had created this "
-            f"imagination, from {types[0]!r} to {types[1]!r}, and is not followed. Make "
-            "another imagination of it, config.create(device), and fit that."
+        warnings.warn(
+            f"{type(config).__name__}.{name} was changed, from {types[0]!r} to "
+            f"{types[1]!r}, after it had created this imagination, which goes on with what "
+            "it was made of. For the new one: config.create(device), and fit that.",
+            stacklevel=2,
         )
 
 

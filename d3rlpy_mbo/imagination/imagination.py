@@ -1,5 +1,6 @@
 """Imagination: a composition of components and its schedule."""
 
+import copy
 import dataclasses
 import functools
 import operator
@@ -47,15 +48,16 @@ from ..support.errors import (
 from ..support.resuming import fit_once
 from .composition import (
     MADE_OF,
+    not_followed,
     validate_action_set,
     validate_declared,
     validate_direction,
     validate_given,
-    validate_made_of,
     validate_members,
     validate_penalty,
     validate_positive,
     validate_steps_per_row,
+    warn_of_other_parts,
 )
 from .file_content import bounded
 from .fitted_on import FittedOn
@@ -211,6 +213,7 @@ class Imagination:
         self._fitted_on: Optional[FittedOn] = None
         self._changed = False  # by the dynamics updater, while ...
         self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
+        self.version = 0  # of what was learned: another one after each change
         # Times that it was fitted, loaded or given another action set: rows that it
         # imagined before are another imagination's.
         self.times_settled = 0
@@ -421,6 +424,7 @@ class Imagination:
                 fit = functools.partial(part.fit, self.dynamics, known)
                 fit_once(name, part, fit)
         self._fitted_on = fitted_on
+        self.version += 1
         self.times_settled += 1
 
     @staticmethod
@@ -483,7 +487,7 @@ class Imagination:
             fitted_on: Its rows, sizes of observations and actions.
             transitions: The data.
         """
-        validate_made_of(self.config, self._made_of)
+        warn_of_other_parts(self.config, self._made_of)
         validate_termination(self.config.termination, transitions)
         if fitted_on is not None:
             n_rows, observation_size, action_size = fitted_on
@@ -516,6 +520,7 @@ class Imagination:
 
     def _note_change(self, learner: Learner) -> None:
         self._changed, self._changed_for = True, weakref.ref(learner)
+        self.version += 1
 
     def changed_for_another(self, learner: Optional[Learner]) -> bool:
         """Returns whether the model was last changed while another learner trained."""
@@ -624,14 +629,14 @@ class Imagination:
 
         Raises:
             NotFittedError: There is nothing to save yet.
-            CompositionError: Its config has other parts than it was made of.
         """
         if self._fitted_on is None:
             raise NotFittedError(
                 "An imagination that is not fitted cannot be saved. Call fit first; "
                 "the composition alone is imagination.config.serialize()."
             )
-        validate_made_of(self.config, self._made_of)
+        config = copy.copy(self.config)
+        vars(config).update(not_followed(config, self._made_of))
         parts = self._learned().items()
         state = {
             "components": {name: part.state_dict() for name, part in parts},
@@ -639,7 +644,7 @@ class Imagination:
             **self._fitted_on.state_dict(),
             "changed": self._changed,
         }
-        write_component(path, self.config, state)
+        write_component(path, config, state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over the state that `save` wrote."""
@@ -648,6 +653,7 @@ class Imagination:
         # By no learner that is here; 0.1 did not write it.
         self._changed, self._changed_for = state.get("changed", False), None
         self._settle(FittedOn.of_state(state, self.device))
+        self.version += 1
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Returns all that a run which is killed needs of it."""
@@ -672,6 +678,7 @@ class Imagination:
         self._settle(FittedOn.of_checkpoint(state, self.device))
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
+        self.version += 1
 
 
 def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:

@@ -81,7 +81,7 @@ def _validate_size(
         return
     for field in _NUMBERS.get(scaler.get_type(), ()):
         shape = np.shape(getattr(scaler, field))
-        if shape != values.shape[1:]:
+        if shape and shape != values.shape[1:]:  # a single number is for all columns
             raise CompositionError(
                 f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, has a "
                 f"{field} of shape {shape}, but the dataset's {_COLUMNS[name]} have size "

@@ -112,7 +112,8 @@ class RunCheckpoint:
     def _last(self) -> Optional[Checkpoint]:
         saved = self._folder.last()
         if saved is not None:
-            validate_same_run(saved.about, self._about, self._path)
+            fitting = saved.parts["run"]["stage"] == _FITTING
+            validate_same_run(saved.about, self._about, self._path, fitting)
         return saved
 
     @property

@@ -146,8 +146,7 @@ def _fitted(imagination: Imagination) -> Optional[str]:
 def _given(imagination: Imagination) -> Optional[str]:
     """Returns a digest of a model that was given and beside which nothing is fitted yet.
 
-    A run that goes on with another one would mix the two: what it fitted beside the first,
-    such as a halt's threshold, and the rows that were imagined with it are kept.
+    What is fitted beside it, such as a halt's threshold, is of no other model.
     """
     if not imagination.dynamics_given or imagination.fitted:
         return None
@@ -155,9 +154,19 @@ def _given(imagination: Imagination) -> Optional[str]:
 
 
 def validate_same_run(
-    saved: Mapping[str, Any], ours: Mapping[str, Any], path: Path
+    saved: Mapping[str, Any],
+    ours: Mapping[str, Any],
+    path: Path,
+    fitting: bool = False,
 ) -> None:
     """Refuses checkpoints of another run.
+
+    Args:
+        saved: Their identity.
+        ours: This run's.
+        path: Their folder.
+        fitting: Whether models are being fitted beside those that were given, which are
+            not in the checkpoint then: with others the two would be mixed.
 
     Raises:
         CheckpointError: Names what differs, with both values.
@@ -166,13 +175,12 @@ def validate_same_run(
         {k: v for k, v in each.items() if k not in _APART} for each in (saved, ours)
     ]
     changed = differences("", *alike)
-    given = zip(*(each.get("given_models", []) for each in (saved, ours)), strict=False)
-    changed += [
-        difference
-        for i, (before, now) in enumerate(given)
-        if None not in (before, now)
-        for difference in differences(f"given_models[{i}]", before, now)
-    ]
+    if fitting:
+        given = (each.get("given_models", []) for each in (saved, ours))
+        pairs = enumerate(zip(*given, strict=False))
+        for i, (before, now) in pairs:
+            if None not in (before, now):
+                changed += differences(f"given_models[{i}]", before, now)
     theirs = saved.get("scalers", {})
     for name, scaler in ours.get("scalers", {}).items():
         if name in theirs:
@@ -226,12 +234,16 @@ def warn_of_other_models(
 
     It is no reason to refuse: on a GPU the same fit may give slightly others.
     """
-    pairs = zip(*(each.get("models", []) for each in (saved, ours)), strict=False)
+    pairs = [
+        pair
+        for name in ("models", "given_models")
+        for pair in zip(*(each.get(name, []) for each in (saved, ours)), strict=False)
+    ]
     if any(None not in pair and pair[0] != pair[1] for pair in pairs):
         warnings.warn(
-            f"The run in {str(path)!r} began with another fit of the imagination than the "
-            "one that is given here, which is replaced by the run's own. For a run with "
-            "this one choose another folder.",
+            f"The run in {str(path)!r} began with another fit of the imagination, or of "
+            "its model, than the one that is given here, which is replaced by the run's "
+            "own. For a run with this one choose another folder.",
             stacklevel=2,
         )
 

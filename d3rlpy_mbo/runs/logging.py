@@ -119,7 +119,8 @@ class LoggerOfImaginations(LoggerAdapterFactory):
             if self._goes_on():
                 for leaf in _leaves(adapter):
                     if not isinstance(leaf, FileAdapter):
-                        type(leaf).write_params(leaf, params)
+                        write = write_params if leaf is adapter else leaf.write_params
+                        write(params)
                 return
             write_params(params)
             for leaf in _leaves(adapter):

@@ -82,6 +82,8 @@ def fastest(
         return str(known)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            return first
         if known is not None:
             path.unlink(missing_ok=True)  # of a way that is no more, or damaged
     except OSError:

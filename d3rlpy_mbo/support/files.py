@@ -51,8 +51,7 @@ def atomic_write(path: Union[str, Path], replace: bool = True) -> Iterator[Binar
         if replace:
             os.replace(temporary, path)
         else:
-            os.link(temporary, path)
-            os.unlink(temporary)
+            _put_if_free(temporary, path)
     except BaseException as error:
         full = isinstance(error, Exception) and _is_full(error, path.parent)
         with contextlib.suppress(FileNotFoundError):
@@ -89,7 +88,10 @@ def validate_writable(path: Path, what: str) -> None:
 def can_be_made(folder: Path) -> bool:
     """Returns whether a folder is there to be written to, or could be made; makes none."""
     folder = folder.absolute()
-    place = next(each for each in (folder, *folder.parents) if each.exists())
+    above = (each for each in (folder, *folder.parents) if os.path.exists(each))
+    place = next(above, None)
+    if place is None:  # a drive that is not there
+        return False
     try:
         with tempfile.TemporaryFile(dir=place):
             return True
@@ -130,6 +132,20 @@ def _opened_beside(path: Path) -> tuple[int, str]:
         if lock(descriptor) is not False and is_the_file(descriptor, Path(temporary)):
             return descriptor, temporary
         os.close(descriptor)  # another process swept it before it was locked
+
+
+def _put_if_free(temporary: str, path: Path) -> None:
+    """Gives a file its name; raises FileExistsError if another one has it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:  # no hard links there: all but as good
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "exists", str(path)) from error
+        os.replace(temporary, path)
+    else:
+        os.unlink(temporary)
 
 
 def _cannot_be_written(path: Path, error: OSError) -> CompositionError:

@@ -16,6 +16,9 @@ except ImportError:  # Windows: nothing is locked there
 
 __all__ = ["held_alone", "held_if_free", "is_the_file", "lock"]
 
+# By this process: its number says little, as each container has one of the same.
+_held_here: set[str] = set()
+
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
@@ -57,21 +60,26 @@ def held_alone(path: Path, what: str) -> Iterator[None]:
         if lock(descriptor) is False:
             holder = os.read(descriptor, 20).decode(errors="replace")
             os.close(descriptor)
-            by = f" (process {holder})" if holder.isdigit() else ""
-            ours = holder == str(os.getpid())  # a thread, or a callback of the first
-            who = "Another call in this process" if ours else "Another process"
+            who = f"Another process (process {holder})"
+            if not holder.isdigit():
+                who = "Another process"
+            if os.path.realpath(path) in _held_here:  # by a thread, or within itself
+                who = "Another call in this process"
             raise CompositionError(
-                f"{who}{by} is writing {what}. Wait until it has ended, or "
-                "choose another place."
+                f"{who} is writing {what}. Wait until it has ended, or choose another "
+                "place."
             )
         if is_the_file(descriptor, path):
             break
         os.close(descriptor)  # its holder has just removed it: another may have it
+    here = os.path.realpath(path)
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
+        _held_here.add(here)
         yield
     finally:
+        _held_here.discard(here)
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(descriptor)

@@ -11,6 +11,7 @@ import torch
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
 from d3rlpy_mbo.data.real_data import start_rows
+from d3rlpy_mbo.registry.json_form import encode
 from toys import (
     BeyondTermination,
     ConstantPenalty,
@@ -319,26 +320,45 @@ def test_a_shared_model_that_was_fitted_on_other_data_is_noticed(dataset):
     ("field", "part"),
     [
         ("rollout_policy", mbo.LearnerPolicyConfig()),
-        ("dynamics", LineDynamicsConfig()),
+        ("dynamics", LineDynamicsConfig(direction="reverse")),
         ("termination", mbo.LearnedTerminationConfig()),
         ("halt", ReadingConfig()),
     ],
 )
-def test_parts_that_learn_and_are_changed_in_the_config_afterwards_are_refused(
+def test_parts_that_learn_and_are_changed_afterwards_are_told_and_not_saved(
     dataset, tmp_path, field, part
 ):
     imagination = line_imagination("forward", dataset)
+    before = encode(imagination.config)
     setattr(imagination.config, field, part)
     for ask in (
         lambda: imagination.fit(dataset),
         lambda: imagination.imagine(dataset, 3),
-        lambda: mbo.ImaginedReplayBuffer(dataset, imagination),
-        lambda: imagination.save(tmp_path / "x.mbo"),
     ):
-        with pytest.raises(
-            mbo.CompositionError, match=f"{field} was changed .*Make another"
+        with pytest.warns(
+            UserWarning, match=rf"{field} was changed.*goes on.*config\.create"
         ):
             ask()
+    imagination.save(tmp_path / "x.mbo")
+    assert encode(mbo.load_imagination(tmp_path / "x.mbo").config) == before
+
+
+def test_an_equal_part_put_into_the_config_again_is_no_other(dataset):
+    imagination = line_imagination("forward", dataset)
+    imagination.config.rollout_policy = mbo.UniformPolicyConfig()
+    imagination.imagine(dataset, 3)
+
+
+@pytest.mark.training
+def test_a_learned_termination_that_a_rule_replaces_is_not_asked_any_more(dataset):
+    config = mbo.ImaginationConfig(
+        LineDynamicsConfig(), termination=mbo.LearnedTerminationConfig()
+    )
+    imagination = config.create()
+    config.termination = BeyondTermination(limit=-100.0)
+    imagination._learned_termination = None  # needs data that ends to be fitted
+    imagination.fit(dataset)
+    assert imagination.imagine(dataset, 3).terminals.tolist() == [[1.0]] * 3
 
 
 def test_rules_that_are_changed_in_the_config_afterwards_are_followed(dataset):

@@ -16,7 +16,14 @@ import kept_runs
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
 from d3rlpy_mbo.support.version import installed_versions
 from kept_runs import SORTS, Killed, log_files, run, same
-from toys import DISCRETE, LEARNERS, line_dataset, small_learner
+from toys import (
+    DISCRETE,
+    LEARNERS,
+    QUIET,
+    line_dataset,
+    small_ensemble,
+    small_learner,
+)
 
 pytestmark = pytest.mark.training
 
@@ -56,6 +63,24 @@ def test_killed_wherever_it_is_it_ends_as_if_it_had_not_been(
     assert n_kills >= 2
     assert same(left, whole)
     assert log_files(tmp_path / "killed") == log_files(tmp_path / "whole")
+
+
+def test_a_model_that_nothing_changes_is_written_once(tmp_path, monkeypatch):
+    asked, state = [], mbo.Imagination.checkpoint_state
+    monkeypatch.setattr(
+        mbo.Imagination, "checkpoint_state", lambda self: asked.append(1) or state(self)
+    )
+    mbo.fit(
+        small_learner("td3_plus_bc"),
+        line_dataset(),
+        mbo.ImaginationConfig(small_ensemble(), rollout_batch_size=5).create(),
+        3,
+        n_steps_per_epoch=1,
+        checkpoint=tmp_path / "kept",
+        checkpoint_interval=1,
+        **QUIET,
+    )
+    assert len(asked) == 1
 
 
 @pytest.mark.slow

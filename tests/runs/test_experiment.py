@@ -10,6 +10,7 @@ pytest.importorskip("gymnasium_robotics")
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components.dynamics.ensemble import ProbabilisticEnsemble
+from d3rlpy_mbo.imagination.file_content import digest_of
 from d3rlpy_mbo.metrics import normalized_score
 from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.tasks.pointmaze import PointMaze
@@ -179,14 +180,14 @@ def test_a_run_goes_on_with_the_model_that_it_began_with_and_no_other(root, tmp_
         taken, n_steps=2 * per_epoch, n_steps_per_epoch=per_epoch
     )
     shutil.copy(tmp_path / "1" / "imagination.mbo", file)
-    with pytest.raises(
-        mbo.CheckpointError, match=r"given_models\[0\] is '.*' there and '"
-    ):
-        longer.run(out, resume=True)
-    assert not (out / "unfinished").exists()
-    shutil.copy(tmp_path / "0" / "imagination.mbo", file)
-    result = longer.run(out, resume=True)
+    with pytest.warns(UserWarning, match="replaced by the run's own"):
+        result = longer.run(out, resume=True)
     assert result["experiment"]["n_steps"] == longer.n_steps
+    used, began = (
+        mbo.load_imagination(path / "imagination.mbo").dynamics.state_dict()
+        for path in (out, tmp_path / "0")
+    )
+    assert digest_of(used) == digest_of(began)
 
 
 def test_a_run_is_not_replaced_by_one_that_is_refused(root, tmp_path):

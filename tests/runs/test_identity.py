@@ -165,7 +165,7 @@ def test_an_imagination_fitted_anew_is_told_that_the_folder_has_another(tmp_path
 
 
 @pytest.mark.training
-def test_a_run_that_began_with_a_given_model_refuses_another_whoever_gave_it(tmp_path):
+def test_a_run_that_began_with_a_given_model_goes_on_with_it_and_says_so(tmp_path):
     config = mbo.ImaginationConfig(small_ensemble(), rollout_batch_size=5)
     models, data = [], line_dataset()
     for _ in range(2):
@@ -185,6 +185,14 @@ def test_a_run_that_began_with_a_given_model_refuses_another_whoever_gave_it(tmp
         )
 
     fit(models[0], 1)
-    with pytest.raises(mbo.CheckpointError, match=r"given_models\[0\] is"):
+    with pytest.warns(UserWarning, match="replaced by the run's own"):
         fit(models[1], 2)
     fit(models[0], 2)
+
+
+def test_another_given_model_is_refused_while_parts_are_fitted_beside_it(tmp_path):
+    saved, ours = ({"given_models": [digest]} for digest in ("a", "b"))
+    validate_same_run(saved, ours, tmp_path, fitting=False)
+    validate_same_run(saved, {"given_models": [None]}, tmp_path, fitting=True)
+    with pytest.raises(mbo.CheckpointError, match=r"given_models\[0\] is 'a' there"):
+        validate_same_run(saved, ours, tmp_path, fitting=True)
