@@ -221,6 +221,22 @@ def test_rows_appended_to_the_dataset_afterwards_are_missed_with_one_warning(lim
     assert repr(buffer) == shown
 
 
+def test_a_dataset_that_makes_its_episodes_when_asked_is_not_watched():
+    class Made(d3rlpy.dataset.ReplayBuffer):
+        @property
+        def episodes(self):
+            return [dataclasses.replace(each) for each in super().episodes]
+
+        @property
+        def buffer(self):
+            raise NotImplementedError
+
+    made = Made(d3rlpy.dataset.InfiniteBuffer(), episodes=line_dataset().episodes)
+    buffer = mbo.ImaginedReplayBuffer(made, [])
+    for _ in range(2):
+        buffer.sample_transition_batch(4)
+
+
 def test_without_a_learner_batches_are_counted(dataset):
     imagination = line_imagination("reverse", dataset, rollout_interval=3)
     buffer = mbo.ImaginedReplayBuffer(dataset, imagination)

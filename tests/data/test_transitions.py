@@ -161,3 +161,6 @@ def test_rows_can_be_taken_one_by_one():
     joined = mbo.Transitions.concatenate(each)
     assert torch.equal(joined.observations, rows.observations)
     assert torch.equal(rows[np.int64(-1)].rewards, rows.rewards[-1:])
+    for number in (3, -4):
+        with pytest.raises(IndexError):
+            rows[number]

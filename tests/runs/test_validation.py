@@ -299,6 +299,12 @@ def test_a_scaler_that_another_learner_fitted_on_other_data_is_refused(
     )
 
 
+def test_a_scaler_of_one_number_for_all_columns_trains():
+    scaler = SCALERS.MinMaxActionScaler(minimum=np.array(-1.0), maximum=np.array(1.0))
+    learner = small_learner("td3_plus_bc", action_scaler=scaler)
+    mbo.fit(learner, line_dataset(), [], 1, n_steps_per_epoch=1, **QUIET)
+
+
 @pytest.mark.parametrize(
     "scaler", [SCALERS.StandardRewardScaler(), SCALERS.MinMaxRewardScaler()]
 )

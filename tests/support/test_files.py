@@ -77,6 +77,14 @@ def test_what_is_there_stays_where_it_is_not_to_be_replaced(tmp_path):
     assert os.listdir(tmp_path) == ["kept"]
 
 
+def test_where_there_are_no_hard_links_what_is_there_stays_too(tmp_path, monkeypatch):
+    def link(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    test_what_is_there_stays_where_it_is_not_to_be_replaced(tmp_path)
+
+
 def test_a_file_that_another_process_swept_before_it_was_locked_is_made_again(
     tmp_path, monkeypatch
 ):
