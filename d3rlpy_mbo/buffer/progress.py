@@ -114,7 +114,10 @@ class LearnerProgress:
 
 
 def _fitted_learner() -> Optional[Any]:
-    """Returns the learner whose `fit` draws from the buffer, None if it is not d3rlpy's."""
+    """Returns the learner whose `fit` draws from the buffer, None if it is not d3rlpy's.
+
+    d3rlpy asks a buffer for batches and does not say for whom: only the caller knows.
+    """
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None:
         room = str(frame.f_globals.get("__name__"))
