@@ -37,6 +37,13 @@ def test_romis_table_6_is_complete():
     assert ratios["maze2d-large"] == pytest.approx(1 - 0.3)
 
 
+def test_romi_imagines_4_million_rows_whatever_the_length():
+    settings = tomllib.loads((FOLDER / "romi.toml").read_text())
+    for name, row in settings["environment"].items():
+        fields = {**settings["imagination"], **row}
+        assert fields["rollout_length"] * fields["rollout_batch_size"] == 4e6, name
+
+
 def test_rambos_settings_are_the_three_of_the_paper():
     settings = tomllib.loads((FOLDER / "rambo.toml").read_text())
     rows = settings["environment"]
