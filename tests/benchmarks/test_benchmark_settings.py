@@ -57,6 +57,16 @@ def test_rambos_settings_are_the_three_of_the_paper():
     assert len(never) == 4 + 4
 
 
+def test_rambo_lowers_the_rewards_of_antmaze_by_1():
+    settings = tomllib.loads((FOLDER / "rambo.toml").read_text())
+    rows = settings["learner_on"]
+    assert set(rows) == {k for k in settings["environment"] if k.startswith("antmaze")}
+    sac = apply_settings(learner_configs()["sac"](), settings["learner"]["sac"])
+    for row in rows.values():
+        scaler = apply_settings(sac, row).reward_scaler
+        assert scaler == d3rlpy.preprocessing.ConstantShiftRewardScaler(shift=-1.0)
+
+
 def test_mobiles_settings_are_whole():
     settings = tomllib.loads((FOLDER / "mobile.toml").read_text())
     rows = settings["environment"]
