@@ -102,6 +102,18 @@ def test_mobile_on_adroit_is_the_official_config(environment):
     assert (config.n_critics, config.deterministic_backup) == (10, True)
 
 
+def test_models_stop_where_offlinerl_kits_do_which_does_not_wait_for_one_more():
+    # cnt >= max_epochs_since_update there: 5, of adroit's 10 and 20; here more than.
+    mobile = tomllib.loads((FOLDER / "mobile.toml").read_text())
+    combo = tomllib.loads((FOLDER / "combo.toml").read_text())
+    key = "dynamics.patience"
+    assert mobile["imagination"][key] == combo["imagination"][key] == 5 - 1
+    of_adroit = {
+        name: row[key] for name, row in mobile["environment"].items() if key in row
+    }
+    assert of_adroit == {"pen-cloned": 10 - 1, "pen-human": 20 - 1}
+
+
 def test_combos_settings_are_whole():
     settings = tomllib.loads((FOLDER / "combo.toml").read_text())
     betas = {k: v["conservative_weight"] for k, v in settings["learner_on"].items()}
