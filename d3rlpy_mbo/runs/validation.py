@@ -2,13 +2,10 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-import numpy as np
-import torch
 from d3rlpy.constants import LoggingStrategy
 from d3rlpy.logging import FileAdapterFactory
 
@@ -26,6 +23,7 @@ from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import Number
 from ..support.devices import validate_device
 from ..support.errors import CompositionError, D3RLPyMBOError, suggest
+from ..support.generators import generators_kept
 from .environments import validate_environment
 from .logging import validate_logger
 
@@ -239,7 +237,7 @@ def _validate_sizes(learner: AnyLearner, real: RealData, critic: bool) -> None:
 def _validate_buildable(learner: AnyLearner, real: RealData) -> None:
     """Builds a copy: d3rlpy refuses some settings only then, after the models' hours."""
     name = type(learner).__name__
-    with _generators_kept():
+    with generators_kept():
         try:
             trial = copy.deepcopy(learner.config).create(device=learner._device)
             trial.build_with_dataset(real.dataset)
@@ -250,14 +248,3 @@ def _validate_buildable(learner: AnyLearner, real: RealData) -> None:
                 f"{name} cannot be built on this dataset: {type(error).__name__}: {error}. "
                 "Its config is at fault, or does not fit the data."
             ) from error
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """What is drawn inside leaves no trace in the random numbers that train."""
-    numpy_state = np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)
