@@ -675,7 +675,7 @@ class Imagination:
         """
         for name, part in self._learned().items():
             part.restore_checkpoint(state["parts"][name])
-        self._settle(FittedOn.of_checkpoint(state, self.device))
+        self._settle(FittedOn.of_state(state, self.device))
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
         self.version += 1
