@@ -421,16 +421,15 @@ class Imagination:
             self._fit_part("termination", self._learned_termination, known)
         for name, part in (("penalty", self._learned_penalty), ("halt", self.halt)):
             if part is not None:
-                fit = functools.partial(part.fit, self.dynamics, known)
-                fit_once(name, part, fit)
+                self._fit_part(name, part, self.dynamics, known)
         self._fitted_on = fitted_on
         self.version += 1
         self.times_settled += 1
 
     @staticmethod
-    def _fit_part(name: str, part: Any, transitions: Transitions) -> None:
-        """Fits a part; a run that goes on from a checkpoint takes it from there."""
-        fit_once(name, part, lambda: part.fit(transitions))
+    def _fit_part(name: str, part: Any, *data: Any) -> None:
+        """Fits a part on data; a resumed run takes it from its checkpoint instead."""
+        fit_once(name, part, lambda: part.fit(*data))
 
     def check_fittable(self, transitions: Transitions) -> None:
         """Refuses real transitions that it cannot be fitted on.
