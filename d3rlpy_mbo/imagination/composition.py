@@ -20,7 +20,6 @@ from ..components.rollout_policies.learner import LearnerPolicyConfig
 from ..components.terminations.interface import Termination
 from ..data.action_sets import ActionRange, ActionSet, is_range
 from ..registry.component import Component
-from ..registry.fields import Number
 from ..registry.json_form import encode
 from ..support.errors import CompositionError
 
@@ -33,8 +32,6 @@ __all__ = [
     "validate_given",
     "validate_members",
     "validate_penalty",
-    "validate_positive",
-    "validate_ratio",
     "validate_steps_per_row",
     "warn_of_other_parts",
 ]
@@ -44,16 +41,6 @@ MADE_OF = ("dynamics", "rollout_policy", "termination", "penalty", "halt")
 
 # What is asked as it stands in the config, and may be none.
 _ASKED, _RULES = ("termination", "penalty"), (Penalty, Termination)
-
-
-def validate_positive(name: str, value: Any) -> None:
-    """Raises CompositionError unless the value is an integer from 1 on."""
-    Number(at_least=1, whole=True).validated(name, value)
-
-
-def validate_ratio(real_ratio: float) -> None:
-    """Raises CompositionError unless it is a share."""
-    Number(at_least=0, at_most=1).validated("real_ratio", real_ratio)
 
 
 def validate_action_set(given: Any, known: ActionSet) -> None:

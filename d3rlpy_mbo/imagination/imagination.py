@@ -36,7 +36,7 @@ from ..data.real_data import RealData, start_rows
 from ..data.transitions import Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
-from ..registry.fields import component_field, number
+from ..registry.fields import COUNT, component_field, number
 from ..support.devices import device_name, rollouts_together, validate_device
 from ..support.errors import (
     CompositionError,
@@ -55,7 +55,6 @@ from .composition import (
     validate_given,
     validate_members,
     validate_penalty,
-    validate_positive,
     validate_steps_per_row,
     warn_of_other_parts,
 )
@@ -550,7 +549,7 @@ class Imagination:
         """
         if rollout_length is None:
             rollout_length = self.config.rollout_length
-        validate_positive("rollout_length", rollout_length)
+        COUNT.validated("rollout_length", rollout_length)
         direction = self.dynamics.direction
         if isinstance(transitions, RealData):
             rows, transitions = (
@@ -608,7 +607,7 @@ class Imagination:
                 `check_ready`; or a number that is not positive.
             DivergedError: Too many rows were not finite.
         """
-        validate_positive("n_rollouts", n_rollouts)
+        COUNT.validated("n_rollouts", n_rollouts)
         rows = dataset if isinstance(dataset, Transitions) else RealData.of(dataset)
         self.check_ready(rows if isinstance(rows, Transitions) else rows.transitions)
         parts: list[Transitions] = []

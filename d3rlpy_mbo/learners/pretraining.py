@@ -25,7 +25,7 @@ from d3rlpy.models.torch.policies import (
 from d3rlpy.torch_utility import hard_sync
 
 from ..data.real_data import RealData
-from ..registry.fields import Number
+from ..registry.fields import COUNT, Number
 from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
 from ..support.resuming import Loop
@@ -83,7 +83,7 @@ def pretrain_policy(
     """
     check_pretraining(learner, n_epochs)
     Number(more_than=0).validated("learning_rate", learning_rate)
-    Number(at_least=1, whole=True).validated("batch_size", batch_size)
+    COUNT.validated("batch_size", batch_size)
     real = RealData.of(dataset)
     check_actions(learner, real.transitions.n_actions)
     validate_scalers(learner, real)
@@ -118,7 +118,7 @@ def check_pretraining(learner: Learner, n_epochs: int) -> None:
             "a generative model or by its critic alone, or is cloned from the data anyway. "
             f"Those that can: {names}."
         )
-    Number(at_least=1, whole=True).validated("n_epochs", n_epochs)
+    COUNT.validated("n_epochs", n_epochs)
 
 
 def _scaled(

@@ -13,6 +13,7 @@ from .component import DECLARATION, Component, Declaration
 from .json_form import decode, encode
 
 __all__ = [
+    "COUNT",
     "SEED",
     "Number",
     "choice",
@@ -89,6 +90,9 @@ class Number(Declaration):
         except ValueError:
             return ""
 
+
+# Of steps, rows or episodes: a whole number, at least one.
+COUNT = Number(at_least=1, whole=True)
 
 # What every generator takes: numpy's is the narrowest.
 SEED = Number(at_least=0, at_most=2**32 - 1, whole=True)

@@ -19,7 +19,7 @@ from ..imagination.imagination import Imagination, ImaginationConfig
 from ..learners.names import learner_config
 from ..learners.pretraining import check_pretraining
 from ..registry.discovery import get_component
-from ..registry.fields import SEED, Number
+from ..registry.fields import COUNT, SEED, Number
 from ..registry.json_form import encode
 from ..support.devices import validate_device
 from ..support.errors import CompositionError
@@ -182,7 +182,7 @@ class Experiment:
         )
         validate_device(self.device)
         seed = SEED.validated("seed", self.seed)
-        Number(at_least=1, whole=True).validated("n_trials", self.n_trials)
+        COUNT.validated("n_trials", self.n_trials)
         Number(at_least=0, whole=True).validated("n_final_trials", self.n_final_trials)
         file = self.dynamics_file if dynamics is None else None
         if imagination_config is not None and file is not None:

@@ -13,7 +13,6 @@ from ...buffer.shares import validate_imagination
 from ...components.dynamics.interface import Dynamics
 from ...data.real_data import RealData
 from ...data.transitions import Transitions
-from ...imagination.composition import validate_positive
 from ...imagination.imagination import Imagination
 from ...imagination.readiness import (
     validate_choices_alike,
@@ -22,7 +21,7 @@ from ...imagination.readiness import (
 )
 from ...learners import check, check_actions, check_built
 from ...learners.reading import Learner, has_critic, modes_kept
-from ...registry.fields import SEED
+from ...registry.fields import COUNT, SEED
 from ...support.errors import CompositionError, DatasetError, DivergedError
 from ..environments import validate_single_environment
 from .calibration import calibration
@@ -112,7 +111,7 @@ def diagnose(
         DivergedError: The model predicts nothing finite.
     """
     validate_imagination(imagination)
-    validate_positive("n_rollouts", n_rollouts)
+    COUNT.validated("n_rollouts", n_rollouts)
     seed = SEED.validated("seed", seed)
     if env is not None:
         validate_single_environment(env)
