@@ -131,26 +131,17 @@ class Transitions:
             for name, column in (("actions", actions), ("next_actions", following)):
                 validate_choices(column, n_actions, name)
         n_rows = len(observations) if observations.ndim else 0
-        known = np.full(n_rows, next_actions is not None)
-        return cls._checked(
-            observations,
-            actions,
-            _column(rewards),
-            _float32(next_observations),
-            following,
-            _column(terminals),
-            np.ones(n_rows, dtype=bool),
-            known,
-            n_actions=n_actions,
-        )
-
-    @classmethod
-    def _checked(
-        cls, *columns: npt.NDArray[Any], n_actions: Optional[int]
-    ) -> "Transitions":
-        names = [field.name for field in dataclasses.fields(cls)][: len(columns)]
-        validated = _validated(dict(zip(names, columns, strict=True)))
-        return cls(**validated, n_actions=n_actions)
+        columns: dict[str, npt.NDArray[Any]] = {
+            "observations": observations,
+            "actions": actions,
+            "rewards": _column(rewards),
+            "next_observations": _float32(next_observations),
+            "next_actions": following,
+            "terminals": _column(terminals),
+            "next_observation_known": np.ones(n_rows, dtype=bool),
+            "next_action_known": np.full(n_rows, next_actions is not None),
+        }
+        return cls(**_validated(columns), n_actions=n_actions)
 
     @classmethod
     def concatenate(cls, parts: Sequence["Transitions"]) -> "Transitions":
