@@ -205,8 +205,9 @@ class _Part(Declaration):
             )
         if not isinstance(value, Component):
             raise ValueError
-        if getattr(value, "kind", None) != self.kind:
-            raise ValueError(f"{value!r}, a component of kind {value.kind!r}")
+        kind = getattr(value, "kind", None)  # a base of the user's own may have none
+        if kind != self.kind:
+            raise ValueError(f"{value!r}, a component of kind {kind!r}")
         return value
 
 
