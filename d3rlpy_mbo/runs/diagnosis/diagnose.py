@@ -36,7 +36,7 @@ from .open_loop import open_loop
 from .outside import outside
 from .penalties import penalty_ranks
 from .penalty_verdicts import penalty_undecided
-from .predictions import Predicted, predicted, with_known_rewards
+from .predictions import Predicted, predicted, some_rows, with_known_rewards
 from .results import (
     Calibration,
     Diagnosis,
@@ -57,9 +57,6 @@ from .values import rollout_ends, values
 from .verdicts import verdicts
 
 __all__ = ["diagnose", "validate_learner"]
-
-# Rows that are judged where more could be (ours: a share of 0.5 is then known to 0.005).
-_ROWS = 10_000
 
 # What the model says of its own hold-out rows repeats but for rounding; beyond this the
 # rows are others (ours).
@@ -232,12 +229,12 @@ class _Parts:
     def _judged(self, own_data: bool) -> tuple[Transitions, str]:
         """Returns the rows to judge one step on, and which they are in words."""
         if self._held_out is not None:
-            rows = _some(self._held_out.for_models)
+            rows = some_rows(self._held_out.for_models)
             return rows, f"{len(rows)} rows of data that were held out"
         known = self._real.for_models
         unseen = self._dynamics.holdout_indices if own_data else torch.empty(0)
         if not len(unseen):
-            rows = _some(known)
+            rows = some_rows(known)
             return rows, f"{len(rows)} rows that the model may have been fitted on"
         rows = known[unseen]
         episodes = unseen_episodes(self._real, unseen)
@@ -398,10 +395,6 @@ class _Parts:
         if found is None:
             self._left_out.append("returns left out: there is one episode only")
         return found
-
-
-def _some(rows: Transitions) -> Transitions:
-    return rows[torch.randperm(len(rows))[:_ROWS]]
 
 
 def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:

@@ -86,11 +86,10 @@ def simulator_of(
         return None, "it exists in a simulator alone; give env="
     name = type(env.unwrapped).__name__
     try:
-        made = env.spec is not None
         fresh = (
-            gymnasium.make(env.spec, disable_env_checker=True)
-            if made and env.spec is not None
-            else copy.deepcopy(env)
+            copy.deepcopy(env)
+            if env.spec is None
+            else gymnasium.make(env.spec, disable_env_checker=True)
         )
         fresh.reset(seed=0)
         put = _reset_of(fresh.unwrapped, real.observation_size)
