@@ -15,6 +15,7 @@ from .registry.entry_points import DISABLE_VARIABLE
 from .registry.kinds import Provided, key_of
 from .runs.diagnosis.command import diagnose
 from .runs.experiment import Experiment
+from .runs.interrupts import INTERRUPTED
 from .runs.settings import apply_settings, parse_fields, parse_settings
 from .study import commands as study_commands
 from .support.errors import D3RLPyMBOError
@@ -22,9 +23,6 @@ from .tasks.interface import Task
 from .testing import checks_for, module_components, run_checks
 
 __all__ = ["main"]
-
-
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class _Group(click.Group):
@@ -45,7 +43,7 @@ class _Group(click.Group):
             ) from error
         except KeyboardInterrupt as interrupt:
             click.echo(str(interrupt) or "Interrupted.", err=True)
-            context.exit(_INTERRUPTED)
+            context.exit(INTERRUPTED)
 
 
 def _take_any_text() -> None:
