@@ -47,7 +47,7 @@ class _Group(click.Group):
 
 
 def _take_any_text() -> None:
-    """Lets no sign that the output has no form for end the work: it may be Latin-1."""
+    """Replaces what the output's encoding lacks, instead of failing: it may be Latin-1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 

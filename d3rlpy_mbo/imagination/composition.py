@@ -39,7 +39,7 @@ __all__ = [
 # Fields of which an imagination makes its parts; `fit` makes the updater anew.
 MADE_OF = ("dynamics", "rollout_policy", "termination", "penalty", "halt")
 
-# What is asked as it stands in the config, and may be none.
+# Fields that are looked up in the config each time they are asked: rules, or None.
 _ASKED, _RULES = ("termination", "penalty"), (Penalty, Termination)
 
 
@@ -78,8 +78,8 @@ def not_followed(
 ) -> dict[str, Optional[Component]]:
     """Returns the parts that an imagination goes on with though its config has others.
 
-    What learns is created once. Rules are asked as they are in the config, and so is that
-    there is none.
+    What learns is created once, with the imagination. A rule is looked up in the config
+    whenever it is asked, and so is whether there is one.
 
     Args:
         config: As it is now.

@@ -1,4 +1,4 @@
-"""The only writer of learners: clones the data's behavior before they train."""
+"""Clones the data's behavior into a learner's policy, before it trains."""
 
 import math
 from typing import Any, Union, cast

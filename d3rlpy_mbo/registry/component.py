@@ -69,9 +69,9 @@ class Component(SerializableConfig):
     A subclass is a dataclass with defaults for every field. Learned components
     are configs with `create(device)`; stateless ones (penalties, terminations,
     reward functions, tasks) are the dataclass itself. Fields made by `component_field`,
-    `number`, `number_list`, `interval`, `choice` and `text` refuse what they cannot
-    hold, when the component is made as when they are assigned; a subclass that only
-    changes a default keeps what its base declares.
+    `number`, `number_list`, `interval`, `choice`, `flag` and `text` refuse what they
+    cannot hold, when the component is made as when they are assigned; a subclass that
+    only changes a default keeps what its base declares.
 
     Attributes:
         action_spaces: Which actions it works with: ``"continuous"`` alone, unless it says
