@@ -90,9 +90,8 @@ class Component(SerializableConfig):
         if not isinstance(spaces, dataclasses.Field) and not hasattr(spaces, "__get__"):
             _validate_action_spaces(cls, spaces)
         name = cls.__module__, cls.__qualname__
-        _defined.pop(
-            name, None
-        )  # defined anew, as by a notebook's cell: now the newest
+        # Defined anew, as by a notebook's cell, it becomes the newest.
+        _defined.pop(name, None)
         _defined[name] = cls
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -166,9 +166,7 @@ class _Parts:
         self._learner, self._n_rollouts = learner, n_rollouts
         self._reverse = self._dynamics.direction == "reverse"
         self._left_out: list[str] = []
-        self._ends_of_rollouts: Optional[torch.Tensor] = (
-            None  # (M, D), to ask values at
-        )
+        self._ends_of_rollouts: Optional[torch.Tensor] = None  # (M, D), to ask values
 
     def diagnosed(
         self, seed: int, names: list[str], leave_out_returns: bool
@@ -407,9 +405,7 @@ def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
     kept = dynamics.metrics.get("model_holdout_error")
     try:
         measured = dynamics.holdout_errors(known) if kept is not None else {}
-    except (
-        CompositionError
-    ):  # as `ProbabilisticEnsemble` refuses rows that are not its own
+    except CompositionError:  # so does `ProbabilisticEnsemble` refuse rows of others
         return "the rows of this dataset are not those that the model was fitted on."
     found = measured.get("model_holdout_error")
     if kept is None or found is None or not math.isfinite(kept + found):

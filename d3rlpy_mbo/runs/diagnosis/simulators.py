@@ -18,9 +18,8 @@ __all__ = ["Simulator", "Step", "simulator_of"]
 _Array = npt.NDArray[np.float64]
 _CLASSIC = {"CartPoleEnv", "Continuous_MountainCarEnv", "MountainCarEnv"}  # show it all
 _ROWS = 100  # real steps that it must repeat (ours)
-_OFF = (
-    0.01  # of the change, in the median: what rounding and warm starts come to (ours)
-)
+# Of the change, in the median: what rounding and warm starts come to (ours).
+_OFF = 0.01
 
 
 class Step(NamedTuple):
