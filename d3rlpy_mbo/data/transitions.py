@@ -266,8 +266,8 @@ def transitions_of(columns: DatasetColumns) -> Transitions:
 
 
 def _validated(columns: dict[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:
-    _check_shapes(columns)
-    _check_finite(columns)
+    _validate_shapes(columns)
+    _validate_finite(columns)
     return {name: torch.from_numpy(column) for name, column in columns.items()}
 
 
@@ -280,7 +280,7 @@ def _column(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return column.reshape(-1, 1) if column.ndim == 1 else column
 
 
-def _check_shapes(columns: dict[str, npt.NDArray[Any]]) -> None:
+def _validate_shapes(columns: dict[str, npt.NDArray[Any]]) -> None:
     for name in ("observations", "actions"):
         if columns[name].ndim != 2:
             raise DatasetError(
@@ -305,7 +305,7 @@ def _check_shapes(columns: dict[str, npt.NDArray[Any]]) -> None:
             )
 
 
-def _check_finite(columns: dict[str, npt.NDArray[Any]]) -> None:
+def _validate_finite(columns: dict[str, npt.NDArray[Any]]) -> None:
     for name, values in columns.items():
         bad = ~np.isfinite(values)
         if bad.any():

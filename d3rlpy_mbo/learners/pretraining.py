@@ -33,7 +33,7 @@ from .distributions import unvalidated
 from .reading import Learner, check_actions
 from .scalers import validate_scalers, warn_beyond_range
 
-__all__ = ["check_pretraining", "pretrain_policy"]
+__all__ = ["pretrain_policy", "validate_pretraining"]
 
 # How these act, and so what the likelihood of an action is.
 _TANH_GAUSSIAN = (SACConfig, CQLConfig, BEARConfig)
@@ -81,7 +81,7 @@ def pretrain_policy(
             the data's.
         DivergedError: Its actions became non-finite; the policy is then what it was.
     """
-    check_pretraining(learner, n_epochs)
+    validate_pretraining(learner, n_epochs)
     Number(more_than=0).validated("learning_rate", learning_rate)
     COUNT.validated("batch_size", batch_size)
     real = RealData.of(dataset)
@@ -108,7 +108,7 @@ def pretrain_policy(
     return mean
 
 
-def check_pretraining(learner: Learner, n_epochs: int) -> None:
+def validate_pretraining(learner: Learner, n_epochs: int) -> None:
     """Raises what `pretrain_policy` would, before anything is done."""
     known = _TANH_GAUSSIAN + _GAUSSIAN + _CATEGORICAL + _DETERMINISTIC
     if not isinstance(learner.config, known):

@@ -17,7 +17,7 @@ from ..data.minari import load_minari, reference_scores
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination, ImaginationConfig
 from ..learners.names import learner_config
-from ..learners.pretraining import check_pretraining
+from ..learners.pretraining import validate_pretraining
 from ..registry.discovery import get_component
 from ..registry.fields import COUNT, SEED, Number
 from ..registry.json_form import encode
@@ -192,7 +192,7 @@ class Experiment:
         d3rlpy.seed(seed)
         learner: Any = learner_config.create(device=self.device)
         if self.n_pretraining_epochs:
-            check_pretraining(learner, self.n_pretraining_epochs)
+            validate_pretraining(learner, self.n_pretraining_epochs)
         imaginations: list[Imagination] = []
         if imagination_config is not None:
             imaginations.append(imagination_config.create(self.device, dynamics))
