@@ -42,6 +42,7 @@ from peer import OfflineRLKit, Silent
 from pessimism import EPISODES, Column, judge, play
 
 _BATCH = 256  # of the kit's models, its default and ours
+_GAMMA = 0.99  # of its learner, likewise
 _SETTINGS = Path(__file__).parent / "settings" / "peer_mopo.toml"
 
 
@@ -143,9 +144,7 @@ def held_out(n_rows: int) -> int:
     return min(int(0.2 * n_rows), 1000)
 
 
-def judged(
-    learner: KitLearner, settings: dict[str, Any], env: Any, gamma: float = 0.99
-) -> dict[str, Any]:
+def judged(learner: KitLearner, settings: dict[str, Any], env: Any) -> dict[str, Any]:
     """Returns final episodes, and Q minus Monte Carlo as pessimism.py has it."""
     episodes = [
         play(env, learner.predict, FIRST_FINAL_SEED + i)
@@ -161,8 +160,8 @@ def judged(
     entropies = [learner.entropy_rewards(each) for each in observations]
     return {
         "final": {"returns": [float(each.rewards.sum()) for each in episodes]},
-        "start": judge(some, values, entropies, gamma, only_starts=True),
-        "on_the_way": judge(some, values, entropies, gamma),
+        "start": judge(some, values, entropies, _GAMMA, only_starts=True),
+        "on_the_way": judge(some, values, entropies, _GAMMA),
     }
 
 

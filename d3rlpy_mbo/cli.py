@@ -15,6 +15,7 @@ from .registry.entry_points import DISABLE_VARIABLE
 from .registry.kinds import Provided, key_of
 from .runs.diagnosis.command import diagnose
 from .runs.experiment import Experiment
+from .runs.interrupts import INTERRUPTED
 from .runs.settings import apply_settings, parse_fields, parse_settings
 from .study import commands as study_commands
 from .support.errors import D3RLPyMBOError
@@ -22,9 +23,6 @@ from .tasks.interface import Task
 from .testing import checks_for, module_components, run_checks
 
 __all__ = ["main"]
-
-
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class _Group(click.Group):
@@ -45,11 +43,11 @@ class _Group(click.Group):
             ) from error
         except KeyboardInterrupt as interrupt:
             click.echo(str(interrupt) or "Interrupted.", err=True)
-            context.exit(_INTERRUPTED)
+            context.exit(INTERRUPTED)
 
 
 def _take_any_text() -> None:
-    """Lets no sign that the output has no form for end the work: it may be Latin-1."""
+    """Replaces what the output's encoding lacks, instead of failing: it may be Latin-1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 

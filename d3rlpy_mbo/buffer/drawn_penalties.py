@@ -137,10 +137,10 @@ def validate_rewards_behind(
 
     Args:
         imagination: Its penalty may be one that is subtracted when rows are drawn.
-        who: Has to do with those rewards, and what.
+        who: Begins the message: who uses those rewards, and the verb.
 
     Raises:
-        CompositionError: It is.
+        CompositionError: The penalty is such a one.
     """
     penalty = imagination.penalty_when("drawn")
     if penalty is not None:

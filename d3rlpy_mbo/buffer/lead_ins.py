@@ -27,10 +27,10 @@ class LeadIns:
         self.ring, self._real = ring, real
         self._version = -1
         n_places = ring.shape[0]  # pages are handed out as they are written
-        # How many steps of the rollout stand before timestep 1, how many follow from there
-        # on, the real ones behind, and the row that leads to those.
+        # How many imagined steps are left out, since they would stand before timestep 1;
+        # how many remain; how many real ones follow; and the real row that leads to these.
         self._rests = np.empty((n_places, 4), dtype=np.int32)
-        # Terminal, return-to-go, timestep, and that there is a step.
+        # Terminal, return-to-go, timestep, and a mask of 1.
         self.columns = np.empty((n_places, 4), dtype=np.float32)
 
     @staticmethod

@@ -17,9 +17,9 @@ __all__ = ["LearnerProgress"]
 # may look at some, a learner takes one for each step).
 _PATIENCE = 100
 
-# Where d3rlpy's `fit` draws batches, and our own rooms that lie between.
+# Where d3rlpy's `fit` draws batches, and our own modules that lie between.
 _FITS = QLearningAlgoBase.__module__, TransformerAlgoBase.__module__
-_ROOMS = __name__.rpartition(".")[0] + "."
+_BETWEEN = __name__.rpartition(".")[0] + "."
 
 
 class LearnerProgress:
@@ -120,8 +120,8 @@ def _fitted_learner() -> Optional[Any]:
     """
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None:
-        room = str(frame.f_globals.get("__name__"))
-        if not room.startswith(_ROOMS):
-            return frame.f_locals.get("self") if room in _FITS else None
+        module = str(frame.f_globals.get("__name__"))
+        if not module.startswith(_BETWEEN):
+            return frame.f_locals.get("self") if module in _FITS else None
         frame = frame.f_back
     return None

@@ -142,14 +142,10 @@ class Ring:
         """
         steps = np.arange(n_rows.max())
         rows = self._rows.take(places[:, None] + steps, axis=0, mode="wrap")
-        there: npt.NDArray[np.bool_] = steps < n_rows[:, None]
-        ended: Any = np.zeros(len(places), dtype=np.bool_)
-        terminals = there & (rows[..., layout.terminal] > 0)
-        if terminals.any():
-            ended = terminals.any(axis=1)
-            n_rows = np.where(ended, terminals.argmax(axis=1) + 1, n_rows)
-            there = steps < n_rows[:, None]
-        return Rest(rows, rows[..., layout.reward] * there, there, n_rows, ended)
+        terminals = (steps < n_rows[:, None]) & (rows[..., layout.terminal] > 0)
+        ended: Any = terminals.any(axis=1)
+        n_rows = np.where(ended, terminals.argmax(axis=1) + 1, n_rows)
+        return Rest(rows[..., layout.reward], n_rows, ended)
 
     @property
     def held(self) -> Places:
@@ -218,15 +214,11 @@ class Rest(NamedTuple):
     """What follows (n,) rows in their rollouts, themselves included; h rows at most.
 
     Attributes:
-        rows: (n, h, width) these rows; whatever lies there, where there is none.
-        rewards: (n, h) theirs, 0 where there is none.
-        there: (n, h) whether there is one.
+        rewards: (n, h) of these rows; beyond the last of them, whatever lies there.
         n_rows: (n,) how many there are.
         ended: (n,) whether the last one is terminal.
     """
 
-    rows: npt.NDArray[np.float32]
     rewards: npt.NDArray[np.float32]
-    there: npt.NDArray[np.bool_]
     n_rows: npt.NDArray[np.int64]
     ended: npt.NDArray[np.bool_]

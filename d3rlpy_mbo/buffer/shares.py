@@ -6,8 +6,8 @@ from typing import Any, Optional, Union
 import numpy as np
 import numpy.typing as npt
 
-from ..imagination.composition import validate_ratio
 from ..imagination.imagination import Imagination, ImaginationConfig
+from ..registry.fields import Number
 from ..support.errors import CompositionError
 
 __all__ = ["batch_shares", "imaginations_of", "split_batch", "validate_imagination"]
@@ -61,7 +61,7 @@ def batch_shares(
                 "real_ratio. Pass real_ratio=... for the buffer."
             )
         real_ratio = imaginations[0].config.real_ratio
-    validate_ratio(real_ratio)
+    Number(at_least=0, at_most=1).validated("real_ratio", real_ratio)
     try:
         weights = (
             np.ones(len(imaginations)) if shares is None else np.array(shares, float)

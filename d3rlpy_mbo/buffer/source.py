@@ -29,7 +29,6 @@ from .drawn import ImaginedRows
 from .drawn_penalties import (
     DrawnPenalty,
     penalty_report,
-    spares_rows,
     validate_drawn_penalty,
     validate_rewards_behind,
 )
@@ -84,7 +83,6 @@ class ImaginedSource:
     ):
         config = imagination.config
         self.imagination = imagination
-        self._spares = spares_rows(imagination)
         self.fill = Fill.of(imagination, real, learner)
         self.fill.validate()
         self.ring = Ring(
@@ -92,7 +90,7 @@ class ImaginedSource:
             real.layout.width,
             config.retained_refreshes,
             folded=config.steps_per_row > 1,
-            spares=self._spares,
+            spares=self.fill.spares,
         )
         self._made_for = {name: getattr(config, name) for name in _OF_STORE}
         self._times_settled = imagination.times_settled
@@ -186,7 +184,7 @@ class ImaginedSource:
                 folded = fold(rows, config.steps_per_row, self._learner)
                 rows, intervals = folded.transitions, folded.intervals.cpu().numpy()
             packed = self._real.layout.pack(rows)
-            spared = imagined.spared[:, 0].cpu().numpy() if self._spares else None
+            spared = imagined.spared[:, 0].cpu().numpy() if self.fill.spares else None
             self.ring.append(packed, origins.cpu().numpy(), intervals, spared)
             counts.append(imagined.counts)
             rewards.append(imagined.transitions.rewards)

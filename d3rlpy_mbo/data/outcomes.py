@@ -12,10 +12,11 @@ __all__ = ["known_outcomes"]
 # in some column. A walk that goes on changes as it always does; a reset by the states'
 # spread, which is tens of steps.
 _RESET_CHANGE = 3.0
-# Ours: how many times as far as usual a typical column must jump inside episodes, and as
-# in the steps before and after (where a controller swings up, all of them are large), and
-# in how many rows for each time-out, before resets are suspected there: of time-outs that
-# are no resets themselves, and of those that are, where some may be missing.
+# Ours: rows inside episodes look like resets if a typical column jumps this many times as
+# far as usual, and as in the steps before and after (where a controller swings up, all of
+# them are large). That is said if there are so many of them for each time-out: the first
+# number where the time-outs are no resets themselves, the second where they are, and some
+# may be missing.
 _JUMP, _BESIDE = 10.0, 5.0
 _JUMPS_PER_TIMEOUT, _MISSING_PER_TIMEOUT = 0.5, 0.05
 

@@ -29,9 +29,9 @@ class Rows:
         marked: Whether anything says where episodes end.
         timeouts_given: Whether anybody said which rows are timeouts, be it none.
         lost: What float32 loses of the values, as sentences.
-        by_episode: Whether episodes were given one by one: nobody has to look for ends.
-        complete: Whether each of these had the observation after its last action: nor
-            for what is true.
+        by_episode: Whether episodes were given one by one, so that their ends are known.
+        complete: Whether each of these had the observation after its last action, so that
+            every outcome is known too.
         n_actions: How many choices there are; None where actions are continuous.
     """
 

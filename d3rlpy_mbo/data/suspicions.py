@@ -1,4 +1,4 @@
-"""Data that was probably not meant so: noticed and said, before models learn it."""
+"""Warnings of data that look like a mistake, before models learn from them."""
 
 import warnings
 from collections.abc import Iterator

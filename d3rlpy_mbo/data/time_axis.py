@@ -11,11 +11,11 @@ from .values import numbers
 
 __all__ = ["validate_time_axis"]
 
-# Ours: neighbours that are looked at along an axis, entries of the other one, and fewer
-# neighbours than which say nothing.
+# Ours: how many neighbours along an axis are compared, of how many entries of the other
+# axis, and fewer than how many say nothing.
 _MOST, _BESIDE, _LEAST = 1000, 50, 10
-# Ours: the share of what any two entries of an axis differ by that neighbours do, below
-# which it may be time; and of what neighbours along the other one do.
+# Ours: an axis may be time if its neighbours differ by less than this share of what any
+# two of its entries do, and by less than this share of what the other's neighbours do.
 _NEAR, _NEARER = 1 / 3, 1 / 2
 
 

@@ -131,26 +131,17 @@ class Transitions:
             for name, column in (("actions", actions), ("next_actions", following)):
                 validate_choices(column, n_actions, name)
         n_rows = len(observations) if observations.ndim else 0
-        known = np.full(n_rows, next_actions is not None)
-        return cls._checked(
-            observations,
-            actions,
-            _column(rewards),
-            _float32(next_observations),
-            following,
-            _column(terminals),
-            np.ones(n_rows, dtype=bool),
-            known,
-            n_actions=n_actions,
-        )
-
-    @classmethod
-    def _checked(
-        cls, *columns: npt.NDArray[Any], n_actions: Optional[int]
-    ) -> "Transitions":
-        names = [field.name for field in dataclasses.fields(cls)][: len(columns)]
-        validated = _validated(dict(zip(names, columns, strict=True)))
-        return cls(**validated, n_actions=n_actions)
+        columns: dict[str, npt.NDArray[Any]] = {
+            "observations": observations,
+            "actions": actions,
+            "rewards": _column(rewards),
+            "next_observations": _float32(next_observations),
+            "next_actions": following,
+            "terminals": _column(terminals),
+            "next_observation_known": np.ones(n_rows, dtype=bool),
+            "next_action_known": np.full(n_rows, next_actions is not None),
+        }
+        return cls(**_validated(columns), n_actions=n_actions)
 
     @classmethod
     def concatenate(cls, parts: Sequence["Transitions"]) -> "Transitions":
@@ -275,8 +266,8 @@ def transitions_of(columns: DatasetColumns) -> Transitions:
 
 
 def _validated(columns: dict[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:
-    _check_shapes(columns)
-    _check_finite(columns)
+    _validate_shapes(columns)
+    _validate_finite(columns)
     return {name: torch.from_numpy(column) for name, column in columns.items()}
 
 
@@ -289,7 +280,7 @@ def _column(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return column.reshape(-1, 1) if column.ndim == 1 else column
 
 
-def _check_shapes(columns: dict[str, npt.NDArray[Any]]) -> None:
+def _validate_shapes(columns: dict[str, npt.NDArray[Any]]) -> None:
     for name in ("observations", "actions"):
         if columns[name].ndim != 2:
             raise DatasetError(
@@ -314,7 +305,7 @@ def _check_shapes(columns: dict[str, npt.NDArray[Any]]) -> None:
             )
 
 
-def _check_finite(columns: dict[str, npt.NDArray[Any]]) -> None:
+def _validate_finite(columns: dict[str, npt.NDArray[Any]]) -> None:
     for name, values in columns.items():
         bad = ~np.isfinite(values)
         if bad.any():

@@ -20,7 +20,6 @@ from ..components.rollout_policies.learner import LearnerPolicyConfig
 from ..components.terminations.interface import Termination
 from ..data.action_sets import ActionRange, ActionSet, is_range
 from ..registry.component import Component
-from ..registry.fields import Number
 from ..registry.json_form import encode
 from ..support.errors import CompositionError
 
@@ -33,8 +32,6 @@ __all__ = [
     "validate_given",
     "validate_members",
     "validate_penalty",
-    "validate_positive",
-    "validate_ratio",
     "validate_steps_per_row",
     "warn_of_other_parts",
 ]
@@ -42,18 +39,8 @@ __all__ = [
 # Fields of which an imagination makes its parts; `fit` makes the updater anew.
 MADE_OF = ("dynamics", "rollout_policy", "termination", "penalty", "halt")
 
-# What is asked as it stands in the config, and may be none.
+# Fields that are looked up in the config each time they are asked: rules, or None.
 _ASKED, _RULES = ("termination", "penalty"), (Penalty, Termination)
-
-
-def validate_positive(name: str, value: Any) -> None:
-    """Raises CompositionError unless the value is an integer from 1 on."""
-    Number(at_least=1, whole=True).validated(name, value)
-
-
-def validate_ratio(real_ratio: float) -> None:
-    """Raises CompositionError unless it is a share."""
-    Number(at_least=0, at_most=1).validated("real_ratio", real_ratio)
 
 
 def validate_action_set(given: Any, known: ActionSet) -> None:
@@ -91,8 +78,8 @@ def not_followed(
 ) -> dict[str, Optional[Component]]:
     """Returns the parts that an imagination goes on with though its config has others.
 
-    What learns is created once. Rules are asked as they are in the config, and so is that
-    there is none.
+    What learns is created once, with the imagination. A rule is looked up in the config
+    whenever it is asked, and so is whether there is one.
 
     Args:
         config: As it is now.

@@ -56,17 +56,11 @@ class FittedOn:
 
     @classmethod
     def of_state(cls, state: dict[str, Any], device: str) -> "FittedOn":
-        """Returns what `state_dict` was called of, on a device."""
+        """Returns what `state_dict` or `checkpoint_state` was called of, on a device."""
         return cls(
             action_set=action_set_of(state["action_range"]).to(device),
             observation_size=state["observation_size"],
             n_rows=state["n_rows"],
-        )
-
-    @classmethod
-    def of_checkpoint(cls, state: dict[str, Any], device: str) -> "FittedOn":
-        """Returns what `checkpoint_state` was called of, on a device."""
-        reward_range = state.get("reward_range")  # not of older checkpoints
-        return dataclasses.replace(
-            cls.of_state(state, device), reward_range=reward_range
+            # In no file, and not in older checkpoints.
+            reward_range=state.get("reward_range"),
         )

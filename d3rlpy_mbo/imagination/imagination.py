@@ -36,7 +36,7 @@ from ..data.real_data import RealData, start_rows
 from ..data.transitions import Transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
-from ..registry.fields import component_field, number
+from ..registry.fields import COUNT, component_field, number
 from ..support.devices import device_name, rollouts_together, validate_device
 from ..support.errors import (
     CompositionError,
@@ -55,7 +55,6 @@ from .composition import (
     validate_given,
     validate_members,
     validate_penalty,
-    validate_positive,
     validate_steps_per_row,
     warn_of_other_parts,
 )
@@ -421,16 +420,15 @@ class Imagination:
             self._fit_part("termination", self._learned_termination, known)
         for name, part in (("penalty", self._learned_penalty), ("halt", self.halt)):
             if part is not None:
-                fit = functools.partial(part.fit, self.dynamics, known)
-                fit_once(name, part, fit)
+                self._fit_part(name, part, self.dynamics, known)
         self._fitted_on = fitted_on
         self.version += 1
         self.times_settled += 1
 
     @staticmethod
-    def _fit_part(name: str, part: Any, transitions: Transitions) -> None:
-        """Fits a part; a run that goes on from a checkpoint takes it from there."""
-        fit_once(name, part, lambda: part.fit(transitions))
+    def _fit_part(name: str, part: Any, *data: Any) -> None:
+        """Fits a part on data; a resumed run takes it from its checkpoint instead."""
+        fit_once(name, part, lambda: part.fit(*data))
 
     def check_fittable(self, transitions: Transitions) -> None:
         """Refuses real transitions that it cannot be fitted on.
@@ -551,7 +549,7 @@ class Imagination:
         """
         if rollout_length is None:
             rollout_length = self.config.rollout_length
-        validate_positive("rollout_length", rollout_length)
+        COUNT.validated("rollout_length", rollout_length)
         direction = self.dynamics.direction
         if isinstance(transitions, RealData):
             rows, transitions = (
@@ -609,7 +607,7 @@ class Imagination:
                 `check_ready`; or a number that is not positive.
             DivergedError: Too many rows were not finite.
         """
-        validate_positive("n_rollouts", n_rollouts)
+        COUNT.validated("n_rollouts", n_rollouts)
         rows = dataset if isinstance(dataset, Transitions) else RealData.of(dataset)
         self.check_ready(rows if isinstance(rows, Transitions) else rows.transitions)
         parts: list[Transitions] = []
@@ -675,7 +673,7 @@ class Imagination:
         """
         for name, part in self._learned().items():
             part.restore_checkpoint(state["parts"][name])
-        self._settle(FittedOn.of_checkpoint(state, self.device))
+        self._settle(FittedOn.of_state(state, self.device))
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
         self.version += 1

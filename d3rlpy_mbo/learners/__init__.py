@@ -1,4 +1,4 @@
-"""The only readers of learners, d3rlpy's algorithms: public names of this module."""
+"""What may be asked of learners, d3rlpy's algorithms: the public names."""
 
 from .asking import state_value
 from .reading import (

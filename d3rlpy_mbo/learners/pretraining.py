@@ -1,4 +1,4 @@
-"""The only writer of learners: clones the data's behavior before they train."""
+"""Clones the data's behavior into a learner's policy, before it trains."""
 
 import math
 from typing import Any, Union, cast
@@ -25,7 +25,7 @@ from d3rlpy.models.torch.policies import (
 from d3rlpy.torch_utility import hard_sync
 
 from ..data.real_data import RealData
-from ..registry.fields import Number
+from ..registry.fields import COUNT, Number
 from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
 from ..support.resuming import Loop
@@ -33,7 +33,7 @@ from .distributions import unvalidated
 from .reading import Learner, check_actions
 from .scalers import validate_scalers, warn_beyond_range
 
-__all__ = ["check_pretraining", "pretrain_policy"]
+__all__ = ["pretrain_policy", "validate_pretraining"]
 
 # How these act, and so what the likelihood of an action is.
 _TANH_GAUSSIAN = (SACConfig, CQLConfig, BEARConfig)
@@ -81,9 +81,9 @@ def pretrain_policy(
             the data's.
         DivergedError: Its actions became non-finite; the policy is then what it was.
     """
-    check_pretraining(learner, n_epochs)
+    validate_pretraining(learner, n_epochs)
     Number(more_than=0).validated("learning_rate", learning_rate)
-    Number(at_least=1, whole=True).validated("batch_size", batch_size)
+    COUNT.validated("batch_size", batch_size)
     real = RealData.of(dataset)
     check_actions(learner, real.transitions.n_actions)
     validate_scalers(learner, real)
@@ -108,7 +108,7 @@ def pretrain_policy(
     return mean
 
 
-def check_pretraining(learner: Learner, n_epochs: int) -> None:
+def validate_pretraining(learner: Learner, n_epochs: int) -> None:
     """Raises what `pretrain_policy` would, before anything is done."""
     known = _TANH_GAUSSIAN + _GAUSSIAN + _CATEGORICAL + _DETERMINISTIC
     if not isinstance(learner.config, known):
@@ -118,7 +118,7 @@ def check_pretraining(learner: Learner, n_epochs: int) -> None:
             "a generative model or by its critic alone, or is cloned from the data anyway. "
             f"Those that can: {names}."
         )
-    Number(at_least=1, whole=True).validated("n_epochs", n_epochs)
+    COUNT.validated("n_epochs", n_epochs)
 
 
 def _scaled(

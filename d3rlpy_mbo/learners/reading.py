@@ -1,4 +1,7 @@
-"""The only reader of learners: d3rlpy's algorithms, asked without visiting the host."""
+"""Asks learners, d3rlpy's algorithms, without visiting the host.
+
+What is inside a learner is read here alone; `pretraining` and `state` also change it.
+"""
 
 import contextlib
 import copy

@@ -76,7 +76,10 @@ def validate_scalers(learner: AnyLearner, real: RealData) -> None:
 def _validate_size(
     learner: AnyLearner, name: str, scaler: Any, values: torch.Tensor
 ) -> None:
-    """Refuses numbers of another size: fitted on other data, in a config that went on."""
+    """Refuses a scaler whose numbers have another size than the data's columns.
+
+    As of one that was fitted on other data: d3rlpy fits the one that the config holds.
+    """
     if name == "reward_scaler" or not scaler.built:
         return
     for field in _NUMBERS.get(scaler.get_type(), ()):

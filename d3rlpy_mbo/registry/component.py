@@ -69,9 +69,9 @@ class Component(SerializableConfig):
     A subclass is a dataclass with defaults for every field. Learned components
     are configs with `create(device)`; stateless ones (penalties, terminations,
     reward functions, tasks) are the dataclass itself. Fields made by `component_field`,
-    `number`, `number_list`, `interval`, `choice` and `text` refuse what they cannot
-    hold, when the component is made as when they are assigned; a subclass that only
-    changes a default keeps what its base declares.
+    `number`, `number_list`, `interval`, `choice`, `flag` and `text` refuse what they
+    cannot hold, when the component is made as when they are assigned; a subclass that
+    only changes a default keeps what its base declares.
 
     Attributes:
         action_spaces: Which actions it works with: ``"continuous"`` alone, unless it says
@@ -90,9 +90,8 @@ class Component(SerializableConfig):
         if not isinstance(spaces, dataclasses.Field) and not hasattr(spaces, "__get__"):
             _validate_action_spaces(cls, spaces)
         name = cls.__module__, cls.__qualname__
-        _defined.pop(
-            name, None
-        )  # defined anew, as by a notebook's cell: now the newest
+        # Defined anew, as by a notebook's cell, it becomes the newest.
+        _defined.pop(name, None)
         _defined[name] = cls
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -138,7 +138,7 @@ def load_plugins(points: Iterable[EntryPoint]) -> Iterator[Plugin]:
             yield dataclasses.replace(plugin, disabled=True)
             continue
         try:
-            _check_requirements(point)
+            _validate_requirements(point)
             known = f"{plugin.name} ({plugin.version})"
             with blamed(known, f"{DISABLE_VARIABLE}={plugin.name}"):
                 components = provided_components(point.load())
@@ -172,7 +172,7 @@ def _normalised(distribution: str) -> str:
     return str(canonicalize_name(distribution))
 
 
-def _check_requirements(point: EntryPoint) -> None:
+def _validate_requirements(point: EntryPoint) -> None:
     """Raises PluginError if the distribution requires another d3rlpy-mbo than this."""
     for line in (point.dist and point.dist.requires) or ():
         with contextlib.suppress(InvalidRequirement):  # an installer's business

@@ -13,6 +13,7 @@ from .component import DECLARATION, Component, Declaration
 from .json_form import decode, encode
 
 __all__ = [
+    "COUNT",
     "SEED",
     "Number",
     "choice",
@@ -89,6 +90,9 @@ class Number(Declaration):
         except ValueError:
             return ""
 
+
+# Of steps, rows or episodes: a whole number, at least one.
+COUNT = Number(at_least=1, whole=True)
 
 # What every generator takes: numpy's is the narrowest.
 SEED = Number(at_least=0, at_most=2**32 - 1, whole=True)
@@ -201,8 +205,9 @@ class _Part(Declaration):
             )
         if not isinstance(value, Component):
             raise ValueError
-        if getattr(value, "kind", None) != self.kind:
-            raise ValueError(f"{value!r}, a component of kind {value.kind!r}")
+        kind = getattr(value, "kind", None)  # a base of the user's own may have none
+        if kind != self.kind:
+            raise ValueError(f"{value!r}, a component of kind {kind!r}")
         return value
 
 

@@ -25,13 +25,11 @@ _added: dict[str, type[LearnableConfig]] = {}
 
 def known_learners() -> Mapping[str, type[LearnableConfig]]:
     """Returns what d3rlpy can build by name: its own learners, and those added."""
-    return dict(_entries())
-
-
-def _entries() -> Iterator[tuple[str, type[LearnableConfig]]]:
+    found: dict[str, type[LearnableConfig]] = {}
     for name, config in CONFIG_STORAGE[LearnableConfig].config_list.items():
         assert issubclass(config, LearnableConfig)  # d3rlpy's types say less
-        yield name, config
+        found[name] = config
+    return found
 
 
 def is_of_d3rlpy(config: type[LearnableConfig]) -> bool:

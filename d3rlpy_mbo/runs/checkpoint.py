@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
@@ -76,7 +75,7 @@ class RunCheckpoint:
 
     def __enter__(self) -> "RunCheckpoint":
         _made(self._path)
-        with ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             what = f"checkpoints into {str(self._path)!r}"
             stack.enter_context(held_alone(self._path / ".lock", what))
             self._folder = CheckpointFolder(self._path)
@@ -127,8 +126,7 @@ class RunCheckpoint:
 
     def noted(self, name: str, value: Any) -> Any:
         """Returns what the run noted under this name; this value, if it noted none."""
-        self._run.setdefault(name, value)
-        return self._run[name]
+        return self._run.setdefault(name, value)
 
     def begin(self, **parts: Stateful) -> None:
         """Takes over the fits that are done, or writes the beginning.

@@ -17,9 +17,9 @@ from ..data.minari import load_minari, reference_scores
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination, ImaginationConfig
 from ..learners.names import learner_config
-from ..learners.pretraining import check_pretraining
+from ..learners.pretraining import validate_pretraining
 from ..registry.discovery import get_component
-from ..registry.fields import SEED, Number
+from ..registry.fields import COUNT, SEED, Number
 from ..registry.json_form import encode
 from ..support.devices import validate_device
 from ..support.errors import CompositionError
@@ -182,7 +182,7 @@ class Experiment:
         )
         validate_device(self.device)
         seed = SEED.validated("seed", self.seed)
-        Number(at_least=1, whole=True).validated("n_trials", self.n_trials)
+        COUNT.validated("n_trials", self.n_trials)
         Number(at_least=0, whole=True).validated("n_final_trials", self.n_final_trials)
         file = self.dynamics_file if dynamics is None else None
         if imagination_config is not None and file is not None:
@@ -192,7 +192,7 @@ class Experiment:
         d3rlpy.seed(seed)
         learner: Any = learner_config.create(device=self.device)
         if self.n_pretraining_epochs:
-            check_pretraining(learner, self.n_pretraining_epochs)
+            validate_pretraining(learner, self.n_pretraining_epochs)
         imaginations: list[Imagination] = []
         if imagination_config is not None:
             imaginations.append(imagination_config.create(self.device, dynamics))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..registry.fields import Number
+from ..registry.fields import COUNT
 from ..support.checkpoints import CheckpointFolder
 from ..support.errors import CheckpointError, CompositionError
 from ..support.files import atomic_write
@@ -27,7 +27,6 @@ _LOGS, _CHECKPOINTS = "logs", "checkpoints"
 _OURS = (_LOGS, _CHECKPOINTS, "imagination.mbo", "learner.d3", _RESULT)
 _LOCK = ".lock"
 _SETTINGS = "experiment.json"
-_COUNT = Number(at_least=1, whole=True)
 _MAY_DIFFER = ("n_steps", "trust_environment")
 
 
@@ -85,7 +84,7 @@ class RunFolder:
             CompositionError: Steps or epochs that are no number of them.
         """
         for name in ("n_steps", "n_steps_per_epoch"):
-            _COUNT.validated(name, self._settings[name])
+            COUNT.validated(name, self._settings[name])
         if self.on_its_way:
             self._validate_same(_read(self.work / _SETTINGS), self.work / _SETTINGS)
             return "on its way"

@@ -30,7 +30,7 @@ __all__ = [
 
 _SCALERS = ("observation_scaler", "action_scaler", "reward_scaler")
 
-# Of an identity, compared by rules of their own; checkpoints of before lack them.
+# Entries that are compared by rules of their own; older checkpoints lack them.
 _APART = ("scalers", "seed", "models", "given_models")
 
 # Their states may mean something else in another version.

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Optional
 
-__all__ = ["TERMINATED", "Interrupts", "sigterm_raises"]
+__all__ = ["INTERRUPTED", "TERMINATED", "Interrupts", "sigterm_raises"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-TERMINATED = 128 + signal.SIGTERM  # exit code, as shells have it
+# Exit codes, as shells have them.
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 class Interrupts:

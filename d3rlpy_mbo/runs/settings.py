@@ -139,9 +139,9 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
         *parents, name = path.split(".")
         where = encoded
         for parent in parents:
-            _check_known(encoded, where, parent, path)
+            _validate_known(encoded, where, parent, path)
             where = _parameters(where[parent])
-        _check_known(encoded, where, name, path)
+        _validate_known(encoded, where, name, path)
         current = where[name]
         allowed: tuple[Any, ...] = ()
         if None in (current, value) or _mistyped(current, value):
@@ -165,7 +165,7 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
             if isinstance(chosen, SerializableConfig):
                 where[name]["params"] = written(chosen)
         else:
-            _check_type(path, _plain(allowed) or [type(current)], value)
+            _validate_type(path, _plain(allowed) or [type(current)], value)
             where[name] = value
     return _decode(config, encoded, ", ".join(settings), "as given")
 
@@ -222,7 +222,7 @@ def _decode(config: TConfig, encoded: dict[str, Any], path: str, value: Any) -> 
         ) from error
 
 
-def _check_known(
+def _validate_known(
     encoded: dict[str, Any], where: dict[str, Any], name: str, path: str
 ) -> None:
     if name not in where:
@@ -256,7 +256,7 @@ _NAMES = {
 }
 
 
-def _check_type(path: str, wanted: list[type[Any]], value: Any) -> None:
+def _validate_type(path: str, wanted: list[type[Any]], value: Any) -> None:
     names = [_NAMES[each] for each in wanted if each in _NAMES]
     if names and not any(_is_of(each, value) for each in wanted):
         raise CompositionError(f"{path} is {value!r}, expected {' or '.join(names)}.")

@@ -2,13 +2,10 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-import numpy as np
-import torch
 from d3rlpy.constants import LoggingStrategy
 from d3rlpy.logging import FileAdapterFactory
 
@@ -23,9 +20,10 @@ from ..imagination.imagination import Imagination
 from ..learners.reading import AnyLearner, is_distributed, validate_real_ratio
 from ..learners.returns import uses_returns, validate_unknown_returns
 from ..learners.scalers import validate_scalers, warn_beyond_range
-from ..registry.fields import Number
+from ..registry.fields import COUNT
 from ..support.devices import validate_device
 from ..support.errors import CompositionError, D3RLPyMBOError, suggest
+from ..support.generators import generators_kept
 from .environments import validate_environment
 from .logging import validate_logger
 
@@ -36,8 +34,6 @@ __all__ = [
     "validate_parts",
     "validated_epochs",
 ]
-
-_COUNT = Number(at_least=1, whole=True)
 
 # Arguments of d3rlpy's fit that ours sets itself.
 _OURS = (
@@ -70,8 +66,8 @@ def validated_epochs(n_steps: Any, n_steps_per_epoch: Any) -> int:
     Raises:
         CompositionError: No whole numbers, or n_steps is no whole number of epochs.
     """
-    n_steps = _COUNT.validated("n_steps", n_steps)
-    n_steps_per_epoch = _COUNT.validated("n_steps_per_epoch", n_steps_per_epoch)
+    n_steps = COUNT.validated("n_steps", n_steps)
+    n_steps_per_epoch = COUNT.validated("n_steps_per_epoch", n_steps_per_epoch)
     n_steps_per_epoch = min(n_steps, n_steps_per_epoch)
     if n_steps % n_steps_per_epoch:
         raise CompositionError(
@@ -97,7 +93,7 @@ def validate_arguments(
     """
     learners.check(learner)
     validate_device(learner._device)
-    _COUNT.validated("n_trials", n_trials)
+    COUNT.validated("n_trials", n_trials)
     validate_logger(FileAdapterFactory() if logger_adapter is None else logger_adapter)
     if evaluators is not None and not isinstance(evaluators, dict):
         raise CompositionError(
@@ -113,7 +109,7 @@ def validate_arguments(
             )
     for name in ("save_interval", "logging_steps"):
         if name in fit_arguments:
-            _COUNT.validated(name, fit_arguments[name])
+            COUNT.validated(name, fit_arguments[name])
     for name, (allowed, expected) in _KINDS.items():
         given = fit_arguments.get(name)
         if given is not None and not allowed(given):
@@ -142,7 +138,7 @@ def validate_checkpoints(
         CompositionError: By name.
     """
     if interval is not None:
-        _COUNT.validated("checkpoint_interval", interval)
+        COUNT.validated("checkpoint_interval", interval)
         if path is None:
             raise CompositionError(
                 f"checkpoint_interval is {interval}, but checkpoint, the folder that they "
@@ -239,7 +235,7 @@ def _validate_sizes(learner: AnyLearner, real: RealData, critic: bool) -> None:
 def _validate_buildable(learner: AnyLearner, real: RealData) -> None:
     """Builds a copy: d3rlpy refuses some settings only then, after the models' hours."""
     name = type(learner).__name__
-    with _generators_kept():
+    with generators_kept():
         try:
             trial = copy.deepcopy(learner.config).create(device=learner._device)
             trial.build_with_dataset(real.dataset)
@@ -250,14 +246,3 @@ def _validate_buildable(learner: AnyLearner, real: RealData) -> None:
                 f"{name} cannot be built on this dataset: {type(error).__name__}: {error}. "
                 "Its config is at fault, or does not fit the data."
             ) from error
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """What is drawn inside leaves no trace in the random numbers that train."""
-    numpy_state = np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)

@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from ..runs.interrupts import TERMINATED, sigterm_raises
+from ..runs.interrupts import INTERRUPTED, TERMINATED, sigterm_raises
 from ..support.errors import D3RLPyMBOError
 
 __all__ = ["page_of", "report", "study"]
@@ -17,7 +17,6 @@ _EXTRAS = {
     "ray": ["ray"],
     "dask": ["dask", "distributed"],
 }
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @click.command()
@@ -62,7 +61,7 @@ def study(
             "Interrupted. What was complete is kept: the same command continues.",
             err=True,
         )
-        context.exit(TERMINATED if isinstance(stop, SystemExit) else _INTERRUPTED)
+        context.exit(TERMINATED if isinstance(stop, SystemExit) else INTERRUPTED)
     if (out / "report.md").exists():
         click.echo(f"Wrote {out / 'report.md'}.")
         click.echo(page_of(out))

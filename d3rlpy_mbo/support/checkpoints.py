@@ -1,4 +1,4 @@
-"""A folder of checkpoints: the last two, each whole or not there, run by no code of theirs.
+"""A folder of checkpoints: the last two, each complete or absent, that can run no code.
 
 A part of a checkpoint is a file, written anew only if it changed; what a checkpoint is
 made of stands in a manifest, which is written last. Files that no manifest names are

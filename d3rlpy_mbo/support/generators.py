@@ -1,12 +1,14 @@
 """The random generators that decide a run: torch's, NumPy's and Python's."""
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["generator_states", "set_generator_states"]
+__all__ = ["generator_states", "generators_kept", "set_generator_states"]
 
 
 def generator_states() -> dict[str, Any]:
@@ -48,3 +50,13 @@ def set_generator_states(states: dict[str, Any]) -> None:
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for i, state in enumerate(states["cuda"][:n_gpus]):
         torch.cuda.set_rng_state(state, i)
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """Puts every generator back where it stood: what is drawn inside leaves no trace."""
+    states = generator_states()
+    try:
+        yield
+    finally:
+        set_generator_states(states)

@@ -16,7 +16,8 @@ except ImportError:  # Windows: nothing is locked there
 
 __all__ = ["held_alone", "held_if_free", "is_the_file", "lock"]
 
-# By this process: its number says little, as each container has one of the same.
+# Paths that this process holds. The number in a lock's file does not tell whose it is:
+# processes of two containers may have the same.
 _held_here: set[str] = set()
 
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)

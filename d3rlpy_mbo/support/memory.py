@@ -41,9 +41,8 @@ def _limits() -> Iterator[int]:
             continue
         folder = root / group.lstrip("/")
         for each in (folder, *folder.parents):
-            with contextlib.suppress(
-                OSError, ValueError
-            ):  # no such group here, or "max"
+            # There may be no such group here, or its limit is "max".
+            with contextlib.suppress(OSError, ValueError):
                 yield int((each / name).read_text("utf-8"))
             if each == root:
                 break

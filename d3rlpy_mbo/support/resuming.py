@@ -40,7 +40,8 @@ class Fits:
     """The fits of a run, one after the other, each done once.
 
     Args:
-        reached: Called where a checkpoint may be written: with what can be read then.
+        reached: Called where a checkpoint may be written: with True once a part is
+            fitted, with False amid a loop.
         state: Where a checkpoint has them; None to begin.
     """
 

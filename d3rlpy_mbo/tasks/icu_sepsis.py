@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from ..support.errors import DatasetError
 from ..support.progress import Progress
-from .local_datasets import check_free, write_local_dataset
+from .local_datasets import validate_free, write_local_dataset
 from .places import write_alone
 from .replay_store import Replay
 
@@ -212,7 +212,7 @@ def collect_icu_sepsis(
         DatasetError: The package is missing, the dataset exists, or its id is malformed.
     """
     with write_alone(dataset_id):
-        check_free(dataset_id, force)
+        validate_free(dataset_id, force)
         env = gymnasium.make(icu_sepsis_spec())
         patients: Any = env.unwrapped
         policy = logged_policy(patients.expert_policy, expert_share)

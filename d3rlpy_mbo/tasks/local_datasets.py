@@ -17,11 +17,11 @@ from ..data.minari_files import dataset_folder
 from ..support.errors import DatasetError
 from .places import REPLACED, exchange, staging, validate_room
 
-__all__ = ["check_free", "write_local_dataset"]
+__all__ = ["validate_free", "write_local_dataset"]
 
 
-def check_free(dataset_id: str, force: bool) -> None:
-    """Checks that a dataset may be written, before hours go into collecting it.
+def validate_free(dataset_id: str, force: bool) -> None:
+    """Refuses a dataset that may not be written, before hours go into collecting it.
 
     Args:
         dataset_id: Minari's ``namespace/name-v0``; the namespace is optional.
@@ -82,9 +82,9 @@ def write_local_dataset(
         The dataset's directory.
 
     Raises:
-        DatasetError: As ``check_free`` does.
+        DatasetError: As ``validate_free`` does.
     """
-    check_free(dataset_id, force)
+    validate_free(dataset_id, force)
     path = dataset_folder(dataset_id)
     validate_room(sum(map(_size, episodes)), len(episodes))
     with staging(path) as folder:

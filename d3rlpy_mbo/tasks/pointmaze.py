@@ -82,7 +82,7 @@ class PointMaze(gymnasium.Env[npt.NDArray[np.float64], npt.NDArray[np.float32]])
         reward: str = "sparse",
         render_mode: Optional[str] = None,
     ):
-        _check_names(layout, reward)
+        _validate_names(layout, reward)
         self.render_mode = render_mode
         self._is_sparse = reward == "sparse"
         self._simulator = _make_simulator(LAYOUTS[layout].map_name, render_mode)
@@ -198,7 +198,7 @@ def pointmaze_spec(layout: str, reward: str) -> EnvSpec:
     Raises:
         UnknownComponentError: There is no such layout or reward.
     """
-    _check_names(layout, reward)
+    _validate_names(layout, reward)
     return EnvSpec(
         id=f"d3rlpy_mbo/PointMaze-{layout}-{reward}-v0",
         entry_point="d3rlpy_mbo.tasks.pointmaze:PointMaze",
@@ -208,7 +208,7 @@ def pointmaze_spec(layout: str, reward: str) -> EnvSpec:
     )
 
 
-def _check_names(layout: str, reward: str) -> None:
+def _validate_names(layout: str, reward: str) -> None:
     for kind, name, known in (
         ("layout", layout, tuple(LAYOUTS)),
         ("reward", reward, REWARDS),

@@ -8,7 +8,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from ..support.errors import DatasetError, UnknownComponentError, suggest
 from ..support.version import installed_versions
-from .local_datasets import check_free, write_local_dataset
+from .local_datasets import validate_free, write_local_dataset
 from .places import write_alone
 from .pointmaze import LAYOUTS, REWARDS, PointMaze, pointmaze_spec
 from .waypoints import mean_return, walk
@@ -95,7 +95,7 @@ def collect_pointmaze(
     layout, reward = POINTMAZE_TASKS[task]
     dataset_id = dataset_id or pointmaze_id(task)
     with write_alone(dataset_id):
-        check_free(dataset_id, force)
+        validate_free(dataset_id, force)
 
         env = PointMaze(layout, reward)
         spec = pointmaze_spec(layout, reward)

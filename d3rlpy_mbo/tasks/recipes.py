@@ -1,4 +1,4 @@
-"""Core's own tasks: their settings. The work is done in the rooms beside."""
+"""Core's own tasks: their settings. The work is done in the modules beside."""
 
 import dataclasses
 import types

@@ -15,7 +15,7 @@ from ..components.known_rewards import AntAngleReward, HalfCheetahJumpReward
 from ..components.rewards import RewardFunction
 from ..data.minari_files import open_minari
 from ..support.errors import DatasetError, UnknownComponentError, suggest
-from .local_datasets import check_free, write_local_dataset
+from .local_datasets import validate_free, write_local_dataset
 from .places import write_alone
 
 __all__ = ["RELABELLED_TASKS", "RelabelledEnvironment", "relabel", "relabelled_id"]
@@ -93,7 +93,7 @@ class RelabelledEnvironment(
         settings: Optional[dict[str, Any]] = None,
         render_mode: Optional[str] = None,
     ):
-        _check_task(task)
+        _validate_task(task)
         self.render_mode = render_mode
         self._task = task
         self._settings = {**(settings or {}), **_TASKS[task].settings}
@@ -186,12 +186,12 @@ def relabel(
 
     Source: Yu et al. 2020, appendix G.1.
     """
-    _check_task(task)
+    _validate_task(task)
     dataset_id = dataset_id or relabelled_id(task)
     with write_alone(dataset_id):
-        check_free(dataset_id, force)
+        validate_free(dataset_id, force)
         dataset = _open_local(source)
-        spec = _check_environment(task, source, dataset.env_spec)
+        spec = _validated_spec(task, source, dataset.env_spec)
         metadata = dataset.storage.metadata
         write_local_dataset(
             dataset_id,
@@ -219,7 +219,7 @@ def relabel(
     return dataset_id
 
 
-def _check_task(task: str) -> None:
+def _validate_task(task: str) -> None:
     if task not in _TASKS:
         raise UnknownComponentError(
             f"There is no relabelled task {task!r}. {suggest(task, _TASKS)}"
@@ -247,7 +247,7 @@ def _open_local(source: str) -> minari.MinariDataset:
     return open_minari(source)
 
 
-def _check_environment(task: str, source: str, spec: Optional[EnvSpec]) -> EnvSpec:
+def _validated_spec(task: str, source: str, spec: Optional[EnvSpec]) -> EnvSpec:
     expected = _TASKS[task].environment
     if spec is None:
         raise DatasetError(

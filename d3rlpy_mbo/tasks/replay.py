@@ -21,7 +21,7 @@ from ..support.devices import device_name
 from ..support.errors import DatasetError
 from ..support.progress import Progress
 from ..support.version import installed_versions
-from .local_datasets import check_free, write_local_dataset
+from .local_datasets import validate_free, write_local_dataset
 from .online_learners import OnlineConfig, OnlineLearner, online_learner
 from .places import write_alone
 from .replay_store import Arrays, Checkpoint, Replay
@@ -116,7 +116,7 @@ def collect_replay(
         contextlib.closing(_make_environment(environment)) as env,
         write_alone(dataset_id),
     ):
-        check_free(dataset_id, force)
+        validate_free(dataset_id, force)
         online = online_learner(name_of, env.action_space, learner)
         settings = {
             "environment": name_of,
@@ -157,14 +157,14 @@ def _make_environment(environment: Union[str, EnvSpec]) -> Any:
             + simulator_advice(error)
         ) from error
     try:
-        _check_environment(name, env)
+        _validate_environment(name, env)
     except DatasetError:
         env.close()
         raise
     return env
 
 
-def _check_environment(environment: str, env: Any) -> None:
+def _validate_environment(environment: str, env: Any) -> None:
     space = env.observation_space
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise DatasetError(

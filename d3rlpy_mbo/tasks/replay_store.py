@@ -160,8 +160,8 @@ class Replay:
 class Checkpoint:
     """A hidden folder: the parts of a replay, and a state that says which count.
 
-    A part is written before the state that counts it, and each is there whole or not
-    not at all, so a kill at any time leaves the last state valid.
+    A part is written before the state that counts it, and each file is complete or
+    absent, so a kill at any time leaves the last state valid.
 
     Args:
         dataset_id: Of the dataset to be.

@@ -62,9 +62,8 @@ class _There(torch.Tensor):
             strides=inner.stride(),
             storage_offset=inner.storage_offset(),
             dtype=inner.dtype,
-            device=torch.device(
-                "meta"
-            ),  # so that what torch itself makes beside it is known by it
+            # So that what torch itself makes beside it is known by it.
+            device=torch.device("meta"),
         )
         made.numbers = inner
         return made

@@ -224,9 +224,8 @@ def check_log_prob_differentiable(subject: Subject) -> None:
 def check_training_loss_and_sample_agrees(subject: Subject) -> None:
     """Checks, where overridden, that it is what its parts are one after the other."""
     model = subject.ready
-    if (
-        type(model).training_loss_and_sample is Dynamics.training_loss_and_sample
-    ):  # made of its parts
+    # The base's is made of these parts.
+    if type(model).training_loss_and_sample is Dynamics.training_loss_and_sample:
         return
     rows = subject.world.line_transitions(N_ROWS * model.n_members)
     given, actions = subject.inputs()

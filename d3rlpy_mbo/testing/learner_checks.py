@@ -26,9 +26,9 @@ __all__ = [
     "check_learner_trains",
 ]
 
-# A loss that differs by more than this, times what it differs by with the seed, from that
-# of the same rows in another order knows the order (ours). Of as many numbers that are
-# drawn alike, one split in a hundred thousand is so far apart.
+# Ours: a loss depends on the order of the rows if turning a batch round changes its mean
+# over the seeds by more than so many times its range over them. Of as many numbers that
+# are drawn alike, one split in a hundred thousand is so far apart.
 _N_SEEDS, _FAR = 6, 1.5
 
 

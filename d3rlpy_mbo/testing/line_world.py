@@ -206,14 +206,14 @@ class LineWorld:
         ends = (states[:, 0] > _BEYOND) & (draw(n_rows, 1, 2)[:, 0] < 0.8)
         return self._transitions(states, ends.float())
 
-    def small_transitions(self, n_rows: int = 1000) -> Transitions:
+    def small_transitions(self) -> Transitions:
         """Returns rows of another world, s' = s and r = 0.1 s1 + 0.5, with noise.
 
         So little is 1 there that what is standardised shows. The noise is uniform, of
         standard deviation `SMALL_NOISE` in each column of s' and in r.
         """
-        rows = self.line_transitions(n_rows)
-        unit = 12**0.5 * (draw(n_rows, OBSERVATION_SIZE + 1, 9) - 0.5)
+        rows = self.line_transitions()
+        unit = 12**0.5 * (draw(len(rows), OBSERVATION_SIZE + 1, 9) - 0.5)
         noise = SMALL_NOISE * unit
         return dataclasses.replace(
             rows,

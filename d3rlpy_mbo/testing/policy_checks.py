@@ -31,7 +31,7 @@ def check_actions_within_bounds(subject: Subject) -> None:
     known = (
         (world.ACTION_LOW, world.ACTION_HIGH)
         if subject.ready.needs_learner
-        else _bounds(world.line_transitions())
+        else _range(world.line_transitions().actions)
     )
     room = _TOLERANCE * (known[1] - known[0])
     outside = (actions < known[0] - room) | (actions > known[1] + room)
@@ -63,10 +63,6 @@ def _range(actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _shown(bounds: tuple[torch.Tensor, torch.Tensor]) -> str:
     low, high = ([round(x, 3) for x in bound.tolist()] for bound in bounds)
     return f"{low} to {high}"
-
-
-def _bounds(transitions: Transitions) -> tuple[torch.Tensor, torch.Tensor]:
-    return _range(transitions.actions)
 
 
 @conformance_check("rollout_policy")

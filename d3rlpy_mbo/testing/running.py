@@ -1,15 +1,11 @@
 """Which checks there are, and how they run."""
 
-import contextlib
 import dataclasses
 import inspect
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Optional
 
 import d3rlpy
-import numpy as np
-import torch
 
 from ..registry.entry_points import component_name
 from ..registry.kinds import kind_of
@@ -19,6 +15,7 @@ from ..support.errors import (
     D3RLPyMBOError,
     suggest,
 )
+from ..support.generators import generators_kept
 from ..support.progress import progress_shown
 from .raised import raised
 from .subject_kinds import subjects_of
@@ -79,7 +76,7 @@ def conformance_check(
                     f"{function.__name__} is for {' and '.join(kinds)}, not for "
                     f"{component!r}."
                 )
-            with _global_seed_kept(), progress_shown(False):
+            with generators_kept(), progress_shown(False):
                 name = _name(component)
                 try:
                     for subject in subjects_of(component):
@@ -105,17 +102,6 @@ def conformance_check(
         return check
 
     return decorate
-
-
-@contextlib.contextmanager
-def _global_seed_kept() -> Iterator[None]:
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
 
 
 def _name(component: Checkable) -> str:

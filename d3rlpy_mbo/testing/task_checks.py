@@ -10,7 +10,7 @@ from typing import Any
 from ..data.minari import load_minari
 from ..support.errors import DatasetError
 from ..tasks.interface import Task
-from ..tasks.local_datasets import check_free
+from ..tasks.local_datasets import validate_free
 from .running import conformance_check
 from .subjects import Checkable, Subject
 
@@ -72,7 +72,7 @@ def check_task_collects(subject: Subject) -> None:
 
 def _check_default_id(subject: Subject, task: Task) -> None:
     try:
-        check_free(task.default_id, force=False)
+        validate_free(task.default_id, force=False)
     except (DatasetError, NotImplementedError, TypeError) as error:
         raise subject.violation(
             "default_id must be a Minari id, such as 'mine/task-v0'",

@@ -30,9 +30,8 @@ def check_reward_units(subject: Subject) -> None:
         if prediction.means is not None:
             outcomes["means of rewards"] = prediction.means[..., -1:].mean(dim=0)
         for name, values in outcomes.items():
-            values = values.reshape(
-                len(rows), 1
-            )  # the shape is another check's business
+            # The shape is another check's business.
+            values = values.reshape(len(rows), 1)
             slope = world.slope(values, rows.rewards)
             level = float(values.mean() / rows.rewards.mean())
             if not (_LEAST_SLOPE < slope < _MOST and _LEAST_LEVEL < level < _MOST):

@@ -11,8 +11,10 @@ class COMBOImaginationConfig(mbo.ImaginationConfig):
     """Config of COMBO's imagination: rollouts of the current learner, no penalty.
 
     Yu et al. 2021; sizes and schedule as in OfflineRL-Kit (run_combo.py), which reached
-    the paper's scores: no official code was ever released. rollout_length is 5, and 1 on
-    walker2d. The paper also rolls out with ``UniformPolicyConfig()`` (its choice of mu).
+    what RAMBO's Table 1 prints for COMBO on seven of nine datasets, not on hopper-medium
+    and hopper-medium-expert: no official code was ever released. rollout_length is 5, and
+    1 on walker2d. The paper also rolls out with ``UniformPolicyConfig()`` (its choice of
+    mu).
     """
 
     rollout_policy: mbo.RolloutPolicyConfig = mbo.component_field(

@@ -31,10 +31,11 @@ class COMBOConfig(d3rlpy.algos.CQLConfig):
 
     Q-values are pushed down at states of rho, by the logarithm of a sum of exponentials
     over actions of the policy and uniform ones, and up at the data's own (s, a): real rows
-    alone. Defaults are OfflineRL-Kit's (run_combo.py): no Lagrange multiplier,
-    deterministic targets, ten actions of each kind. conservative_weight per task is in
-    ``benchmarks/settings/combo.toml``. It is the beta of the ports: the paper's has a half
-    before the squared error, so its beta counts double here.
+    alone. Defaults are OfflineRL-Kit's (run_combo.py): no Lagrange multiplier, targets
+    without entropy, ten actions of each kind; but targets are at the policy's best action,
+    as d3rlpy's CQL has them, where OfflineRL-Kit draws one. conservative_weight per task is
+    in ``benchmarks/settings/combo.toml``. It is the beta of the ports: the paper has a half
+    before the squared error, so a beta of the paper is 2 beta here.
 
     Args:
         rho: Which rows' states are pushed down: ``"imagined"``, the paper's, or ``"all"``

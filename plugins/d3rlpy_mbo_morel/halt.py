@@ -22,14 +22,15 @@ class DisagreementHaltConfig(mbo.HaltConfig):
 
     Args:
         threshold: ``"deviations"``, mean + beta times the (population) standard deviation
-            of the data's disagreements, as in the reimplementations; or ``"largest"``,
-            the data's largest over coef, as in the official code.
-        beta: For ``"deviations"``; 5 to 50 in J-MOReL and unifloral.
+            of the data's disagreements, as in J-MOReL; or ``"largest"``, the data's
+            largest over coef, as in the official code.
+        beta: For ``"deviations"``; 10 to 50 in J-MOReL.
         coef: For ``"largest"``; 3 on hopper-medium in the official code. Below 1 nothing
             the data has seen halts.
         offset: Added to the least reward of all real rows: what a halted row has as
-            reward. -30 to -200 in the reimplementations. The official code's configs all
-            have 0, and never mark a halted path as terminal.
+            reward, as in unifloral (-30 to -200; J-MOReL adds as much to the row's own
+            reward). The official code's configs all have 0, and never mark a halted path
+            as terminal.
         value: ``"once"``, that reward and nothing after it; or ``"for_ever"``, what it is
             worth to have it in every step from there on, 1 / (1 - gamma) times as much:
             the paper's absorbing state.

@@ -16,6 +16,7 @@ class MOReLConfig(mbo.ImaginationConfig):
     1000 steps from states of the data's beginnings; here any learner of d3rlpy trains on
     the rows, from any state of the data. Sizes and schedule are those of unifloral, which
     trains SAC so: five steps from 50,000 states, every 1000 steps of the learner.
+    real_ratio is MOPO's 0.05, where unifloral has 0.01.
     """
 
     rollout_policy: mbo.RolloutPolicyConfig = mbo.component_field(

@@ -14,9 +14,10 @@ class ROMIConfig(mbo.ImaginationConfig):
 
     Paper and official code agree on rollout_length 5 (1 on walker2d, halfcheetah;
     Table 6); the official code imagines 4 million rows before training, and so does this
-    from 80,000 rows on, fewer on less data (see the docs of `imagination`). Mazes and
-    hopper use ``UniformPolicyConfig()``. real_ratio is 1 - eta: 0.3, 0.5, 0.7 on
-    umaze, medium, large, else 0.9.
+    from 80,000 rows on, fewer on less data (see the docs of `imagination`): 800,000
+    rollouts of 5 steps. Rollouts of one step are as many rows only with
+    ``rollout_batch_size=4_000_000``. Mazes and hopper use ``UniformPolicyConfig()``.
+    real_ratio is 1 - eta: 0.3, 0.5, 0.7 on umaze, medium, large, else 0.9.
 
     Targets are the real s' of the paper's equation 4, not the s of the official code.
 

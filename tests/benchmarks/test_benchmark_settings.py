@@ -37,6 +37,13 @@ def test_romis_table_6_is_complete():
     assert ratios["maze2d-large"] == pytest.approx(1 - 0.3)
 
 
+def test_romi_imagines_4_million_rows_whatever_the_length():
+    settings = tomllib.loads((FOLDER / "romi.toml").read_text())
+    for name, row in settings["environment"].items():
+        fields = {**settings["imagination"], **row}
+        assert fields["rollout_length"] * fields["rollout_batch_size"] == 4e6, name
+
+
 def test_rambos_settings_are_the_three_of_the_paper():
     settings = tomllib.loads((FOLDER / "rambo.toml").read_text())
     rows = settings["environment"]
@@ -48,6 +55,16 @@ def test_rambos_settings_are_the_three_of_the_paper():
     assert chosen == {(2, 3e-4), (5, 3e-4), (5, 0.0)}
     never = [name for name, row in rows.items() if "dynamics_updater" in row]
     assert len(never) == 4 + 4
+
+
+def test_rambo_lowers_the_rewards_of_antmaze_by_1():
+    settings = tomllib.loads((FOLDER / "rambo.toml").read_text())
+    rows = settings["learner_on"]
+    assert set(rows) == {k for k in settings["environment"] if k.startswith("antmaze")}
+    sac = apply_settings(learner_configs()["sac"](), settings["learner"]["sac"])
+    for row in rows.values():
+        scaler = apply_settings(sac, row).reward_scaler
+        assert scaler == d3rlpy.preprocessing.ConstantShiftRewardScaler(shift=-1.0)
 
 
 def test_mobiles_settings_are_whole():
@@ -83,6 +100,18 @@ def test_mobile_on_adroit_is_the_official_config(environment):
     assert config.actor_optim_factory.lr_scheduler_factory is None
     assert config.max_q_backup == (environment == "pen-cloned")
     assert (config.n_critics, config.deterministic_backup) == (10, True)
+
+
+def test_models_stop_where_offlinerl_kits_do_which_does_not_wait_for_one_more():
+    # cnt >= max_epochs_since_update there: 5, of adroit's 10 and 20; here more than.
+    mobile = tomllib.loads((FOLDER / "mobile.toml").read_text())
+    combo = tomllib.loads((FOLDER / "combo.toml").read_text())
+    key = "dynamics.patience"
+    assert mobile["imagination"][key] == combo["imagination"][key] == 5 - 1
+    of_adroit = {
+        name: row[key] for name, row in mobile["environment"].items() if key in row
+    }
+    assert of_adroit == {"pen-cloned": 10 - 1, "pen-human": 20 - 1}
 
 
 def test_combos_settings_are_whole():

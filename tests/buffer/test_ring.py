@@ -70,10 +70,19 @@ def test_rows_keep_where_they_come_from_also_around_the_end():
     assert origins.dtype == np.int64
     np.testing.assert_array_equal(origins[:, 1], out[:, 0])
     assert set(origins[origins[:, 1] == 3, 0]) == set(range(10))
-    first = places[(origins[:, 0] == 0) & (origins[:, 1] == 4)]
-    rest = ring.rest(first, np.full(len(first), 7), PackedLayout(0, 0))
-    assert (rest.rows[..., 0] == 4).all()
-    assert (rest.rows[..., 1] == np.arange(7)).all()  # the last one at place 0
+
+
+def test_what_follows_a_row_goes_on_around_the_end_until_a_terminal():
+    ring = Ring(capacity=4, width=2, retained_refreshes=1)
+    for terminals in ([0, 0, 0], [0, 0, 0], [0, 1, 0]):
+        ring.begin_refresh()
+        rows = np.stack([[10, 11, 12], terminals], axis=1)  # rewards first
+        ring.append(np.float32(rows), np.zeros((3, 2), np.int64))
+        place = np.arange(ring.shape[0])[ring.held][:1]
+        rest = ring.rest(place, np.array([3]), PackedLayout(0, 0))
+        n_rows = 2 if any(terminals) else 3
+        assert (rest.n_rows, rest.ended) == ([n_rows], [any(terminals)])
+        assert rest.rewards[0, :n_rows].tolist() == [10, 11, 12][:n_rows]
 
 
 def test_whole_numbers_beyond_float32_survive():

@@ -323,7 +323,7 @@ def test_by_name_learner_and_imagination_make_a_run():
 
 
 def test_the_critics_squared_error_has_no_half_before_it():
-    # The paper's has: its beta counts double here. (Q - y)^2 of two critics, y = 3.
+    # The paper's has: a beta of it is 2 beta here. (Q - y)^2 of two critics, y = 3.
     learner = built()
     q = learner.impl.q_function
     with torch.no_grad():
@@ -332,3 +332,15 @@ def test_the_critics_squared_error_has_no_half_before_it():
     batch = batch_of(learner, [1.0], [0.0], [True])  # no real row: no term
     batch = dataclasses.replace(batch, rewards=torch.full((1, 1), 3.0))
     assert term(learner, batch).critic_loss.item() == pytest.approx(2 * 9.0)
+
+
+def test_targets_are_at_the_policys_best_action_not_at_a_drawn_one():
+    # As d3rlpy's CQL; OfflineRL-Kit leaves the entropy out likewise, but draws.
+    learner = built()
+    batch = batch_of(learner, [1.0, 2.0], [0.0, 0.0], [True, False])
+    impl = learner.impl
+    best = learner.predict(batch.observations.numpy())
+    values = impl._targ_q_func_forwarder.compute_target(
+        batch.observations, torch.from_numpy(best), "min"
+    )
+    torch.testing.assert_close(impl.compute_target(batch), values)

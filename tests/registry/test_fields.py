@@ -155,6 +155,10 @@ def test_a_field_that_declares_nothing_holds_anything_as_in_version_0_1():
             lambda: MOPOConfig(penalty=mbo.UniformPolicyConfig()),
             r"penalty is UniformPolicyConfig\(\), a component of kind 'rollout_policy'",
         ),
+        (
+            lambda: MOPOConfig(penalty=mbo.Component()),
+            r"penalty is .*, a component of kind None, expected a component of kind",
+        ),
         (lambda: MOPOConfig(rollout_policy=None), "rollout_policy is None, expected a"),
         (lambda: CVAEPolicyConfig(n_steps=0), "n_steps is 0"),
         (lambda: CVAEPolicyConfig(latent_clip=-1), "latent_clip is -1"),

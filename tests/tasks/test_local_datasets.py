@@ -12,7 +12,7 @@ from minari.namespace import list_local_namespaces
 
 from d3rlpy_mbo.support.errors import DatasetError
 from d3rlpy_mbo.tasks import local_datasets, places
-from d3rlpy_mbo.tasks.local_datasets import check_free, write_local_dataset
+from d3rlpy_mbo.tasks.local_datasets import validate_free, write_local_dataset
 
 ENV = gymnasium.spec("CartPole-v1")
 
@@ -234,7 +234,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_collecting(
 )
 def test_malformed_id_is_refused(dataset_id):
     with pytest.raises(DatasetError, match="is no Minari dataset id"):
-        check_free(dataset_id, force=True)
+        validate_free(dataset_id, force=True)
 
 
 def test_force_never_replaces_a_directory_of_other_datasets(root):

@@ -46,7 +46,7 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
         n_models: E, networks trained.
         n_elites: Networks that imagine, and that a dynamics updater trains on: those
             with the least hold-out error. The others stay as fitted, for penalties
-            (official RAMBO trains them on, to no effect on anything).
+            (official RAMBO trains them on, which moves the bounds that all share there).
         hidden_units: Units of the hidden layers.
         learning_rate: Of Adam.
         batch_size: Rows a member sees in one step.

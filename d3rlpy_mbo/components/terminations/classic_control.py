@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from ...registry.fields import number
-from .gymnasium import _StateTermination
+from .interface import _StateTermination
 
 __all__ = ["AcrobotTermination", "CartPoleTermination", "MountainCarTermination"]
 

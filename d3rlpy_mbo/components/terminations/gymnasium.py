@@ -7,12 +7,11 @@ out the positions that the task is invariant to. As there, a comparison with NaN
 
 import dataclasses
 import math
-from abc import abstractmethod
 
 import torch
 
 from ...registry.fields import interval
-from .interface import Termination
+from .interface import _StateTermination
 
 __all__ = [
     "AntTermination",
@@ -28,24 +27,6 @@ def _inside(values: torch.Tensor, interval: tuple[float, float]) -> torch.Tensor
     """Returns (B, 1): whether all of a row's (B, K) values lie in the open interval."""
     low, high = interval
     return ((low < values) & (values < high)).all(dim=1, keepdim=True)
-
-
-@dataclasses.dataclass()
-class _StateTermination(Termination):
-    """Base: a rule that reads s' alone."""
-
-    @abstractmethod
-    def _ends(self, next_observations: torch.Tensor) -> torch.Tensor:
-        """Returns (B, 1) bool for s' (B, D)."""
-
-    def __call__(
-        self,
-        observations: torch.Tensor,
-        actions: torch.Tensor,
-        next_observations: torch.Tensor,
-    ) -> torch.Tensor:
-        """See `Termination`."""
-        return self._ends(next_observations)
 
 
 @dataclasses.dataclass()

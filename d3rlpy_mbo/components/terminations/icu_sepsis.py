@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from .gymnasium import _StateTermination
+from .interface import _StateTermination
 
 __all__ = ["ICUSepsisTermination"]
 

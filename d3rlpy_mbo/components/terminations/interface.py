@@ -41,6 +41,24 @@ class Termination(Component):
 
 
 @dataclasses.dataclass()
+class _StateTermination(Termination):
+    """Base: a rule that reads s' alone."""
+
+    @abstractmethod
+    def _ends(self, next_observations: torch.Tensor) -> torch.Tensor:
+        """Returns (B, 1) bool for s' (B, D)."""
+
+    def __call__(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """See `Termination`."""
+        return self._ends(next_observations)
+
+
+@dataclasses.dataclass()
 class NoTermination(Termination):
     """Never: for tasks that only time out (mazes, HalfCheetah)."""
 

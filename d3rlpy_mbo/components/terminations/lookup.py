@@ -114,7 +114,7 @@ def termination_for(env: Union[gymnasium.Env[Any, Any], str]) -> Termination:
             "Write a Termination that cuts the first columns off and calls this one."
         )
     if not isinstance(env, str):
-        _check_wrappers(env, rule)
+        _validate_wrappers(env, rule)
     names = [field.name for field in dataclasses.fields(rule) if field.name in settings]
     return rule(**{name: _plain(settings[name]) for name in names})
 
@@ -139,7 +139,7 @@ def _registered(env_id: str) -> tuple[str, str, Mapping[str, Any]]:
     return repr(env_id), module, spec.kwargs
 
 
-def _check_wrappers(env: gymnasium.Env[Any, Any], rule: type[Termination]) -> None:
+def _validate_wrappers(env: gymnasium.Env[Any, Any], rule: type[Termination]) -> None:
     """Raises unless s' reaches the dataset as the simulator shows it."""
     layer = env
     while isinstance(layer, gymnasium.Wrapper):

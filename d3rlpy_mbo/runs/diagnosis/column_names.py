@@ -7,22 +7,23 @@ import gymnasium
 __all__ = ["column_names"]
 
 
-def _with_velocities(root: str, joints: str) -> list[str]:
+def _walker(joints: str) -> list[str]:
     """Positions, then velocities, of Gymnasium's planar walkers; x itself is left out."""
     parts = joints.split()
-    return [*root.split(), *parts, "v_x", "v_z", "v_angle", *(f"v_{p}" for p in parts)]
+    velocities = [f"v_{part}" for part in ("x", "z", "angle", *parts)]
+    return ["z", "angle", *parts, *velocities]
 
 
 # By the id's name, whatever its version: as Gymnasium's documentation orders them.
 _NAMES = [
-    ("Hopper", _with_velocities("z angle", "thigh leg foot")),
+    ("Hopper", _walker("thigh leg foot")),
     (
         "Walker2d",
-        _with_velocities("z angle", "thigh leg foot left_thigh left_leg left_foot"),
+        _walker("thigh leg foot left_thigh left_leg left_foot"),
     ),
     (
         "HalfCheetah",
-        _with_velocities("z angle", "b_thigh b_shin b_foot f_thigh f_shin f_foot"),
+        _walker("b_thigh b_shin b_foot f_thigh f_shin f_foot"),
     ),
     ("Pendulum", ["cos", "sin", "v_angle"]),
     ("PointMaze", ["x", "y", "v_x", "v_y"]),  # ours

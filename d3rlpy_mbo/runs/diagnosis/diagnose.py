@@ -13,7 +13,6 @@ from ...buffer.shares import validate_imagination
 from ...components.dynamics.interface import Dynamics
 from ...data.real_data import RealData
 from ...data.transitions import Transitions
-from ...imagination.composition import validate_positive
 from ...imagination.imagination import Imagination
 from ...imagination.readiness import (
     validate_choices_alike,
@@ -22,7 +21,7 @@ from ...imagination.readiness import (
 )
 from ...learners import check, check_actions, check_built
 from ...learners.reading import Learner, has_critic, modes_kept
-from ...registry.fields import SEED
+from ...registry.fields import COUNT, SEED
 from ...support.errors import CompositionError, DatasetError, DivergedError
 from ..environments import validate_single_environment
 from .calibration import calibration
@@ -37,7 +36,7 @@ from .open_loop import open_loop
 from .outside import outside
 from .penalties import penalty_ranks
 from .penalty_verdicts import penalty_undecided
-from .predictions import Predicted, predicted, with_known_rewards
+from .predictions import Predicted, predicted, some_rows, with_known_rewards
 from .results import (
     Calibration,
     Diagnosis,
@@ -58,9 +57,6 @@ from .values import rollout_ends, values
 from .verdicts import verdicts
 
 __all__ = ["diagnose", "validate_learner"]
-
-# Rows that are judged where more could be (ours: a share of 0.5 is then known to 0.005).
-_ROWS = 10_000
 
 # What the model says of its own hold-out rows repeats but for rounding; beyond this the
 # rows are others (ours).
@@ -112,7 +108,7 @@ def diagnose(
         DivergedError: The model predicts nothing finite.
     """
     validate_imagination(imagination)
-    validate_positive("n_rollouts", n_rollouts)
+    COUNT.validated("n_rollouts", n_rollouts)
     seed = SEED.validated("seed", seed)
     if env is not None:
         validate_single_environment(env)
@@ -170,9 +166,7 @@ class _Parts:
         self._learner, self._n_rollouts = learner, n_rollouts
         self._reverse = self._dynamics.direction == "reverse"
         self._left_out: list[str] = []
-        self._ends_of_rollouts: Optional[torch.Tensor] = (
-            None  # (M, D), to ask values at
-        )
+        self._ends_of_rollouts: Optional[torch.Tensor] = None  # (M, D), to ask values
 
     def diagnosed(
         self, seed: int, names: list[str], leave_out_returns: bool
@@ -233,12 +227,12 @@ class _Parts:
     def _judged(self, own_data: bool) -> tuple[Transitions, str]:
         """Returns the rows to judge one step on, and which they are in words."""
         if self._held_out is not None:
-            rows = _some(self._held_out.for_models)
+            rows = some_rows(self._held_out.for_models)
             return rows, f"{len(rows)} rows of data that were held out"
         known = self._real.for_models
         unseen = self._dynamics.holdout_indices if own_data else torch.empty(0)
         if not len(unseen):
-            rows = _some(known)
+            rows = some_rows(known)
             return rows, f"{len(rows)} rows that the model may have been fitted on"
         rows = known[unseen]
         episodes = unseen_episodes(self._real, unseen)
@@ -401,10 +395,6 @@ class _Parts:
         return found
 
 
-def _some(rows: Transitions) -> Transitions:
-    return rows[torch.randperm(len(rows))[:_ROWS]]
-
-
 def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
     """Returns what says that a model was fitted on other rows; None if nothing does."""
     if dynamics.fitted_on is not None and dynamics.fitted_on[0] != len(known):
@@ -415,9 +405,7 @@ def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
     kept = dynamics.metrics.get("model_holdout_error")
     try:
         measured = dynamics.holdout_errors(known) if kept is not None else {}
-    except (
-        CompositionError
-    ):  # as `ProbabilisticEnsemble` refuses rows that are not its own
+    except CompositionError:  # so does `ProbabilisticEnsemble` refuse rows of others
         return "the rows of this dataset are not those that the model was fitted on."
     found = measured.get("model_holdout_error")
     if kept is None or found is None or not math.isfinite(kept + found):

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ...support.generators import generators_kept
+
 __all__ = ["own_generators"]
 
 
@@ -24,14 +26,8 @@ def own_generators(seed: int) -> Iterator[None]:
     Args:
         seed: From 0 to 2^32 - 1.
     """
-    with _alone:
-        of_python, of_numpy = random.getstate(), np.random.get_state()
-        try:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                random.seed(seed)
-                np.random.seed(seed)
-                torch.manual_seed(seed)
-                yield
-        finally:
-            random.setstate(of_python)
-            np.random.set_state(of_numpy)
+    with _alone, generators_kept():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        yield

@@ -31,16 +31,13 @@ def monte_carlo(
         learner: With a critic.
         simulator: The truth.
         real: (N, D) real states.
-        ends: (M, D) where rollouts end.
+        ends: (M, D) where rollouts end, at least one.
         device: Where to ask the learner.
 
     Returns:
-        None if there is no end, or a number is not finite.
+        None if a number is not finite.
     """
-    gamma = discount(learner)
-    if not len(ends):
-        return None
-    n_steps = _STEPS
+    gamma, n_steps = discount(learner), _STEPS
     if gamma < 1:
         n_steps = min(math.ceil(math.log(_UNSEEN) / math.log(max(gamma, 1e-9))), _STEPS)
     found = []

@@ -39,9 +39,7 @@ def nearness(
         reverse: Whether rollouts lead backwards.
     """
     states = _Scale(real.observations)
-    actions = _Scale(
-        real.action_columns
-    )  # 0 apart: the same choice, where they are such
+    actions = _Scale(real.action_columns)  # of choices: 0 apart are the same ones
     order = torch.randperm(len(real))
     n_beside = min(_BESIDE, max(len(real) // 5, 1))
     beside = real[order[:n_beside]]

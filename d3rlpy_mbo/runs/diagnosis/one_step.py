@@ -1,4 +1,4 @@
-"""Errors of one step, by column, beside who says that nothing changes."""
+"""Errors of one step, by column, beside a predictor that says that nothing changes."""
 
 from collections.abc import Sequence
 from typing import Optional

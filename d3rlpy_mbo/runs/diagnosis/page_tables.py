@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Optional
 
 from ..pages.parts import Cell, Table, number
+from .words import STEPS_SHOWN
 
 if TYPE_CHECKING:
     from .results import Diagnosis, Distribution, OpenLoop, PenaltyRank, Rollouts
 
 __all__ = ["tables"]
 
-_STEPS = {1, 2, 5, 10, 20, 50, 100, 200, 500}  # of many, and the last
 _QUANTILES = ["least", "5 %", "median", "95 %", "greatest"]
 
 
@@ -163,7 +163,7 @@ def _loop(loop: "OpenLoop") -> Table:
         [
             _row(str(step), *values)
             for step, values in enumerate(columns, start=1)
-            if step in {*_STEPS, n_steps}
+            if step in {*STEPS_SHOWN, n_steps}
         ],
         "In standard deviations of the columns.",
     )

@@ -1,7 +1,7 @@
 """What a model says of real rows: every member's means and standard deviations."""
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -10,7 +10,19 @@ from ...components.rewards import RewardFunction
 from ...data.transitions import Direction, Transitions
 from ...support.errors import DivergedError
 
-__all__ = ["Predicted", "moments", "predicted", "targets", "with_known_rewards"]
+__all__ = [
+    "Predicted",
+    "moments",
+    "predicted",
+    "some_rows",
+    "targets",
+    "with_known_rewards",
+]
+
+_Rows = TypeVar("_Rows", Transitions, torch.Tensor)
+
+# Rows that are judged where more could be (ours: a share of 0.5 is then known to 0.005).
+_ROWS = 10_000
 
 # Of models that have no members: their mean and spread are those of samples (ours).
 _SAMPLES = 30
@@ -50,6 +62,11 @@ class Predicted:
     def elite_stds(self) -> torch.Tensor:
         """(n_elites, B, D + 1)."""
         return self.stds[: self.n_elites]
+
+
+def some_rows(rows: _Rows) -> _Rows:
+    """Returns as many random rows as are judged, or all in a random order if fewer."""
+    return rows[torch.randperm(len(rows))[:_ROWS]]
 
 
 def targets(rows: Transitions, direction: Direction) -> torch.Tensor:

@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Optional
 
+from .words import STEPS_SHOWN
+
 if TYPE_CHECKING:
     from .results import (
         Calibration,
@@ -129,7 +131,7 @@ def _columns(found: "OneStep", calibration: "Optional[Calibration]") -> Iterator
 
 def _open_loop(loop: "OpenLoop", rollout_length: int) -> Iterator[str]:
     n_steps = len(loop.median)
-    shown = {1, 2, 5, 10, 20, 50, 100, 200, 500, rollout_length, n_steps}
+    shown = {*STEPS_SHOWN, rollout_length, n_steps}
     name = f"{n_steps} STEP{'S' if n_steps > 1 else ''}"
     heads = "median", "10 %", "90 %", "still"
     yield (
@@ -188,7 +190,7 @@ def _rollouts(found: "Rollouts") -> Iterator[str]:
     yield (
         "ROLLOUTS".ljust(18) + "".join(f"{head:>11}" for head in heads) + ("  to data")
     )
-    shown = {1, 2, 5, 10, 20, 50, 100, 200, 500, len(found.survival)}
+    shown = {*STEPS_SHOWN, len(found.survival)}
     for step in sorted(each for each in shown if each <= len(found.survival)):
         survival = found.survival[step - 1], found.real_survival[step - 1]
         cells = [*survival, *found.states.at(step), *found.actions.at(step)]

@@ -71,7 +71,8 @@ class ColumnError:
         name: Of the column.
         error: Root mean square of what the imagining members' means are off by.
         bias: Mean of predicted minus true.
-        naive_error: Of who says that nothing changes; of the reward: its mean.
+        naive_error: Of a predictor that says that nothing changes; for the reward, of one
+            that always says its mean.
         unexplained: Share of the variance of the column's change (of the reward: of its
             own) that the model leaves unexplained; None where nothing varies.
         spread: Standard deviation of the column itself.
@@ -93,7 +94,7 @@ class RareReward:
         commonest: That value, of at least half of the data's rows.
         rows: How many of the rows that are judged have another.
         error: Root mean square over those.
-        naive_error: Of who always says the mean reward, over those.
+        naive_error: Of a predictor that always says the mean reward, over those.
     """
 
     commonest: float
@@ -171,7 +172,7 @@ class OpenLoop:
             units of its standard deviation in the data.
         low: Likewise the 10 % quantile ...
         high: ... and the 90 % quantile.
-        standing_still: The median for who stays where the sequence starts.
+        standing_still: The median of a predictor that stays where the sequence starts.
         columns: For each step, root mean squares by column in dataset units, reward last.
         finite: Share of the sequences that are finite so far; only these are judged.
     """
@@ -239,7 +240,7 @@ class Nearness:
 
     Args:
         median: Of imagined rows by step, from the real state on that rollouts leave; None
-            where no rollout has a row. (Files of before end with the last that has one.)
+            where no rollout has a row. (Older files end with the last that has one.)
         high: Likewise the 95 % quantile.
         real_median: Of other real rows.
         real_high: Likewise.

@@ -18,9 +18,8 @@ __all__ = ["Simulator", "Step", "simulator_of"]
 _Array = npt.NDArray[np.float64]
 _CLASSIC = {"CartPoleEnv", "Continuous_MountainCarEnv", "MountainCarEnv"}  # show it all
 _ROWS = 100  # real steps that it must repeat (ours)
-_OFF = (
-    0.01  # of the change, in the median: what rounding and warm starts come to (ours)
-)
+# Of the change, in the median: what rounding and warm starts come to (ours).
+_OFF = 0.01
 
 
 class Step(NamedTuple):
@@ -86,11 +85,10 @@ def simulator_of(
         return None, "it exists in a simulator alone; give env="
     name = type(env.unwrapped).__name__
     try:
-        made = env.spec is not None
         fresh = (
-            gymnasium.make(env.spec, disable_env_checker=True)
-            if made and env.spec is not None
-            else copy.deepcopy(env)
+            copy.deepcopy(env)
+            if env.spec is None
+            else gymnasium.make(env.spec, disable_env_checker=True)
         )
         fresh.reset(seed=0)
         put = _reset_of(fresh.unwrapped, real.observation_size)

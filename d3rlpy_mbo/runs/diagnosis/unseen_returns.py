@@ -7,18 +7,16 @@ import torch
 
 from ...components.terminations.interface import NoTermination
 from ...data.real_data import RealData
-from ...data.transitions import Transitions
 from ...imagination.imagination import Imagination, ImaginationConfig
 from ...learners.reading import Learner
 from ...support.errors import DatasetError
 from .penalties import penalty_ranks
-from .predictions import Predicted, predicted
+from .predictions import Predicted, predicted, some_rows
 from .results import UnseenReturns
 
 __all__ = ["unseen_returns"]
 
 _SHARE = 1 / 3  # of the rows that are left out (ours)
-_ROWS = 10_000  # that are judged at most
 
 
 def unseen_returns(
@@ -66,9 +64,9 @@ def unseen_returns(
     seen = known[~is_out]
     with torch.enable_grad():
         fresh.fit(seen)
-    judged = predicted(fresh, _some(known[is_out]))
+    judged = predicted(fresh, some_rows(known[is_out]))
     held_out = fresh.holdout_indices
-    inside = predicted(fresh, seen[held_out] if len(held_out) else _some(seen))
+    inside = predicted(fresh, seen[held_out] if len(held_out) else some_rows(seen))
     ranks, _ = penalty_ranks(judged, imagination.penalty, learner)
     return UnseenReturns(
         episodes=n_out,
@@ -79,10 +77,6 @@ def unseen_returns(
         errors_inside=_errors(inside),
         penalties=ranks,
     )
-
-
-def _some(rows: Transitions) -> Transitions:
-    return rows[torch.randperm(len(rows))[:_ROWS]]
 
 
 def _errors(judged: Predicted) -> list[float]:

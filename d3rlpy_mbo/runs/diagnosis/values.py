@@ -8,13 +8,12 @@ import torch
 from ...data.real_data import RealData
 from ...data.transitions import Transitions
 from ...learners.reading import Learner, discount, predict_action, q_value
+from .predictions import some_rows
 from .results import Distribution, Values
 from .rollouts import Imagined
 from .statistics import distribution
 
 __all__ = ["returns_to_go", "rollout_ends", "values"]
-
-_ROWS = 10_000  # of either kind that Q is asked for (ours)
 
 # A row that was cut counts if what it did not see weighs no more than this (ours).
 _UNSEEN = 0.05
@@ -51,12 +50,12 @@ def values(
         return distribution(q_value(learner, *asked).cpu())
 
     def sample(of_rows: Transitions) -> tuple[torch.Tensor, torch.Tensor]:
-        drawn = of_rows[torch.randperm(len(of_rows))[:_ROWS]]
+        drawn = some_rows(of_rows)
         return drawn.observations, drawn.actions
 
     at_end: Optional[Distribution] = None
     if len(ends):
-        ends = ends[torch.randperm(len(ends))[:_ROWS]].to(device)
+        ends = some_rows(ends).to(device)
         at_end = of(ends, predict_action(learner, ends))
     at_real, at_imagined = of(*sample(rows)), of(*sample(imagined.rows))
     means = [each.mean for each in (at_real, at_imagined, at_end) if each is not None]

@@ -1,6 +1,9 @@
-"""Numbers as verdicts say them."""
+"""Numbers as verdicts and tables say them."""
 
-__all__ = ["places"]
+__all__ = ["STEPS_SHOWN", "places"]
+
+# Of many steps those that tables have, besides the last.
+STEPS_SHOWN = {1, 2, 5, 10, 20, 50, 100, 200, 500}
 
 
 def places(number: float) -> str:
