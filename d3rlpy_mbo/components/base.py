@@ -32,7 +32,7 @@ class LearnedComponent(ABC):
         device: As d3rlpy's `create`: False, True, a GPU's number or a torch name.
 
     Attributes:
-        context: What it was told of the imagination that it belongs to, see `attach`.
+        context: What `attach` was told of the imagination that it belongs to.
     """
 
     context: Optional["Context"] = None
@@ -41,20 +41,20 @@ class LearnedComponent(ABC):
         self.config = config
         self.device = device_name(device)
         self.metrics: dict[str, float] = {}  # numbers for d3rlpy's logs, no "/"
-        # (epoch, step, name, value) of what the last fit measured on its way, for the
-        # same logs; not saved.
+        # (epoch, step, name, value) that the last fit measured while it ran, for the same
+        # logs; not saved.
         self.history: list[FitRecord] = []
 
     def attach(self, context: "Context") -> None:
-        """Takes note of the imagination that it belongs to.
+        """Tells the component about the imagination that it belongs to.
 
-        The one place where a component is told what it belongs to: at creation, where
-        ``context.action_set`` is None, and again when `Imagination.fit`, a file or an
-        assignment settles the action set, then before it is fitted. By default it is
-        kept as `context`. A component that imaginations share is told by each.
+        Called when the imagination is created, with None as ``context.action_set``, and
+        again when the action set is settled: in `Imagination.fit`, before the component
+        is fitted, on loading a file, and on assignment. By default the context is kept as
+        `context`. A component that several imaginations share is told by each of them.
 
         Args:
-            context: What it may ask; the same parts that the imagination asks.
+            context: What the component may ask: the parts that the imagination asks.
         """
         self.context = context
 
@@ -67,9 +67,9 @@ class LearnedComponent(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` returned; afterwards it is fitted.
+        """Takes over what `state_dict` returned; afterwards the component is fitted.
 
-        From a file its tensors are on the CPU, wherever they were: move them to `device`.
+        In a state from a file all tensors are on the CPU: move them to `device`.
         """
 
     def restore(self, state: dict[str, Any], metrics: Mapping[str, float]) -> None:
@@ -78,7 +78,7 @@ class LearnedComponent(ABC):
         self.metrics = dict(metrics)
 
     def checkpoint_state(self) -> dict[str, Any]:
-        """Returns what a run that is killed needs of it: see `state_dict`, and numbers."""
+        """Returns what a killed run needs to go on: `state_dict`, metrics and history."""
         return {
             "state": self.state_dict(),
             "metrics": dict(self.metrics),
@@ -114,7 +114,7 @@ class LearnedComponent(ABC):
         description: str,
         also: Sequence[TorchState] = (),
     ) -> float:
-        """Takes gradient steps on random batches and shows how far it is.
+        """Takes gradient steps on random batches and shows its progress.
 
         The mean loss of each hundredth of the steps is kept in `history`. A run that is
         killed and resumed goes on at its last hundredth.
@@ -125,8 +125,8 @@ class LearnedComponent(ABC):
             columns: (B, ...) tensors; moved to this component's device.
             n_steps: Gradient steps.
             batch_size: Rows in each, drawn with replacement.
-            description: Shown beside the bar.
-            also: What the steps change besides the optimizer and its parameters:
+            description: Shown beside the progress bar.
+            also: What else the steps change, besides the optimizer and its parameters:
                 schedulers, modules with buffers.
 
         Returns:

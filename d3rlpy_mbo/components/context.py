@@ -18,17 +18,17 @@ class Context:
     """The parts of an imagination that its components may ask.
 
     Args:
-        direction: Of its dynamics: rollouts ask about s when ``"forward"``, about s'
-            when ``"reverse"``.
+        direction: The dynamics': rollouts ask about s if ``"forward"``, about s' if
+            ``"reverse"``.
         rollout_policy: Proposes actions.
         termination: What ends imagined episodes, None if nothing does.
         reward_function: Known rewards, None for predicted ones.
-        rollout_length: Steps of a rollout at most.
-        action_set: To which actions are projected, on the imagination's device; None
-            until data has settled it.
-        reward_range: The least and the greatest reward of all real rows, those whose next
-            observation is not known, which no `fit` is given, included; None until data
-            is there, and where the imagination was loaded.
+        rollout_length: The most steps of a rollout.
+        action_set: The set that actions are projected to, on the imagination's device;
+            None until the data is known.
+        reward_range: The least and the greatest reward of all real rows, also of those
+            whose next observation is not known and which `fit` does not get; None until
+            the data is known, and after loading a file.
     """
 
     direction: Direction

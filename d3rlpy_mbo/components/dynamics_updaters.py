@@ -27,8 +27,8 @@ class DynamicsUpdaterConfig(Component):
     """Base of dynamics updaters' configs.
 
     Args:
-        update_interval: Learner steps from one update to the next; the first comes
-            after so many steps (RAMBO: 1000).
+        update_interval: Learner steps from one update to the next, and before the first
+            one (RAMBO: 1000).
     """
 
     kind: ClassVar[str] = "dynamics_updater"
@@ -48,18 +48,18 @@ class DynamicsUpdater(LearnedComponent):
     Its `metrics` hold every name it will ever report, NaN before the first update:
     d3rlpy's logs know only the names that are there when training starts.
 
-    The attributes from rollout_policy on are those of the imagination it belongs to,
-    as `attach` was told them, so that an updater can imagine as it does.
+    The attributes from `rollout_policy` on are the imagination's, as `attach` was told
+    them, so that an updater can imagine as the imagination does.
 
     Attributes:
-        needs_critic: Whether `update` asks the learner's critic; learners without one
-            are refused then.
+        needs_critic: Whether `update` asks the learner's critic; if so, learners without
+            one are refused.
         rollout_policy: Proposes actions.
         termination: What ends imagined episodes, None if nothing does.
         reward_function: Known rewards, None for predicted ones.
-        rollout_length: Steps of a rollout at most.
-        action_set: To which actions are projected, on the imagination's device.
-        action_range: The same where actions are continuous, None where they are choices.
+        rollout_length: The most steps of a rollout.
+        action_set: The set that actions are projected to, on the imagination's device.
+        action_range: The same for continuous actions, None for choices.
     """
 
     config: DynamicsUpdaterConfig
@@ -72,7 +72,7 @@ class DynamicsUpdater(LearnedComponent):
     action_range: Optional[ActionRange] = None
 
     def attach(self, context: Context) -> None:
-        """See `LearnedComponent.attach`; takes all of it."""
+        """See `LearnedComponent.attach`; keeps all of it as attributes."""
         super().attach(context)
         self.rollout_policy = context.rollout_policy
         self.termination = context.termination

@@ -15,7 +15,7 @@ from .dynamics.interface import Dynamics, Prediction
 __all__ = ["Halt", "HaltConfig", "HaltDecision"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # of tensors there is no ==
+@dataclasses.dataclass(frozen=True, eq=False)  # == of tensors is no bool
 class HaltDecision:
     """What a halt says of the rows of one imagined step.
 
@@ -26,13 +26,12 @@ class HaltDecision:
     Args:
         stop: (B, 1) bool, whether the rollout ends with this row.
         keep: (B, 1) bool, whether learners get the row. A row that is dropped ends its
-            rollout: what lies behind it would not chain.
-        terminal: (B, 1) bool, whether the row is terminal; such a row stops and is kept.
-            In reverse too: its return is its own reward then.
-        reward: (B, 1) what the rows that stop have as reward, in the place of the
-            penalised one; None to leave it.
-        state: (B, ...) what the halt is handed at the rollouts' next step; None for
-            nothing.
+            rollout: the rows after it would not connect.
+        terminal: (B, 1) bool, whether the row is terminal; such a row must stop and be
+            kept. In reverse, its return is then its own reward.
+        reward: (B, 1) the reward of the rows that stop, instead of the penalised one;
+            None to leave theirs.
+        state: (B, ...) what the halt is given at the rollouts' next step, or None.
     """
 
     stop: torch.Tensor
@@ -62,9 +61,9 @@ class HaltConfig(Component):
 class Halt(LearnedComponent):
     """Says where rollouts stop because the model is not to be trusted there.
 
-    What the environment would do is a `Termination`'s to say. Its metrics name whatever
-    it measured of the data, such as its threshold: a halt that stops everything at once
-    is refused with them.
+    What the environment would do is for a `Termination` to say. A halt's `metrics` hold
+    what it measured of the data, such as a threshold: if it stops everything at once, the
+    error shows them.
 
     Attributes:
         compares: See `Penalty`.
@@ -75,7 +74,7 @@ class Halt(LearnedComponent):
 
     @abstractmethod
     def fit(self, dynamics: Dynamics, transitions: Transitions) -> None:
-        """Learns what is usual from scratch.
+        """Learns from scratch what is usual in the data.
 
         Args:
             dynamics: Fitted on these transitions; `Dynamics.predictions` asks it.
@@ -90,10 +89,10 @@ class Halt(LearnedComponent):
 
         Args:
             prediction: Of all members of the dynamics, as penalties see it.
-            state: (B, ...) what its last decision on these rollouts carried; None at
+            state: (B, ...) the `state` of the last decision on these rollouts; None at
                 their first step.
 
         Returns:
-            The decision, on the prediction's device; it depends on a row's own rollout
-            alone.
+            The decision, on the prediction's device; for each row it depends on the row's
+            own rollout alone.
         """

@@ -1,4 +1,4 @@
-"""What a fit measured on its way, kept for the logs of the run that follows."""
+"""What a fit measured while it ran, kept for the logs of the run that follows."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -10,8 +10,8 @@ class FitRecord(NamedTuple):
     """A number that a fit measured.
 
     Args:
-        epoch: Passes over the data so far, or hundredths of the steps where a fit has
-            no epochs; 0 before the first.
+        epoch: Passes over the data so far, or hundredths of the steps if a fit has no
+            epochs; 0 before the first.
         step: Gradient steps so far.
         name: Such as ``"holdout_error"`` or ``"loss"``; no "/".
         value: The number.

@@ -39,13 +39,14 @@ class Penalty(Component):
 
     Class attributes, or fields of the same names:
 
-    - ``when``: ``"imagined"``, subtracted once and kept with the imagined rows; or
-      ``"drawn"``, subtracted from the imagined rows of each batch, with the model and
-      the learner of now, while the rows are kept as they were imagined.
-    - ``needs_critic``: whether the learner's critic is asked about s'. It is refused then
-      without a learner that has one, and with reverse dynamics, which predict s.
-    - ``compares``: ``"members"`` or ``"elites"``, of which it needs two: dynamics that
-      would have one are refused before they are fitted; ``""`` for neither.
+    - ``when``: ``"imagined"``, subtracted once, and kept with the imagined rows; or
+      ``"drawn"``, subtracted from the imagined rows of each batch, with the current model
+      and learner, while the rows are kept as they were imagined.
+    - ``needs_critic``: whether the learner's critic is asked about s'. Such a penalty
+      needs a learner with a critic, and is refused with reverse dynamics, which predict
+      s.
+    - ``compares``: ``"members"`` or ``"elites"``, of which the penalty needs at least
+      two: dynamics with fewer are refused before they are fitted; ``""`` for neither.
     """
 
     kind: ClassVar[str] = "penalty"
@@ -85,7 +86,7 @@ class LearnedPenaltyConfig(Component):
 class LearnedPenalty(LearnedComponent):
     """A penalty that learns from data, and is saved with its imagination.
 
-    What it declares, it declares itself; a config that says otherwise is refused.
+    The penalty declares these attributes; a config that says otherwise is refused.
 
     Attributes:
         when: See `Penalty`.

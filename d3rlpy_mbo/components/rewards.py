@@ -24,7 +24,7 @@ class RewardFunction(Component):
         actions: torch.Tensor,
         next_observations: torch.Tensor,
     ) -> torch.Tensor:
-        """Returns the rewards of steps; always asked in time order.
+        """Returns the rewards of steps, which are always given in time order.
 
         Args:
             observations: (B, D) s in dataset units.

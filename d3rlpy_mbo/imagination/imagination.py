@@ -80,30 +80,31 @@ __all__ = ["Imagination", "ImaginationConfig", "load_imagination"]
 
 @dataclasses.dataclass()
 class ImaginationConfig(Component):
-    """What imagines, and when. A paper is a set of defaults of these fields.
+    """The components of an imagination, and its schedule. A paper is a set of defaults.
 
     Args:
         dynamics: The model; its direction is the imagination's.
         rollout_policy: Proposes actions.
         termination: When imagined episodes end: a rule, or `LearnedTerminationConfig`.
-            Required, be it `NoTermination`, for datasets that hold a terminal; None
-            means never.
+            Required for datasets that hold a terminal, where `NoTermination` will do;
+            None means never.
         reward_function: Known rewards; None for the predicted ones.
-        penalty: Subtracted from imagined rewards, before the learner's scaler: when
-            they are imagined, or when they are drawn.
+        penalty: Subtracted from imagined rewards, before the learner's reward scaler,
+            when rows are imagined or when they are drawn.
         dynamics_updater: Changes the dynamics while the learner trains.
-        rollout_length: h, steps of a rollout at most.
-        rollout_batch_size: Rollouts of one refresh. A class's default is bounded by the
-            data: 10 for each real row that they may start from, or 50,000.
+        rollout_length: h, the most steps of a rollout.
+        rollout_batch_size: Rollouts of one refresh. If it is its class's default, it is
+            lowered for small data: to 10 for each real row that rollouts may start from,
+            or to 50,000 if that is more.
         rollout_interval: Learner steps from one refresh to the next; None to imagine
             once, before the first batch.
-        retained_refreshes: Older refreshes are forgotten. The store holds this many
-            times rollout_length times rollout_batch_size rows.
+        retained_refreshes: How many refreshes are kept. The store holds this many times
+            rollout_length times rollout_batch_size rows.
         real_ratio: Share of real rows in the learner's batches, in expectation.
         halt: Stops rollouts where the model is not to be trusted.
-        steps_per_row: k, imagined steps that become one row of the learner's batches:
-            their discounted rewards, and then the value k steps on. Of the learner's own
-            actions alone; fewer at a terminal or a rollout's end.
+        steps_per_row: k, how many imagined steps become one row of the learner's batches:
+            their discounted rewards, and then the value k steps on; fewer at a terminal
+            or a rollout's end. More than 1 only with the learner's own actions.
     """
 
     kind: ClassVar[str] = "imagination"
@@ -146,18 +147,18 @@ class ImaginationConfig(Component):
         Args:
             device: As d3rlpy's: False, True, a GPU's number or a torch device name; or a
                 `torch.device`.
-            dynamics: A fitted model to work with, shared with other imaginations (a
-                dynamics updater changes it for all of them, and so does `fit` of the one
-                that it was made by); by default a new one is created, and fitted by
+            dynamics: A fitted model to use, shared with other imaginations: a dynamics
+                updater changes it for all of them, and so does `fit` of the imagination
+                that created it. By default a new one is created, and fitted by
                 `Imagination.fit`.
 
         Returns:
             An imagination that is not fitted yet.
 
         Raises:
-            CompositionError: Components that cannot work together, or a model that is
+            CompositionError: The components cannot work together, or the given model is
                 not what this config asks for.
-            NotFittedError: The model that was given is not fitted.
+            NotFittedError: The given model is not fitted.
         """
         return Imagination(self, device, dynamics)
 
@@ -166,8 +167,8 @@ class Imagination:
     """Turns states of a dataset into imagined transitions.
 
     Args:
-        config: What it is made of.
-        device: Where its networks and rollouts live.
+        config: Its components and schedule.
+        device: Where its networks and rollouts are.
         dynamics: See `ImaginationConfig.create`.
 
     Raises:
@@ -212,9 +213,9 @@ class Imagination:
         self._fitted_on: Optional[FittedOn] = None
         self._changed = False  # by the dynamics updater, while ...
         self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
-        self.version = 0  # of what was learned: another one after each change
-        # Times that it was fitted, loaded or given another action set: rows that it
-        # imagined before are another imagination's.
+        self.version = 0  # of what was learned: grows with each change
+        # How often it was fitted, loaded or given another action set: rows that were
+        # imagined before that are not its own any more.
         self.times_settled = 0
         self._attach(None)
 
@@ -253,14 +254,15 @@ class Imagination:
 
     @property
     def action_set(self) -> ActionSet:
-        """What proposed actions are projected to: the dataset's, as `fit` found it.
+        """The set that proposed actions are projected to: the dataset's, found by `fit`.
 
-        Assign the environment's, after `fit`, where the dataset does not reach its bounds.
+        If the dataset does not reach the environment's bounds, assign the environment's
+        action set after `fit`.
 
         Raises:
-            NotFittedError: Nothing was fitted yet; nor can it be assigned then.
-            CompositionError: What is assigned is of other actions than the dataset's, or
-                no range.
+            NotFittedError: Nothing was fitted yet; it cannot be assigned then, either.
+            CompositionError: What is assigned is not for the dataset's kind and number of
+                actions, or its bounds are no range.
         """
         return self._facts().action_set
 
@@ -290,7 +292,7 @@ class Imagination:
 
         Raises:
             NotFittedError: Nothing was fitted yet.
-            CompositionError: It was fitted on choices, whose indices have no range.
+            CompositionError: It was fitted on discrete actions, which have no range.
         """
         action_set = self.action_set
         if not isinstance(action_set, ActionRange):
@@ -320,13 +322,13 @@ class Imagination:
     def metrics(self) -> dict[str, float]:
         """Numbers of the components, for d3rlpy's logs.
 
-        A name that several of them report follows the component's, as in
+        A name that several of them report is preceded by the component's field, as in
         ``dynamics_loss``.
         """
         return self.metrics_beside(())
 
     def metrics_beside(self, taken: Collection[str]) -> dict[str, float]:
-        """Returns the `metrics`, told apart from names that are taken already."""
+        """Returns the `metrics`; names already taken get the field's in front."""
         parts = self._learned()
         names = Counter([*taken, *(name for p in parts.values() for name in p.metrics)])
         return {
@@ -372,28 +374,28 @@ class Imagination:
 
     @property
     def fit_history(self) -> dict[str, list[FitRecord]]:
-        """What the components' fits measured on their way, by the components' fields.
+        """What was measured while the components were fitted, by the components' fields.
 
-        Empty where nothing was fitted in this process: files do not hold it.
+        Empty if nothing was fitted in this process: files do not hold it.
         """
         parts = self._learned().items()
         return {name: list(part.history) for name, part in parts if part.history}
 
     def fit(self, dataset: Union[ReplayBufferBase, RealData]) -> None:
-        """Fits dynamics, rollout policy and whatever else learns on real transitions.
+        """Fits the dynamics, the rollout policy and all else that learns, on real rows.
 
-        Shows how far it is, and keeps `fit_history`. Warns where the steps that end
-        episodes are lost to models (forward, without a known reward function; reverse
-        rollouts never lead to them).
-        Dynamics that were given at creation stay as they are; a dynamics updater forgets
-        what it did before.
+        Shows its progress, and keeps `fit_history`. Warns if forward dynamics that must
+        predict rewards cannot learn from the steps that end episodes (reverse rollouts
+        never lead to these).
+        Dynamics that were given at creation stay as they are; a dynamics updater is
+        created anew.
 
         Args:
             dataset: From `load_minari`, or any d3rlpy dataset of vectors.
 
         Raises:
             DatasetError, TerminationRequiredError, CompositionError: See
-                `check_fittable`, or the dynamics refuse the data; nothing is fitted then,
+                `check_fittable`; or the dynamics refuse the data. Nothing is fitted then,
                 and what was fitted before stays.
         """
         real = RealData.of(dataset)
@@ -434,11 +436,11 @@ class Imagination:
         """Refuses real transitions that it cannot be fitted on.
 
         Raises:
-            DatasetError: Models would have nothing to learn from, or values too large.
-            TerminationRequiredError: They terminate and no termination is given.
-            CompositionError: The dynamics that were given were fitted on other shapes,
-                or on other data and there is a dynamics updater; or a part does not know
-                the data's kind of actions.
+            DatasetError: Models have nothing to learn from, or values are too large.
+            TerminationRequiredError: They hold terminals, and no termination is given.
+            CompositionError: The dynamics given at creation were fitted on data of other
+                sizes, or on other data while there is a dynamics updater; or a component
+                does not support the data's kind of actions.
         """
         validate_action_spaces(self.config, transitions)
         validate_model_rows(transitions)
@@ -456,11 +458,10 @@ class Imagination:
 
         Raises:
             NotFittedError: It is not fitted.
-            CompositionError: It was fitted on other shapes, or has a dynamics updater
-                and was fitted on other data: the hold-out rows are that data's. Or that
-                is so of its dynamics, if another imagination that they belong to fitted
-                them again.
-            TerminationRequiredError: They terminate and no termination is given.
+            CompositionError: It was fitted on data of other sizes, or on other data while
+                it has a dynamics updater, which must know the hold-out rows. Likewise for
+                its dynamics, if another imagination that shares them fitted them again.
+            TerminationRequiredError: They hold terminals, and no termination is given.
         """
         fitted_on = self._facts()
         name = f"The imagination {self.config.get_type()!r}"
@@ -496,14 +497,14 @@ class Imagination:
     def update_dynamics(
         self, transitions: Transitions, learner: Learner
     ) -> dict[str, float]:
-        """Has the dynamics updater change the model, and measures it on hold-out rows.
+        """Lets the dynamics updater change the model, then measures the hold-out errors.
 
         Args:
             transitions: Those that the model was fitted on.
             learner: The algorithm being trained.
 
         Returns:
-            The hold-out errors after it, see `Dynamics.holdout_errors`.
+            The hold-out errors after the update, see `Dynamics.holdout_errors`.
         """
         assert self.dynamics_updater is not None
         try:
@@ -541,7 +542,7 @@ class Imagination:
             transitions: Real ones, on the CPU.
             n_rollouts: How many rollouts in all.
             learner: For components that ask it.
-            rollout_length: Instead of the config's, from 1 on.
+            rollout_length: Instead of the config's; at least 1.
 
         Yields:
             Rollouts on the imagination's device; `start_rows` are indices of the real
@@ -588,7 +589,7 @@ class Imagination:
         learner: Optional[Learner] = None,
         rollout_length: Optional[int] = None,
     ) -> Transitions:
-        """Imagines transitions for looking at.
+        """Imagines transitions to look at.
 
         Args:
             dataset: Where the rollouts start (reverse: end): real data, or some of its
@@ -600,11 +601,11 @@ class Imagination:
         Returns:
             At most n_rollouts * rollout_length rows on the CPU, in time order within
             a rollout, with `rollout_ids` (B,) from 0 to n_rollouts - 1. A penalty that
-            is subtracted when rows are drawn is not.
+            is subtracted when rows are drawn is not subtracted here.
 
         Raises:
             NotFittedError, CompositionError, TerminationRequiredError: See
-                `check_ready`; or a number that is not positive.
+                `check_ready`; or a number is not positive.
             DivergedError: Too many rows were not finite.
         """
         COUNT.validated("n_rollouts", n_rollouts)
@@ -623,7 +624,7 @@ class Imagination:
         return Transitions.concatenate(parts)
 
     def save(self, path: Union[str, Path]) -> None:
-        """Writes the fitted imagination to a file, whole or not at all.
+        """Writes the fitted imagination to a file, completely or not at all.
 
         Raises:
             NotFittedError: There is nothing to save yet.
@@ -648,13 +649,13 @@ class Imagination:
         """Takes over the state that `save` wrote."""
         for name, part in self._learned().items():
             part.restore(state["components"][name], state["metrics"][name])
-        # By no learner that is here; 0.1 did not write it.
+        # If it was changed, then not for a learner of this process; 0.1 did not write it.
         self._changed, self._changed_for = state.get("changed", False), None
         self._settle(FittedOn.of_state(state, self.device))
         self.version += 1
 
     def checkpoint_state(self) -> dict[str, Any]:
-        """Returns all that a run which is killed needs of it."""
+        """Returns all that a killed run needs of it to go on."""
         parts = self._learned().items()
         return {
             "parts": {name: part.checkpoint_state() for name, part in parts},
@@ -669,7 +670,7 @@ class Imagination:
 
         Args:
             state: What it returned.
-            learner: The one that trains on.
+            learner: The one that goes on training.
         """
         for name, part in self._learned().items():
             part.restore_checkpoint(state["parts"][name])
@@ -680,7 +681,7 @@ class Imagination:
 
 
 def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:
-    """Loads what `Imagination.save` wrote. The file can run no code.
+    """Loads what `Imagination.save` wrote. No code in the file can run.
 
     Args:
         path: The file.
@@ -690,7 +691,7 @@ def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagi
         A fitted imagination.
 
     Raises:
-        CompositionError: The device is not here.
+        CompositionError: There is no such device.
         LoadError: No such file, no saved imagination, a damaged one, or one with a
             component that is not installed (its distribution and version are named).
     """

@@ -50,7 +50,7 @@ class NotFittedError(D3RLPyMBOError):
 
 
 class TerminationRequiredError(CompositionError):
-    """The dataset terminates but nothing says when imagined rollouts do."""
+    """The dataset holds terminals, but no rule says when imagined episodes end."""
 
 
 class LearnerMismatchError(D3RLPyMBOError):
@@ -70,7 +70,7 @@ class PluginError(D3RLPyMBOError):
 
 
 class DivergedError(D3RLPyMBOError):
-    """A model produced too many non-finite values to go on."""
+    """A model or a learner produced too many non-finite values to go on."""
 
 
 class LoadError(D3RLPyMBOError):

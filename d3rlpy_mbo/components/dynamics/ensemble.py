@@ -1,8 +1,8 @@
 """The probabilistic ensemble of MBPO, MOPO, ROMI and RAMBO.
 
-The papers' settings, with our choices: targets are standardised inside and
-predictions returned in dataset units, log-variance bounds belong to their member
-and to its snapshot, hold-out indices are kept.
+The papers' settings, with our choices: targets are standardised inside, and predictions
+are returned in dataset units; each member has its own log-variance bounds, which its
+snapshots include; hold-out indices are kept.
 """
 
 import dataclasses
@@ -44,37 +44,39 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
     Args:
         direction: ``"forward"`` or ``"reverse"``.
         n_models: E, networks trained.
-        n_elites: Networks that imagine, and that a dynamics updater trains on: those
-            with the least hold-out error. The others stay as fitted, for penalties
-            (official RAMBO trains them on, which moves the bounds that all share there).
+        n_elites: Networks that imagine, and that a dynamics updater goes on training:
+            those with the least hold-out error. The others stay as fitted, for penalties
+            (official RAMBO goes on training them too, which moves the bounds that all
+            members share there).
         hidden_units: Units of the hidden layers.
         learning_rate: Of Adam.
-        batch_size: Rows a member sees in one step.
+        batch_size: Rows that each member gets in one step.
         weight_decays: One for each layer, the output layer last. None: the papers',
-            2.5e-5, 5e-5, 7.5e-5, 7.5e-5 and 1e-4 with their five layers; with others
-            (ours) the first, second and last of these stay at their ends of the network
-            and 7.5e-5 lies between.
+            2.5e-5, 5e-5, 7.5e-5, 7.5e-5 and 1e-4 for their five layers; for another
+            number of layers (ours) the first two and the last of these keep their places,
+            and every layer between has 7.5e-5.
         holdout_ratio: Share of rows held out ...
         max_holdout: ... and the most rows held out.
-        holdout: Which ones (ours): random ``"rows"``, as official code has it, whose
-            neighbours in time the model is fitted on, or those of whole random
-            ``"episodes"``: a harder and fairer test. The last of these may exceed
+        holdout: Which rows are held out (ours): random ``"rows"``, as in official code,
+            with the model fitted on their neighbours in time; or the rows of whole random
+            ``"episodes"``, a harder and fairer test. The last episode may exceed
             `max_holdout`.
-        target_scale: In which unit the targets are learned. ``"change"`` (ours): each in
-            its own deviation over the data. ``"state"``: the change of a column in the
-            deviation of the column itself, which is larger (9.6 times, median, on
-            Hopper), and the reward as it is, as in official RAMBO, whose states are
-            normalised; a column without one, such as an end flag, as in ``"change"``. The
-            likelihood that RAMBO's adversary is weighed against, and the log-variance
-            bounds, are in this unit.
-        log_variance_bounds: Start of the learned soft bounds of the log-variance of
-            standardised targets: 5 % of a column's deviation at least (ours, and
-            RAMBO's). MOPO's -10 belongs to raw targets; with standardised ones, columns
-            that are all but certain drown a rare reward's gradient for good.
+        target_scale: The unit in which targets are learned. ``"change"`` (ours): each in
+            its own standard deviation over the data. ``"state"``: the change of a column
+            in the standard deviation of the column itself, which is larger (9.6 times,
+            median, on Hopper), and the reward as it is, as in official RAMBO, whose
+            states are normalised; a column that never varies in s, such as an end flag,
+            as in ``"change"``. The likelihood that RAMBO's adversary is weighed against,
+            and the log-variance bounds, are in this unit.
+        log_variance_bounds: Start of the learned soft bounds on the log-variance of
+            standardised targets: by default 5 % of a target's standard deviation at least
+            (ours, and RAMBO's). MOPO's -10 is meant for raw targets; with standardised
+            ones, columns that are almost certain would drown a rare reward's gradient for
+            good.
         bounds_weight: Weight of the bounds' width against the likelihood, both means
             over columns (ours). Official code has one pair of bounds for all members and
             a sum over columns with weight 0.01, which comes to 0.0014 (D + 1) here; with
-            that, 6 of 14 members did not learn the reward of a sparse maze, instead of 1.
+            that weight 6 of 14 members did not learn a sparse maze's reward, with ours 1.
         patience: Training stops after more than this many epochs in which no
             member's hold-out error fell by 1 % of its best.
         max_steps: Gradient steps after which training stops anyway; None for no
@@ -112,7 +114,7 @@ class ProbabilisticEnsembleConfig(DynamicsConfig):
 
     @property
     def layer_weight_decays(self) -> list[float]:
-        """`weight_decays`, or what stands for None; one for each layer."""
+        """`weight_decays`, or the defaults if that is None; one for each layer."""
         if self.weight_decays is not None:
             return self.weight_decays
         n_hidden = len(self.hidden_units)
@@ -143,10 +145,10 @@ class ProbabilisticEnsemble(Dynamics):
         super().__init__(config, device)
         self._fitted = False
         self._elites: GaussianNetworks  # the members that imagine, best first
-        self._others: GaussianNetworks  # asked where all members are
+        self._others: GaussianNetworks  # asked only if all members are
         self._inputs: Standardizer
-        self._targets: Standardizer  # by the unit of `target_scale`
-        self._target_std: torch.Tensor  # (D + 1,) deviation of the targets
+        self._targets: Standardizer  # in the unit of `target_scale`
+        self._target_std: torch.Tensor  # (D + 1,) standard deviation of the targets
         self._holdout_indices: torch.Tensor
         self._n_rows: int
         self._n_actions: Optional[int] = None
@@ -177,7 +179,7 @@ class ProbabilisticEnsemble(Dynamics):
         return self._n_actions
 
     def fit(self, transitions: Transitions) -> None:
-        """See `Dynamics.fit`. Shows how far it is; `history` has each epoch's errors."""
+        """See `Dynamics.fit`. Shows its progress; `history` has each epoch's errors."""
         validate_transitions(transitions)
         config, n_actions = self.config, transitions.n_actions
         holdout, training = split(
@@ -213,7 +215,7 @@ class ProbabilisticEnsemble(Dynamics):
             history=history,
         )
 
-        # Taken over only now: an interrupted fit leaves the model as it was.
+        # Assigned only now: an interrupted fit leaves the model as it was.
         self._inputs, self._targets = inputs, targets
         self._target_std = spread.std.to(self.device)
         order = torch.argsort(errors)
@@ -242,11 +244,12 @@ class ProbabilisticEnsemble(Dynamics):
     ) -> Prediction:
         """See `Dynamics.predict`: every row is sampled from one random elite.
 
-        Of all members the elites come first.
+        If all members are asked, the elites come first.
 
         Raises:
             NotFittedError: There is nothing to ask yet.
-            CompositionError: No float32 tensors (B, D) and (B, A) of the fitted sizes.
+            CompositionError: Anything but float32 tensors (B, D) and (B, A) of the fitted
+                sizes.
         """
         _, *sizes = self.fitted_on
         _validate_asked(observations, actions, *sizes)
@@ -266,7 +269,7 @@ class ProbabilisticEnsemble(Dynamics):
         )
 
     def _asked(self, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Returns (B, inputs) what the networks see of states and actions."""
+        """Returns (B, inputs): states and actions as the networks see them."""
         columns = columns_of(actions, self._n_actions)
         return self._inputs.standardize(torch.cat([observations, columns], dim=1))
 
@@ -316,7 +319,7 @@ class ProbabilisticEnsemble(Dynamics):
         }
 
     def _own_target_std(self) -> dict[str, torch.Tensor]:
-        """Returns the targets' deviation where `_targets` is in another unit."""
+        """Returns the targets' standard deviation if `_targets` is in another unit."""
         own = self.config.target_scale != "change"
         return {"target_std": self._target_std.cpu()} if own else {}
 
@@ -342,13 +345,13 @@ class ProbabilisticEnsemble(Dynamics):
 
     @property
     def n_members(self) -> int:
-        """The elites: the others imagine nothing, so nobody changes them after `fit`."""
+        """The elites: the others do not imagine, so nothing changes them after `fit`."""
         return self.config.n_elites
 
     def holdout_errors(self, transitions: Transitions) -> dict[str, float]:
         """See `Dynamics.holdout_errors`: squared errors of the elites' means.
 
-        Each target's is the share of its variance that they leave unexplained:
+        A target's error is the share of its variance that the means leave unexplained:
         ``model_holdout_error`` is the mean over targets, ``model_reward_error`` the
         reward's, near 1 if nothing of a rare reward was learned.
         """
@@ -367,7 +370,7 @@ class ProbabilisticEnsemble(Dynamics):
         }
 
     def _validate_fitted_on(self, transitions: Transitions) -> None:
-        """Refuses other rows than those of `fit`: hold-out indices would mean nothing."""
+        """Refuses other rows than `fit` got: hold-out indices would mean nothing."""
         sizes = transitions.observation_size, transitions.action_size
         same = (len(transitions), *sizes) == self.fitted_on
         if same:
@@ -380,7 +383,7 @@ class ProbabilisticEnsemble(Dynamics):
             raise CompositionError(
                 f"The ensemble was fitted on {self._n_rows} transitions and got "
                 f"{len(transitions)} others. Give those that were given to fit, in the "
-                "same order: the rows held out are known by their place."
+                "same order: the rows held out are known by their indices."
             )
 
     def log_prob(self, transitions: Transitions) -> torch.Tensor:
@@ -414,7 +417,7 @@ class ProbabilisticEnsemble(Dynamics):
     ) -> tuple[torch.Tensor, Prediction, torch.Tensor]:
         """See `Dynamics.training_loss_and_sample`.
 
-        What an elite trains on and what it is asked passes it as one batch.
+        The rows that an elite trains on and those it is asked about pass it as one batch.
         """
         x, y = self._dealt(transitions)
         asked = self._asked(observations, actions).expand(len(self._elites), -1, -1)
@@ -465,7 +468,7 @@ class ProbabilisticEnsemble(Dynamics):
 def _validate_asked(
     observations: Any, actions: Any, observation_size: int, action_size: int
 ) -> None:
-    """Refuses rows that are no tensors of the fitted sizes: whoever asks may be a user."""
+    """Refuses anything but tensors of the fitted sizes: users may ask, too."""
     for name, rows, size in (
         ("observations", observations, observation_size),
         ("actions", actions, action_size),

@@ -28,7 +28,7 @@ def split(
         batch_size: Rows that must be left to fit on.
 
     Raises:
-        DatasetError: There are too few, or see `split_by_episode`.
+        DatasetError: There are too few rows, or see `split_by_episode`.
     """
     n_rows = len(transitions)
     needed = math.ceil(batch_size / (1 - ratio))
@@ -52,21 +52,20 @@ def split_by_episode(
 
     Args:
         transitions: N rows that know their episodes.
-        n_holdout: Episodes are held out until they have so many rows ...
-        least_training: ... or too few would be left: at least so many rows, and one
-            episode.
+        n_holdout: Episodes are held out until they have this many rows ...
+        least_training: ... or fewer than this many rows, or no episode, would be left.
 
     Returns:
         The rows held out, and the others in random order.
 
     Raises:
-        DatasetError: Rows that do not know their episodes, or too few of those.
+        DatasetError: The rows do not know their episodes, or there are too few episodes.
     """
     if transitions.episode_ids is None:
         raise DatasetError(
-            "holdout is 'episodes', but these transitions do not know theirs. Fit the "
-            "imagination on a dataset, or the dynamics on RealData.of(dataset).for_models; "
-            "or take holdout='rows'."
+            "holdout is 'episodes', but these transitions do not know their episodes. "
+            "Fit the imagination on a dataset, or the dynamics on "
+            "RealData.of(dataset).for_models; or use holdout='rows'."
         )
     _, numbers, sizes = torch.unique(
         transitions.episode_ids, return_inverse=True, return_counts=True
@@ -78,10 +77,10 @@ def split_by_episode(
     chosen[1:] &= chosen[:-1].cumprod(dim=0).bool()  # the first ones of the order
     if not bool(chosen[0]) or len(sizes) < 2:
         raise DatasetError(
-            f"holdout is 'episodes', but of {len(sizes)} episodes, the one drawn with "
-            f"{int(sizes[order[0]])} of {len(transitions)} rows, none can be held out "
-            f"with {least_training} rows left to fit on. Take holdout='rows', or collect "
-            "more episodes."
+            f"holdout is 'episodes', but there are {len(sizes)} episodes, and the first "
+            f"one drawn has {int(sizes[order[0]])} of {len(transitions)} rows: without "
+            f"it, there must be another episode and {least_training} rows to fit on. Use "
+            "holdout='rows', or collect more episodes."
         )
     held_out = torch.zeros(len(sizes), dtype=torch.bool)
     held_out[order[chosen]] = True

@@ -18,19 +18,19 @@ from ..base import LearnedComponent
 __all__ = ["Dynamics", "DynamicsConfig", "Prediction"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # of tensors there is no ==
+@dataclasses.dataclass(frozen=True, eq=False)  # == of tensors is no bool
 class Prediction:
-    """What a dynamics model says, in dataset units.
+    """What a dynamics model predicts, in dataset units.
 
     Args:
-        given_observations: (B, D) what it was asked with: s, reverse s'.
-        actions: (B, A) what it was asked with.
-        observations: (B, D) sampled: s', reverse s. Never a difference.
+        given_observations: (B, D) that the model was asked about: s, in reverse s'.
+        actions: (B, A) that the model was asked about.
+        observations: (B, D) sampled: s', in reverse s. Never a difference.
         rewards: (B, 1) sampled.
-        means: (E, B, D + 1) of s' (reverse s), reward last, for all E members;
+        means: (E, B, D + 1) of s' (in reverse of s), reward last, for all E members;
             None unless all members were asked for.
-        stds: (E, B, D + 1) their standard deviations, likewise.
-        n_elites: How many of the members, the first ones, imagine; None if all do.
+        stds: (E, B, D + 1) standard deviations, likewise.
+        n_elites: How many of the members imagine (they come first); None if all do.
     """
 
     given_observations: torch.Tensor
@@ -69,7 +69,7 @@ class DynamicsConfig(Component):
     def members(self) -> Optional[tuple[int, int]]:
         """How many members a model will have, and how many of them imagine.
 
-        None where that is not known before it is fitted.
+        None if that is not known before the model is fitted.
         """
         return None
 
@@ -83,7 +83,7 @@ class Dynamics(LearnedComponent):
 
     Attributes:
         capturable: Whether a CUDA graph may record `training_loss` and
-            `training_loss_and_sample`, see `recorded`: they wait for nothing.
+            `training_loss_and_sample`, see `recorded`: they never wait for the device.
     """
 
     config: DynamicsConfig
@@ -114,10 +114,10 @@ class Dynamics(LearnedComponent):
         """Samples one outcome for each row.
 
         Args:
-            observations: (B, D) s, reverse s', on the model's device.
-            actions: (B, A) within the dataset's range; of choices their indices (B, 1).
-            all_members: Whether `means` and `stds` of every member are wanted;
-                penalties want them. Models without members return None for both.
+            observations: (B, D) s, in reverse s', on the model's device.
+            actions: (B, A) within the dataset's range; discrete ones are indices (B, 1).
+            all_members: Whether `means` and `stds` of every member are wanted, as
+                penalties need them. Models without members return None for both.
 
         Returns:
             Prediction in dataset units.
@@ -125,7 +125,7 @@ class Dynamics(LearnedComponent):
 
     @torch.no_grad()
     def predictions(self, transitions: Transitions) -> Iterator[Prediction]:
-        """Says what all members predict of real rows, some rows at a time.
+        """Asks all members about real rows, some rows at a time.
 
         Args:
             transitions: Real ones, on any device.
@@ -145,16 +145,16 @@ class Dynamics(LearnedComponent):
 
     @property
     def fitted_on(self) -> Optional[tuple[int, int, int]]:
-        """Rows of the transitions given to `fit`, sizes of observations and actions.
+        """Number of rows given to `fit`, and the sizes of observations and actions.
 
-        None for models that do not keep them; then nobody can tell that a model which
-        is shared was fitted on other data.
+        None for models that do not keep them; if such a model is shared, it goes
+        unnoticed that it was fitted on other data.
         """
         return None
 
     @property
     def n_actions(self) -> Optional[int]:
-        """Number of choices that it was fitted for; None for continuous actions."""
+        """Number of choices it was fitted for; None for continuous actions."""
         return None
 
     @property
@@ -164,14 +164,14 @@ class Dynamics(LearnedComponent):
 
     @property
     def holdout_indices(self) -> torch.Tensor:
-        """(H,) rows of the transitions given to `fit` that it never trained on."""
+        """(H,) indices of the rows given to `fit` that the model never trained on."""
         return torch.empty(0, dtype=torch.int64)
 
     def holdout_errors(self, transitions: Transitions) -> dict[str, float]:
-        """Measures errors on the hold-out rows; none for models that keep none.
+        """Measures errors on the hold-out rows; empty for models that keep no such rows.
 
-        They are logged after `fit` and after each update of the dynamics, and of
-        ``model_holdout_error``, if it is there, the growth.
+        They are logged after `fit` and after each update of the dynamics, and so is the
+        growth of ``model_holdout_error``, if it is among them.
 
         Args:
             transitions: Those that were given to `fit`, in the same order.
@@ -185,7 +185,7 @@ class Dynamics(LearnedComponent):
         return errors
 
     def log_prob(self, transitions: Transitions) -> torch.Tensor:
-        """Returns log p(s', r | s, a), reverse log p(s, r | s', a). Optional.
+        """Returns log p(s', r | s, a), in reverse log p(s, r | s', a). Optional.
 
         Args:
             transitions: B rows with known next observations, on the model's device.
@@ -221,11 +221,11 @@ class Dynamics(LearnedComponent):
         observations: torch.Tensor,
         actions: torch.Tensor,
     ) -> tuple[torch.Tensor, Prediction, torch.Tensor]:
-        """Returns what one step against a policy's value needs. Optional.
+        """Returns what one adversarial step needs. Optional.
 
-        The same as `training_loss`, `predict` and the `log_prob` of what was predicted,
-        one after the other, which is all that is done here; a model may override it and
-        evaluate its networks once for all three.
+        By default this calls `training_loss`, `predict`, and `log_prob` of what was
+        predicted, one after the other; a model may override it and evaluate its networks
+        once for all three.
 
         Args:
             transitions: As for `training_loss`.
@@ -233,8 +233,8 @@ class Dynamics(LearnedComponent):
             actions: (B, A).
 
         Returns:
-            The training loss; one outcome a row, not differentiable; its (B, 1)
-            log-probability.
+            The training loss; one outcome for each row, not differentiable; the (B, 1)
+            log-probabilities of these outcomes.
 
         Raises:
             CompositionError: This model offers no `training_loss` or no `log_prob`.

@@ -102,11 +102,11 @@ def train_ensemble(
         y: (N, D_out) standardised.
         training: Rows to train on.
         holdout: Rows that say when to stop.
-        learning_rate: See `ProbabilisticEnsembleConfig`, as for the others.
+        learning_rate: See `ProbabilisticEnsembleConfig`, as for the following ones.
         weight_decays: One for each layer.
         batch_size: Rows a member sees in one step.
         bounds_weight: See `bounds_loss`.
-        patience: Epochs without a better one, at most.
+        patience: The most epochs in a row without improvement.
         max_steps: Gradient steps at most; None for no limit.
         history: Gets each epoch's mean hold-out error and training loss, of all members.
 
@@ -181,8 +181,8 @@ def train_ensemble(
 def _ends(patience: int) -> str:
     """Returns when training ends where nothing limits its steps."""
     return (
-        f"It ends after {patience + 1} epochs in a row in which no member's hold-out error "
-        "fell by 1 %, and at no known time before: set max_steps for a limit."
+        f"It ends after {patience + 1} epochs in a row in which no member's hold-out "
+        "error fell by 1 %; nobody can tell when that will be: set max_steps for a limit."
     )
 
 

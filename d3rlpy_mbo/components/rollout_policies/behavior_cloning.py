@@ -24,7 +24,7 @@ class BehaviorCloningPolicyConfig(RolloutPolicyConfig):
 
     In reverse this is ROMI's RBC, p(a | s') (Wang et al. 2021, equation 10): the
     likelihood of a tanh-Gaussian, without the official code's entropy bonus and its
-    confusion of standard deviation and variance. Of choices it is a softmax, d(a | s').
+    confusion of standard deviation and variance. For choices it is a softmax, d(a | s').
 
     Args:
         hidden_units: Units of the hidden layers (official code: 2 x 256).
@@ -50,7 +50,7 @@ class BehaviorCloningPolicyConfig(RolloutPolicyConfig):
 
 
 class BehaviorCloningPolicy(RolloutPolicy):
-    """A distribution over the dataset's actions, given s (reverse s').
+    """A distribution over the dataset's actions, given s (in reverse s').
 
     A tanh-Gaussian over their range, or a softmax over the choices.
     """
@@ -102,7 +102,7 @@ class BehaviorCloningPolicy(RolloutPolicy):
     def log_prob(
         self, observations: torch.Tensor, actions: torch.Tensor
     ) -> torch.Tensor:
-        """Returns (B, 1) log-likelihoods, of a range's actions scaled to [-0.99, 0.99]."""
+        """Returns (B, 1) log-likelihoods; continuous actions scaled to [-0.99, 0.99]."""
         likelihood = likelihood_over(self._actions_known)
         return likelihood.log_prob(
             self._output(observations), likelihood.targets(actions)

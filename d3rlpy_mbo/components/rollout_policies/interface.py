@@ -38,8 +38,8 @@ class RolloutPolicy(LearnedComponent):
     Attributes:
         directions: The directions it supports.
         needs_learner: Whether `sample_action` asks the learner.
-        direction: Direction of the imagination it belongs to, known before `fit`. What
-            it is asked with is s when ``"forward"``, s' when ``"reverse"``.
+        direction: Direction of the imagination it belongs to, known before `fit`. The
+            policy is asked about s if ``"forward"``, about s' if ``"reverse"``.
     """
 
     directions: ClassVar[tuple[Direction, ...]] = ("forward", "reverse")
@@ -47,7 +47,7 @@ class RolloutPolicy(LearnedComponent):
     direction: Direction = "forward"
 
     def attach(self, context: "Context") -> None:
-        """See `LearnedComponent.attach`; takes its direction."""
+        """See `LearnedComponent.attach`; keeps the direction."""
         super().attach(context)
         self.direction = context.direction
 
@@ -60,11 +60,11 @@ class RolloutPolicy(LearnedComponent):
         """
 
     def begin_rollouts(self, n_rollouts: int) -> None:  # optional
-        """Is told that so many rollouts begin side by side. Optional.
+        """Tells the policy that this many rollouts begin side by side. Optional.
 
-        The calls of `sample_action` that follow are about the same rollouts, in the same
-        order, one call a step, until this is called again: a policy may carry something
-        along them. Others ask `sample_action` without it.
+        Until it is called again, each call of `sample_action` is about the next step of
+        these rollouts, in the same order, so a policy may carry a state along them.
+        Outside of rollouts, `sample_action` is called without it.
         """
 
     @abstractmethod
@@ -74,9 +74,9 @@ class RolloutPolicy(LearnedComponent):
         """Samples an action for each row.
 
         Args:
-            observations: (B, D) s, reverse s', in dataset units on the device.
+            observations: (B, D) s, in reverse s', in dataset units on the device.
             learner: The algorithm being trained, None if there is none.
 
         Returns:
-            (B, A) in dataset units; the rollout clips them to the dataset's range.
+            (B, A) in dataset units; the rollout projects them to the action set.
         """

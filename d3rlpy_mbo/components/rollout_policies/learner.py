@@ -21,10 +21,10 @@ class LearnerPolicyConfig(RolloutPolicyConfig):
     """The current learner's own actions, stochastic where the learner is (MBPO, MOPO).
 
     Args:
-        epsilon: Share of uniform actions in the place of its own, for discrete learners
-            that always take their best action, as DQN (ours: its usual exploration; the
-            imagined rows would otherwise say nothing of any other action). Continuous
-            learners and DiscreteSAC act as they are.
+        epsilon: Share of uniform actions instead of the learner's own, for discrete
+            learners that always take their best action, such as DQN (ours: DQN's usual
+            exploration; otherwise imagined rows would say nothing about other actions).
+            Continuous learners and DiscreteSAC ignore it.
     """
 
     action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
@@ -41,7 +41,7 @@ class LearnerPolicyConfig(RolloutPolicyConfig):
 
 
 class LearnerPolicy(RolloutPolicy):
-    """Asks the learner. It acts forwards only: p(a | s') is not what it learned."""
+    """Asks the learner. Forwards only: p(a | s') is not what a learner learns."""
 
     config: LearnerPolicyConfig
     directions = ("forward",)

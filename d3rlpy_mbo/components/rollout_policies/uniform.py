@@ -18,8 +18,8 @@ __all__ = ["UniformPolicy", "UniformPolicyConfig"]
 class UniformPolicyConfig(RolloutPolicyConfig):
     """Uniform actions over the dataset's range: ROMI's on mazes and hopper (Table 6).
 
-    In reverse they are right where an action leads to one state. Where the outcome is
-    random, even an exact reverse model then yields p(s' | s, a) / d(a | s') in the place of
+    In reverse they are right if an action always leads to the same state. If outcomes are
+    random, even an exact reverse model then yields p(s' | s, a) / d(a | s') instead of
     p(s' | s, a): `BehaviorCloningPolicyConfig` proposes d(a | s'), which is exact for the
     step into a real state.
     """
@@ -47,7 +47,7 @@ class UniformPolicy(RolloutPolicy):
         return self._actions is not None
 
     def fit(self, transitions: Transitions) -> None:
-        """Takes the actions that there are from the dataset."""
+        """Takes the action set from the dataset."""
         self._actions = transitions.action_set().to(self.device)
 
     def sample_action(
@@ -59,11 +59,11 @@ class UniformPolicy(RolloutPolicy):
         return self._actions.sample(len(observations))
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the actions that there are."""
+        """Returns the action set."""
         self.check_fitted()
         assert self._actions is not None
         return self._actions.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the actions that there are."""
+        """Takes over the action set."""
         self._actions = action_set_of(state).to(self.device)

@@ -71,7 +71,7 @@ class MountainCarTermination(_StateTermination):
     s' (D = 2) is (position, velocity).
 
     Args:
-        goal_velocity: What it must have there at least, in positions a step.
+        goal_velocity: The least velocity at the flag that counts, in positions per step.
     """
 
     action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")

@@ -33,7 +33,7 @@ def _inside(values: torch.Tensor, interval: tuple[float, float]) -> torch.Tensor
 class HopperTermination(_StateTermination):
     """Hopper: the torso sinks or tilts, or some value runs away.
 
-    s' (D = 11) is (z, angle, 3 joint angles, 6 velocities). The environment looks at
+    s' (D = 11) is (z, angle, 3 joint angles, 6 velocities). The environment tests
     velocities before it clips them to +-10 in s', so one beyond 100 is invisible here.
 
     Args:

@@ -26,8 +26,8 @@ class Termination(Component):
     ) -> torch.Tensor:
         """Says which steps end an episode; always asked in time order.
 
-        A reverse rollout asks whether a state s that it reached is itself an end
-        with s in the place of s' as well as of s.
+        To ask whether a state s that it reached is itself terminal, a reverse rollout
+        passes s as next_observations too.
 
         Args:
             observations: (B, D) s in dataset units.

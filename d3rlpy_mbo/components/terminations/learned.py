@@ -32,14 +32,14 @@ class LearnedTerminationConfig(Component):
     """A classifier of (s, a, s') that says whether the step ended its episode.
 
     It needs the true s' of terminal rows: those of D4RL's ``qlearning_dataset`` hold the
-    next episode's first state instead, and nothing can tell. It needs many of them too:
-    on 60,000 random steps of Hopper with 1,660 terminals it finds 95 % of new ones, with
-    166 it finds 54 %. Look at its metrics, and prefer a known rule.
+    next episode's first state instead, which goes unnoticed. It also needs many
+    terminals: on 60,000 random steps of Hopper with 1,660 of them it finds 95 % of new
+    ones, with 166 it finds 54 %. Look at its metrics, and prefer a known rule.
 
     Args:
-        hidden_units: Units of the hidden layers (ours: as the cloned behavior's).
-        learning_rate: Of Adam (ours: as the ensemble's).
-        batch_size: Rows in a step, half of them terminal (ours: as the ensemble's).
+        hidden_units: Units of the hidden layers (ours: as for behavior cloning).
+        learning_rate: Of Adam (ours: as for the ensemble).
+        batch_size: Rows in a step, half of them terminal (ours: as for the ensemble).
         n_steps: Gradient steps (ours: F1 on fresh rows of Hopper is 0.94, 0.96, 0.97
             after 2,500, 5,000, 10,000).
         holdout_ratio: Share of the rows of either class kept for the metrics (ours).
@@ -73,12 +73,12 @@ class LearnedTermination(LearnedComponent):
     """Callable as a `Termination`, once it is fitted.
 
     Reverse rollouts ask about a state alone, as the end of a step that is not known yet,
-    with the action that leaves it: (s, a, s). For them it learns half of its rows as
-    (s', another row's a, s'), and is measured on such (ours).
+    with the action that leaves it: (s, a, s). For them, half of the rows it learns are
+    (s', another row's a, s'), and so are all that it is measured on (ours).
 
     Its metrics are of held-out rows at the data's own rate of terminals:
     ``termination_precision`` (0 if it predicts none), ``termination_recall`` and
-    ``termination_holdout_terminals``, on how many terminals they rest.
+    ``termination_holdout_terminals``, the number of terminals that both rest on.
 
     Attributes:
         direction: Of the rollouts that will ask it; known before it is fitted.
@@ -97,15 +97,15 @@ class LearnedTermination(LearnedComponent):
         return self._network is not None
 
     def attach(self, context: "Context") -> None:
-        """See `LearnedComponent.attach`; takes its direction."""
+        """See `LearnedComponent.attach`; keeps the direction."""
         super().attach(context)
         self.direction = context.direction
 
     def check_transitions(self, transitions: Transitions) -> None:
         """Checks that there is something to learn from.
 
-        Warns if some terminal rows, but not too many, have no true next observation: it
-        is fitted without these.
+        Warns if some terminal rows, but not too many, have no true next observation: the
+        termination is fitted without them.
 
         Args:
             transitions: All of the dataset's, not only those for models.
@@ -123,9 +123,9 @@ class LearnedTermination(LearnedComponent):
                 "observation: d3rlpy fills them with zeros, and a learned termination "
                 "would learn to recognise zeros. Build the dataset from the arrays with "
                 "mbo.dataset_from_arrays (D4RL's files: mbo.load_hdf5, Minari: "
-                "mbo.load_minari), which keep where they led where somebody knows it "
-                "(next_observations, T + 1 observations an episode), or pass the rule "
-                "itself as termination."
+                "mbo.load_minari), which keep true next observations if the data has "
+                "them (next_observations, or T + 1 observations of each episode), or "
+                "pass the rule itself as termination."
             )
         if n_unknown:
             warnings.warn(
@@ -211,10 +211,10 @@ class LearnedTermination(LearnedComponent):
     def _optimizer(
         self, network: nn.Module
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        """Returns Adam whose learning rate falls to 0, by a cosine, and the cosine.
+        """Returns Adam, and the cosine by which its learning rate falls to 0.
 
-        Ours: at a constant one the last few steps decide about rows near the boundary,
-        and the precision of a toy fell from 1.0 to 0.3 between two seeds.
+        Ours: at a constant rate the last few steps decide about rows near the boundary,
+        and the precision on a toy fell from 1.0 to 0.3 from one seed to another.
         """
         config = self.config
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)

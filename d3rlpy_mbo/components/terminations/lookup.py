@@ -63,10 +63,10 @@ _KNOWN = (
     "Known are Gymnasium's Ant, Hopper, Humanoid, InvertedDoublePendulum, "
     "InvertedPendulum and Walker2d (AntTermination and so on), and HalfCheetah, "
     "HumanoidStandup, Pusher, Reacher and Swimmer (NoTermination), all of them in v4 and "
-    "v5, Acrobot, CartPole and MountainCar (AcrobotTermination and so on), Pendulum-v1 and "
-    "PointMaze-v3 (NoTermination). Otherwise write a Termination, "
-    "learn one from data with LearnedTerminationConfig(), or pass NoTermination() if it "
-    "only times out."
+    "v5, Acrobot, CartPole and MountainCar (AcrobotTermination and so on), Pendulum-v1 "
+    "and PointMaze-v3 (NoTermination). Otherwise write a Termination, learn one from "
+    "data with LearnedTerminationConfig(), or pass NoTermination() if the task only "
+    "times out."
 )
 
 
@@ -78,12 +78,12 @@ def termination_for(env: Union[gymnasium.Env[Any, Any], str]) -> Termination:
             ``"Hopper-v5"``. An id needs no simulator.
 
     Returns:
-        The rule; `NoTermination` if it only times out, be it by nature or because it
-        was made with ``terminate_when_unhealthy=False``.
+        The rule; `NoTermination` if the environment only times out, by nature or because
+        it was made with ``terminate_when_unhealthy=False``.
 
     Raises:
         TerminationRequiredError: No rule is known for it, or it does not show the
-            observations that the rule reads. The message says which rules there are.
+            observations that the rule reads.
     """
     if isinstance(env, str):
         name, module, settings = _registered(env)
@@ -101,8 +101,8 @@ def termination_for(env: Union[gymnasium.Env[Any, Any], str]) -> Termination:
         raise TerminationRequiredError(f"No termination is known for {name}. {_KNOWN}")
     if not settings.get("continuing_task", True):
         raise TerminationRequiredError(
-            f"{name} was made with continuing_task=False and ends at its goal, for which "
-            f"there is no rule. {_KNOWN}"
+            f"{name} was made with continuing_task=False and ends at its goal, and for "
+            f"that there is no rule. {_KNOWN}"
         )
     rule = _BY_MODULE[module]
     if rule is NoTermination or not settings.get("terminate_when_unhealthy", True):
