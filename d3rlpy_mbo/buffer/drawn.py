@@ -96,8 +96,8 @@ class ImaginedRows:
         Nothing follows a terminal. Where no real state is reached it is [[-inf]].
 
         Raises:
-            CompositionError: The rows were replaced since, or a penalty is subtracted when
-                they are drawn, so that what follows them does not hold it.
+            CompositionError: The rows were replaced since, or a penalty is subtracted
+                when they are drawn, and so is not in the rewards that follow.
         """
         if not self.returns_known:
             yield from itertools.repeat(_UNKNOWN, len(self))
@@ -123,7 +123,7 @@ class ImaginedRows:
 
 
 class DrawnTransitions(Sequence[Transition]):
-    """A batch's transitions, made when somebody asks: of d3rlpy's learners Cal-QL.
+    """A batch's transitions, made when asked for: of d3rlpy's learners only Cal-QL does.
 
     Args:
         columns: Of the batch, (B, size) each, by name; intervals too.

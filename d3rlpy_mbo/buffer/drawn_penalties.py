@@ -115,7 +115,7 @@ def spares_rows(imagination: Imagination) -> bool:
 def validate_drawn_penalty(imagination: Imagination, learner: Any) -> None:
     """Refuses learners that ask for the rewards that follow a row.
 
-    Those are rewards as they were imagined, and a penalty of now is in none of them.
+    These are rewards as they were imagined, and the current penalty is in none of them.
 
     Args:
         imagination: Its penalty may be one that is subtracted when rows are drawn.
@@ -131,9 +131,9 @@ def validate_drawn_penalty(imagination: Imagination, learner: Any) -> None:
 def validate_rewards_behind(
     imagination: Imagination, who: str = "Returns-to-go hold"
 ) -> None:
-    """Refuses rewards that follow a row where a penalty of now is missing in them.
+    """Refuses the rewards that follow a row if a current penalty is missing in them.
 
-    A buffer may not know the learner, so it is asked again where they are read.
+    A buffer may not know the learner, so this is called again where they are read.
 
     Args:
         imagination: Its penalty may be one that is subtracted when rows are drawn.

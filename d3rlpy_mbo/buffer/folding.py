@@ -52,14 +52,14 @@ def validate_folding(
         )
     if learners.is_transformer(learner) or uses_returns(learner):
         raise CompositionError(
-            f"steps_per_row is {n_steps}, but {name} needs every step on the way: to train "
-            "on, or to hold against its returns-to-go. Set steps_per_row=1, or use another "
-            "algorithm (SAC, CQL, IQL, BCQ, ...)."
+            f"steps_per_row is {n_steps}, but {name} needs every step on the way: to "
+            "train on, or to compare with returns-to-go. Set steps_per_row=1, or use "
+            "another algorithm (SAC, CQL, IQL, BCQ, ...)."
         )
     if epsilon and learners.acts_greedily(learner):
         raise CompositionError(
             f"steps_per_row is {n_steps}, but a share of {epsilon:g} of the actions is "
-            f"uniform: {name} would take what they bring for its own. Set "
+            f"uniform: {name} would take their rewards for those of its own actions. Set "
             "rollout_policy=LearnerPolicyConfig(epsilon=0.0), or steps_per_row=1."
         )
     scaler = learner.config.reward_scaler
@@ -71,9 +71,9 @@ def fold(rows: Transitions, n_steps: int, learner: Any) -> Folded:
     """Returns rows of up to n steps: from s_t and a_t to s_{t+n}.
 
     Each row goes on through those behind it, until a terminal or its rollout's end. Its
-    reward is what the learner's scaler makes sum_i gamma^i f(r_{t+i}) of, f the scaler: a
-    scaler that shifts would shift a sum once and its parts each (d3rlpy's own multi-step
-    picker leaves it so).
+    reward is the one that the learner's scaler f turns into sum_i gamma^i f(r_{t+i}): a
+    scaler that shifts would shift the sum only once, but should shift each of its parts
+    (d3rlpy's own multi-step picker leaves it so).
 
     Args:
         rows: (B,) imagined forwards, those of a rollout as neighbours, in time order.
@@ -131,7 +131,7 @@ def _line(scaler: Any, learner: str) -> tuple[float, float]:
     if scale == 0 or not torch.isclose(nearby, across, rtol=1e-3, atol=0.0):
         raise CompositionError(
             f"The reward_scaler of {learner}, {type(scaler).__name__}, does more than "
-            "shift and scale rewards, so what it makes of a sum is no sum of what it makes "
-            "of its parts. Use another scaler, or steps_per_row=1."
+            "shift and scale rewards, so a scaled sum is not the sum of the scaled "
+            "rewards. Use another scaler, or steps_per_row=1."
         )
     return shift, scale

@@ -14,8 +14,9 @@ class ImaginedMiniBatch(TransitionMiniBatch):
     """What `ImaginedReplayBuffer` draws: d3rlpy's mini-batch with one column more.
 
     d3rlpy hands it to a learner's Impl as ``batch.numpy_batch``, so that a loss can tell
-    real rows from imagined ones. Not under ``compile_graph`` on a GPU: the captured graph
-    is given the later batches' tensors, and ``numpy_batch`` stays that of the capture.
+    real rows from imagined ones. Not with ``compile_graph`` on a GPU: later batches'
+    tensors are copied into the captured graph, but ``numpy_batch`` stays the captured
+    one.
 
     Args:
         imagined: (B, 1) bool, True where the row was imagined.

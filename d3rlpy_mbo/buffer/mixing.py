@@ -12,10 +12,10 @@ __all__ = ["refuse_mixing"]
 def refuse_mixing() -> None:
     """Refuses what calls this if d3rlpy's MixedReplayBuffer is who called it.
 
-    That fills its batches with single transitions, which are real: learners read shapes
-    from them before there is anything that could imagine. In its module nothing else asks
-    a buffer that it was given, so the module tells who asks, and whoever else wants single
-    transitions has as many as they like.
+    MixedReplayBuffer fills its batches with single transitions, and here these are real:
+    learners read shapes from them before anything can imagine. Nothing else in its module
+    asks a buffer that it was given, so the module tells who asks; any other caller may
+    have single transitions.
 
     Raises:
         CompositionError: Says what to mix instead.

@@ -31,8 +31,9 @@ def validate_processes(
             updater = each.dynamics_updater.config.get_type()
             raise CompositionError(
                 f"The imagination {kind!r} has the dynamics updater {updater!r}, and "
-                f"{name} trains in several processes (enable_ddp=True): each would change "
-                "its model another way. Leave the updater out, or train in one process."
+                f"{name} trains in several processes (enable_ddp=True): each would "
+                "change its model in its own way. Leave the updater out, or train in one "
+                "process."
             )
         if not each.fitted:
             raise CompositionError(

@@ -27,9 +27,9 @@ class LearnerProgress:
 
     Args:
         learner: Its `grad_step` is followed; None to count batches.
-        needed: Whether an imagination asks it, so that no buffer is without it.
-        alone: Whether no other learner may train with it: where what is imagined follows
-            its steps, or asks it, it would stay as it is.
+        needed: Whether an imagination asks it, so that a buffer cannot do without it.
+        alone: Whether no other learner may train: if the imagination follows this
+            learner's steps, or asks it, its rows would never be imagined anew.
     """
 
     def __init__(
@@ -68,22 +68,22 @@ class LearnerProgress:
         if self._alone and self._n_standing > 1:  # one is where a fit begins
             self._refuse_another()
         if not self._moved and self._n_batches > _PATIENCE:
-            end = ", or without learner if it trains no more (FQE)."
+            end = ", or without learner if that one trains no more (FQE)."
             if self._needed:
-                end = ". The imagination asks it, so for FQE give it the dataset."
+                end = ". The imagination asks the learner, so for FQE use the dataset."
             raise LearnerMismatchError(
                 f"{self._n_batches} batches were drawn, but the learner that this buffer "
-                f"was given ({type(self._learner).__name__}) still stands at step "
-                f"{grad_step}: another one trains. Build the buffer with learner=the "
-                f"algorithm whose fit you call{end}"
+                f"was given ({type(self._learner).__name__}) is still at step "
+                f"{grad_step}: another one trains, or none. Build the buffer with "
+                f"learner=the algorithm whose fit you call{end}"
             )
         return self.step
 
     def _refuse_another(self) -> None:
-        """Refuses what calls this if d3rlpy's `fit` of another learner is who asks.
+        """Raises if d3rlpy's `fit` of another learner draws this batch.
 
-        It would train on what was imagined, for ever as old as it is. FQE does not act,
-        and whoever else asks may.
+        That learner would train for ever on rows that are not imagined anew. FQE does not
+        act, so it may draw, and so may any other caller.
         """
         asks = _fitted_learner()
         if asks is None or asks is self._learner or isinstance(asks, FQE | DiscreteFQE):

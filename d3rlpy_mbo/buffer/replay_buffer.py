@@ -58,29 +58,30 @@ _AMOUNT = Number(at_least=0, whole=True)
 
 
 class ImaginedReplayBuffer(ReplayBufferBase):
-    """Imagines inside `sample_transition_batch`, before the batch that is due for it.
+    """Mixes real and imagined rows; imagines in `sample_transition_batch`, when due.
 
-    Give it to `algo.fit` in the place of the dataset. The first batch fills it; the
-    time this takes shows as d3rlpy's `time_sample_batch`. Scalers, evaluators,
-    `episodes` and `buffer` see the real data alone.
+    Give it to `algo.fit` instead of the dataset. The first batch fills it; the time this
+    takes shows as d3rlpy's `time_sample_batch`. Scalers, evaluators, `episodes` and
+    `buffer` see the real data alone.
 
     Args:
-        dataset: Real data, or what `RealData.of` read of it; never changed. What is
-            appended to it afterwards is not drawn: that is a warning.
+        dataset: Real data, or what `RealData.of` read of it; never changed. Episodes that
+            are appended to it afterwards are not drawn, and there is a warning.
         imagination: One, several, or none (``[]``): the real data alone.
-        learner: The algorithm that will train. Needed by imaginations that ask it;
-            given, the schedule follows its `grad_step`, so that evaluators and FQE
-            may sample as well. Without it, batches are counted.
+        learner: The algorithm that will train. Required if an imagination asks it. If it
+            is given, the schedule follows its `grad_step`, so that evaluators and FQE may
+            sample as well; if not, batches are counted.
         real_ratio: Share of real rows in a batch, in expectation. Defaults to the
             imagination's own; required with several.
         shares: How the imagined rest is split over several imaginations, in any
             unit; equally by default.
 
     Raises:
-        CompositionError: Ratio, shares or learner that do not fit.
-        DatasetError: A dataset that cannot be used.
-        NotFittedError: An imagination that is not fitted.
-        TerminationRequiredError: Data that terminates, without a termination.
+        CompositionError: Ratio, shares or learner do not fit.
+        DatasetError: The dataset cannot be used.
+        NotFittedError: An imagination is not fitted.
+        TerminationRequiredError: The data holds terminals, and an imagination has no
+            termination.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)
-        # Whoever makes episodes when asked is not watched: asking may cost anything.
+        # Other buffers may make their episodes when asked, at any cost: not watched.
         self._watched: Optional[Union[InfiniteBuffer, FIFOBuffer]] = None
         if type(self._dataset) is ReplayBuffer:
             kept = self._dataset.buffer
@@ -159,7 +160,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     def imagined_share(self) -> float:
         """Share of imagined rows among all drawn so far; 0.0 before the first.
 
-        Of trajectories: of those that begin in one.
+        For trajectories, the share of those that begin in an imagined row.
         """
         total = int(self._rows_drawn.sum())
         return float(self._rows_drawn[1:].sum() / total) if total else 0.0
@@ -204,7 +205,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
         Raises:
             LearnerMismatchError: Another learner trains than the one that was given.
-            CompositionError: The imagination is no longer what this was made for.
+            CompositionError: The imagination is no longer the one this was made for.
             DivergedError: An imagination produced too many non-finite rows.
         """
         counts = self._counts_of_next_batch(batch_size)
@@ -252,17 +253,19 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         self._watched = None  # once is enough
         warnings.warn(
             f"The dataset was changed since this buffer read it: it holds {n_rows} "
-            f"transitions, and batches and rollouts know the {len(real)} of then. Make the "
-            "buffer anew, and fit the imagination again if its model is to know them.",
+            f"transitions, but batches and rollouts use the {len(real)} of then. Make a "
+            "new buffer, and fit the imagination again if its model is to learn from the "
+            "dataset as it is now.",
             stacklevel=1,
         )
 
     def sample_imagined(
         self, n_rows: int, imagination: Optional[int] = None
     ) -> Transitions:
-        """Draws imagined rows to look at, without a trace in what training draws.
+        """Draws imagined rows to look at; what training draws is not affected.
 
-        They are as they were imagined: without what a penalty subtracts when drawn.
+        The rows are as they were imagined: a penalty that is subtracted when rows are
+        drawn is not subtracted here.
 
         Args:
             n_rows: Rows, with replacement.
@@ -341,9 +344,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     ) -> TrajectoryMiniBatch:
         """Draws sub-trajectories for transformers, after imagining if it is due.
 
-        Real ones are those d3rlpy would draw. The share of an imagination begins in
-        imagined rows of its reverse rollouts and goes on in the real episodes that these
-        lead to, with timesteps and returns-to-go that go on too.
+        Real ones are those d3rlpy would draw. An imagination's begin in imagined rows of
+        its reverse rollouts and continue in the real episodes that these lead to;
+        timesteps and returns-to-go continue as well.
 
         Args:
             batch_size: Trajectories.
@@ -353,7 +356,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             A mini-batch in dataset units.
 
         Raises:
-            CompositionError: An imagination that imagines forwards, or whose penalty is
+            CompositionError: An imagination imagines forwards, or its penalty is
                 subtracted when single rows are drawn.
             DatasetError: The dataset has a trajectory slicer of its own.
             LearnerMismatchError, DivergedError: See `sample_transition_batch`.
@@ -467,7 +470,7 @@ def _progress(
 def _read_only(name: str) -> CompositionError:
     return CompositionError(
         f"ImaginedReplayBuffer.{name}: the real data is read-only here: use algo.fit, "
-        "not fit_online. To train online afterwards, give it a buffer of its own: "
+        "not fit_online. To train online afterwards, give the algorithm a new buffer: "
         "d3rlpy.dataset.create_fifo_replay_buffer(limit, episodes=buffer.episodes, "
         "env=env, transition_picker=buffer.transition_picker)."
     )

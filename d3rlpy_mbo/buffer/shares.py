@@ -49,8 +49,8 @@ def batch_shares(
     if not imaginations:
         if real_ratio not in (None, 1.0) or shares:
             raise CompositionError(
-                f"There is no imagination, so real_ratio = {real_ratio} and shares = "
-                f"{shares} cannot be. Leave them out, or pass an imagination."
+                f"There is no imagination, but real_ratio is {real_ratio} and shares is "
+                f"{shares}. Leave them out, or pass an imagination."
             )
         return np.ones(1)
     if real_ratio is None:

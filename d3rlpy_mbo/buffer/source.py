@@ -38,7 +38,7 @@ from .ring import Ring
 
 __all__ = ["ImaginedSource", "validate_rows"]
 
-# What a store is made for: changed in the config afterwards, it would hold something else.
+# Settings that a store is made for: if they changed afterwards, it would not fit them.
 _OF_STORE = (
     "rollout_length",
     "rollout_batch_size",
@@ -103,7 +103,7 @@ class ImaginedSource:
             warnings.warn(
                 f"The model of the imagination {config.get_type()!r} has been changed "
                 "while another learner trained, and this run goes on from there. For an "
-                "independent one fit the imagination again, or load a file that was "
+                "independent run, fit the imagination again, or load a file that was "
                 "saved before training.",
                 stacklevel=3,
             )
@@ -124,7 +124,8 @@ class ImaginedSource:
     def metrics(self) -> dict[str, float]:
         """Numbers of the last refresh (NaN before) and of the components.
 
-        Of a penalty that is subtracted when rows are drawn: of the last draws.
+        If the penalty is subtracted when rows are drawn, its numbers are of the last
+        draws.
         """
         if self._drawn is not None:
             self._report |= self._drawn.report()
@@ -136,7 +137,7 @@ class ImaginedSource:
         return self.imagination.dynamics.direction == "reverse"
 
     def lead_in(self) -> None:
-        """Counts what trajectories need beside the store, if no transformer was named.
+        """Counts the memory of lead-ins too, if no transformer was named beforehand.
 
         Raises:
             CompositionError: See `Fill.validate`.
@@ -150,7 +151,7 @@ class ImaginedSource:
 
         Raises:
             CompositionError: The dynamics updater cannot work with this learner, or
-                the imagination is no longer what this was made for.
+                the imagination is no longer the one this was made for.
             DivergedError: Too many rows were not finite.
         """
         self._follow_imagination()
@@ -199,7 +200,7 @@ class ImaginedSource:
         if not len(self.ring):
             raise DivergedError(
                 f"None of {self.fill.n_rollouts} rollouts has a row left: the "
-                "termination ends every one at once. Is it this environment's?"
+                "termination ends every one at once. Is it the rule of this environment?"
             )
         self._refreshed = step
         every, taken = torch.cat(rewards), torch.cat(penalties)
@@ -208,7 +209,7 @@ class ImaginedSource:
             "reward_mean": float(every.mean()),
             **total.report(),
         }
-        # A halt's rows have what reward it likes.
+        # A halt may give its rows any reward.
         if not self._warned and self.imagination.halt is None:
             self._warned = warn_if_rewards_are_far(
                 every + taken, *self._real_rewards, config.get_type()
@@ -229,10 +230,10 @@ class ImaginedSource:
     def _validate_store(self) -> None:
         """Refuses settings that were changed since the store was made for them.
 
-        Shorter rollouts fit.
+        Shorter rollouts still fit.
 
         Raises:
-            CompositionError: By name.
+            CompositionError: Names the setting.
         """
         config = self.imagination.config
         for name, before in self._made_for.items():
@@ -241,14 +242,14 @@ class ImaginedSource:
             if not fits:
                 raise CompositionError(
                     f"{name} of the imagination {config.get_type()!r} was {before} when "
-                    f"this buffer was made, and is {now}: its store is made for {before}. "
-                    "Make the buffer anew."
+                    f"this buffer was made, and is {now}: its store is made for "
+                    f"{before}. Make a new buffer."
                 )
 
     def _rollouts(self) -> Iterator[Rollout]:
-        """Yields the rollouts of a refresh; of the first one shows how far it is.
+        """Yields the rollouts of a refresh; shows the progress of the first one.
 
-        The later ones take as long, and would flicker beside the learner's own bar.
+        Later ones take as long, and would flicker beside the learner's own progress bar.
         """
         n_rollouts = self.fill.n_rollouts
         rollouts = self.imagination.rollouts(self._real, n_rollouts, self._learner)
@@ -299,13 +300,14 @@ class ImaginedSource:
 
     @functools.cached_property
     def _model_rows(self) -> Transitions:
-        """What an updater needs at every update, kept as long as it may be asked for."""
+        """What an updater needs at every update, kept as long as it may be needed."""
         return self._real.for_models
 
     def sample(self, out: npt.NDArray[np.float32]) -> ImaginedRows:
         """Fills (n, width) rows with imagined ones, drawn uniformly; says which.
 
-        A penalty that is subtracted when they are drawn is; the ring stays as it is.
+        A penalty that is subtracted when rows are drawn is subtracted here; the rows in
+        the ring stay as they are.
 
         Raises:
             CompositionError: That penalty breaks its contract.

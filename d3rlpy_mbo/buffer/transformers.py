@@ -42,7 +42,7 @@ def validate_lead_ins(
 
 
 def validate_slicer(real: RealData) -> None:
-    """Refuses a dataset with a trajectory slicer of its own: nobody would ask it.
+    """Refuses a dataset with a trajectory slicer of its own: it would not be used.
 
     Raises:
         DatasetError: Names it.
@@ -50,9 +50,9 @@ def validate_slicer(real: RealData) -> None:
     slicer = type(real.dataset.trajectory_slicer)
     if slicer is not BasicTrajectorySlicer:
         raise DatasetError(
-            f"Datasets with {slicer.__name__} are not supported for trajectories: they are "
-            "sliced by columns, as BasicTrajectorySlicer does, and it would not be asked. "
-            "Build the ReplayBuffer without a trajectory_slicer."
+            f"Datasets with {slicer.__name__} are not supported for trajectories: these "
+            "are sliced by columns, as BasicTrajectorySlicer does, so yours would not be "
+            "used. Build the ReplayBuffer without a trajectory_slicer."
         )
 
 
@@ -81,10 +81,11 @@ def validate_transformer(
     for each in imaginations:
         if each.needs_learner:
             raise CompositionError(
-                f"The imagination {each.config.get_type()!r} asks the learner for actions "
-                f"or values at single states, but {name} acts from a whole context and "
-                "values nothing. Leave out what asks it (a dynamics updater, a penalty on "
-                "values), or use a Q-learning algorithm (SAC, CQL, IQL, BCQ, ...)."
+                f"The imagination {each.config.get_type()!r} asks the learner for "
+                f"actions or values at single states, but {name} acts from a whole "
+                "context and has no values. Leave out what asks it (a dynamics updater, "
+                "a penalty on values), or use a Q-learning algorithm (SAC, CQL, IQL, "
+                "BCQ, ...)."
             )
     longest = real.rewards.longest
     if longest > config.max_timestep:

@@ -47,16 +47,16 @@ def validate_action_set(given: Any, known: ActionSet) -> None:
     """Raises CompositionError if it cannot take the place of the dataset's action set."""
     if isinstance(given, ActionRange) and not is_range(given.low, given.high):
         raise CompositionError(
-            f"The action set is {given!r}, expected as many finite numbers for low as for "
-            "high, and none of low above that of high."
+            f"The action set is {given!r}, expected as many finite numbers for low as "
+            "for high, and none of low above its counterpart in high."
         )
     alike = isinstance(given, ActionSet) and (
         (given.size, given.n_actions) == (known.size, known.n_actions)
     )
     if not alike:
         raise CompositionError(
-            f"The action set is {given!r}, expected one of the dataset's actions, such as "
-            f"{known!r}."
+            f"The action set is {given!r}, expected one for the dataset's actions, such "
+            f"as {known!r}."
         )
 
 
@@ -102,9 +102,10 @@ def warn_of_other_parts(
         now = getattr(config, name)
         types = [each and each.get_type() for each in (before, now)]
         warnings.warn(
-            f"{type(config).__name__}.{name} was changed, from {types[0]!r} to "
-            f"{types[1]!r}, after it had created this imagination, which goes on with what "
-            "it was made of. For the new one: config.create(device), and fit that.",
+            f"{type(config).__name__}.{name} was changed from {types[0]!r} to "
+            f"{types[1]!r} after the config had created this imagination, which keeps "
+            f"{types[0]!r}. To use the new one, call config.create(device) again and fit "
+            "what it returns.",
             stacklevel=2,
         )
 
@@ -112,9 +113,9 @@ def warn_of_other_parts(
 def validate_declared(
     config: Optional[Component], judge: Union[Penalty, LearnedPenalty, Halt, None]
 ) -> None:
-    """Raises CompositionError if a config says otherwise than what it created.
+    """Raises CompositionError if a config declares something else than what it created.
 
-    Of a penalty or halt that learns the created one is asked, and nobody reads its config.
+    A penalty or halt that learns is itself asked; its config's declaration is not read.
     """
     for name in ("compares",) if isinstance(judge, Halt) else DECLARED:
         declared, kept = getattr(config, name, None), getattr(judge, name, None)
@@ -142,10 +143,10 @@ def validate_penalty(
         )
     if penalty.when == "drawn" and steps_per_row > 1:
         raise CompositionError(
-            f"The penalty {name} is subtracted when rows are drawn, but with steps_per_row "
-            f"= {steps_per_row} a row holds several steps, of which the model can be asked "
-            "about the first alone. Set steps_per_row=1, or use a penalty that is "
-            "subtracted when imagined."
+            f"The penalty {name} is subtracted when rows are drawn, but with "
+            f"steps_per_row = {steps_per_row} a row holds several steps, and the model "
+            "can be asked about the first of them only. Set steps_per_row=1, or use a "
+            "penalty that is subtracted when imagined."
         )
     if penalty.needs_critic and dynamics.direction == "reverse":
         raise CompositionError(
@@ -188,14 +189,15 @@ def validate_steps_per_row(config: Any) -> None:
     if not isinstance(config.rollout_policy, LearnerPolicyConfig):
         raise CompositionError(
             f"steps_per_row is {n_steps}, but the rollout policy is "
-            f"{config.rollout_policy.get_type()!r}: the rewards of a row would be those of "
-            "its proposals, and the learner would take them for its own. Set "
+            f"{config.rollout_policy.get_type()!r}: a row's rewards would come from that "
+            "policy's actions, and the learner would take them for those of its own. Set "
             "rollout_policy=LearnerPolicyConfig(), or steps_per_row=1."
         )
     if n_steps > config.rollout_length:
         raise CompositionError(
-            f"steps_per_row is {n_steps}, but rollouts have {config.rollout_length} steps: "
-            "no row would ever have as many. Set rollout_length to as many or more."
+            f"steps_per_row is {n_steps}, but rollouts have {config.rollout_length} "
+            f"steps: no row would ever hold {n_steps}. Set rollout_length to {n_steps} "
+            "or more."
         )
 
 
@@ -204,7 +206,7 @@ def validate_given(dynamics: Dynamics, config: DynamicsConfig, device: str) -> N
 
     Raises:
         NotFittedError: They are not fitted.
-        CompositionError: They have another config, or lie elsewhere.
+        CompositionError: They have another config, or are on another device.
     """
     dynamics.check_fitted()
     found = f"{dynamics.config.get_type()} {dynamics.config.serialize()}"
@@ -212,7 +214,8 @@ def validate_given(dynamics: Dynamics, config: DynamicsConfig, device: str) -> N
     if found != expected:
         raise CompositionError(
             f"The dynamics given are {found}, but the imagination's config asks for "
-            f"{expected}. Change the config, or leave them out and have new ones fitted."
+            f"{expected}. Change the config, or leave dynamics out and have new ones "
+            "fitted."
         )
     places = [torch.device(each) for each in (dynamics.device, device)]
     if len({(place.type, place.index or 0) for place in places}) > 1:

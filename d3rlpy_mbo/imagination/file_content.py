@@ -80,8 +80,8 @@ def validate_archive(path: Union[str, Path]) -> None:
     size = sum(entry.file_size for entry in entries)
     if packed or size > Path(path).stat().st_size:
         raise LoadError(
-            f"{str(path)!r} would become {size:,} bytes as it is read: nothing that save "
-            "wrote does. It is damaged, or not what it seems."
+            f"{str(path)!r} would grow to {size:,} bytes when read, which no file that "
+            "save wrote does. It is damaged, or not what it seems."
         )
 
 
@@ -108,7 +108,7 @@ def validate_content(path: Union[str, Path], content: Mapping[str, Any]) -> None
     digest = content.get("digest")
     rest = {name: value for name, value in content.items() if name != "digest"}
     if digest is not None and digest != digest_of(rest):
-        raise _damaged(path, "its digest is another: some of it was changed")
+        raise _damaged(path, "its digest does not match: some of it was changed")
 
 
 def validate_state(path: Union[str, Path], content: Mapping[str, Any]) -> None:

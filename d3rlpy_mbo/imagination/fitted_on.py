@@ -17,8 +17,8 @@ class FittedOn:
         action_set: What proposed actions are projected to, on the imagination's device.
         observation_size: D.
         n_rows: How many rows the models saw.
-        reward_range: The least and the greatest reward of all rows, those that models do
-            not see included. None where a file was loaded: it does not hold it.
+        reward_range: The least and the greatest reward of all rows, also of those that
+            models do not see. None if a file was loaded: it does not hold them.
     """
 
     action_set: ActionSet
@@ -56,7 +56,7 @@ class FittedOn:
 
     @classmethod
     def of_state(cls, state: dict[str, Any], device: str) -> "FittedOn":
-        """Returns what `state_dict` or `checkpoint_state` was called of, on a device."""
+        """Returns the facts in a `state_dict` or `checkpoint_state`, on a device."""
         return cls(
             action_set=action_set_of(state["action_range"]).to(device),
             observation_size=state["observation_size"],

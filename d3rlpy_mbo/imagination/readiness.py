@@ -63,19 +63,19 @@ def validate_termination(
         raise TerminationRequiredError(
             f"The dataset has {int(transitions.terminals.sum())} terminals, but this "
             "imagination has no termination: imagined episodes would never end. Pass "
-            "termination=mbo.termination_for(env), LearnedTerminationConfig() where "
-            "nobody knows the rule, or NoTermination() if its terminals mean nothing. "
-            "On the command line: --set imagination.termination=NAME, such as learned. "
-            f"Known by name: {known}."
+            "termination=mbo.termination_for(env), LearnedTerminationConfig() if the "
+            "rule is not known, or NoTermination() if the dataset's terminals mean "
+            "nothing. On the command line: --set imagination.termination=NAME, such as "
+            f"learned. Known by name: {known}."
         )
 
 
 def warn_of_lost_ends(transitions: Transitions) -> None:
     """Warns of terminals whose outcome is not known: no model learns their rewards.
 
-    Rows without a next observation train learners alone, and where that is the step that
-    ends an episode, what it pays goes with it. Where others that end tell what these would
-    have, nothing is said.
+    Rows without a known next observation train learners only; if such a row ends an
+    episode, models do not see its reward. There is no warning if other terminal rows are
+    known, and these rewards are like those that models see.
 
     Args:
         transitions: The data, all rows.
@@ -106,14 +106,14 @@ def warn_of_lost_ends(transitions: Transitions) -> None:
     warnings.warn(
         f"Where {len(lost)} of the dataset's {int(terminals.sum())} terminal rows led is "
         f"not known, so models learn {what}. {urgent}Build the dataset with "
-        "mbo.dataset_from_arrays, mbo.load_hdf5 or mbo.load_minari from what still has "
-        "the last next observations, or give the reward_function if it is known.",
+        "mbo.dataset_from_arrays, mbo.load_hdf5 or mbo.load_minari from data that still "
+        "has the last next observations, or give the reward_function if it is known.",
         stacklevel=3,
     )
 
 
 def validate_action_spaces(config: Component, transitions: Transitions) -> None:
-    """Raises CompositionError if a part does not know the data's kind of actions.
+    """Raises CompositionError if a component does not support the data's actions.
 
     Args:
         config: An imagination's; its parts are asked.
@@ -136,10 +136,10 @@ def validate_action_spaces(config: Component, transitions: Transitions) -> None:
         )
         found = "are continuous" if n_actions is None else f"are {n_actions} choices"
         raise CompositionError(
-            f"The {part.kind} {part.get_type()!r} is for {' or '.join(part.action_spaces)} "
-            f"actions, but the dataset's {found}. For these: "
-            f"{', '.join(others) or 'none is known'}. (A component of yours that can says "
-            f'action_spaces = ("continuous", "discrete").)'
+            f"The {part.kind} {part.get_type()!r} is for "
+            f"{' or '.join(part.action_spaces)} actions, but the dataset's {found}. For "
+            f"these: {', '.join(others) or 'none is known'}. (If it is yours and works "
+            'with both, declare action_spaces = ("continuous", "discrete").)'
         )
 
 
@@ -184,7 +184,7 @@ def validate_sizes(
 
 
 def validate_same_data(whose: str, n_rows: int, transitions: Transitions) -> None:
-    """Raises CompositionError unless there are as many rows for models as were fitted.
+    """Raises CompositionError unless models get as many rows as they were fitted on.
 
     Args:
         whose: What was fitted.
@@ -207,7 +207,7 @@ def validate_model_rows(transitions: Transitions) -> None:
         raise DatasetError(
             "No transition of the dataset has a known next observation, so models "
             "have nothing to learn from. Build the dataset with mbo.dataset_from_arrays, "
-            "mbo.load_hdf5 or mbo.load_minari, which keep what the data know."
+            "mbo.load_hdf5 or mbo.load_minari, which keep next observations."
         )
 
 
@@ -221,9 +221,9 @@ def validate_magnitudes(transitions: Transitions) -> None:
         columns = torch.nonzero(largest > _LARGEST)[:, 0].tolist()
         if columns:
             raise DatasetError(
-                f"The {name} reach {float(largest[columns[0]]):.1e} in columns {columns}, "
-                f"beyond {_LARGEST:.0e}, from where on a model's float32 squares are "
-                "infinite. Scale those columns."
+                f"The {name} reach {float(largest[columns[0]]):.1e} in columns "
+                f"{columns}, beyond {_LARGEST:.0e}, where squares in a model's float32 "
+                "become infinite. Scale those columns."
             )
 
 
@@ -237,9 +237,9 @@ def validate_divergence(dropped: float) -> None:
     if dropped > _MAX_DROPPED:
         raise DivergedError(
             f"{dropped:.0%} of the imagined rows held NaN or infinite values, or states "
-            f"whose known reward is such, and were dropped; more than {_MAX_DROPPED:.0%} "
-            "is no accident. Shorten "
-            "rollout_length, or fit the dynamics on more data."
+            "whose known reward is NaN or infinite, and were dropped; more than "
+            f"{_MAX_DROPPED:.0%} is no accident. Shorten rollout_length, or fit the "
+            "dynamics on more data."
         )
 
 
@@ -249,7 +249,7 @@ def validate_halts(halt: Halt, shares: dict[str, float], first: bool) -> None:
     Args:
         halt: What stops rollouts.
         shares: Of the rows of each step, the first step's first, that it stopped.
-        first: Whether nothing was imagined before: then a warning is due.
+        first: Whether nothing was imagined before; only then there is a warning.
 
     Raises:
         DivergedError: Almost no rollout gets beyond its first step.
@@ -267,8 +267,8 @@ def validate_halts(halt: Halt, shares: dict[str, float], first: bool) -> None:
         )
     if first and not any(shares.values()):
         warnings.warn(
-            f"{name} stopped not one rollout: the imagination is the one without it. "
-            "Lower its threshold, or leave it out.",
+            f"{name} stopped not one rollout: without it, the imagination would be the "
+            "same. Lower its threshold, or leave it out.",
             stacklevel=2,
         )
 
@@ -292,9 +292,9 @@ def warn_if_rewards_are_far(
             f"{n_far} of the {len(rewards)} rewards that {name!r} imagined lie beyond "
             f"those of the data, {least:.4g} to {most:.4g}, by more than {_FAR} times "
             f"their size: from {float(rewards.min()):.4g} to {float(rewards.max()):.4g}. "
-            "The model, or a known reward of states that it cannot know, has left the "
-            "data there, and a squared loss does not forget it. Shorten rollout_length, "
-            "or add a penalty or a halt.",
+            "The model has left the data there (or the known reward cannot be trusted at "
+            "such states), and with a critic's squared loss these rows outweigh all "
+            "others. Shorten rollout_length, or add a penalty or a halt.",
             stacklevel=2,
         )
     return n_far > 0

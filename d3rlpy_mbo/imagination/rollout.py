@@ -142,7 +142,7 @@ def rollout(
         dynamics: Fitted.
         rollout_policy: Fitted.
         starts: B real transitions on the dynamics' device.
-        rollout_length: Steps at most, h.
+        rollout_length: h, the most steps of a rollout.
         action_set: Proposed actions are projected to it.
         termination: None if the task never terminates.
         reward_function: Replaces the predicted reward.
@@ -156,8 +156,8 @@ def rollout(
     Raises:
         CompositionError: A component returned the wrong shape or type, values that
             are not finite, or a negative penalty; it and its distribution are named. A
-            known reward that is finite for all real rows is not blamed: what it says of
-            an absurd row drops that row.
+            known reward that is finite for all real rows is not blamed: an imagined row
+            for which it is not is dropped.
     """
     checks = ComponentChecks()
     proposals = Proposals(rollout_policy, action_set, learner, checks)

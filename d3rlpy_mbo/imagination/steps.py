@@ -113,8 +113,8 @@ class StepModel:
         if self._reward_function is not None:
             rewards = self._reward_function(before, actions, after)
             checks.shape(self._reward_function, rewards, shape)
-            # What is finite for real rows is absurd where it is not, as its state is: the
-            # rollout drops and counts it.
+            # If a known reward is finite for real rows, it is NaN or infinite only at
+            # absurd states: the rollout drops and counts such rows.
             checks.finite(
                 self._reward_function,
                 rewards,
@@ -162,7 +162,7 @@ class StepModel:
         halted = self._halt(prediction, self._carried)
         self._checks.halt(self._halt, halted, usable)
         self._carried = halted.state
-        stop = halted.stop | ~halted.keep  # what lies behind would not chain
+        stop = halted.stop | ~halted.keep  # the rows after it would not connect
         return dataclasses.replace(halted, stop=stop)
 
 

@@ -33,10 +33,11 @@ _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 def state_value(
     learner: Learner, observations: torch.Tensor, target: bool = False
 ) -> torch.Tensor:
-    """Returns the least Q-value of the critics at actions drawn from the policy.
+    """Returns the least of the critics' Q-values at actions drawn from the policy.
 
-    `q_value` at `sample_action`, up to rounding, for many states at once: on a CPU with
-    networks whose linear layers are fused, in blocks that stay in the cache.
+    The same as `q_value` at `sample_action`, up to rounding, but faster for many states:
+    on a CPU linear layers are fused, and rows go through them in blocks that fit the
+    cache.
 
     Args:
         learner: Any d3rlpy Q-learning algorithm with a critic, built.

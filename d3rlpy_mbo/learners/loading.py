@@ -19,7 +19,7 @@ __all__ = ["load_learner"]
 def load_learner(
     path: Union[str, Path], device: DeviceArg = False
 ) -> LearnableBase[Any, Any]:
-    """Loads what a learner's `save` wrote, one of a plugin's as one of d3rlpy's.
+    """Loads what a learner's `save` wrote, be it a plugin's learner or one of d3rlpy's.
 
     `d3rlpy.load_learnable` knows a plugin's learner only once its module is imported
     and registered; here the plugins are asked first.
@@ -32,8 +32,8 @@ def load_learner(
         The algorithm with its networks and optimizers.
 
     Raises:
-        LoadError: There is no such file, it is none of d3rlpy's, nobody provides its
-            learner, or it cannot be rebuilt.
+        LoadError: There is no such file, it is no saved learner, nothing installed
+            provides the learner, or it cannot be rebuilt.
     """
     name = _saved_type(path)
     try:

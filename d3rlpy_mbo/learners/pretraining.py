@@ -58,16 +58,16 @@ def pretrain_policy(
     As RAMBO does before it trains; defaults from its official code. d3rlpy's BC
     minimises the error of one sample instead, which lets the deviation collapse.
 
-    The policy alone changes, and its target where there is one: critics, optimizers
-    and step count stay as they are. A learner that is not built is built and its
-    scalers are fitted on the dataset, as `learner.fit` would.
+    Only the policy changes, and its target network if there is one: critics, optimizers
+    and step count stay as they are. A learner that is not built is built, and its
+    scalers are fitted on the dataset, as `learner.fit` would do.
 
     Args:
         learner: SAC, CQL, BEAR (tanh-Gaussian likelihood), CRR (Gaussian, as it acts),
             DiscreteSAC (of its choices), or DDPG, TD3, TD3+BC, ReBRAC, PRDC (squared
             error, the likelihood of a constant deviation).
-        dataset: Real data. Actions in the outermost hundredth of the learner's range
-            count as that hundredth's inner edge.
+        dataset: Real data. Scaled actions beyond 0.99 of the learner's range [-1, 1]
+            count as 0.99, those below -0.99 as -0.99.
         n_epochs: Passes over it; the last, incomplete batch of each is left out.
         learning_rate: Of an Adam of its own.
         batch_size: Rows of a gradient step.
@@ -76,10 +76,10 @@ def pretrain_policy(
         Mean loss of the last epoch.
 
     Raises:
-        CompositionError: Other learners, by name: their policies are no distributions
-            over actions, or are cloned from the data anyway. Or one for other actions than
-            the data's.
-        DivergedError: Its actions became non-finite; the policy is then what it was.
+        CompositionError: Another learner, whose policy is no distribution over actions,
+            or is cloned from the data anyway; or one for another kind of actions than the
+            data's.
+        DivergedError: The loss became NaN or infinite; the policy is then as it was.
     """
     validate_pretraining(learner, n_epochs)
     Number(more_than=0).validated("learning_rate", learning_rate)

@@ -70,12 +70,12 @@ def check(learner: Any) -> None:
 
 
 def needs_returns_to_go(name: str) -> str:
-    """Returns the message for learners that need what not all imagined rows have."""
+    """Returns the error message for learners that need returns-to-go in every row."""
     return (
         f"{name} needs returns-to-go, which rows that are imagined forwards do not have: "
-        "they lead to no real state. Cal-QL can do without them, unless its reward scaler "
-        "stands in the way: pass ImaginedReplayBuffer(dataset, imagination, learner=algo), "
-        "so that this is seen to."
+        "they lead to no real state. Cal-QL can do without them, unless its reward "
+        "scaler stands in the way: pass ImaginedReplayBuffer(dataset, imagination, "
+        "learner=algo), so that the buffer can validate that."
     )
 
 
@@ -169,7 +169,7 @@ def check_built(
         observation_size: D.
         action_size: A; 1 where actions are indices of choices.
         critic: Whether its Q-values will be asked for.
-        n_actions: How many choices there are, where that is known and actions are such.
+        n_actions: How many choices there are, if actions are choices and that is known.
 
     Raises:
         CompositionError: It has no networks yet, other sizes, or no critic.
@@ -195,9 +195,10 @@ def check_built(
 def _impl(learner: AnyLearner) -> Any:
     if learner.impl is None:
         raise CompositionError(
-            f"{type(learner).__name__} is not built, so it can neither act nor judge. "
-            "Call learner.build_with_dataset(dataset), or start learner.fit. If another "
-            "learner is being trained: a buffer asks the one that it was made with."
+            f"{type(learner).__name__} is not built, so it has neither actions nor "
+            "values. Call learner.build_with_dataset(dataset), or start learner.fit. If "
+            "another learner is being trained: a buffer asks the one that it was made "
+            "with."
         )
     return learner.impl
 
@@ -224,9 +225,9 @@ def has_critic(learner: Learner) -> bool:
 
 @contextlib.contextmanager
 def modes_kept(learner: Optional[Learner]) -> Iterator[None]:
-    """Leaves a learner's networks in the modes they are in, though they are asked.
+    """Puts a learner's networks back into the modes they were in before it was asked.
 
-    Asked, they are set to evaluation; training sets them back, but not who only asks.
+    Asking sets them to evaluation; training sets them back, but nothing else does.
     """
     networks = [] if learner is None else _networks(learner)
     modes = [(part, part.training) for each in networks for part in each.modules()]
@@ -276,10 +277,10 @@ def sample_action(
     Args:
         learner: Any d3rlpy Q-learning algorithm, built.
         observations: (B, D) in dataset units, on any device.
-        epsilon: Share of uniform choices in their place, where it `acts_greedily`.
+        epsilon: Share of uniform choices instead, for a learner that `acts_greedily`.
 
     Returns:
-        (B, A) float32 in dataset units, on the device of the observations; of a discrete
+        (B, A) float32 in dataset units, on the device of the observations; for a discrete
         learner (B, 1), indices of choices.
 
     Raises:
@@ -345,20 +346,21 @@ def q_value(
     actions: torch.Tensor,
     target: bool = False,
 ) -> torch.Tensor:
-    """Returns the least Q-value of the learner's critics.
+    """Returns the least of the Q-values of the learner's critics.
 
-    d3rlpy's `predict_value` is their mean, and in scaled rewards.
+    d3rlpy's `predict_value` returns their mean, in the unit of scaled rewards.
 
     Args:
         learner: Any d3rlpy Q-learning algorithm with a critic, built.
         observations: (B, D) in dataset units, on any device.
-        actions: (B, A) in dataset units; of a discrete learner (B, 1), indices of choices.
+        actions: (B, A) in dataset units; for a discrete learner (B, 1), indices of
+            choices.
         target: Whether the target critics are asked, those that TD targets are made with.
 
     Returns:
         (B, 1) on the device of the observations, in dataset units: the scale of a
-        reward scaler is undone. What it shifts rewards by remains in it, since
-        how much that adds up to depends on the steps that are left.
+        reward scaler is undone. If it also shifts rewards, the shift remains, since what
+        it adds up to depends on how many steps are left.
 
     Raises:
         CompositionError: The learner has no critic, or no networks yet.
@@ -389,8 +391,8 @@ def q_value(
 def acts_greedily(learner: Learner) -> bool:
     """Returns whether a discrete learner's sampled action is always its best one.
 
-    Of d3rlpy's discrete algorithms DiscreteSAC alone samples from a policy; continuous
-    ones explore by themselves or are cloned, and are never told to do otherwise.
+    Of d3rlpy's discrete algorithms only DiscreteSAC samples from a policy. Continuous
+    ones explore by themselves or are cloned, so they do not count as greedy.
     """
     return is_discrete(learner) and not isinstance(learner.config, DiscreteSACConfig)
 

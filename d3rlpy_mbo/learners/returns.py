@@ -20,7 +20,7 @@ def uses_returns(learner: Any) -> bool:
 
 
 def validate_unknown_returns(learner: Any) -> None:
-    """Refuses a reward scaler that makes a number of an unknown return-to-go, -inf.
+    """Refuses a reward scaler that turns an unknown return-to-go, -inf, into a number.
 
     Raises:
         CompositionError: Names the scaler.
@@ -37,9 +37,9 @@ def validate_unknown_returns(learner: Any) -> None:
     if not kept:
         raise CompositionError(
             f"The reward_scaler of {type(learner).__name__}, {type(scaler).__name__}, "
-            "makes a number of -inf, which stands for a return-to-go that is not known: "
-            "rows that are imagined forwards lead to no real state. Use a scaler that "
-            "shifts or scales by a positive factor, or an imagination with reverse "
+            "turns -inf, which stands for a return-to-go that is not known, into a "
+            "number: rows that are imagined forwards lead to no real state. Use a scaler "
+            "that shifts or scales by a positive factor, or an imagination with reverse "
             "dynamics."
         )
 

@@ -32,9 +32,9 @@ _RANGE = 1.001
 def validate_scalers(learner: AnyLearner, real: RealData) -> None:
     """Refuses scalers that do not fit this data, or would divide by zero on it.
 
-    The latter makes d3rlpy's policies NaN. A transformer's are fitted on whole episodes,
-    with the last reward of those that were cut, so copies of them are fitted as d3rlpy
-    would.
+    Dividing by zero makes d3rlpy's policies NaN. A transformer's scalers are fitted on
+    whole episodes, with the last reward of those that were cut, so copies of them are
+    fitted as d3rlpy would.
 
     Raises:
         CompositionError: Names the scaler, and its sizes, the columns, or why it cannot
@@ -78,7 +78,7 @@ def _validate_size(
 ) -> None:
     """Refuses a scaler whose numbers have another size than the data's columns.
 
-    As of one that was fitted on other data: d3rlpy fits the one that the config holds.
+    As a scaler fitted on other data has: d3rlpy fits the object in the learner's config.
     """
     if name == "reward_scaler" or not scaler.built:
         return
@@ -88,9 +88,9 @@ def _validate_size(
             raise CompositionError(
                 f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, has a "
                 f"{field} of shape {shape}, but the dataset's {_COLUMNS[name]} have size "
-                f"{values.shape[1]}, shape ({values.shape[1]},). If it was fitted on other "
-                "data: d3rlpy fits the one that the config holds, so give each learner a "
-                "scaler of its own."
+                f"{values.shape[1]}, shape ({values.shape[1]},). If it was fitted on "
+                "other data: d3rlpy fits the scaler object in a config, so give each "
+                "learner a scaler of its own."
             )
 
 
@@ -108,10 +108,10 @@ def _fitted_on_trajectories(
     except Exception as error:
         raise CompositionError(
             f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, cannot be "
-            f"fitted on these episodes: {type(error).__name__}: {error}. d3rlpy's Standard "
-            "and MinMax reward scalers fail on episodes of different lengths. Give it its "
-            "numbers (mean and std, minimum and maximum), or use another, such as "
-            "ReturnBasedRewardScaler."
+            f"fitted on these episodes: {type(error).__name__}: {error}. d3rlpy's "
+            "Standard and MinMax reward scalers fail on episodes of different lengths. "
+            "Give the scaler its numbers (mean and std, minimum and maximum), or use "
+            "another, such as ReturnBasedRewardScaler."
         ) from error
     return fitted
 
@@ -119,8 +119,8 @@ def _fitted_on_trajectories(
 def _width(scaler: Any, values: torch.Tensor) -> Optional[torch.Tensor]:
     """Returns what a scaler divides columns by, None if nothing can become zero.
 
-    Of one that is not fitted: what these values would make of it. d3rlpy then finds all
-    its numbers anew, those that were given too.
+    If it is not fitted, what these values would make of it: d3rlpy then determines all
+    its numbers anew, also those that were given.
     """
     if scaler.get_type() == "min_max":
         if scaler.built:
@@ -163,7 +163,7 @@ def warn_beyond_range(learner: AnyLearner, real: RealData) -> None:
         warnings.warn(
             f"The dataset's actions lie outside [-1, 1] in columns {beyond} (column "
             f"{first}: {float(low[first]):g} to {float(high[first]):g}), but "
-            f"{type(learner).__name__} acts within it. Give the learner "
+            f"{type(learner).__name__} acts within [-1, 1]. Give the learner "
             "action_scaler=d3rlpy.preprocessing.MinMaxActionScaler().",
             stacklevel=3,
         )

@@ -113,7 +113,7 @@ def test_a_scaler_that_clips_and_learners_that_need_each_step_are_refused():
         ({"rollout_policy": mbo.LearnerPolicyConfig(), "rollout_length": 1}, "1 steps"),
         (
             {"rollout_policy": mbo.BehaviorCloningPolicyConfig()},
-            "take them for its own",
+            "take them for those of its own",
         ),
     ],
 )

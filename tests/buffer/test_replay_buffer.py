@@ -311,8 +311,8 @@ def test_another_transformer_than_the_one_given_is_noticed(dataset):
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({}, "or without learner if it trains no more"),
-        ({"rollout_policy": mbo.LearnerPolicyConfig()}, "for FQE give it the dataset"),
+        ({}, "or without learner if that one trains no more"),
+        ({"rollout_policy": mbo.LearnerPolicyConfig()}, "for FQE use the dataset"),
     ],
 )
 def test_who_evaluates_a_trained_learner_is_told_what_will_work(dataset, parts, words):

@@ -41,7 +41,7 @@ def test_a_changed_number_is_noticed(saved, tmp_path):
     def change(content):
         content["state"]["components"]["dynamics"]["inputs"]["mean"][0] += 1e-6
 
-    with pytest.raises(mbo.LoadError, match="its digest is another"):
+    with pytest.raises(mbo.LoadError, match="its digest does not match"):
         mbo.load_imagination(changed(saved, tmp_path, change, old=False))
 
 
@@ -134,5 +134,5 @@ def test_a_packed_file_is_refused_before_it_is_read(saved, tmp_path, monkeypatch
     path = tmp_path / "packed.mbo"
     path.write_bytes(packed.getvalue())
     monkeypatch.setattr(torch, "load", None)
-    with pytest.raises(mbo.LoadError, match="would become .* bytes as it is read"):
+    with pytest.raises(mbo.LoadError, match="would grow to .* bytes when read"):
         mbo.load_imagination(path)

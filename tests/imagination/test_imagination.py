@@ -453,9 +453,9 @@ def test_an_action_range_of_what_is_not_fitted_is_refused_and_leaves_it_so(datas
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (mbo.ActionRange(torch.zeros(2), torch.ones(2)), "of the dataset's actions"),
-        (mbo.ActionChoices(3), "of the dataset's actions"),
-        ((-1.0, 1.0), "of the dataset's actions"),
+        (mbo.ActionRange(torch.zeros(2), torch.ones(2)), "for the dataset's actions"),
+        (mbo.ActionChoices(3), "for the dataset's actions"),
+        ((-1.0, 1.0), "for the dataset's actions"),
         (mbo.ActionRange(torch.ones(1), torch.zeros(1)), "none of low above"),
         (mbo.ActionRange(torch.tensor(0.0), torch.tensor(1.0)), "as many finite"),
         (mbo.ActionRange(-torch.full((1,), torch.inf), torch.ones(1)), "finite"),
