@@ -1,4 +1,4 @@
-"""Action sets: which actions there are, so that nobody else has to know."""
+"""Action sets: which actions there are, so that no other module has to know."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Optional, Union
@@ -19,7 +19,7 @@ _Numbers = Union[torch.Tensor, NDArray[Any]]
 
 
 class ActionSet(ABC):
-    """The actions that a dataset allows; what asks it need not know their kind."""
+    """The actions that a dataset allows; callers need not know their kind."""
 
     @property
     def n_actions(self) -> Optional[int]:
@@ -41,11 +41,11 @@ class ActionSet(ABC):
 
     @property
     def n_columns(self) -> int:
-        """What networks see of an action: A, or as many as there are choices."""
+        """Columns that networks see of an action: A, or one for each choice."""
         return self.n_actions or self.size
 
     def columns(self, actions: torch.Tensor) -> torch.Tensor:
-        """Returns (B, n_columns) of (B, A), see `columns_of`."""
+        """Returns (B, n_columns) for (B, A) actions, see `columns_of`."""
         return columns_of(actions, self.n_actions)
 
     @abstractmethod
@@ -61,7 +61,7 @@ class ActionRange(ActionSet):
     """The least and greatest value of each action dimension in the data.
 
     Args:
-        low: (A,); also NumPy's, such as ``env.action_space.low``. Kept in float32.
+        low: (A,), of torch or NumPy, such as ``env.action_space.low``. Kept in float32.
         high: (A,), likewise.
     """
 
@@ -109,11 +109,11 @@ class ActionRange(ActionSet):
 class ActionChoices(ActionSet):
     """Finitely many choices, known by their index: 0 to n_actions - 1.
 
-    An action is one float32 column that holds the index, as d3rlpy's mini-batches have
-    it. Indices are names: networks see one column for each choice instead.
+    An action is one float32 column that holds the index, as in d3rlpy's mini-batches. An
+    index is only a name: networks see one column for each choice instead.
 
     Args:
-        n_actions: How many.
+        n_actions: How many choices there are.
         device: Where actions are drawn.
     """
 
@@ -152,12 +152,12 @@ class ActionChoices(ActionSet):
 
 
 def action_set_of(state: dict[str, Any]) -> ActionSet:
-    """Returns the set that a `state_dict` is of, on the CPU."""
+    """Returns the set that a `state_dict` describes, on the CPU."""
     return ActionChoices(**state) if "n_actions" in state else ActionRange(**state)
 
 
 def is_range(low: Any, high: Any) -> bool:
-    """Whether two values are the ends of an `ActionRange`: as many, finite, in order."""
+    """Whether two values can be an `ActionRange`: of one length, finite, in order."""
     return (
         isinstance(low, torch.Tensor)
         and isinstance(high, torch.Tensor)

@@ -31,35 +31,37 @@ def dataset_from_arrays(
 
     - **Row by row**, as D4RL has it: observations (N, D), all other arguments N rows. An
       episode ends at a terminal, at a timeout, and where `next_observations` of a row is
-      not the observation of the following one (said in a warning).
+      not the observation of the following row (with a warning).
     - **Episode by episode**: a sequence of arrays (T + 1, D), or (T, D) with
-      `next_observations`; all other arguments have one entry an episode: T rows, of
-      `terminals` and `timeouts` also a single flag. What does not end in a terminal
-      counts as cut by a time limit.
+      `next_observations`; all other arguments have one entry for each episode: T rows, or
+      for `terminals` and `timeouts` also a single flag. An episode that does not end in a
+      terminal counts as cut by a time limit.
 
-    Where the outcome of an episode's last action is not known, a terminal row trains
-    learners but no models, any other is left out; a warning says how many. That is so
-    without next observations, and where they are not true: the following episode's first
-    observation at a terminal (D4RL's ``qlearning_dataset``), or d3rlpy's zeros.
+    If the outcome of an episode's last action is not known, a terminal row trains
+    learners but no models, and any other is left out; a warning says how many. It is not
+    known without next observations, nor if these are not true: at a terminal, the
+    following episode's first observation (D4RL's ``qlearning_dataset``) or d3rlpy's
+    zeros.
 
     Args:
-        observations: (N, D), or one array (T + 1, D) an episode.
-        actions: (N, A), or one array (T, A) an episode; of choices their indices from 0
-            on, (N,) or (N, 1), or one array (T,) an episode.
-        rewards: (N,) or (N, 1), or one array (T,) an episode.
-        next_observations: (N, D), or one array (T, D) an episode. May be left out.
+        observations: (N, D), or one array (T + 1, D) for each episode.
+        actions: (N, A), or one array (T, A) for each episode; discrete ones are indices
+            from 0 on, (N,) or (N, 1), or one array (T,) for each episode.
+        rewards: (N,) or (N, 1), or one array (T,) for each episode.
+        next_observations: (N, D), or one array (T, D) for each episode. May be left out.
         terminals: 1 where the environment ended the episode, else 0. None: nowhere.
         timeouts: 1 where an episode was cut, by a time limit or otherwise.
-        n_actions: How many choices there are, those that the data never takes included;
-            None where actions are continuous, be they whole numbers or not.
+        n_actions: How many choices there are, including those that the data never takes;
+            None for continuous actions, even if they are whole numbers.
 
     Returns:
-        Of `CompleteEpisode`. Splits of it need its `transition_picker`.
+        A dataset of `CompleteEpisode`. Buffers of some of its episodes need its
+        `transition_picker`.
 
     Raises:
-        DatasetError: Shapes or lengths that do not fit, values that are not finite real
-            numbers, flags other than 0 and 1, masks (1: goes on) given as terminals,
-            nothing that says where episodes end, actions that name no choice.
+        DatasetError: Shapes or lengths do not fit, values are not finite real numbers,
+            flags are not 0 or 1, terminals hold masks (1: goes on), nothing says where
+            episodes end, or actions are no indices of choices.
     """
     columns = {
         "observations": observations,
@@ -93,7 +95,7 @@ def dataset_of_rows(rows: Rows, whose: str, notes: Sequence[str] = ()) -> Replay
     if not any(episode.transition_count for episode in episodes):
         raise DatasetError(
             f"No row of {whose} has a known next observation or is terminal. Give "
-            "next_observations, or T + 1 observations an episode."
+            "next_observations, or T + 1 observations for each episode."
         )
     return dataset_of_episodes(episodes, rows.n_actions)
 
@@ -106,7 +108,7 @@ def _episodes(
     Args:
         rows: What was read.
         ends: (episodes,) indices of last rows, ascending.
-        known: (episodes,) whether the outcome of the last row is.
+        known: (episodes,) whether the outcome of the last row is known.
     """
     starts = np.append(0, ends[:-1] + 1)
     # The outcome of a last row is one more observation behind it.

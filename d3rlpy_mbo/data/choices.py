@@ -12,16 +12,16 @@ __all__ = ["never_taken", "validate_choices", "validated_n_actions"]
 
 _CONTINUOUS = (
     "If these are numbers that are whole only by chance, they are continuous: d3rlpy "
-    "guesses where nobody says, so build the dataset with "
+    "guesses unless it is told, so build the dataset with "
     "action_space=d3rlpy.ActionSpace.CONTINUOUS and action_size."
 )
 
 
 def validated_n_actions(n_actions: Any, whose: str = "the dataset") -> int:
-    """Returns how many choices there are as an int of Python's.
+    """Returns how many choices there are as Python's int.
 
-    d3rlpy cannot save a learner that has one of NumPy's, as `actions.max() + 1` is and
-    what Gymnasium's spaces hold.
+    d3rlpy cannot save a learner that has NumPy's, as `actions.max() + 1` is, and what
+    Gymnasium's spaces hold.
 
     Args:
         n_actions: How many choices there are.
@@ -58,10 +58,10 @@ def validate_choices(
     if actions.ndim != 2 or actions.shape[1] != 1:
         raise DatasetError(
             f"{name} have shape {actions.shape}, expected (rows, 1): the index of one "
-            "choice a step. Of one-hot rows that is actions.argmax(axis=1). Several "
-            "choices at once (MultiDiscrete, MultiBinary) are not supported: number their "
-            "combinations, np.ravel_multi_index(actions.T, sizes) (docs/"
-            f"discrete-actions.md). {_CONTINUOUS}"
+            "choice per step. For one-hot rows that is actions.argmax(axis=1). Several "
+            "choices at once (MultiDiscrete, MultiBinary) are not supported: number "
+            "their combinations, np.ravel_multi_index(actions.T, sizes) "
+            f"(docs/discrete-actions.md). {_CONTINUOUS}"
         )
     wrong = (actions != np.round(actions))[:, 0]
     if wrong.any():

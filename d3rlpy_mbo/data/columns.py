@@ -28,7 +28,7 @@ class DatasetColumns:
     Args:
         packed: (N, width) float32.
         layout: Where the columns lie in a row.
-        next_observation_known: (N,) False where d3rlpy has none and zero stands.
+        next_observation_known: (N,) False where d3rlpy has none; it is zero there.
         next_action_known: (N,) False at the end of every episode.
         episode_starts: (episodes + 1,) int64: the rows of the i-th episode that has any
             begin at the i-th entry and end before the next.
@@ -49,7 +49,7 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
     """Reads every transition of a dataset: whole columns, nothing for each row.
 
     Raises:
-        DatasetError: A dataset that is not of vectors and single steps, or is empty.
+        DatasetError: The dataset is not of vectors and single steps, or is empty.
     """
     _validate_kind(dataset)
     kept = kept_rows(dataset)
@@ -77,7 +77,7 @@ def read_columns(dataset: ReplayBufferBase) -> DatasetColumns:
         episode = int(np.searchsorted(starts, row, "right")) - 1
     n_actions = _n_actions(dataset)
     if n_actions is not None:
-        # An action that is no row's own is the next one of the row before it.
+        # A next action may be of no row: that of a step which is not kept.
         for name in ("actions", "next_actions"):
             validate_choices(layout.columns(packed)[name], n_actions, name)
     return DatasetColumns(
@@ -104,7 +104,7 @@ def _fill(
     kept: KeptRows,
     number: int,
 ) -> None:
-    """Writes some rows, and of the last one of each episode what is known.
+    """Writes some rows, and whether what follows the last one of each episode is known.
 
     Args:
         columns: By name, (n, size) each.
@@ -124,7 +124,7 @@ def _fill(
             raise _another_size(name, f"{found.shape[1]} and {columns[name].shape[1]}")
     if rewards.shape[1] != 1:
         raise DatasetError(
-            f"The dataset has {rewards.shape[1]} rewards a step, expected one."
+            f"The dataset has {rewards.shape[1]} rewards per step, expected one."
         )
     last = np.cumsum(kept.counts) - 1
     observation_known[last] = observation_counts > kept.counts
@@ -177,14 +177,14 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
         raise DatasetError(
             "The episodes keep the observation after their last action, which d3rlpy's "
             "BasicTransitionPicker does not expect. Build the buffer with "
-            "transition_picker=dataset.transition_picker, that of the dataset that they "
-            "are from."
+            "transition_picker=dataset.transition_picker, of the dataset that the "
+            "episodes are from."
         )
     _validate_actions(dataset)
 
 
 def _validate_actions(dataset: ReplayBufferBase) -> None:
-    """Refuses a part of a dataset whose actions d3rlpy guessed, and guessed otherwise."""
+    """Refuses a part of a dataset if d3rlpy guessed other actions than the whole has."""
     picker, info = dataset.transition_picker, dataset.dataset_info
     if not isinstance(picker, CompleteTransitionPicker) or picker.actions is None:
         return
@@ -197,9 +197,7 @@ def _validate_actions(dataset: ReplayBufferBase) -> None:
         "action_size=dataset.dataset_info.action_size too (docs/own-data.md)."
     )
     if found[0] == picker.actions[0] and found[1] > picker.actions[1]:
-        advice = (
-            "Of datasets that are joined take the transition_picker of the larger one."
-        )
+        advice = "If datasets are joined, take the transition_picker of the larger one."
     raise DatasetError(
         f"The dataset has {_kind_of_actions(*found)}, as d3rlpy guesses from its "
         "episodes, but its transition_picker is that of a dataset with "
@@ -214,7 +212,7 @@ def _kind_of_actions(space: ActionSpace, size: int) -> str:
 
 
 def _kind_found(dataset: Any) -> str:
-    """Returns what stands in the place of a dataset, and what to do with it."""
+    """Returns what was given instead of a dataset, and what to do with it."""
     name = type(dataset).__name__
     if isinstance(dataset, tuple):
         return f"a {name} (mbo.load_minari returns the dataset and an environment)"
@@ -276,8 +274,8 @@ class _Parts:
                 found = values.reshape(len(values), -1)[row, column]
                 raise DatasetError(
                     f"The {name} hold {found:g} in column {column} (episode "
-                    f"{self._number + episode}, step {self._begins[episode] + row}), which "
-                    "float32 cannot: 3.4e38 at most. Scale or repair that column."
+                    f"{self._number + episode}, step {self._begins[episode] + row}), "
+                    "more than float32 can hold (3.4e38). Scale or repair that column."
                 )
 
 
@@ -289,7 +287,7 @@ def _another_size(name: str, found: str) -> DatasetError:
 
 
 def _warn_of_rounding(kept: KeptRows) -> None:
-    """Warns where float32 loses what tells values apart: of the first episodes."""
+    """Warns if float32 makes different values equal, in the first episodes."""
     for name in ("observations", "actions", "rewards"):
         if float32_holds(np.asarray(getattr(kept.episodes[0], name)).dtype):
             continue

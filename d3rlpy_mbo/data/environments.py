@@ -44,8 +44,8 @@ def evaluation_environment(
     """Makes the environment to evaluate in, or warns and returns None.
 
     Minari's ``recover_environment`` imports and calls whatever the metadata name. This
-    makes an environment that is registered with Gymnasium, by what is registered and not
-    by what the dataset says, or one of ours.
+    makes an environment that is registered with Gymnasium, as it is registered and not
+    as the dataset describes it, or one of ours.
 
     Args:
         source: The dataset.

@@ -30,8 +30,8 @@ class CompleteEpisode(Episode):
     """An episode with T + 1 observations for T actions.
 
     Args:
-        observations: (T + 1, D), the last one is where the last action led.
-        actions: (T, A); of choices their indices, (T, 1) integers.
+        observations: (T + 1, D); the last one is where the last action led.
+        actions: (T, A); discrete ones are indices, (T, 1) integers.
         rewards: (T, 1).
         terminated: Whether the environment ended the episode (not a time-out).
     """
@@ -48,13 +48,13 @@ class CompleteEpisode(Episode):
 class CompleteTransitionPicker(TransitionPickerProtocol):
     """Picks transitions with true next observations from `CompleteEpisode`.
 
-    The last row of an episode has no next action: it is zero there, as d3rlpy's
-    own picker leaves it at terminals. Of d3rlpy's own episodes, whose last outcome is
-    not known, the next observation of a terminal is zero too.
+    The last row of an episode has no next action: it is zero there, as with d3rlpy's
+    own picker at terminals. In d3rlpy's own episodes, whose last outcome is not known,
+    the next observation of a terminal is zero too.
 
     Args:
         actions: The kind and the size of the dataset's actions, so that a part of it in
-            another buffer is not taken for one with other actions; None: not said.
+            another buffer is not taken for data with other actions; None: not known.
     """
 
     actions: Optional[tuple[ActionSpace, int]] = None  # of those pickled before 0.2
@@ -84,14 +84,14 @@ class CompleteTransitionPicker(TransitionPickerProtocol):
 
 
 class _PickerError(DatasetError, IndexError):
-    """An IndexError still, so that whatever iterates stops where it should."""
+    """Also an IndexError, so that iteration stops where it should."""
 
 
 class _Actions(np.ndarray):
     """An array that says why there is no action after its last.
 
     d3rlpy's own pickers read the row after the last one of an episode that was cut by a
-    time limit. They are what a ReplayBuffer gets when nobody names another.
+    time limit. A ReplayBuffer gets one of them unless another is named.
     """
 
     __array_priority__ = -1.0  # joined arrays are ordinary ones

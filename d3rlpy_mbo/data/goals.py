@@ -23,11 +23,11 @@ _EPISODES = 10
 
 
 def goal_keys(source: minari.MinariDataset) -> tuple[str, ...]:
-    """Returns which parts make up an observation: none where it is a vector already.
+    """Returns which parts make up an observation: none if it is a vector already.
 
-    The observation and the desired goal; between them the achieved one if the
-    observation does not hold it already. PointMaze's does; of AntMaze's the ant's place
-    is in nothing else, so that rewards would be functions of what nobody sees.
+    The observation and the desired goal; between them the achieved goal, if the
+    observation does not hold it already. PointMaze's does. AntMaze's does not hold the
+    ant's place, so that without it rewards would depend on what is not observed.
 
     Args:
         source: The dataset; its first episodes are looked at.

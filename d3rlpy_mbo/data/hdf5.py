@@ -26,21 +26,21 @@ def load_hdf5(
     """Loads an HDF5 file with D4RL's layout, v0 to v2, or one that d3rlpy 1 wrote.
 
     Reads ``observations``, ``actions``, ``rewards``, ``terminals``, and
-    ``next_observations`` and ``timeouts`` where the file has them; ``infos`` and
-    ``metadata`` are not read. Of what `MDPDataset.dump` of d3rlpy 1 wrote,
-    ``episode_terminals`` and ``discrete_action`` as well: there are as many choices as
-    the greatest index says. What each row means is `dataset_from_arrays`'s business: a
-    terminal row's outcome is kept where the file has it, and never taken from the
+    ``next_observations`` and ``timeouts`` if the file has them; ``infos`` and
+    ``metadata`` are not read. From files of d3rlpy 1's `MDPDataset.dump` it also reads
+    ``episode_terminals`` and ``discrete_action``; the number of choices is then the
+    greatest index plus one. Rows mean what they mean to `dataset_from_arrays`: a
+    terminal row's outcome is kept if the file has it, and never taken from the
     following row, which begins another episode. One warning says what was assumed.
 
     Args:
         path: Of the file.
         max_episode_steps: The environment's time limit, for files without ``timeouts``
-            or with none set: an episode is cut after so many rows, as D4RL's own loaders
-            do it. 1000 in Gym-MuJoCo.
+            or with none set: an episode is cut after this many rows, as in D4RL's own
+            loaders. 1000 in Gym-MuJoCo.
 
     Raises:
-        DatasetError: No such file, a damaged one, another layout, or see
+        DatasetError: There is no such file, it is damaged or has another layout, or see
             `dataset_from_arrays`.
     """
     whose = repr(str(path))
@@ -61,12 +61,12 @@ def load_hdf5(
         terminals = zero_or_one(columns["terminals"], "terminals", whose).ravel()
         columns["timeouts"] = _time_limits(terminals, int(max_episode_steps))
         notes.append(
-            "there are no timeouts: taken to be where an episode has "
+            "there are no timeouts: assumed where an episode reaches "
             f"{max_episode_steps} rows."
         )
     elif max_episode_steps is not None:
         notes.append(
-            f"max_episode_steps ({max_episode_steps}) was not used: the file says itself "
+            f"max_episode_steps ({max_episode_steps}) was not used: the file itself says "
             "which rows are timeouts."
         )
     elif "timeouts" not in columns and "next_observations" in columns:
@@ -80,7 +80,7 @@ def load_hdf5(
 def _of_d3rlpy_1(
     columns: dict[str, Any], whose: str
 ) -> tuple[Optional[int], list[str]]:
-    """Puts what only d3rlpy 1 writes into D4RL's words.
+    """Turns what only d3rlpy 1 writes into D4RL's columns.
 
     Args:
         columns: Changed.
@@ -109,8 +109,8 @@ def _of_d3rlpy_1(
     actions = float32_values(columns["actions"], "actions", whose)
     n_actions = int(actions.max(initial=1)) + 1  # one choice is none, as everywhere
     return n_actions, [
-        f"actions are choices, and the file does not say how many: taken to be "
-        f"{n_actions}, as the greatest index says. If there are more, hand the arrays to "
+        f"actions are choices, and the file does not say of how many: assumed to be "
+        f"{n_actions}, by the greatest index. If there are more, pass the arrays to "
         "mbo.dataset_from_arrays with n_actions."
     ]
 
@@ -155,7 +155,7 @@ def _advice(file: Any) -> str:
             "This is a dump of d3rlpy 2's ReplayBuffer: d3rlpy.dataset.ReplayBuffer.load("
             "file, d3rlpy.dataset.InfiniteBuffer()) reads it."
         )
-    return "Read the arrays yourself and hand them to mbo.dataset_from_arrays."
+    return "Read the arrays yourself and pass them to mbo.dataset_from_arrays."
 
 
 def _time_limits(terminals: Any, limit: int) -> Any:

@@ -23,7 +23,7 @@ from .values import float32_values, lost_by_float32, zero_or_one
 __all__ = ["load_minari", "reference_scores"]
 
 _BY_ARRAYS = (
-    "Read its episodes yourself, make vectors of them and hand these to "
+    "Read its episodes yourself, make vectors of them and pass these to "
     'mbo.dataset_from_arrays (docs/own-data.md, "Other spaces").'
 )
 
@@ -34,29 +34,29 @@ def load_minari(
     """Loads a Minari dataset for d3rlpy, with its evaluation environment.
 
     `d3rlpy.datasets.get_minari` (2.8.1) shifts every episode after the first, because
-    Minari keeps T + 1 observations for T actions. Here each episode keeps them, so
-    that models learn from all T transitions. Goal-conditioned observations become
-    one vector: observation, then desired goal; between them the achieved goal where the
-    observation does not hold it already, as AntMaze's. Discrete actions become indices
-    from 0 on, whatever the space counts from. The environment does the same.
+    Minari keeps T + 1 observations for T actions. Here each episode keeps them all, so
+    that models learn from all T transitions. Goal-conditioned observations become one
+    vector: observation, then desired goal; between them the achieved goal, if the
+    observation does not hold it already, as in AntMaze. Discrete actions become indices
+    from 0 on, whatever the space counts from. The environment is wrapped to match.
 
-    The environment is made if its id is registered with Gymnasium, by what is registered
-    there, or if it is one of d3rlpy-mbo's. What only the dataset names is not run.
+    The environment is made if its id is registered with Gymnasium, as it is registered
+    there, or if it is one of d3rlpy-mbo's. Code that only the dataset names is not run.
 
     Args:
         dataset_id: Such as ``"mujoco/hopper/medium-v0"``. Downloaded if it is not
-            local; a local dataset never touches the network. Or a `MinariDataset`:
-            filtered, split, combined.
+            local; for a local dataset the network is not used. Or a `MinariDataset`,
+            such as a filtered, split or combined one.
         trust_environment: Import and call whatever the dataset names as its environment,
             as Minari does. For datasets whose author you know.
 
     Returns:
-        The dataset, and the environment to evaluate in. The latter is None, with a
-        warning, if the dataset records none, its package is not installed, or it is
-        not trusted. Splits of the dataset need its `transition_picker`.
+        The dataset, and the environment to evaluate in, which is None, with a warning,
+        if the dataset records none, its package is not installed, or it is not trusted.
+        Buffers of some of the dataset's episodes need its `transition_picker`.
 
     Raises:
-        DatasetError: No such dataset, a damaged one, or one that d3rlpy-mbo cannot use.
+        DatasetError: There is no such dataset, it is damaged, or cannot be used here.
     """
     if isinstance(dataset_id, str):
         source = open_minari(dataset_id, trust_environment)
@@ -156,8 +156,8 @@ class _Observations:
         if unread:
             warnings.warn(
                 f"Of the observations of {source.id!r} {', '.join(map(repr, unread))} "
-                "will not be seen, by models and learners alike: read are "
-                "'observation', 'desired_goal' and 'achieved_goal'.",
+                "will not be seen by models and learners: only 'observation', "
+                "'desired_goal' and 'achieved_goal' are read.",
                 stacklevel=3,
             )
         for name in needed | ({"achieved_goal"} & set(space)):
@@ -206,7 +206,7 @@ def _episode(
     if observations.shape[0] != n_steps + 1:
         raise DatasetError(
             f"{_title(whose)} has {len(observations)} observations "
-            f"for {n_steps} actions; expected one more, the last one's outcome."
+            f"for {n_steps} actions; expected one more, the outcome of the last action."
         )
     expected = (n_steps + 1, kind_of_observations.size)
     _validate("observations", whose, observations, expected)

@@ -22,22 +22,22 @@ def dataset_folder(dataset_id: Optional[str] = None) -> Path:
     """Returns where Minari keeps a dataset, or all of them; it need not be there.
 
     Raises:
-        DatasetError: Minari's folder is none, and cannot be made; or the user has no home
-            directory, and Minari would make a folder of the name "~" here.
+        DatasetError: Minari's folder does not exist, and cannot be made; or the user has
+            no home directory, and Minari would make a folder named "~" here.
     """
     named = os.environ.get("MINARI_DATASETS_PATH") is not None
     if not named and not os.path.isabs(os.path.expanduser("~")):
         raise DatasetError(
             "This user has no home directory, where Minari keeps its datasets. Name a "
-            "folder by the environment variable MINARI_DATASETS_PATH."
+            "folder in the environment variable MINARI_DATASETS_PATH."
         )
     try:
         return Path(get_dataset_path(dataset_id))
     except OSError as error:
         raise DatasetError(
-            f"Minari's folder is not there, and its place cannot be written to: {error}. "
-            "Name one that you may read by the environment variable MINARI_DATASETS_PATH; "
-            "Minari itself uses ~/.minari/datasets."
+            "Minari's folder does not exist, and its place cannot be written to: "
+            f"{error}. Name a folder in the environment variable MINARI_DATASETS_PATH; "
+            "by default Minari uses ~/.minari/datasets."
         ) from error
 
 
@@ -57,8 +57,8 @@ def open_minari(
     metadata = _metadata(dataset_id)
     if not trust_environment and not set(metadata) >= _SPACES:
         raise DatasetError(
-            f"The metadata of {dataset_id!r} have no {' and '.join(sorted(_SPACES))}, and "
-            "Minari would make the environment that they name to find out. If you know who "
+            f"The metadata of {dataset_id!r} have no {' and '.join(sorted(_SPACES))}; to "
+            "find out, Minari would make the environment that they name. If you know who "
             "made the dataset, pass trust_environment=True (--trust-environment)."
         )
     try:
@@ -70,16 +70,16 @@ def open_minari(
 def reference_scores(
     dataset_id: str, prefix: str = ""
 ) -> Optional[tuple[float, float]]:
-    """Returns the returns that score 0 and 100, None where the dataset has none.
+    """Returns the returns that score 0 and 100, None if the dataset has none.
 
-    Two that are equal are none: nothing can be told apart on such a scale.
+    None also if both are equal, as such a scale would tell nothing apart.
 
     Args:
         dataset_id: Id of a Minari dataset.
-        prefix: ``"d4rl_"`` for D4RL's where the dataset keeps them beside its own.
+        prefix: ``"d4rl_"`` for D4RL's, if the dataset keeps them beside its own.
 
     Raises:
-        DatasetError: No such dataset, a damaged one, or scores that are no numbers.
+        DatasetError: There is no such dataset, it is damaged, or a score is no number.
     """
     metadata = _metadata(dataset_id)
     names = (f"{prefix}ref_min_score", f"{prefix}ref_max_score")

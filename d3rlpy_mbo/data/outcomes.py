@@ -68,10 +68,10 @@ def known_outcomes(
     n_cuts = int(cuts.sum())
     if n_cuts:
         notes.append(
-            f"{n_cuts} of {len(ends)} rows lead to another observation than the following "
-            f"row's and are neither terminal nor a timeout, the first is row "
-            f"{int(np.argmax(cuts))}: taken as ends of episodes that were cut. Learners do "
-            "not draw the last row of such an episode, which has no next action."
+            f"{n_cuts} of {len(ends)} rows lead to another observation than the "
+            "following row's and are neither terminal nor a timeout, the first is row "
+            f"{int(np.argmax(cuts))}: taken for ends of episodes that were cut. Learners "
+            "do not draw the last row of such an episode, which has no next action."
         )
     ends = ends | cuts
     ends[last] = True
@@ -103,9 +103,10 @@ def _of_padding(rows: Rows, ends: npt.NDArray[np.bool_]) -> list[str]:
     if len(padded) < max(2, _PADDED * len(last)):
         return []
     return [
-        f"{len(padded)} episodes end in rows whose observation, action and reward are all "
-        f"zero, {int(padded.sum())} rows of {len(rests)}. If that is padding, models and "
-        "learners take it for what happened: cut it off, and give a list of arrays."
+        f"{len(padded)} episodes end in rows whose observation, action and reward are "
+        f"all zero, {int(padded.sum())} rows of {len(rests)}. If that is padding, models "
+        "and learners would take it for real steps: cut it off, and give a list of "
+        "arrays."
     ]
 
 
@@ -138,7 +139,7 @@ def _untrue_outcomes(
         raise DatasetError(
             f"terminals of {whose} is 1 in {int(terminals.sum())} of {len(terminals)} "
             f"rows, and {int(chained.sum())} of these lead to the following row's "
-            "observation, so the episode went on. Are these masks (1: goes on)? Then pass "
+            "observation, so the episode went on. If they are masks (1: goes on), pass "
             "1 - terminals."
         )
     zeros = terminals & ~rows.next_observations.any(axis=1)
@@ -184,7 +185,7 @@ def _are_resets(
 def _of_unmarked_resets(rows: Rows, ends: npt.NDArray[np.bool_]) -> list[str]:
     """Says where rows inside episodes jump as resets do.
 
-    Of some of D4RL's files time-outs are out of step with the resets (antmaze's v0), of
+    In some of D4RL's files time-outs are out of step with the resets (antmaze's v0), in
     others some are missing (medium-replay's).
     """
     if rows.by_episode:
@@ -241,5 +242,5 @@ def _of_lost(rows: Rows, ends: npt.NDArray[np.bool_]) -> str:
         "there are no next observations, so where the last action of an episode led is not "
         f"known: {n_terminals} terminal rows train learners, not models, and "
         f"{int(ends.sum()) - n_terminals} last rows of other episodes are left out. Give "
-        "next_observations or T + 1 observations an episode if there are any."
+        "next_observations, or T + 1 observations for each episode, if you have them."
     )

@@ -23,13 +23,13 @@ from .transitions import Direction, Transitions, transitions_of
 __all__ = ["RealData", "start_rows"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # of tensors there is no ==
+@dataclasses.dataclass(frozen=True, eq=False)  # == of tensors is no bool
 class RealData:
     """A d3rlpy dataset's transitions as one packed matrix, and sets of its rows.
 
-    Made by `RealData.of`, and taken wherever a dataset is: who calls several functions
-    with one dataset may read it once and hand this on. Nothing here is ever changed; it
-    says what the dataset held when it was read.
+    Made by `RealData.of`, and accepted wherever a dataset is: to call several functions
+    with one dataset, read it once and pass this on. Nothing here is ever changed; it is
+    what the dataset held when it was read.
 
     Args:
         dataset: Where it was read from.
@@ -37,7 +37,7 @@ class RealData:
         layout: Where the columns lie in a row.
         transitions: The same rows as `Transitions` on the CPU, views of `packed`.
         episode_starts: (episodes + 1,) int64; the rows of an episode are consecutive.
-        kept: The dataset's transitions that the rows are.
+        kept: Which of the dataset's transitions the rows are.
     """
 
     dataset: ReplayBufferBase
@@ -49,7 +49,7 @@ class RealData:
 
     @classmethod
     def of(cls, dataset: Union[ReplayBufferBase, "RealData"]) -> "RealData":
-        """Reads a dataset; returns what has been read already as it is.
+        """Reads a dataset; returns a `RealData` as it is.
 
         Nothing is kept for the next call: datasets can grow.
 
@@ -93,9 +93,9 @@ class RealData:
 
     @property
     def for_models(self) -> Transitions:
-        """The `model_rows`: no copy if they are all, else one while somebody has it.
+        """The `model_rows`, which know their episodes.
 
-        They know their episodes.
+        No copy if they are all rows; else one copy, kept as long as it is in use.
         """
         rows: Optional[Transitions] = self._for_models()
         if rows is None:
@@ -139,15 +139,15 @@ class RealData:
         """Refuses a dataset that learners cannot draw from.
 
         Raises:
-            DatasetError: It has no row for them, or draws its parts in a ratio of its
-                own, which rows drawn one as likely as the other would not keep.
+            DatasetError: It has no row for them, or it draws from its parts in a ratio of
+                its own, which would be lost if every row were equally likely.
         """
         if isinstance(self.dataset, MixedReplayBuffer):
             raise DatasetError(
-                "The dataset is a MixedReplayBuffer, which draws its two parts in a ratio "
-                "of its own and gives no single transitions, as learners ask. Expected one "
-                "buffer; join the parts, each row then as likely as any other: "
-                "d3rlpy.dataset.create_infinite_replay_buffer(mixed.episodes, "
+                "The dataset is a MixedReplayBuffer, which draws its two parts in a "
+                "ratio of its own and gives no single transitions, as learners need. "
+                "Expected one buffer; join the parts (each row is then as likely as any "
+                "other): d3rlpy.dataset.create_infinite_replay_buffer(mixed.episodes, "
                 "transition_picker=mixed.transition_picker)."
             )
         if not len(self.learner_rows):
@@ -177,9 +177,9 @@ class RealData:
 def start_rows(direction: Direction, transitions: Transitions) -> torch.Tensor:
     """Returns the indices of the rows that rollouts may start from.
 
-    Forwards from any s. Backwards from real s' alone: true terminal states allowed,
-    zero-filled ones never; the row after the first imagined one is the dataset's, so
-    its action must be known.
+    Forwards from any s. Backwards only from a true s', which may be terminal but never
+    zero-filled; what follows the first imagined row is the dataset's, so its action must
+    be known.
 
     Raises:
         DatasetError: There is none.

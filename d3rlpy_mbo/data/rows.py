@@ -133,8 +133,8 @@ def _is_by_episode(observations: Any, whose: str) -> bool:
     if isinstance(observations, Mapping):
         raise DatasetError(
             f"observations of {whose} are a dictionary with the keys "
-            f"{sorted(observations)}, expected vectors. Concatenate the parts that the "
-            "learner shall see along their last axis."
+            f"{sorted(observations)}, expected vectors. Concatenate the parts that "
+            "learners should see, along their last axis."
         )
     if isinstance(observations, (list, tuple)):
         first: Any = observations[:1]
@@ -186,7 +186,7 @@ def _joined(given: Mapping[str, Any], whose: str) -> dict[str, Any]:
         if np.ndim(value[:0]) == 0 or len(value) != n_episodes:
             raise DatasetError(
                 f"observations of {whose} are given episode by episode, {n_episodes} of "
-                f"them, so {name} needs one entry an episode too; found "
+                f"them, so {name} needs one entry for each episode too; found "
                 f"{len(value) if hasattr(value, '__len__') else value!r}."
             )
     episodes = [
@@ -217,7 +217,7 @@ def _episode(given: Mapping[str, Any], index: int, whose: str) -> dict[str, Any]
     for name, column in columns.items():
         if not column.ndim:
             raise DatasetError(
-                f"{name} of {whose} is a single number, {column}, expected one entry a "
+                f"{name} of {whose} is a single number, {column}, expected one entry per "
                 "step. (Observations of three dimensions, or a list of matrices, are "
                 "taken for episodes; images and stacks of frames are not supported.)"
             )
@@ -249,7 +249,7 @@ def _episode(given: Mapping[str, Any], index: int, whose: str) -> dict[str, Any]
 def _episode_flags(
     values: Any, n_steps: int, name: str, whose: str
 ) -> npt.NDArray[np.bool_]:
-    """One flag for the whole episode, or one a step of which the last alone may be 1."""
+    """One flag for the whole episode, or one per step, only the last of them 1."""
     flags = zero_or_one(values, name, whose)
     if flags.size == 1:
         return np.append(np.zeros(n_steps - 1, dtype=bool), flags.reshape(1))

@@ -40,23 +40,25 @@ def _suspicions(transitions: Transitions, starts: torch.Tensor) -> Iterator[str]
             more = ", ..." if len(missing) > _LISTED else ""
             yield (
                 f"The dataset never takes {len(missing)} of its {transitions.n_actions} "
-                f"actions: {listed}{more}. What models and critics say of them is a guess, "
-                "and imaginations that propose them (uniform) learn from it."
+                f"actions: {listed}{more}. What models and critics say about them is a "
+                "guess, and learners train on it if a rollout policy (uniform) proposes "
+                "them."
             )
     elif _are_one_hot(transitions.actions):
         yield (
             f"Each action is 1 in one of {transitions.action_size} columns and 0 in the "
-            "others. If these are choices, no continuous learner knows it: give their "
-            "indices, actions.argmax(axis=1), and "
+            "others. If these are choices, continuous learners do not know that: give "
+            "their indices, actions.argmax(axis=1), and "
             f"n_actions={transitions.action_size} of mbo.dataset_from_arrays."
         )
     n_drawn = int(transitions.learner_rows().sum())
     if 0 < n_drawn < _FEW * len(transitions):  # none is refused
         yield (
             f"Learners can draw {n_drawn} of {len(transitions)} rows: the others are the "
-            "last ones of episodes that were cut, which have no next action. Were the rows "
-            "shuffled? Sort them by episode and step. Are they of several environments, "
-            "step by step? Put one environment after the other (docs/own-data.md)."
+            "last ones of episodes that were cut, which have no next action. Were the "
+            "rows shuffled? Sort them by episode and step. Are they the steps of several "
+            "environments in turn? Put one environment after the other "
+            "(docs/own-data.md)."
         )
     terminal = transitions.terminals[:, 0] > 0
     share = float(terminal.float().mean())
@@ -73,14 +75,15 @@ def _suspicions(transitions: Transitions, starts: torch.Tensor) -> Iterator[str]
         yield (
             f"All {len(ended)} episodes that end with a terminal have {int(ended[0])} "
             "steps. If that is a time limit, they are truncated, not terminated: give "
-            "their ends as timeouts, or learners take the last states for worthless."
+            "their ends as timeouts, or learners will take their last states for "
+            "worthless."
         )
     shifted = _shifted_share(transitions.observations, starts)
     if shifted > _NEARLY_ALL:
         yield (
-            "The largest jump of the observations lies one step later in each episode: "
-            "so does d3rlpy.datasets.get_minari (2.8.1) shift the episodes of a Minari "
-            "dataset, the k-th by k rows. Load it with mbo.load_minari."
+            "The largest jump of the observations is one step later in each episode than "
+            "in the one before: d3rlpy.datasets.get_minari (2.8.1) shifts the episodes "
+            "of a Minari dataset so, the k-th by k rows. Load it with mbo.load_minari."
         )
 
 

@@ -23,8 +23,8 @@ def validate_time_axis(given: Mapping[str, Any], whose: str) -> None:
     """Refuses one array for all episodes whose first axis is time.
 
     Vector environments and Stable-Baselines3 keep (steps, environments, size): read as
-    episodes, each is what several environments saw at once, and models would learn the way
-    from one environment to the next. A list of arrays is believed.
+    episodes, each would be what several environments saw at one time, and models would
+    learn transitions from one environment to the next. A list of arrays is believed.
 
     Args:
         given: The arguments of `dataset_from_arrays` by name, of whole episodes.
@@ -32,7 +32,8 @@ def validate_time_axis(given: Mapping[str, Any], whose: str) -> None:
 
     Raises:
         DatasetError: Next observations are the following entry's along the first axis; or
-            none are given, and neighbours there alone are as near as steps are.
+            none are given, and only along the first axis neighbours are near as steps
+            are.
     """
     if isinstance(given["observations"], (list, tuple)):
         return
@@ -60,7 +61,7 @@ def validate_time_axis(given: Mapping[str, Any], whose: str) -> None:
             "but time seems to run along the first axis: (steps, environments, size), as "
             "vector environments and Stable-Baselines3 keep it. If so, put one environment "
             'after the other, row by row (docs/own-data.md, "From Stable-Baselines3"). If '
-            "they are episodes, say so by a list of them: list(observations)."
+            "they are episodes, pass them as a list: list(observations)."
         )
 
 

@@ -20,7 +20,7 @@ __all__ = ["Direction", "Transitions", "transitions_of", "validate_transitions"]
 Direction = Literal["forward", "reverse"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # of tensors there is no ==
+@dataclasses.dataclass(frozen=True, eq=False)  # == of tensors is no bool
 class Transitions:
     """B transitions as columns, in time order whichever way they were imagined.
 
@@ -28,10 +28,10 @@ class Transitions:
 
     Args:
         observations: (B, D) s.
-        actions: (B, A) a; (B, 1) the index of the choice where actions are discrete.
+        actions: (B, A) a; for discrete actions (B, 1), the index of the choice.
         rewards: (B, 1) r.
         next_observations: (B, D) s'; zero where it is not known.
-        next_actions: (B, A) a'; zero where it is not known, of no meaning where s' is
+        next_actions: (B, A) a'; zero where it is not known, without meaning where s' is
             terminal.
         terminals: (B, 1) 1.0 where the environment ended the episode, else 0.0.
         next_observation_known: (B,) bool, or None if all are. False at d3rlpy's
@@ -82,9 +82,9 @@ class Transitions:
             are marked, not dropped: learners may use them, models may not.
 
         Raises:
-            DatasetError: Images, tuples, several discrete actions at once, indices
-                that name no choice, another transition picker, no transitions, NaN or
-                infinite values.
+            DatasetError: Images, tuples, several discrete actions at once, actions that
+                are no indices of choices, another transition picker, no transitions, NaN
+                or infinite values.
         """
         return transitions_of(read_columns(dataset))
 
@@ -103,16 +103,16 @@ class Transitions:
 
         Args:
             observations: (B, D).
-            actions: (B, A); of choices their indices, (B,) or (B, 1).
+            actions: (B, A); for choices their indices, (B,) or (B, 1).
             rewards: (B,) or (B, 1).
-            next_observations: (B, D), true ones also where an episode ends.
+            next_observations: (B, D), the true ones even where an episode ends.
             terminals: (B,) or (B, 1), bool or 0/1.
             next_actions: (B, A); without them no row has a known next action.
             n_actions: How many choices there are; None where actions are continuous.
 
         Raises:
-            DatasetError: Shapes that do not fit, NaN or infinite values, indices that
-                name no choice.
+            DatasetError: Shapes do not fit, values are NaN or infinite, or actions are no
+                indices of choices.
         """
         flags = np.asarray(terminals)
         if not np.isin(flags, (0, 1)).all():
@@ -145,7 +145,7 @@ class Transitions:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Transitions"]) -> "Transitions":
-        """Joins parts that know the same columns, in their order."""
+        """Joins parts that have the same columns, in their order."""
         columns = {
             name: torch.cat([getattr(part, name) for part in parts])
             for name, _ in parts[0]._columns()
@@ -164,13 +164,13 @@ class Transitions:
     def __getitem__(self, rows: Any) -> "Transitions":
         """Returns the rows that a slice, indices or a boolean tensor select.
 
-        Of a number the one row, so that they can be gone through one by one.
+        A single number selects that row, still as `Transitions`, so that one can iterate.
 
         Raises:
-            IndexError: There is no row of that number.
+            IndexError: There is no such row.
         """
         if isinstance(rows, (int, np.integer)):
-            number = range(len(self))[int(rows)]  # a GPU would not survive a wrong one
+            number = range(len(self))[int(rows)]  # on a GPU a wrong index is fatal
             rows = slice(number, number + 1)
         return self._with({name: value[rows] for name, value in self._columns()})
 
@@ -194,11 +194,11 @@ class Transitions:
 
     @property
     def action_columns(self) -> torch.Tensor:
-        """(B, A) the actions as networks see them; of choices (B, n_actions), one-hot."""
+        """(B, A) actions as networks see them; choices are (B, n_actions), one-hot."""
         return columns_of(self.actions, self.n_actions)
 
     def action_set(self) -> ActionSet:
-        """Returns the actions that there are: the choices, or the `action_range`."""
+        """Returns which actions there are: the choices, or the `action_range`."""
         if self.n_actions is not None:
             return ActionChoices(self.n_actions, str(self.actions.device))
         return self.action_range()
@@ -207,7 +207,7 @@ class Transitions:
         """Returns the least and greatest value of each action dimension.
 
         Raises:
-            DatasetError: The actions are choices: no numbers that have a range.
+            DatasetError: The actions are choices, which have no range.
         """
         if self.n_actions is not None:
             raise DatasetError(
@@ -217,11 +217,11 @@ class Transitions:
         return ActionRange(self.actions.amin(dim=0), self.actions.amax(dim=0))
 
     def given_observations(self, direction: Direction) -> torch.Tensor:
-        """(B, D): what a model of this direction is asked with: s, reverse s'."""
+        """(B, D): what a model of this direction is asked about: s, in reverse s'."""
         return self.observations if direction == "forward" else self.next_observations
 
     def predicted_observations(self, direction: Direction) -> torch.Tensor:
-        """(B, D): what a model of this direction predicts: s', reverse s."""
+        """(B, D): what a model of this direction predicts: s', in reverse s."""
         return self.next_observations if direction == "forward" else self.observations
 
     def for_models(self) -> "Transitions":
@@ -235,7 +235,7 @@ class Transitions:
         return self[self.learner_rows()]
 
     def learner_rows(self) -> torch.Tensor:
-        """(B,) bool: rows with a next action, or that need none (terminals)."""
+        """(B,) bool: rows that have a next action, or need none (terminals)."""
         terminal = self.terminals[:, 0] > 0
         if self.next_action_known is None:
             return torch.ones_like(terminal)
@@ -243,11 +243,11 @@ class Transitions:
 
 
 def validate_transitions(given: Any) -> None:
-    """Raises DatasetError if it is something else, such as the dataset they are from."""
+    """Raises DatasetError for anything else, such as the dataset they are from."""
     if not isinstance(given, Transitions):
         raise DatasetError(
-            f"transitions is a {type(given).__name__}, expected Transitions: of a dataset "
-            "mbo.Transitions.from_dataset(dataset)."
+            f"transitions is a {type(given).__name__}, expected Transitions: for a "
+            "dataset, mbo.Transitions.from_dataset(dataset)."
         )
 
 

@@ -48,7 +48,7 @@ class Declaration(ABC):
             value: Anything.
 
         Raises:
-            CompositionError: It is not allowed; names field, value and what is.
+            CompositionError: It is not allowed; names field, value and what is allowed.
         """
         try:
             return self.plain(value)
@@ -64,20 +64,20 @@ class Declaration(ABC):
 
 
 class Component(SerializableConfig):
-    """Base of everything that a plugin can provide, but for learners.
+    """Base of everything that a plugin can provide, except learners.
 
     A subclass is a dataclass with defaults for every field. Learned components
     are configs with `create(device)`; stateless ones (penalties, terminations,
     reward functions, tasks) are the dataclass itself. Fields made by `component_field`,
     `number`, `number_list`, `interval`, `choice`, `flag` and `text` refuse what they
-    cannot hold, when the component is made as when they are assigned; a subclass that
-    only changes a default keeps what its base declares.
+    cannot hold, both when the component is made and when they are assigned; a subclass
+    that only changes a default keeps what its base declares.
 
     Attributes:
-        action_spaces: Which actions it works with: ``"continuous"`` alone, unless it says
-            that it knows ``"discrete"`` ones too, which are indices of choices. An
-            imagination on other data is refused before anything is fitted; anything but
-            a tuple, list or set of the two when the class is defined.
+        action_spaces: Which actions it works with, a tuple, list or set: by default
+            ``"continuous"`` ones only; ``"discrete"`` ones are indices of choices. Data
+            with other actions is refused before anything is fitted, any other value of
+            this attribute when the class is defined.
     """
 
     kind: ClassVar[str]
@@ -108,9 +108,9 @@ class Component(SerializableConfig):
 
 
 def _validate_action_spaces(component: type[Component], spaces: Any) -> None:
-    """Raises CompositionError unless they are some of the two that there are.
+    """Raises CompositionError unless they are one or both of the two that there are.
 
-    A string would pass for one at run time, where ``"discrete" in "discrete"`` is true.
+    A string would pass unnoticed: ``"discrete" in "discrete"`` is true.
     """
     collection = isinstance(spaces, (tuple, list, set, frozenset))
     if not collection or not spaces or any(s not in _ACTION_SPACES for s in spaces):

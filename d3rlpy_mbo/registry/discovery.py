@@ -61,7 +61,7 @@ class Registry:
         for plugin in self.plugins:
             for component in plugin.components:
                 claims = self._providers.setdefault(key_of(component), {})
-                # One class registered twice leaves no doubt about what is meant.
+                # One class that two plugins register is no conflict.
                 claims.setdefault(component, plugin)
 
     def names(self, kind: str) -> list[str]:
@@ -92,7 +92,7 @@ class Registry:
         }
 
     def learners(self) -> list[type[LearnableConfig]]:
-        """Returns the learners whose names nobody else claims."""
+        """Returns the learners whose names no other plugin claims."""
         return [
             component
             for (kind, _), claims in self._providers.items()
@@ -110,10 +110,10 @@ def _who(plugins: Iterable[Plugin]) -> str:
 
 
 def announced(before: Callable[[str], None]) -> Registry:
-    """Returns the `registry`, and says of each distribution that it will be imported.
+    """Returns the `registry`; names each distribution before its plugins are imported.
 
     Args:
-        before: Called with its name, before one that is not imported yet.
+        before: Called with the name of each.
     """
     for name in _plugins_distributions():
         before(name)
@@ -130,17 +130,17 @@ def _plugins_distributions() -> list[str]:
 def registry() -> Registry:
     """Returns what is installed; looked up once, at the first need, see `looked_again`.
 
-    Plugins that claim the same names are one warning, as is an entry of
-    ``D3RLPY_MBO_DISABLE`` that switches nothing off. d3rlpy knows the plugins' learners
-    afterwards.
+    Warns once of plugins that claim the same names, and of each entry of
+    ``D3RLPY_MBO_DISABLE`` that switches nothing off. Afterwards d3rlpy knows the plugins'
+    learners.
     """
     known = [plugin_of(point) for point in installed_points()]
     names = {normalised_name(plugin.name): plugin.name for plugin in known}
     for normalised, entry in disabled_names().items():
         if normalised not in names:
             warnings.warn(
-                f"{DISABLE_VARIABLE} names {entry!r}, but no such plugin is installed; it "
-                "takes distribution:entry_point. " + suggest(entry, names.values()),
+                f"{DISABLE_VARIABLE} names {entry!r}, but no such plugin is installed; "
+                "expected distribution:entry_point. " + suggest(entry, names.values()),
                 stacklevel=2,
             )
     found = Registry(p for name in _plugins_distributions() for p in plugins_of(name))
@@ -160,9 +160,9 @@ def registry() -> Registry:
 
 
 def looked_again() -> bool:
-    """Returns whether what is installed is not what it was, and was looked up anew.
+    """Returns whether other plugins are installed than before; if so, forgets the old.
 
-    Who misses something asks: it may have been installed since.
+    Asked when something is missing: it may have been installed since.
     """
     if not installed_since():
         return False
@@ -180,7 +180,7 @@ def get_component(kind: str, name: str) -> type[Component]: ...
 def get_component(kind: str, name: str) -> type[Provided]:
     """Returns the component class of a kind by its name.
 
-    Every plugin is asked, since any of them may claim the name.
+    Every plugin is loaded, since any of them may claim the name.
 
     Args:
         kind: ``"dynamics"``, ``"rollout_policy"``, ``"termination"``,
@@ -189,8 +189,8 @@ def get_component(kind: str, name: str) -> type[Provided]:
         name: What its `get_type()` returns.
 
     Returns:
-        The class, registered by a plugin or else imported by somebody already; of
-        learners, d3rlpy's own too.
+        The class that a plugin registered, or else one that has been imported already;
+        among learners also d3rlpy's own.
 
     Raises:
         UnknownComponentError: There is none; names the nearest.
@@ -218,7 +218,7 @@ def refuse_unknown(kind: str, name: str, known: Iterable[str]) -> NoReturn:
         known: The names that there are.
 
     Raises:
-        UnknownComponentError: Nobody provides it; names the nearest.
+        UnknownComponentError: Nothing provides it; names the nearest.
         PluginError: A plugin that may have provided it failed, or is switched off.
     """
     message = f"There is no {kind} named {name!r}. {suggest(name, known)}"
@@ -243,7 +243,7 @@ def _blame(message: str, plugins: Iterable[Plugin]) -> None:
 
 
 def component_of(distribution: str, kind: str, name: str) -> Optional[type[Any]]:
-    """Returns the component of one distribution, None if it provides none such.
+    """Returns a component of one distribution, None if it provides no such component.
 
     No other distribution's plugins are loaded, and its own only if the class has not
     been imported yet.
@@ -270,7 +270,7 @@ def component_of(distribution: str, kind: str, name: str) -> Optional[type[Any]]
 
 
 def imported_names(kind: str) -> list[str]:
-    """Returns the names of a kind that have been imported: core's, and others in use."""
+    """Returns the names of a kind's imported components: core's, and others in use."""
     return sorted({name for name, _ in _imported(kind)})
 
 

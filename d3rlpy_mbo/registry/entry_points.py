@@ -1,7 +1,7 @@
 """Loads plugins: entry points, one by one, each failure its own.
 
-pluggy isolates nothing, so each entry point gets a plugin manager to itself: what it
-does to it ends with it.
+pluggy isolates nothing, so each entry point gets a plugin manager of its own, and cannot
+affect those of others.
 """
 
 import contextlib
@@ -99,9 +99,9 @@ def installed_points() -> tuple[EntryPoint, ...]:
 
 
 def installed_since() -> bool:
-    """Returns whether plugins came or went since somebody looked; if so, looks anew.
+    """Returns whether plugins came or went since the last look; if so, looks anew.
 
-    As by a notebook's ``%pip install``, in the process that looked before it.
+    They do if a notebook runs ``%pip install`` after this process has looked.
     """
     importlib.invalidate_caches()
     if tuple(entry_points(group=ENTRY_POINT_GROUP)) == installed_points():
@@ -194,8 +194,8 @@ def provided_components(plugin: Any) -> tuple[type[Provided], ...]:
 
     Raises:
         NothingProvidedError: It has no hook, or one that provides nothing.
-        PluginError: It provides what is no component, has no name, or has a learner's
-            name that d3rlpy knows another by.
+        PluginError: It provides something that is no component or has no name, or a
+            learner whose name d3rlpy has for another.
     """
     manager = pluggy.PluginManager(ENTRY_POINT_GROUP)
     manager.add_hookspecs(hookspecs)
@@ -255,7 +255,7 @@ def _refuse_unusable(component: Any) -> None:
 
 
 def component_name(component: type[Provided]) -> Optional[str]:
-    """Returns the name of a component class, None if it has none to give."""
+    """Returns the name of a component class, None if it has no name."""
     try:
         name: Any = component.get_type()
     except (Exception, SystemExit):  # an abstract base, or a broken plugin's

@@ -220,7 +220,7 @@ def component_field(
     """Returns a dataclass field that holds a component of a kind, or None.
 
     Args:
-        kind: ``"penalty"``, ``"dynamics"``, ...; a component of another one, a class or
+        kind: ``"penalty"``, ``"dynamics"``, ...; a component of another kind, a class or
             a name is refused when the config is made.
         default_factory: Makes the default; without it the default is None.
         required: Whether None is refused too.
@@ -259,12 +259,12 @@ def number(
     that names field, value and range; NumPy's numbers become Python's.
 
     Args:
-        default: Of the field; None allows None besides.
+        default: Of the field; if it is None, None is allowed too.
         at_least: The least number allowed.
-        more_than: Numbers must exceed it.
+        more_than: Numbers must be greater than this.
         at_most: The greatest number allowed.
-        less_than: Numbers must lie below it.
-        whole: Whether it must be a whole number: of type int, 3.0 is refused.
+        less_than: Numbers must be less than this.
+        whole: Whether it must be a whole number of type int; 3.0 is refused.
     """
     optional = default is None
     declaration = Number(at_least, more_than, at_most, less_than, whole, optional)
@@ -283,8 +283,8 @@ def number_list(
     """Returns a dataclass field that holds a list of numbers, each as in `number`.
 
     Args:
-        default: Of the field; None allows None besides.
-        at_least: Of an entry, as the others in `number`.
+        default: Of the field; if it is None, None is allowed too.
+        at_least: For each entry; see `number`.
         more_than: See `number`.
         at_most: See `number`.
         less_than: See `number`.
@@ -303,7 +303,7 @@ def interval(low: float, high: float, *, infinite: bool = False) -> Any:
     Args:
         low: Default of the lower one.
         high: Default of the higher one.
-        infinite: Whether they may be infinite: null in JSON, which has no infinity.
+        infinite: Whether they may be infinite; JSON has no infinity, and holds null.
     """
     return dataclasses.field(
         default=(low, high),
@@ -315,7 +315,7 @@ def interval(low: float, high: float, *, infinite: bool = False) -> Any:
 
 
 def choice(default: str, options: Sequence[str]) -> Any:
-    """Returns a dataclass field that holds one of some words."""
+    """Returns a dataclass field that holds one of the given words."""
     declaration = _Choice(tuple(options))
     return dataclasses.field(default=default, metadata={DECLARATION: declaration})
 
@@ -329,7 +329,7 @@ def text(default: Optional[str]) -> Any:
     """Returns a dataclass field that holds text, such as the name of an environment.
 
     Args:
-        default: Of the field; None allows None besides.
+        default: Of the field; if it is None, None is allowed too.
     """
     declaration = _Text(optional=default is None)
     return dataclasses.field(default=default, metadata={DECLARATION: declaration})

@@ -1,4 +1,4 @@
-"""Importing a stranger's module: whatever it does, it is known who did it."""
+"""Imports of plugins' modules: one that hangs or is interrupted is named."""
 
 import contextlib
 import signal
@@ -19,23 +19,23 @@ _NOTICE, LIMIT = 10.0, 120.0
 
 @contextlib.contextmanager
 def blamed(name: str, switch_off: str) -> Iterator[None]:
-    """Names whose import it is that takes long, hangs or is interrupted.
+    """Names the plugin whose import takes long, hangs or is interrupted.
 
     Args:
         name: Of the plugin, with its version.
-        switch_off: How it is switched off, for messages.
+        switch_off: How to switch it off, for messages.
 
     Raises:
-        PluginError: It took too long; in the main thread of a system with alarms.
-        KeyboardInterrupt: With the plugin's name.
+        PluginError: It took too long; only in the main thread, on a system with alarms.
+        KeyboardInterrupt: It was interrupted; names the plugin.
     """
     ended = threading.Event()
 
     def notice() -> None:
         if not ended.wait(_NOTICE):
             print(
-                f"Plugin {name} is being imported for {_NOTICE:.0f} seconds. If it hangs, "
-                f"interrupt, and switch it off: {switch_off}.",
+                f"Plugin {name} has been importing for {_NOTICE:.0f} seconds. If it "
+                f"hangs, interrupt, and switch it off: {switch_off}.",
                 file=sys.stderr,
                 flush=True,
             )
@@ -56,7 +56,7 @@ def blamed(name: str, switch_off: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _given_up_after(seconds: float) -> Iterator[None]:
-    """Raises PluginError after so long, where Python can and nobody else uses the alarm."""
+    """Raises PluginError after so long, if Python can and the alarm is not in use."""
     usable = (
         hasattr(signal, "setitimer")
         and threading.current_thread() is threading.main_thread()

@@ -40,9 +40,9 @@ _decoding_to: contextvars.ContextVar[dict[tuple[str, str], type[Component]]] = (
 
 @contextlib.contextmanager
 def decoding_to(components: Iterable[type[Component]]) -> Iterator[None]:
-    """Has `decode` take these classes for their names, whatever else is installed.
+    """Makes `decode` take these classes for their names, whatever else is installed.
 
-    JSON says names alone; who decodes it may know whose they are.
+    JSON holds only names; the caller may know which classes they stand for.
     """
     token = _decoding_to.set({(c.kind, c.get_type()): c for c in components})
     try:
@@ -56,7 +56,7 @@ def decode(kind: str, encoded: Optional[Mapping[str, Any]]) -> Optional[Componen
 
     Raises:
         UnknownComponentError: No component of that kind has the type's name.
-        LoadError: A parameter that the component does not have.
+        LoadError: The component has no such parameter.
     """
     if encoded is None or encoded["type"] == "none":  # as d3rlpy writes its scalers
         return None

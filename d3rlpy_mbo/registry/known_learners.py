@@ -38,7 +38,7 @@ def is_of_d3rlpy(config: type[LearnableConfig]) -> bool:
 
 
 def refuse_taken_name(config: type[LearnableConfig]) -> None:
-    """Refuses a learner whose name d3rlpy knows another by that is not a plugin's.
+    """Refuses a learner whose name d3rlpy has for another one that is not a plugin's.
 
     Raises:
         PluginError: Names both.
@@ -48,8 +48,8 @@ def refuse_taken_name(config: type[LearnableConfig]) -> None:
     if other is not config and _added.get(name) is not other:
         raise PluginError(
             f"its learner {_path(config)} is named {name!r}, as is {_path(other)}, which "
-            "d3rlpy knows already. d3rlpy's files say names alone: its get_type() must "
-            "return another"
+            "d3rlpy knows already. d3rlpy's files hold only the name: get_type() must "
+            "return another one"
         )
 
 
@@ -58,10 +58,10 @@ def _path(config: type[LearnableConfig]) -> str:
 
 
 def add_learner(config: type[LearnableConfig]) -> None:
-    """Has d3rlpy know a plugin's learner, once, so that it reads its files.
+    """Registers a plugin's learner with d3rlpy, once, so that it reads its files.
 
-    A class that its module has registered already stays as it is; one that was added
-    under this name before, as by a module since imported anew, makes room.
+    A class that its module has registered already stays as it is. One that was added
+    under this name before, as by a module that was imported anew since, is replaced.
 
     Raises:
         PluginError: See `refuse_taken_name`.
@@ -76,9 +76,9 @@ def add_learner(config: type[LearnableConfig]) -> None:
 
 @contextlib.contextmanager
 def with_learner(config: type[LearnableConfig]) -> Iterator[None]:
-    """Has d3rlpy know a learner for a while, whether or not it is installed.
+    """Registers a learner with d3rlpy for a while, whether or not it is installed.
 
-    What others add meanwhile stays: plugins are loaded once, and maybe here.
+    What is added meanwhile stays: plugins are loaded once, and perhaps just then.
 
     Raises:
         PluginError: See `refuse_taken_name`.

@@ -85,7 +85,7 @@ def test_a_time_limit_that_no_episode_reached_is_not_asked_for_again(tmp_path, z
     if zeros:
         columns["timeouts"] = np.zeros(9)
     path = write(tmp_path / "v0.hdf5", columns)
-    with pytest.warns(match="taken to be where an episode has 1000 rows") as said:
+    with pytest.warns(match="assumed where an episode reaches 1000 rows") as said:
         mbo.load_hdf5(path, max_episode_steps=1000)
     assert "load_hdf5's max_episode_steps" not in str(said[0].message)
     load(path, "there are no timeouts", "load_hdf5's max_episode_steps")
@@ -165,7 +165,7 @@ def test_a_file_of_d3rlpy_1_that_knows_no_others_says_so_and_takes_a_limit(tmp_p
     columns = of_d3rlpy_1(terminals=ends, episode_terminals=ends)
     path = write(tmp_path / "v1.h5", columns)
     load(path, "no timeouts", "max_episode_steps")
-    rows = load(path, "an episode has 4 rows", max_episode_steps=4)
+    rows = load(path, "an episode reaches 4 rows", max_episode_steps=4)
     unknown = (~rows.next_observation_known).nonzero()[:, 0].tolist()
     assert rows.terminals[:, 0].nonzero()[:, 0].tolist() == [2, 7]
     assert unknown == [2, 7]  # and row 6, cut at four rows, is left out
@@ -188,7 +188,7 @@ def test_columns_of_these_names_that_are_not_d3rlpy_1s_are_not_read(tmp_path, th
 def test_choices_of_d3rlpy_1_are_as_many_as_the_greatest_index_says(tmp_path):
     choices = np.array([0, 2, 1, 0, 2, 2, 0, 1, 0])
     columns = of_d3rlpy_1(actions=choices[:, None], discrete_action=True)
-    rows = load(write(tmp_path / "v1.h5", columns), "taken to be 3", "n_actions")
+    rows = load(write(tmp_path / "v1.h5", columns), "assumed to be 3", "n_actions")
     assert rows.n_actions == 3
     assert set(rows.actions[:, 0].tolist()) <= {0.0, 1.0, 2.0}
 

@@ -150,7 +150,7 @@ def test_data_without_a_row_for_learners_is_refused():
     [
         ({"rewards": np.zeros((9, 1), np.float32)}, "5 observations, 5 actions and 9"),
         ({"observations": np.zeros((4, 1), np.float32)}, "4 observations, 5 actions"),
-        ({"rewards": np.zeros((5, 2), np.float32)}, "2 rewards a step, expected one"),
+        ({"rewards": np.zeros((5, 2), np.float32)}, "2 rewards per step, expected one"),
     ],
 )
 def test_an_episode_whose_parts_do_not_fit_is_refused_by_number(changed, message):

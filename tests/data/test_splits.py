@@ -203,7 +203,7 @@ def test_joined_parts_of_more_choices_are_told_whose_picker_to_take():
     first = mbo.dataset_from_arrays(states, few, np.ones((1, 3)), n_actions=3)
     second = mbo.dataset_from_arrays(states, many, np.ones((1, 3)), n_actions=5)
     episodes = [*first.episodes, *second.episodes]
-    with pytest.raises(mbo.DatasetError, match="joined take .* of the larger one"):
+    with pytest.raises(mbo.DatasetError, match="joined, take .* of the larger one"):
         mbo.Transitions.from_dataset(part_of(first, episodes))
     assert mbo.Transitions.from_dataset(part_of(second, episodes)).n_actions == 5
 

@@ -336,7 +336,7 @@ def test_parts_that_learn_and_are_changed_afterwards_are_told_and_not_saved(
         lambda: imagination.imagine(dataset, 3),
     ):
         with pytest.warns(
-            UserWarning, match=rf"{field} was changed.*goes on.*config\.create"
+            UserWarning, match=rf"{field} was changed.*keeps.*config\.create"
         ):
             ask()
     imagination.save(tmp_path / "x.mbo")

@@ -161,7 +161,7 @@ def test_an_import_that_hangs_is_named_and_given_up(install, monkeypatch, capsys
     install("evil", "import time\ntime.sleep(60)")
     install("good", GOOD)
     is_blamed("evil", "its import had not ended after 0.5 seconds")
-    assert "Plugin evil:main (1.2) is being imported" in capsys.readouterr().err
+    assert "Plugin evil:main (1.2) has been importing" in capsys.readouterr().err
 
 
 def test_what_ends_the_process_has_been_named(install):
