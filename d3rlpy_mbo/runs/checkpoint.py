@@ -26,8 +26,8 @@ from .interrupts import Interrupts
 
 __all__ = ["FitCheckpoint", "RunCheckpoint", "lost"]
 
-# By default a checkpoint follows the last one after so many times what that cost (ours:
-# a hundredth of the time).
+# Ours: by default the next checkpoint follows after this many times what the last one
+# cost, so that they take a hundredth of the time.
 _PATIENCE = 100
 
 _FITTING, _TRAINING = "fitting", "training"
@@ -36,18 +36,19 @@ _FITTING, _TRAINING = "fitting", "training"
 class RunCheckpoint:
     """The checkpoints of one run, from its first fit to its last epoch.
 
-    Entered, it holds the folder alone and takes signals. `begin` comes before the first
-    fit, `begin_training` once there is a buffer, `step_done` and `epoch_done` then.
+    A context manager: inside, it alone holds the folder, and takes signals. Call `begin`
+    before the first fit, `begin_training` once there is a buffer, and from then on
+    `step_done` and `epoch_done`.
 
     Args:
         path: Their folder.
-        interval: Epochs from one to the next, of the training and of models' fits; by
-            default as few as cost a hundredth of the time.
-        about: What the run is, see `identity_of`; a checkpoint of another is refused.
-        go_on: The sentence that says how to go on.
+        interval: Epochs from one to the next, in the training and in models' fits; by
+            default so many that checkpoints take a hundredth of the time.
+        about: What the run is, see `identity_of`; checkpoints of another are refused.
+        go_on: The sentence that tells the user how to go on.
 
     Raises:
-        CheckpointError: One of another run, or none that is whole.
+        CheckpointError: The checkpoints are of another run, or none is complete.
         CompositionError: The folder cannot be used, or another process uses it.
     """
 
@@ -85,7 +86,7 @@ class RunCheckpoint:
                 self._run = dict(saved.parts["run"])
                 warn_of_another_seed(saved.about, self._about, self._path)
                 warn_of_other_models(saved.about, self._about, self._path)
-                # As it began: by now its scalers may be fitted.
+                # What it was at the beginning: by now its scalers may be fitted.
                 self._about |= saved.about
             stack.enter_context(self._interrupts)
             self._stack = stack.pop_all()
@@ -100,10 +101,10 @@ class RunCheckpoint:
         self._stack.close()
 
     def validate(self) -> None:
-        """Refuses what entering would, without a trace in the folder.
+        """Refuses what entering would refuse, and leaves the folder as it is.
 
         Raises:
-            CheckpointError: One of another run, or none that is whole.
+            CheckpointError: The checkpoints are of another run, or none is complete.
         """
         self._folder = CheckpointFolder(self._path)
         self._last()
@@ -117,11 +118,11 @@ class RunCheckpoint:
 
     @property
     def seconds(self) -> float:
-        """What the run took so far, in all the processes that it took."""
+        """Seconds that the run took so far, in all its processes."""
         return float(self._run["seconds"]) + time.monotonic() - self._entered
 
     def note(self, name: str) -> Any:
-        """Returns what the run noted under this name; None for nothing."""
+        """Returns what the run noted under this name, or None."""
         return self._run.get(name)
 
     def noted(self, name: str, value: Any) -> Any:
@@ -129,10 +130,10 @@ class RunCheckpoint:
         return self._run.setdefault(name, value)
 
     def begin(self, **parts: Stateful) -> None:
-        """Takes over the fits that are done, or writes the beginning.
+        """Takes over the fits that are done, or writes the first checkpoint.
 
         Args:
-            **parts: Restored before, and kept in every checkpoint: the learner.
+            **parts: Restored first, and kept in every checkpoint: the learner.
         """
         self._parts = {name: Part(p.checkpoint_state) for name, p in parts.items()}
         state = None
@@ -152,11 +153,11 @@ class RunCheckpoint:
     def keep_logs(
         self, sizes: Callable[[], Any], cut_back: Callable[[Any], None]
     ) -> None:
-        """Cuts the logs back to the checkpoint, and keeps how far they are from now on.
+        """Cuts the logs back to the checkpoint, and keeps their sizes from now on.
 
         Args:
-            sizes: Returns how far they are.
-            cut_back: Takes them back to where they were.
+            sizes: Returns their sizes.
+            cut_back: Cuts them back to given sizes.
         """
         self._logs = sizes
         if self._saved is not None:
@@ -164,7 +165,7 @@ class RunCheckpoint:
 
     @property
     def trained(self) -> bool:
-        """Whether the training has begun: models are fitted then."""
+        """Whether the training has begun, so that all models are fitted."""
         return bool(self._run["stage"] == _TRAINING)
 
     def take_over(self, imaginations: Sequence[Imagination], learner: Any) -> None:
@@ -187,7 +188,7 @@ class RunCheckpoint:
         self.fits = None
 
     def restore_generators(self) -> None:
-        """Puts the generators where they stood, once and last of all."""
+        """Puts the generators back to where they were, once and last of all."""
         if self._generators is not None:
             set_generator_states(self._generators)
         self._generators = None
@@ -205,7 +206,7 @@ class RunCheckpoint:
 
     @property
     def n_steps(self) -> int:
-        """Gradient steps of the epoch that is not, so far."""
+        """Gradient steps so far in the epoch that is not complete."""
         return int(self._run["n_steps"])
 
     @property
@@ -214,7 +215,7 @@ class RunCheckpoint:
         return {name: list(each) for name, each in self._run["losses"].items()}
 
     def step_done(self, n_steps: int, losses: Mapping[str, Sequence[float]]) -> None:
-        """Stops after a step amid an epoch, if the run is to.
+        """Stops after a step amid an epoch, if a signal asked for it.
 
         Args:
             n_steps: Of the epoch so far.
@@ -238,7 +239,7 @@ class RunCheckpoint:
             self._write()
 
     def clear(self) -> None:
-        """Removes the checkpoints of a run that needs none any more."""
+        """Removes the checkpoints, once the run needs them no more."""
         self._folder.clear()
 
     def _fit_reached(self, done: bool) -> None:
@@ -272,7 +273,7 @@ class RunCheckpoint:
         else:
             self._run["stage"] = _TRAINING
             for name, each in self._training.items():
-                version = getattr(each, "version", None)  # of what seldom changes
+                version = getattr(each, "version", None)  # of parts that seldom change
                 parts[name] = Part(each.checkpoint_state, version)
         self._run["generators"] = generator_states()
         run = {**self._run, "seconds": self.seconds}
@@ -286,7 +287,7 @@ class FitCheckpoint:
     """The checkpoints of a fit that belongs to no run.
 
     Args:
-        path: Their folder; one that cannot be gone on from is emptied.
+        path: Their folder; emptied if the fit cannot go on from them.
     """
 
     def __init__(self, path: Path):
@@ -294,7 +295,7 @@ class FitCheckpoint:
 
     @contextlib.contextmanager
     def of(self, imagination: Imagination, real: RealData) -> Iterator[None]:
-        """Lets an imagination's `fit` inside go on where it was, and be kept."""
+        """Lets an imagination's `fit` inside go on where it was, and write checkpoints."""
         about = fit_identity_of(imagination, real)
         try:
             saved = self._folder.last()
@@ -314,9 +315,9 @@ class FitCheckpoint:
 
 
 def lost(path: Path) -> bool:
-    """Whether nobody here can go on from the checkpoints in a folder.
+    """Whether a folder has checkpoints, but none that a run can go on from here.
 
-    They are torn, or of another version; none at all are not lost.
+    They are torn, or of another version.
     """
     try:
         saved = CheckpointFolder(path).last()

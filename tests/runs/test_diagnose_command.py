@@ -202,7 +202,10 @@ def test_a_learner_that_is_none_or_for_other_data_is_refused_before_anything_is_
         (["--load", "x", "--save", "y"], "are for --imagination only"),
         (["--load", "nowhere.mbo"], "nowhere.mbo"),
         (["--imagination", "romy"], "'romi'"),
-        (["--imagination", "romi", "--set", "learner.gamma=1"], "no learner here"),
+        (
+            ["--imagination", "romi", "--set", "learner.gamma=1"],
+            "diagnose makes no learner",
+        ),
         (
             ["--imagination", "romi", "--seed", -1],
             "Error: seed is -1, expected a whole",

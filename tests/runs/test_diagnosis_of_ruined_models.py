@@ -112,7 +112,7 @@ def test_a_spread_where_nothing_varies_is_not_called_none():
     assert found.calibration is None
     assert any("no column varies" in text for text in found.left_out)
     found = diagnosed(noisy_line(3, 5), ModelOfNoiseConfig(stds=[0.0] * 2))
-    assert any("states no spread" in text for text in found.left_out)
+    assert any("predicts no spread" in text for text in found.left_out)
 
 
 @dataclasses.dataclass()

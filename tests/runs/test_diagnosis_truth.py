@@ -126,7 +126,7 @@ def test_numbers_without_the_simulator_are_the_same_with_it(data):
     assert env.np_random.bit_generator.state == before[1]
     rest = dataclasses.replace(found, outside=None, left_out=without.left_out)
     assert rest == without
-    assert "not measured, it exists in a simulator alone" in without.left_out[0]
+    assert "not measured, only a simulator can tell" in without.left_out[0]
     assert not any("not measured" in text for text in found.left_out)
 
 

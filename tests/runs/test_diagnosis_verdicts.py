@@ -227,7 +227,7 @@ def test_a_model_whose_hold_out_error_is_another_now_is_of_another_dataset():
         model.holdout_errors = lambda _, now=error: {"model_holdout_error": now}
         diagnosis = mbo.diagnose(imagination, data)
         assert judgement(diagnosis)["data"] is ok
-    assert "0.1, on the rows of this dataset in their places it has 0.2" in text_of(
+    assert "0.1, on the same indices of this dataset it has 0.2" in text_of(
         diagnosis, "data"
     )
 
@@ -466,7 +466,7 @@ def test_states_that_repeat_have_no_distance_and_no_model_is_that_exact(last, re
         rollouts_with(states=Nearness([0.0, last, None], [0.0, last, None], 0.0, real))
     )
     assert verdict.ok is ok
-    assert ("0.10 is never far" in verdict.text) is (real < 0.03)
+    assert ("Up to 0.10 is near" in verdict.text) is (real < 0.03)
     assert "in step 2" in verdict.text
 
 

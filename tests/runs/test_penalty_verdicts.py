@@ -82,9 +82,15 @@ def test_errors_that_are_too_small_to_matter_need_no_ranking(own):
 @pytest.mark.parametrize(
     ("own", "other", "error", "ok", "words"),
     [
-        (0.11, 0.5, 0.3, True, "ranks rows as their errors do with 0.11"),
-        (-0.195, 0.211, 0.3, False, "other has 0.21: take that"),
-        (0.09, 0.09, 0.3, False, "No other that is known does"),
+        (
+            0.11,
+            0.5,
+            0.3,
+            True,
+            "ranks rows as their errors do with a correlation of 0.11",
+        ),
+        (-0.195, 0.211, 0.3, False, "other has 0.21: use that"),
+        (0.09, 0.09, 0.3, False, "No other known penalty does"),
         (-0.195, 0.211, 0.09, True, "too small to matter"),
     ],
 )

@@ -18,7 +18,7 @@ _TENTHS = 10
 def calibration(
     judged: Predicted, names: Sequence[str], with_reward: bool
 ) -> Optional[Calibration]:
-    """Holds targets against the predicted distributions.
+    """Compares targets with the predicted distributions.
 
     Args:
         judged: Real rows and what the model says of them.

@@ -158,8 +158,8 @@ def _configured(
     parsed = parse_settings(settings)
     if parsed["learner"]:
         raise CompositionError(
-            f"There is no learner here, so {sorted(parsed['learner'])} of it cannot be "
-            "set. Set imagination.KEY=VALUE, or give a saved one: --learner FILE.d3."
+            f"diagnose makes no learner, so its {sorted(parsed['learner'])} cannot be "
+            "set. Set imagination.KEY=VALUE, or give a saved learner: --learner FILE.d3."
         )
     config: Any = get_component("imagination", name)()
     return apply_settings(config, parsed["imagination"]), parsed["imagination"]

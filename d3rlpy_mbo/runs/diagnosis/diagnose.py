@@ -58,8 +58,8 @@ from .verdicts import verdicts
 
 __all__ = ["diagnose", "validate_learner"]
 
-# What the model says of its own hold-out rows repeats but for rounding; beyond this the
-# rows are others (ours).
+# Ours: the error on a model's own hold-out rows repeats up to rounding; if it differs by
+# more than this share, the rows are others.
 _OTHER_ROWS = 0.05
 
 
@@ -74,36 +74,38 @@ def diagnose(
     env: Optional[gymnasium.Env[Any, Any]] = None,
     leave_out_returns: bool = False,
 ) -> Diagnosis:
-    """Holds a fitted imagination against real data. Shows a progress bar on a terminal.
+    """Compares a fitted imagination with real data. Shows a progress bar on a terminal.
 
     One step by column, calibration, k steps along real action sequences, every penalty
-    against the true error, the termination, what it imagines and what a learner thinks of
-    that: docs/diagnosis.md explains the numbers and the verdicts. Nothing is changed:
-    neither model, learner and buffers, nor anybody's random numbers.
+    against the true error, the termination, what is imagined and a learner's values of
+    it: docs/diagnosis.md explains the numbers and the verdicts. Nothing is changed:
+    neither model, learner and buffers, nor the state of any random generator.
 
     Args:
         imagination: Fitted.
         dataset: What it was fitted on. One step is judged on the model's hold-out rows,
-            if it keeps any. Random rows, whose neighbours it has seen, can flatter it;
-            of whole episodes (``holdout="episodes"`` of the ensemble) k steps are judged
-            too.
+            if it keeps any. Random rows, whose neighbours the model has seen, can flatter
+            it; if whole episodes were held out (``holdout="episodes"`` of the ensemble),
+            k steps are judged on them too.
         learner: For rollout policies that ask it, and to compare its Q-values.
         n_rollouts: How many rollouts to look at.
-        seed: From 0 to 2^32 - 1; the same seed, the same numbers.
+        seed: From 0 to 2^32 - 1; the same seed gives the same numbers.
         held_out: Other data of the same task, best whole episodes that were set aside
-            before `fit`: one step and k steps are judged on these then.
-        env: Where its observation columns have names that are known, they are used; where
-            it is one of our mazes, some rollouts are kept to be drawn in it. Where a copy
-            of it can be put into the data's states and repeats their steps, it is the
-            truth outside the data, and of the learner's values.
+            before `fit`: one step and k steps are then judged on it.
+        env: The data's environment. If the names of its observation columns are known,
+            they are used; if it is one of our mazes, some rollouts are kept to be drawn
+            in it. If a copy of it can be put into the data's states and repeats the
+            data's steps, it is the truth for the model outside the data, and for the
+            learner's values.
         leave_out_returns: Whether to fit a second model without the episodes of the
-            greatest returns, and judge it on these: where there is no simulator, the
-            nearest to truth outside the data. It takes as long as a fit.
+            greatest returns, and judge it on these: without a simulator, the nearest to
+            truth outside the data. It takes as long as a fit.
 
     Raises:
         NotFittedError: The imagination is not fitted.
-        CompositionError: It is none, it or the learner is of other sizes, the learner
-            has no networks or is for another kind of actions, or `env` is none.
+        CompositionError: `imagination` or `env` is something else; imagination or learner
+            have other sizes than the data; or the learner has no networks or is for
+            another kind of actions.
         DatasetError: There is no row with a known next observation.
         DivergedError: The model predicts nothing finite.
     """
@@ -131,7 +133,7 @@ def diagnose(
 
 
 def validate_learner(learner: Learner, transitions: Transitions) -> None:
-    """Refuses a learner that has no networks, or none for such data.
+    """Refuses a learner that has no networks, or networks for other data.
 
     Raises:
         CompositionError: See `diagnose`.
@@ -159,7 +161,7 @@ class _Parts:
     ):
         self._env = env
         self._episodes: Optional[torch.Tensor] = None  # (episodes,) bool: unseen ones
-        self._broken: Optional[str] = None  # what a component did in rollouts
+        self._broken: Optional[str] = None  # how a component broke its contract
         self._maze: Optional[Maze] = None
         self._imagination, self._dynamics = imagination, imagination.dynamics
         self._real, self._held_out = real, held_out
@@ -171,7 +173,7 @@ class _Parts:
     def diagnosed(
         self, seed: int, names: list[str], leave_out_returns: bool
     ) -> Diagnosis:
-        """Returns the whole of it, judged."""
+        """Returns the whole diagnosis, with its verdicts."""
         against = _other_data(self._dynamics, self._real.for_models)
         rows, judged_on = self._judged(against is None)
         config = self._imagination.config
@@ -225,7 +227,7 @@ class _Parts:
         )
 
     def _judged(self, own_data: bool) -> tuple[Transitions, str]:
-        """Returns the rows to judge one step on, and which they are in words."""
+        """Returns the rows to judge one step on, and words that say which they are."""
         if self._held_out is not None:
             rows = some_rows(self._held_out.for_models)
             return rows, f"{len(rows)} rows of data that were held out"
@@ -253,9 +255,9 @@ class _Parts:
         known_reward = self._imagination.config.reward_function is not None
         found = calibration(judged, names, with_reward=not known_reward)
         if found is None:
-            why = "no column varies that the model gives a spread"
+            why = "no column varies and has a predicted spread"
             if not bool((judged.stds > 0).any()):
-                why = "the model states no spread"
+                why = "the model predicts no spread"
             self._left_out.append(f"calibration: {why}")
         return found
 
@@ -271,8 +273,8 @@ class _Parts:
                     found.append(loop)
                 if reached < n_steps:
                     self._left_out.append(
-                        f"steps {reached + 1} to {n_steps} along real actions: what the "
-                        "model says there is NaN or infinite in every sequence"
+                        f"steps {reached + 1} to {n_steps} along real actions: the "
+                        "predictions there are NaN or infinite in every sequence"
                     )
                 continue
             lengths = real.episode_starts.diff()
@@ -281,7 +283,7 @@ class _Parts:
             whose = "" if self._episodes is None else " that was held out"
             self._left_out.append(
                 f"{n_steps} steps along real actions: the longest episode{whose} has "
-                f"{int(lengths.max())}"
+                f"only {int(lengths.max())}"
             )
         return found
 
@@ -310,7 +312,7 @@ class _Parts:
         try:
             imagined = imagined_rows(imagination, self._real, self._n_rollouts, learner)
         except CompositionError as error:
-            # As of a model whose spread has no square: that is to be told, with the rest.
+            # As when a model's spread is too large to be squared: told with all the rest.
             self._broken = str(error)
             self._left_out.append(
                 "rollouts, and values: they end in an error, see below"
@@ -334,7 +336,7 @@ class _Parts:
             name = type(learner).__name__
             self._left_out.append(
                 f"values: those of {name} are NaN or infinite; it has diverged, or "
-                "what it is asked about has"
+                "the states that it is asked about have"
             )
         else:
             self._ends_of_rollouts = rollout_ends(imagined, self._reverse)
@@ -356,11 +358,11 @@ class _Parts:
             )
             if found is None:
                 self._left_out.append(
-                    "truth outside the data: the model says nothing finite there, or leads "
-                    "where the simulator says nothing"
+                    "truth outside the data: the model predicts nothing finite there, or "
+                    "leads to where the simulator returns nothing finite"
                 )
             gained = self._gained(simulator)
-        except Exception as error:  # imagined states may be such as break a simulator
+        except Exception as error:  # imagined states may break a simulator
             self._left_out.append(
                 "truth outside the data: the simulator failed in a state that the model "
                 f"or a policy leads to: {type(error).__name__}: {error}"
@@ -396,7 +398,7 @@ class _Parts:
 
 
 def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
-    """Returns what says that a model was fitted on other rows; None if nothing does."""
+    """Returns the evidence that a model was fitted on other rows; None without any."""
     if dynamics.fitted_on is not None and dynamics.fitted_on[0] != len(known):
         return (
             f"the model was fitted on {dynamics.fitted_on[0]} rows, this dataset has "
@@ -405,14 +407,14 @@ def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
     kept = dynamics.metrics.get("model_holdout_error")
     try:
         measured = dynamics.holdout_errors(known) if kept is not None else {}
-    except CompositionError:  # so does `ProbabilisticEnsemble` refuse rows of others
+    except CompositionError:  # raised by `ProbabilisticEnsemble` for other rows
         return "the rows of this dataset are not those that the model was fitted on."
     found = measured.get("model_holdout_error")
     if kept is None or found is None or not math.isfinite(kept + found):
-        return None  # of a model in ruins nothing can be told by its errors
+        return None  # the errors of a ruined model tell nothing
     if abs(found - kept) <= _OTHER_ROWS * kept:
         return None
     return (
-        f"on its hold-out rows the model had an error of {kept:.3g}, on the rows of this "
-        f"dataset in their places it has {found:.3g}."
+        f"on its hold-out rows the model had an error of {kept:.3g}, on the same indices "
+        f"of this dataset it has {found:.3g}."
     )

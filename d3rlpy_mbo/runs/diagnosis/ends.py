@@ -28,12 +28,12 @@ def ends(
     """Asks a termination about real steps, as rollouts of that direction would.
 
     A forward rollout asks about (s, a, s'). A reverse one asks about each state that it
-    reaches, as s and as s': there the true ends are the terminal rows' s', and the states
-    that are none are the s of all rows.
+    reaches, as s and as s': there the true ends are the s' of terminal rows, and the s of
+    all rows are no ends.
 
     Args:
         termination: The imagination's.
-        dynamics: Says direction and device, and s' in the place of the true one.
+        dynamics: Gives direction and device, and its own s' to ask about.
         known: Real rows with known next observations.
         judged: Those among them, or others, that the model has not seen.
     """

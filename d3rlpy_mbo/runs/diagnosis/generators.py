@@ -1,4 +1,4 @@
-"""Numbers that are random for a diagnosis, and nobody else's."""
+"""Random numbers for a diagnosis alone."""
 
 import contextlib
 import random
@@ -20,8 +20,8 @@ _alone = threading.RLock()
 def own_generators(seed: int) -> Iterator[None]:
     """Seeds Python's, NumPy's and torch's generators; puts them back as they were.
 
-    Not by `d3rlpy.seed`, which also settles for good how cuDNN computes. All threads
-    draw from the same generators: who comes second waits.
+    Not by `d3rlpy.seed`, which also changes for good how cuDNN computes. All threads
+    draw from the same generators, so a second diagnosis waits for the first.
 
     Args:
         seed: From 0 to 2^32 - 1.

@@ -16,7 +16,7 @@ __all__ = [
 
 # Each limit is ours, see `verdicts`.
 _UNLEARNED = 0.8  # share of variance, or of the naive error, that is left
-_WORSE = 1.1  # times the error of who says that nothing changes
+_WORSE = 1.1  # times the error of predicting no change
 _BACKWARDS = -0.3  # cosine of predicted and true changes ...
 _NOWHERE = 0.1  # ... below which they have nothing to do with each other
 _NO_BETTER = 0.9  # of the error of standing still is left: 0.8 of its square
@@ -38,14 +38,14 @@ def judge_one_step(found: OneStep) -> Verdict:
     ]
     if worse:
         listed = _listed(
-            [f"{c.name} (error {c.error:.3g}, {c.naive_error:.3g})" for c in worse]
+            [f"{c.name} ({c.error:.3g} against {c.naive_error:.3g})" for c in worse]
         )
         return Verdict(
             "one step",
             False,
-            f"worse than saying that nothing changes in {listed}. Either the columns of "
-            "the model's data are others, shifted or in another order, or it has hardly "
-            "learned: look at bias, and fit it longer or on this dataset.",
+            f"the error is larger than that of predicting no change in {listed}. Either "
+            "the model was fitted on other columns, shifted or in another order, or it "
+            "has hardly learned: look at bias, and fit it on this dataset, or longer.",
         )
     shifted = [
         c
@@ -59,8 +59,8 @@ def judge_one_step(found: OneStep) -> Verdict:
         return Verdict(
             "one step",
             False,
-            f"shifted, always to the same side, in {listed}. The model was fitted on other "
-            "data, or a column was moved since: fit it on this dataset.",
+            f"predictions are shifted to one side in {listed}. The model was fitted on "
+            "other data, or the column was shifted since: fit it on this dataset.",
         )
     shares = [c.unexplained for c in columns if c.unexplained is not None]
     if not shares:
@@ -72,8 +72,8 @@ def judge_one_step(found: OneStep) -> Verdict:
     return Verdict(
         "one step",
         False,
-        f"{text} The model has learned next to nothing: fit it longer, or on more data; if "
-        "the world is that random, imagine with rollout_length=1 or not at all.",
+        f"{text} The model has learned next to nothing: fit it longer, or on more data; "
+        "if the task is that random, imagine with rollout_length=1 or not at all.",
     )
 
 
@@ -89,8 +89,8 @@ def judge_direction(found: OneStep, direction: str) -> list[Verdict]:
             Verdict(
                 "direction",
                 False,
-                f"{text} They have nothing to do with each other: the model has learned "
-                "nothing of where the steps lead, see one step.",
+                f"{text} They have nothing to do with each other: the model has not "
+                "learned where the steps lead, see one step.",
             )
         ]
     led = "s from (s', a)" if direction == "reverse" else "s' from (s, a)"
@@ -108,13 +108,14 @@ def judge_reward(found: OneStep) -> Verdict:
     """Says whether the reward is learned, where it is rare above all."""
     column, rare = found.columns[-1], found.rare_reward
     advice = (
-        "Fit the model longer, with more models or a larger bounds_weight, or give a "
-        "reward_function where the reward is known."
+        "Fit the model longer, with larger n_models or bounds_weight, or give a "
+        "reward_function if the reward is known."
     )
     if rare is not None and rare.rows >= _RARE_ROWS:
         text = (
-            f"where it is not {rare.commonest:.3g} ({rare.rows} rows) it is off by "
-            f"{rare.error:.3g}, the mean reward by {rare.naive_error:.3g}."
+            f"where it is not {rare.commonest:.3g} ({rare.rows} rows), the model is off "
+            f"by {rare.error:.3g}; the mean reward would be off by "
+            f"{rare.naive_error:.3g}."
         )
         if rare.error > _UNLEARNED * rare.naive_error:
             return Verdict("reward", False, f"not learned: {text} {advice}")
@@ -147,10 +148,10 @@ def judge_calibration(found: Calibration, errors: OneStep) -> Verdict:
         return Verdict(
             "calibration",
             False,
-            "overconfident: fewer targets than 0.75 within two predicted standard "
-            f"deviations, of 0.954, for {listed}. Fit with a higher lower end of "
-            "log_variance_bounds, more patience or more data, and trust no aleatoric "
-            "penalty until then.",
+            "overconfident: less than 0.75 of the targets are within two predicted "
+            f"standard deviations (calibrated: 0.954) for {listed}. Raise the lower end "
+            "of log_variance_bounds, or fit with more patience or more data, and trust "
+            "no aleatoric penalty until then.",
         )
     spreads = {column.name: column.spread for column in errors.columns}
     vague = [
@@ -162,16 +163,16 @@ def judge_calibration(found: Calibration, errors: OneStep) -> Verdict:
         return Verdict(
             "calibration",
             False,
-            "vague: its predicted standard deviations are larger than those of the data "
-            f"itself in {_listed(vague)}, and what is imagined is drawn from them. Fit "
-            "with a smaller upper end of log_variance_bounds, or longer, and trust no "
-            "aleatoric penalty until then.",
+            "vague: the predicted standard deviations are larger than those of the data "
+            f"itself in {_listed(vague)}, and imagined rows are drawn with them. Lower "
+            "the upper end of log_variance_bounds, or fit longer, and trust no aleatoric "
+            "penalty until then.",
         )
     worst = min(c.within_two_stds for c in found.columns)
     return Verdict(
         "calibration",
         True,
-        f"{worst:.2f} of the targets at least are within two predicted standard "
+        f"at least {worst:.2f} of the targets are within two predicted standard "
         "deviations, in every column.",
     )
 
@@ -188,7 +189,7 @@ def judge_open_loop(
             yield Verdict(
                 "k steps",
                 False,
-                f"after {reached + 1} of {rollout_length} what the model says is NaN or "
+                f"after {reached + 1} of {rollout_length} the predictions are NaN or "
                 "infinite in every sequence. Look for outliers in the dataset, lower the "
                 "model's learning rate, or shorten rollout_length.",
             )
@@ -205,11 +206,11 @@ def judge_open_loop(
             yield Verdict("k steps", True, text)
             continue
         good = [k for k, ratio in enumerate(ratios, start=1) if ratio <= _NO_BETTER]
-        advice = "No step is worth it: fit the model longer, or on more data."
+        advice = "No step is better: fit the model longer, or on more data."
         if good:
             advice = (
-                f"It is worth something up to step {good[-1]}: set rollout_length to that, "
-                "or fit the model on more data."
+                f"It is better up to step {good[-1]}: set rollout_length to that, or fit "
+                "the model on more data."
             )
         yield Verdict("k steps", False, f"{text} {advice}")
 

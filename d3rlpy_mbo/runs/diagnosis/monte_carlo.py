@@ -1,4 +1,4 @@
-"""What the learner's policy gets in the simulator, against what the learner believes."""
+"""What the learner's policy gets in the simulator, against the learner's Q-values."""
 
 import math
 from typing import Optional

@@ -28,8 +28,8 @@ def nearness(
 ) -> tuple[Nearness, Nearness]:
     """Measures how far the states reached and the actions taken are from the data's.
 
-    Forwards an action is held against that of the real row which leaves the nearest
-    state, in reverse against that of the row which leads into it.
+    Forwards an action is compared with that of the real row which leaves the nearest
+    state, in reverse with that of the row which leads into it.
 
     Args:
         imagined: B rows, at least one.
@@ -85,7 +85,7 @@ def _by_step(
 class _Scale:
     """Standardises the columns that vary, and leaves the others out.
 
-    In float64: what a model in ruins imagines, 1e25 or more, has no square in float32.
+    In float64: what a ruined model imagines, 1e25 or more, has no square in float32.
     """
 
     def __init__(self, values: torch.Tensor):

@@ -80,8 +80,8 @@ def _one_step(found: "Diagnosis") -> list[Union[Table, Chart]]:
                 "Error of one step, by column",
                 errors,
                 "share of the naive predictor's",
-                "Left is better; at 1 the model knows no more than that nothing changes "
-                "(of the reward: its mean).",
+                "Left is better; at 1 the model is no better than predicting no change "
+                "(for the reward: its mean).",
                 mark=1.0,
             )
         )
@@ -142,7 +142,7 @@ def _penalties(ranks: "Sequence[PenaltyRank]", title: str) -> list[Union[Table, 
         for each in ranks
         for series, value in (
             ("measured", each.spearman),
-            ("were the spread right", each.null_spearman),
+            ("if the spread were right", each.null_spearman),
         )
     ]
     return [
@@ -150,7 +150,7 @@ def _penalties(ranks: "Sequence[PenaltyRank]", title: str) -> list[Union[Table, 
             title,
             entries,
             "rank correlation with the error (Spearman)",
-            "Beside it: the same had errors been drawn from the model's own deviations.",
+            "Beside it: the same if errors were drawn from the model's own deviations.",
             mark=0.0,
         )
     ]
@@ -278,8 +278,8 @@ def _unseen(found: "Diagnosis") -> list[Union[Table, Chart]]:
                 if inside > 0
             ],
             "times",
-            f"A second model, fitted without the {unseen.episodes} episodes that return "
-            f"{unseen.least_return:.4g} and more.",
+            f"A second model, fitted without the {unseen.episodes} episodes with returns "
+            f"of {unseen.least_return:.4g} and more.",
             mark=1.0,
         ),
         *_penalties(unseen.penalties, "Does a penalty know where it errs on them?"),

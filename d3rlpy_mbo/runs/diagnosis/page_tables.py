@@ -69,7 +69,7 @@ def tables(found: "Diagnosis") -> Iterator[Table]:
                 ("Q, where rollouts end", found.values.rollout_ends),
                 ("real returns-to-go", found.values.returns),
             ],
-            f"Returns of {found.values.returns_rows} rows that saw all but 5 % of theirs.",
+            f"Returns of {found.values.returns_rows} rows of which all but 5 % is known.",
         )
 
     if found.outside is not None:
@@ -92,9 +92,9 @@ def tables(found: "Diagnosis") -> Iterator[Table]:
             "One step at unseen returns",
             ["column", "error", "on its hold-out rows"],
             [_row(name, *values) for name, *values in errors],
-            f"A second model, fitted without the {unseen.episodes} episodes that return "
-            f"{unseen.least_return:.4g} and more (it saw {unseen.greatest_seen:.4g} at "
-            f"most); {unseen.rows} rows of theirs.",
+            f"A second model, fitted without the {unseen.episodes} episodes with returns "
+            f"of {unseen.least_return:.4g} and more (it saw {unseen.greatest_seen:.4g} "
+            f"at most); {unseen.rows} of their rows.",
         )
         yield _penalties(unseen.penalties, "Penalties at unseen returns")
     if found.monte_carlo is not None:

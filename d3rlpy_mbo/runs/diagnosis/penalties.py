@@ -35,9 +35,9 @@ def penalty_ranks(
         errors: (B,) true errors; None: against what the rows say.
 
     Returns:
-        The imagination's own first, then every registered one as it comes, but for those
-        that have to learn first or ask a critic; and which could not be asked, with the
-        reason.
+        The imagination's own first, then every registered one with its defaults, except
+        those that have to learn first or ask a critic; and those that could not be asked,
+        with the reason.
     """
     if errors is None:
         errors = _norm(judged.elite_means.mean(dim=0) - judged.targets)
@@ -90,7 +90,7 @@ def _refuse_unless_discrete(penalty: Union[Penalty, LearnedPenalty]) -> None:
     """Raises if a penalty would take indices of choices for numbers."""
     declares = penalty if isinstance(penalty, Penalty) else penalty.config
     if "discrete" not in declares.action_spaces:
-        raise TypeError("it does not say that it knows discrete actions")
+        raise TypeError("its action_spaces do not include discrete actions")
 
 
 def _drawn_errors(judged: Predicted) -> torch.Tensor:

@@ -18,7 +18,7 @@ _SEEN_BY_OTHER = 0.3  # ... or another penalty has this
 def judge_penalty(found: Diagnosis) -> Iterator[Verdict]:
     """Says whether the penalty is blind to the errors on real rows, or inverted.
 
-    Nothing, where it does not rank them but nothing says that they can be ranked: see
+    No verdict if it does not rank them, but nothing says that they can be ranked: see
     `penalty_undecided`.
     """
     own = _own(found.penalties)
@@ -37,8 +37,8 @@ def judge_penalty(found: Diagnosis) -> Iterator[Verdict]:
 def judge_penalty_outside(found: Diagnosis) -> Iterator[Verdict]:
     """Says whether the penalty sees where the model errs outside the data.
 
-    The simulator repeats the data's steps exactly, so that errors there are the model's
-    own: nothing excuses a penalty that does not rank those.
+    The simulator repeats the data's steps exactly, so errors there are the model's own,
+    and nothing excuses a penalty that does not rank them.
     """
     if found.outside is None:
         return
@@ -46,8 +46,8 @@ def judge_penalty_outside(found: Diagnosis) -> Iterator[Verdict]:
     if own is None or own.spearman is None:
         return
     text = (
-        f"by the simulator, {own.name} ranks rows as their errors do with "
-        f"{own.spearman:.2f}, and {own.worst_tenth:.0%} of the worst tenth are in its own."
+        f"by the simulator, {own.name} ranks rows as their errors do with a correlation "
+        f"of {own.spearman:.2f}, and finds {own.worst_tenth:.0%} of the worst tenth."
     )
     if own.spearman >= _BLIND:
         yield Verdict("penalty outside", True, text)
@@ -71,8 +71,8 @@ def judge_penalty_outside(found: Diagnosis) -> Iterator[Verdict]:
 def penalty_undecided(found: Diagnosis) -> Optional[str]:
     """Returns why there is no verdict on the penalty; None if there is, or no penalty.
 
-    Where errors are noise of one size no penalty can rank them, so that one that does not
-    is no fault there, and nothing to be called ok either.
+    If errors are noise of one size, no penalty can rank them: that one does not is then
+    no fault, but nothing to be called ok either.
     """
     own = _own(found.penalties)
     if own is None or own.spearman is None:
@@ -82,12 +82,12 @@ def penalty_undecided(found: Diagnosis) -> Optional[str]:
     _, known = _best(found.penalties)
     elsewhere = "see penalty outside"
     if found.outside is None:
-        elsewhere = "env= or leave_out_returns=True (--leave-out-returns) shows it"
+        elsewhere = "give env= or leave_out_returns=True (--leave-out-returns)"
     return (
         f"a verdict on the penalty: {own.name} does not rank rows as their errors do "
-        f"({own.spearman:.2f}), but none that is known does ({known:.2f} at most), as "
-        "where errors are noise of one size. What it is worth is seen outside the data "
-        f"alone: {elsewhere}"
+        f"({own.spearman:.2f}), but no known penalty does ({known:.2f} at most), as if "
+        "errors were noise of one size. What it is worth shows only outside the data: "
+        f"{elsewhere}"
     )
 
 
@@ -107,8 +107,9 @@ def _best(penalties: Sequence[PenaltyRank]) -> tuple[str, float]:
 def _said(own: PenaltyRank) -> str:
     null = own.null_spearman or 0.0
     return (
-        f"{own.name} ranks rows as their errors do with {own.spearman:.2f}; {null:.2f} "
-        "were the model's own deviations right."
+        f"{own.name} ranks rows as their errors do with a correlation of "
+        f"{own.spearman:.2f}; with errors of the predicted deviations it would be "
+        f"{null:.2f}."
     )
 
 
@@ -120,7 +121,7 @@ def _fault(own: PenaltyRank, found: Diagnosis) -> Optional[str]:
         they can be ranked.
     """
     rank = own.spearman or 0.0
-    # The standard error of a rank correlation of nothing is 1 / sqrt(rows).
+    # The standard error of a rank correlation, where there is none, is 1 / sqrt(rows).
     if rank < -max(_BLIND, 3 / math.sqrt(found.rows)):
         return "inverted"
     if rank >= _BLIND:
@@ -140,5 +141,5 @@ def _exact(found: Diagnosis) -> bool:
 def _advice(penalties: Sequence[PenaltyRank], enough: float = _SEEN_BY_OTHER) -> str:
     name, rank = _best(penalties)
     if rank < enough:
-        return "No other that is known does: imagine short rollouts, or without it."
-    return f"Of those known {name} has {rank:.2f}: take that."
+        return "No other known penalty does: use short rollouts, or no penalty."
+    return f"Of the known penalties {name} has {rank:.2f}: use that."

@@ -35,13 +35,13 @@ class Predicted:
     Args:
         rows: B real rows, on the CPU.
         targets: (B, D + 1) what is predicted, reward last; float64 as all that follows.
-        given: (B, D) what the model was asked with.
+        given: (B, D) what the model was asked about.
         means: (M, B, D + 1) of the members, those that imagine first.
         stds: (M, B, D + 1).
         n_elites: How many imagine.
         prediction: What `Dynamics.predict` returned for these rows, for penalties.
-        finite_share: Share of the rows that were asked about for which all is finite; the
-            others are not among these.
+        finite_share: Share of the rows asked about for which everything is finite; only
+            these are kept here.
     """
 
     rows: Transitions
@@ -81,7 +81,7 @@ def moments(
 
     Args:
         dynamics: Fitted.
-        observations: (B, D) s, reverse s', on the model's device.
+        observations: (B, D) s, in reverse s', on the model's device.
         actions: (B, A).
 
     Returns:
@@ -157,8 +157,8 @@ def with_known_rewards(
         dynamics: Says direction and device.
 
     Returns:
-        (n_elites, B, D + 1). What a rule cannot say of a state that is no state, is off
-        by as much as float32 can be.
+        (n_elites, B, D + 1). If a rule has no answer for an impossible state, it counts
+        as being off by as much as float32 can be.
     """
     given = judged.given.float().to(dynamics.device)
     actions = judged.rows.actions.to(dynamics.device)

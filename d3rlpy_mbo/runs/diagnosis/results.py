@@ -35,12 +35,12 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A judgement by a rule that is written down (docs/diagnosis.md).
+    """A judgement by a rule that docs/diagnosis.md states.
 
     Args:
         subject: What is judged, such as ``"reward"``.
         ok: Whether nothing speaks against it.
-        text: The numbers behind it; where it is not ok, also what to change.
+        text: The numbers behind it; if it is not ok, also what to change.
     """
 
     subject: str
@@ -71,10 +71,9 @@ class ColumnError:
         name: Of the column.
         error: Root mean square of what the imagining members' means are off by.
         bias: Mean of predicted minus true.
-        naive_error: Of a predictor that says that nothing changes; for the reward, of one
-            that always says its mean.
-        unexplained: Share of the variance of the column's change (of the reward: of its
-            own) that the model leaves unexplained; None where nothing varies.
+        naive_error: Of predicting no change; for the reward, of predicting its mean.
+        unexplained: Share of the variance of the column's change (for the reward, of the
+            reward itself) that the model leaves unexplained; None if nothing varies.
         spread: Standard deviation of the column itself.
     """
 
@@ -91,10 +90,10 @@ class RareReward:
     """The reward's error where it is not its commonest value, in dataset units.
 
     Args:
-        commonest: That value, of at least half of the data's rows.
-        rows: How many of the rows that are judged have another.
-        error: Root mean square over those.
-        naive_error: Of a predictor that always says the mean reward, over those.
+        commonest: That value; at least half of the data's rows have it.
+        rows: How many of the judged rows have another.
+        error: Root mean square over these.
+        naive_error: Of predicting the mean reward, over these.
     """
 
     commonest: float
@@ -109,9 +108,9 @@ class OneStep:
 
     Args:
         columns: Of the observation (in reverse of s), the reward last.
-        rare_reward: None where no value of the reward is commonest, or all have it.
+        rare_reward: None if no value has half of the rows, or no judged row has another.
         alignment: Cosine between predicted and true changes, each column in units of its
-            own change; None where nothing changes. Near -1, time runs backwards.
+            own change; None if nothing changes. Near -1, time runs backwards.
         finite_share: Share of the rows for which all members predict finite numbers; only
             these are judged.
     """
@@ -150,8 +149,8 @@ class Calibration:
     """How far the predicted spread can be believed.
 
     Args:
-        columns: Those that vary and that the model gives a spread.
-        members: Of each member, elites first, the share of targets within two of its
+        columns: Those that vary and have a predicted spread.
+        members: For each member, elites first, the share of targets within two of its
             standard deviations, over these columns.
     """
 
@@ -196,9 +195,9 @@ class PenaltyRank:
         spearman: Rank correlation; None where either never varies.
         worst_tenth: Share of the worst tenth of the rows that is in the penalty's own
             worst tenth; 0.1 by chance.
-        null_spearman: The same had errors been drawn from the model's own standard
-            deviations.
-        null_worst_tenth: Likewise.
+        null_spearman: The rank correlation if errors were drawn from the model's own
+            standard deviations.
+        null_worst_tenth: Likewise, the share.
     """
 
     name: str
@@ -216,13 +215,13 @@ class Ends:
     Args:
         terminals: Rows that are terminal in the data.
         rows: All rows that were asked about.
-        claimed: Rows of which the termination says so.
-        precision: Share of the claimed that are terminal; None if none is claimed.
-        recall: Share of the terminal that are claimed; None if none is terminal.
-        model_recall: Likewise with the model's s' in the place of the true one, on at
-            most 10,000 terminal rows; None in reverse, or if none is terminal.
-        model_false_alarms: Share of the judged rows that are not terminal of which it
-            says so given the model's s'; None in reverse.
+        claimed: Rows that the termination says are terminal.
+        precision: Share of the claimed rows that are terminal; None if none is claimed.
+        recall: Share of the terminal rows that are claimed; None if none is terminal.
+        model_recall: Likewise with the model's s' instead of the true one, on at most
+            10,000 terminal rows; None in reverse, or if none is terminal.
+        model_false_alarms: Share of the judged rows that are not terminal, but claimed
+            given the model's s'; None in reverse.
     """
 
     terminals: int
@@ -239,8 +238,9 @@ class Nearness:
     """Distances to the nearest of real rows, in standard deviations of the columns.
 
     Args:
-        median: Of imagined rows by step, from the real state on that rollouts leave; None
-            where no rollout has a row. (Older files end with the last that has one.)
+        median: Of imagined rows, by step as counted from the real state where rollouts
+            start; None for steps without rows. (Older files end with the last that has
+            any.)
         high: Likewise the 95 % quantile.
         real_median: Of other real rows.
         real_high: Likewise.
@@ -260,7 +260,7 @@ class Nearness:
 
 @dataclasses.dataclass(frozen=True)
 class Rollouts:
-    """What it imagines, beside what is real.
+    """What is imagined, beside what is real.
 
     Args:
         rollouts: How many were started.
@@ -268,14 +268,14 @@ class Rollouts:
         rewards: Imagined, before the penalty.
         real_rewards: The data's.
         survival: Share of the rollouts that made a row in step 1, 2, ...
-        real_survival: The same of real episodes from random rows on, by the estimator of
-            Kaplan and Meier where they were cut; in reverse 1, since what leads to real
+        real_survival: The same for real episodes from random rows on, by Kaplan and
+            Meier's estimator, as some were cut; in reverse 1, since what leads to real
             states has not ended.
         clipped_share: Share of the proposed action entries outside the action set.
         dropped_share: Share of the rows that were dropped because they were not finite.
-        states: Distance of the states that were reached to the data.
-        actions: Distance of actions to that of the nearest real state; in reverse to the
-            one that led into it.
+        states: Distance of the states reached to the nearest real states.
+        actions: Distance of the actions to the action of the nearest real state; in
+            reverse to the one that led into it.
         halted: Share of each step's rows that the halt stopped; empty without a halt.
     """
 
@@ -301,9 +301,9 @@ class Values:
         imagined: On imagined ones.
         rollout_ends: Where rollouts end, with the learner's action there; in reverse
             where they begin in time; None if all of them end in a terminal.
-        returns: Discounted real returns-to-go, of rows that saw all but 5 % of theirs;
-            None if there is none.
-        returns_rows: How many rows that are.
+        returns: Discounted real returns-to-go, of the rows whose episode goes on long
+            enough to hold all but 5 % of them; None if there are none.
+        returns_rows: How many rows these are.
     """
 
     real: Distribution
@@ -317,11 +317,11 @@ class Values:
 class Outside:
     """The model where no data is, by a simulator: real states, random actions.
 
-    Errors are of what the members that imagine say in the mean, by observation column in
-    dataset units; a reverse model's s is led forward again and compared with s'.
+    Errors are those of the imagining members' mean, by observation column in dataset
+    units; a reverse model's s is led forward again and compared with s'.
 
     Args:
-        rows: How many.
+        rows: How many rows.
         errors: Root mean squares there ...
         errors_inside: ... and with the data's own actions, likewise by the simulator.
         penalties: Against the true error there.
@@ -335,13 +335,13 @@ class Outside:
 
 @dataclasses.dataclass(frozen=True)
 class UnseenReturns:
-    """A second model, fitted without the episodes of the greatest returns, on these.
+    """A second model, fitted without the episodes of greatest returns; judged on them.
 
     Args:
-        episodes: How many were left out: a third of the rows or so.
-        rows: Of theirs that were judged.
+        episodes: How many were left out, with about a third of the rows.
+        rows: How many of their rows were judged.
         least_return: Of these episodes, not discounted ...
-        greatest_seen: ... and the greatest of the others.
+        greatest_seen: ... and the greatest return of the others.
         errors: Root mean squares there, by column in dataset units, reward last ...
         errors_inside: ... and on its own hold-out rows (all, if it keeps none).
         penalties: Against the true error there.
@@ -358,10 +358,10 @@ class UnseenReturns:
 
 @dataclasses.dataclass(frozen=True)
 class MonteCarlo:
-    """What the learner's policy gets in a simulator, and what the learner believes.
+    """What the learner's policy gets in a simulator, and the learner's Q-values.
 
     Args:
-        steps: That episodes are followed, at most.
+        steps: The most steps that episodes are followed for.
         real_q: The learner's values of its own actions in real states ...
         real_returns: ... and the discounted returns of its policy from there.
         real_excess: Mean of the first minus the second.
@@ -381,13 +381,13 @@ class MonteCarlo:
 
 @dataclasses.dataclass(frozen=True)
 class Maze:
-    """Some rollouts in the maze that they are of; one unit is a cell.
+    """Some rollouts, in their maze; one unit is a cell.
 
     Args:
         walls: Centres (x, y) of the squares that are wall.
         goal: Its centre.
         data: Some real positions.
-        rollouts: Of each its positions, in time order.
+        rollouts: The positions of each, in time order.
     """
 
     walls: list[list[float]]
@@ -398,29 +398,32 @@ class Maze:
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found. ``print``, and a notebook's cell, shows it as tables.
+    """What `diagnose` found. ``print`` and notebooks show it as tables.
+
+    A part that could not be measured is None, and `left_out` says why.
 
     Args:
         imagination: Its name.
         direction: ``"forward"`` or ``"reverse"``.
-        rollout_length: Its steps at most, h.
-        rows: How many the one-step numbers are over.
-        judged_on: Which ones, in words.
+        rollout_length: h, the most steps of its rollouts.
+        rows: How many rows the one-step numbers are of.
+        judged_on: Which rows these are, in words.
         seed: See `diagnose`.
         one_step: Errors of one step, by column.
-        calibration: None where the model states no spread, or no column varies.
-        open_loop: Errors along real action sequences of h and of 10 h steps, of those for
-            which an episode is long enough.
-        penalties: Every registered one that needs no learner and does not learn, and the
-            imagination's own.
-        ends: None where nothing ends.
-        rollouts: None where the rollout policy asks a learner and none was given.
-        values: None without a learner that has a critic.
+        calibration: None if no column varies and has a predicted spread.
+        open_loop: Errors along real action sequences of h and of 10 h steps, if an
+            episode is long enough.
+        penalties: The imagination's own, and every registered one that needs no critic
+            and does not learn.
+        ends: None without a termination.
+        rollouts: None if the rollout policy asks a learner and none was given, if a
+            component broke its contract, or if no row was kept.
+        values: None without `rollouts`, or without a learner that has a critic.
         left_out: Parts that were left out, each with its reason.
         verdicts: Judgements, see `Verdict`.
-        maze: None where the environment is no maze, or was not given.
+        maze: None if the environment is no maze, or was not given.
         outside: None without a simulator that repeats the data's steps.
-        monte_carlo: None without that, or without a learner that has a critic.
+        monte_carlo: None without such a simulator, or without `values`.
         unseen_returns: None if it was not asked for.
     """
 
@@ -446,7 +449,7 @@ class Diagnosis:
 
     @classmethod
     def from_json(cls, text: str) -> "Diagnosis":
-        """Returns what `to_json` wrote, be it of an older version.
+        """Returns the diagnosis that `to_json` wrote, also in an older version.
 
         Raises:
             CompositionError: The text is damaged, or no diagnosis.
@@ -463,7 +466,7 @@ class Diagnosis:
     def to_json(self) -> str:
         """Returns every number as JSON; names are those of the fields.
 
-        What is not finite is null, and NaN when it is read back where a number must be.
+        Numbers that are not finite are null; `from_json` reads them as NaN.
         """
         return json.dumps(plain(self), indent=1, allow_nan=False)
 

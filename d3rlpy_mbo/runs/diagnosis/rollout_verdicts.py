@@ -27,10 +27,10 @@ _ROUNDING = 1e-6  # of its size: what varies by less is a constant that was comp
 
 
 def _margin(low: float, high: float) -> float:
-    """Returns half of a range: how far beyond it nothing is said against a number.
+    """Returns half of a range: as far beyond it, a number is not objected to.
 
-    What never varies, as CartPole's reward, has no range: half of its size then, and of 1
-    at least, as `judge_reward` takes it.
+    What never varies, as CartPole's reward, has no range: then half of its size, or of 1
+    if that is more, as in `judge_reward`.
     """
     size = max(abs(low), abs(high))
     span = high - low
@@ -38,10 +38,10 @@ def _margin(low: float, high: float) -> float:
 
 
 def judge_termination(found: Ends) -> Verdict:
-    """Says whether the termination ends what ends in truth."""
+    """Says whether the termination ends the steps that truly end."""
     advice = (
-        "Give termination=mbo.termination_for(env), or LearnedTerminationConfig() where "
-        "nobody knows the rule."
+        "Give termination=mbo.termination_for(env), or LearnedTerminationConfig() if the "
+        "rule is not known."
     )
     if not found.terminals:
         share = found.claimed / found.rows
@@ -61,7 +61,7 @@ def judge_termination(found: Ends) -> Verdict:
 
 
 def judge_imagined_rewards(found: Rollouts) -> Verdict:
-    """Says whether most imagined rewards are such as somebody got."""
+    """Says whether most imagined rewards are like those in the data."""
     low, high = found.real_rewards.quantiles[0], found.real_rewards.quantiles[-1]
     seen = found.rewards.quantiles
     margin = _margin(low, high)
@@ -86,11 +86,11 @@ def judge_states(found: Rollouts) -> Verdict:
     step, last = [(step, each) for step, each in steps if each is not None][-1]
     limit = found.states.real_high
     text = (
-        f"half of those in step {step} are within {places(last)} of real ones, as 95 % of "
-        f"real states are within {places(limit)}."
+        f"half of those in step {step} are within {places(last)} of real ones; 95 % of "
+        f"real states are within {places(limit)} of others."
     )
     if _FAR * limit < _NEVER_FAR:
-        text += f" {places(_NEVER_FAR)} is never far: real states repeat, or nearly."
+        text += f" Up to {places(_NEVER_FAR)} is near: real states repeat, or nearly."
     if last <= max(_FAR * limit, _NEVER_FAR):
         return Verdict("states", True, text)
     return Verdict(
@@ -102,7 +102,7 @@ def judge_states(found: Rollouts) -> Verdict:
 
 
 def judge_values(found: Values) -> Iterator[Verdict]:
-    """Says whether the learner expects more behind rollouts than there ever was."""
+    """Says whether the learner expects more after rollouts than there ever was."""
     if found.returns is None or found.rollout_ends is None:
         return
     low, high = found.returns.quantiles[0], found.returns.quantiles[-1]
@@ -119,9 +119,9 @@ def judge_values(found: Values) -> Iterator[Verdict]:
     yield Verdict(
         "values",
         False,
-        f"{text} The learner believes in what lies beyond the rollouts: raise "
-        "real_ratio, imagine longer, in reverse, or with a "
-        "penalty, or take a pessimistic learner such as CQL.",
+        f"{text} The learner overestimates what follows the rollouts: raise real_ratio, "
+        "imagine longer rollouts, in reverse, or with a penalty, or use a pessimistic "
+        "learner such as CQL.",
     )
 
 
@@ -130,25 +130,25 @@ def judge_monte_carlo(found: MonteCarlo) -> Verdict:
     returns = [*found.real_returns.quantiles, *found.end_returns.quantiles]
     limit = _margin(min(returns), max(returns))
     text = (
-        f"where rollouts end, Q minus what the policy gets there is {found.end_excess:.3g} "
-        f"in the mean ({found.real_excess:.3g} in real states); it gets {min(returns):.4g} "
-        f"to {max(returns):.4g}."
+        "where rollouts end, Q minus what the policy gets there is "
+        f"{found.end_excess:.3g} on average ({found.real_excess:.3g} in real states); "
+        f"the policy gets {min(returns):.4g} to {max(returns):.4g}."
     )
     if found.end_excess <= limit:
         return Verdict("values in the simulator", True, text)
     return Verdict(
         "values in the simulator",
         False,
-        f"{text} The learner believes in what lies beyond the rollouts: raise real_ratio, "
-        "imagine longer, in reverse, or with a penalty, or take a pessimistic learner such "
-        "as CQL.",
+        f"{text} The learner overestimates what follows the rollouts: raise real_ratio, "
+        "imagine longer rollouts, in reverse, or with a penalty, or use a pessimistic "
+        "learner such as CQL.",
     )
 
 
 def values_undecided(found: Optional[Values]) -> Optional[str]:
     """Returns why there is no verdict on values; None if there is, or they are missing.
 
-    A learner that has hardly trained says 0 everywhere, which may well lie above every
+    A learner that has hardly trained has values near 0, which may well be above every
     return: neither a fault of the rollouts, nor a reason to trust them.
     """
     if found is None or found.returns is None or found.rollout_ends is None:
@@ -159,6 +159,6 @@ def values_undecided(found: Optional[Values]) -> Optional[str]:
     return (
         f"a verdict on values: half of the rollouts end where Q is above {at_end:.4g}, "
         f"beyond every real return-to-go ({high:.4g} at most), but by less than half of "
-        "their range (of their size, where they are all alike); a learner that has hardly "
+        "their range (of their size, if they are all alike); a learner that has hardly "
         "trained looks like that too"
     )

@@ -79,10 +79,10 @@ def simulator_of(
         real: B real rows with known next observations.
 
     Returns:
-        It, or None and why there is none.
+        The simulator, or None and why there is none.
     """
     if env is None:
-        return None, "it exists in a simulator alone; give env="
+        return None, "only a simulator can tell; give env="
     name = type(env.unwrapped).__name__
     try:
         fresh = (
@@ -100,8 +100,8 @@ def simulator_of(
         return None, f"{name} failed: {type(error).__name__}: {error}"
     if not off <= _OFF:
         return None, (
-            f"{name}, put into the data's states, leads elsewhere: off by {off:.2g} of the "
-            "change in the median"
+            f"{name}, put into the data's states, leads elsewhere: off by {off:.2g} of "
+            "the change, in the median"
         )
     return simulator, ""
 

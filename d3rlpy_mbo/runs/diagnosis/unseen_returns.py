@@ -33,8 +33,8 @@ def unseen_returns(
         None if there is one episode only.
 
     Raises:
-        DatasetError: What is left is too little for the model to be fitted on, or what
-            is left out to judge it by.
+        DatasetError: Too little is left to fit the model on, or too little is left out to
+            judge it on.
         DivergedError: The second model predicts nothing finite.
     """
     rewards, starts = real.transitions.rewards[:, 0].double(), real.episode_starts

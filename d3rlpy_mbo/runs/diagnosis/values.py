@@ -73,7 +73,7 @@ def values(
 def rollout_ends(imagined: Imagined, reverse: bool) -> torch.Tensor:
     """Returns (M, D) the states where rollouts end; in reverse where they begin in time.
 
-    Behind a terminal comes no value, so nobody would ask for it.
+    Not those after a terminal: no value follows there.
     """
     at_ends = imagined.rows[imagined.is_end]
     if reverse:
@@ -84,7 +84,7 @@ def rollout_ends(imagined: Imagined, reverse: bool) -> torch.Tensor:
 def returns_to_go(real: RealData, gamma: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns (N,) discounted sums of the rewards from each row to its episode's end.
 
-    Also (N,) bool: whether the row saw all of them, or all but 5 % of the weight that an
+    Also (N,) bool: whether all of them are known, or all but 5 % of the weight that an
     endless episode would give.
     """
     starts, rewards = real.episode_starts, real.transitions.rewards[:, 0].double()

@@ -35,8 +35,7 @@ def verdicts(
 
     Args:
         found: What was measured.
-        data: What speaks against the model's having been fitted on this data, None if
-            nothing does.
+        data: Evidence that the model was fitted on other data, None without any.
         broken: Which component broke its contract in rollouts, None if none did.
     """
     judged = [_data(data), _finite(found), judge_one_step(found.one_step)]
@@ -62,7 +61,8 @@ def verdicts(
 
 def _data(against: Optional[str]) -> Verdict:
     if against is None:
-        return Verdict("data", True, "nothing says that the model was fitted on other.")
+        text = "nothing says that the model was fitted on other data."
+        return Verdict("data", True, text)
     return Verdict("data", False, f"{against} Fit the imagination on this dataset.")
 
 
