@@ -38,15 +38,15 @@ def one_step_model_error(
 ) -> float:
     """Returns the one-step error of a model (Wang et al. 2021, definition 2).
 
-    Forward ||s' - s'_sampled||^2 + (r - r_sampled)^2. Reverse, because many s may
-    lead to one s', the sampled s is led forward by the truth before it is compared:
+    Forward ||s' - s'_sampled||^2 + (r - r_sampled)^2. In reverse many s may lead to one
+    s', so the sampled s is led forward by the truth before it is compared:
     ||s' - T(s_sampled, a)||^2 + (r - r_sampled)^2. Means over rows of sums over
     dimensions, in dataset units squared.
 
     Args:
         dynamics: Fitted.
         transitions: B real ones with known next observations.
-        true_dynamics: T, (B, D) and (B, A) to the true next observations (B, D);
+        true_dynamics: T, from (B, D) and (B, A) to the true next observations (B, D);
             needed in reverse.
 
     Raises:
@@ -110,7 +110,7 @@ def normalized_score(value: float, reference_scores: tuple[float, float]) -> flo
 def imagination_evaluators(
     buffer: ImaginedReplayBuffer,
 ) -> dict[str, EvaluatorProtocol]:
-    """Returns evaluators that put what an imagination does into d3rlpy's logs.
+    """Returns evaluators that write an imagination's numbers into d3rlpy's logs.
 
     Args:
         buffer: The one that the learner trains on.
@@ -119,8 +119,8 @@ def imagination_evaluators(
         Evaluators for `fit(evaluators=...)` by name. For each imagination, prefixed
         by its type: mean imagined reward, penalty, survival by step, dropped and
         clipped shares, hold-out error of the model and the components' other
-        numbers; besides, mean real reward and share of imagined rows drawn, and where
-        the learner asks for returns-to-go the share of rows whose is not known.
+        numbers. Also the mean real reward, the share of imagined rows drawn, and, if
+        the learner asks for returns-to-go, the share of rows without a known one.
 
     Raises:
         CompositionError: It is no such buffer, or a component reports a number whose
@@ -163,7 +163,7 @@ class _Reading:
             # At one place, so that Python shows it once for all of them.
             warnings.warn(
                 "imagination_evaluators read the numbers of another buffer than the one "
-                "that is trained on. Make them anew of this one, or leave them out: "
+                "that is trained on. Make new ones for that buffer, or leave them out: "
                 "mbo.fit adds those of its own buffer.",
                 stacklevel=1,
             )

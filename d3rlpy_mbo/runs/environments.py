@@ -28,8 +28,8 @@ def validate_single_environment(env: Any) -> None:
         old = ""
         if any(base.__module__.split(".")[0] == "gym" for base in type(env).__mro__):
             old = (
-                " It is one of gym, which nobody keeps up any more (d3rlpy.datasets' "
-                "get_cartpole and get_pendulum return it). Pass gymnasium.make(...)."
+                " It is one of gym, which is no longer maintained (d3rlpy.datasets' "
+                "get_cartpole and get_pendulum return such). Pass gymnasium.make(...)."
             )
         raise CompositionError(f"env is {kind}, expected a gymnasium.Env or None.{old}")
 
@@ -39,11 +39,11 @@ def validate_environment(env: Any, real: RealData) -> None:
 
     Args:
         env: To evaluate in.
-        real: The learner trains on.
+        real: What the learner trains on.
 
     Raises:
-        CompositionError: No Gymnasium environment, or other observations or actions
-            than the data's.
+        CompositionError: It is no Gymnasium environment, or has other observations or
+            actions than the data.
     """
     validate_single_environment(env)
     if isinstance(env.observation_space, spaces.Dict):
@@ -76,14 +76,14 @@ def _validate_choices(space: Any, n_actions: int) -> None:
     if space.start:
         raise CompositionError(
             f"The environment's actions are counted from {space.start}, but learners "
-            "choose from 0 on. The environment that mbo.load_minari returns takes them so; "
+            "count from 0. The environment that mbo.load_minari returns does too; "
             "wrap another in gymnasium.wrappers.TransformAction(env, lambda a: a + "
             f"{space.start}, gymnasium.spaces.Discrete({n_actions}))."
         )
 
 
 def _warn_without_limit(env: gymnasium.Env[Any, Any], terminates: bool) -> None:
-    """A warning: an environment may well count its steps by itself and not say so."""
+    """Only a warning: an environment may count its steps by itself without saying so."""
     if _has_limit(env):
         return
     does = "some do" if terminates else "none does"

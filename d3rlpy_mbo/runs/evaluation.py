@@ -29,12 +29,12 @@ FIRST_FINAL_SEED = 1_000_000
 
 
 class EnvironmentEvaluations:
-    """Mean raw return, from starts that the seed and the number of the evaluation decide.
+    """Mean raw return, from starts that depend on seed and number of the evaluation only.
 
-    So nothing of the environment need be kept for a run to go on as it would have.
+    So a run goes on as it would have, without keeping anything of the environment.
 
     Args:
-        env: To play in. One that has `exact_return(predict)` is asked that instead.
+        env: To play in. If it has `exact_return(predict)`, that is called instead.
         evaluator: Plays in it, see `environment_evaluator`.
         seed: Of the first evaluation.
         n_done: Evaluations before this process.
@@ -72,7 +72,7 @@ def evaluation(
     Args:
         step: Gradient steps before it.
         metrics: Of its epoch; ``"environment"`` is the mean return.
-        scores: Returns that score 0 and 100, if there are such.
+        scores: Returns that score 0 and 100, if there are any.
     """
     value = metrics["environment"]
     return {"step": step, **_judged(value, scores)}

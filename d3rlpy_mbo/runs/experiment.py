@@ -1,4 +1,4 @@
-"""One run from names alone, and the file that tells everything about it."""
+"""One run, given by names, and the file that tells everything about it."""
 
 import dataclasses
 import json
@@ -53,16 +53,16 @@ class Experiment:
         device: As d3rlpy's `create`; ``"cpu"`` or ``"cuda:0"``.
         n_steps_per_epoch: Steps from one evaluation to the next.
         n_trials: Episodes of an evaluation.
-        n_final_trials: Episodes after training, from the same starts whatever the
-            seed: the last checkpoint's, for comparisons in pairs.
+        n_final_trials: Episodes of the final policy after training, from the same starts
+            for every seed, for comparisons in pairs.
         n_pretraining_epochs: Epochs of `pretrain_policy` before training.
         learner_settings: Fields of the learner's config by dotted path.
-        imagination_settings: Fields of the imagination's config likewise.
-        trust_environment: As `load_minari` has it.
-        target_return: What a transformer is asked to reach where it is evaluated; by
-            default the return of the data's best episode.
-        dynamics_file: A saved imagination with whose model this run imagines, by default
-            with one that it fits. The named imagination's other parts are its own.
+        imagination_settings: Fields of the imagination's config, likewise.
+        trust_environment: See `load_minari`.
+        target_return: The return that a transformer is asked for in evaluations; by
+            default that of the data's best episode.
+        dynamics_file: A saved imagination whose model is used; by default the run fits
+            one. The other components are those of the named imagination.
     """
 
     dataset: str
@@ -96,18 +96,19 @@ class Experiment:
 
         Raises:
             UnknownComponentError: There is no such imagination or field.
-            CompositionError: Settings, or a model, without an imagination.
+            CompositionError: There are settings, or a model, but no imagination.
         """
         if self.imagination == "none":
             if self.imagination_settings:
                 raise CompositionError(
-                    f"imagination is 'none', so {sorted(self.imagination_settings)} of it "
+                    f"imagination is 'none', so its {sorted(self.imagination_settings)} "
                     "cannot be set. Choose an imagination, or leave them out."
                 )
             if self.dynamics_file is not None:
                 raise CompositionError(
                     f"imagination is 'none', so nothing imagines with the model of "
-                    f"{self.dynamics_file!r}. Choose an imagination, or leave it out."
+                    f"{self.dynamics_file!r}. Choose an imagination, or leave the file "
+                    "out."
                 )
             return None
         config: Any = get_component("imagination", self.imagination)()
@@ -140,17 +141,17 @@ class Experiment:
         """Trains, evaluates and writes ``result.json``, once it is complete.
 
         Everything that can be refused is refused before anything is written. The run is
-        made in ``out/unfinished``, with its checkpoints: one that it replaces, or that it
-        goes on from, stays until it is complete.
+        made in ``out/unfinished``, with its checkpoints: a run that it replaces or goes
+        on from stays until it is complete.
 
         Args:
             out: Folder for the result, the learner, the imagination and d3rlpy's logs.
-            force: Whether a result that lies there may be replaced.
-            resume: Whether a run of this experiment there goes on: one that was
-                interrupted, or is finished and had fewer steps. One that had as many is
-                left as it is, and its result returned.
+            force: Whether a result in that folder may be replaced.
+            resume: Whether to go on with a run of this experiment in that folder that was
+                interrupted, or is finished with fewer steps. One that is finished with as
+                many is left as it is, and its result returned.
             dynamics: A fitted model that several runs share; by default that of
-                `dynamics_file`, else each fits its own.
+                `dynamics_file`, or else each run fits its own.
             evaluators: More numbers after each epoch, into ``"metrics"``.
             record: More entries of the result, for example where the model came from.
             show_progress: Whether d3rlpy and the models' fits show their progress.
@@ -162,11 +163,11 @@ class Experiment:
             The content of ``result.json``.
 
         Raises:
-            CompositionError: The folder is taken, or settings that do not fit.
+            CompositionError: The folder is taken, or settings do not fit each other.
             CheckpointError: There is no run of this experiment to go on with.
             NotFittedError: The model given is not fitted.
             LoadError: `dynamics_file` is no saved imagination.
-            UnknownComponentError, DatasetError: Names that lead nowhere.
+            UnknownComponentError, DatasetError: Nothing has such a name.
         """
         folder = self.folder(out)
         state = folder.state() if resume else "new"
@@ -290,8 +291,8 @@ class Experiment:
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that decide a result.
 
-    With ours its commit, where it is imported from a checkout: between releases the version
-    says little.
+    With our own commit, if the package is imported from a checkout: between releases the
+    version says little.
     """
     commit = commit_of(__file__)
     return {

@@ -48,42 +48,44 @@ def fit(
     Fits imaginations that are not fitted, builds the buffer, calls `learner.fit` with
     evaluators for the environment and the imaginations, and writes the imaginations'
     configs and what their fits measured beside the learner's. `d3rlpy.seed(n)` before
-    it decides everything, the evaluation episodes included, if the imaginations are
-    new: a dynamics updater leaves a fitted one changed.
+    this call determines everything, including the evaluation episodes, if the
+    imaginations are new: a dynamics updater leaves a fitted one changed.
 
     Args:
         learner: Any d3rlpy algorithm for the data's kind of actions; transformers too.
-        dataset: Real data; it is read once. What `RealData.of` read of it does as well.
+        dataset: Real data, which is read once; or what `RealData.of` read of it.
         imagination: One, several, or none (``[]``): the learner alone.
         n_steps: Gradient steps.
         n_steps_per_epoch: Steps from one evaluation to the next; n_steps if larger.
-        env: Evaluated in after each epoch as ``environment``: mean raw return.
+        env: To evaluate in after each epoch; logged as ``environment``, mean raw return.
         n_trials: Episodes of an evaluation.
         real_ratio: See `ImaginedReplayBuffer`.
         shares: See `ImaginedReplayBuffer`.
-        evaluators: More of them.
+        evaluators: More evaluators, by name.
         logger_adapter: d3rlpy's, by default files under ``d3rlpy_logs``.
-        checkpoint: Folder in which the run is kept on its way. If it holds this run
+        checkpoint: Folder in which the run is kept while it trains. If it holds this run
             already, the call goes on from there, and ends as if it had never stopped:
-            the same weights and metrics (times apart), bit for bit on a CPU. SIGTERM
-            and Ctrl-C end it at a checkpoint. More `n_steps` than before go on too.
-        checkpoint_interval: Epochs from one checkpoint to the next, of the training as
-            of models' fits; by default as many as let them cost a hundredth of the time.
-        target_return: What a transformer is asked to reach where it is evaluated, in raw
-            rewards; by default the return of the data's best episode.
-        **fit_arguments: Handed on to `learner.fit`; ``show_progress=False`` keeps the
-            imaginations' fits quiet too.
+            with the same weights and metrics (except times), bit for bit on a CPU.
+            SIGTERM and Ctrl-C end it at a checkpoint. It also goes on if `n_steps` is
+            larger than before.
+        checkpoint_interval: Epochs from one checkpoint to the next, in the training and
+            in models' fits; by default so many that checkpoints take a hundredth of the
+            time.
+        target_return: The return that a transformer is asked for in evaluations, in raw
+            rewards; by default that of the data's best episode.
+        **fit_arguments: Passed to `learner.fit`; ``show_progress=False`` also keeps the
+            imaginations' fits quiet.
 
     Returns:
-        (epoch, metrics) for each epoch, as `learner.fit` returns it; for transformers,
-        whose `fit` returns nothing and evaluates ten episodes by itself, as well.
+        (epoch, metrics) for each epoch, as `learner.fit` returns it; also for
+        transformers, whose own `fit` returns nothing and plays ten episodes by itself.
 
     Raises:
-        CompositionError: Arguments of no use, steps that are no whole number of
-            epochs, or parts, data, environment and learner that do not fit each other;
-            nothing is fitted or written then.
-        DatasetError, TerminationRequiredError: A dataset that does not fit; likewise.
-        CheckpointError: The folder holds another run, or nothing that is whole.
+        CompositionError: An argument has no use, n_steps is no whole number of epochs, or
+            components, data, environment and learner do not fit each other; nothing is
+            fitted or written then.
+        DatasetError, TerminationRequiredError: The dataset does not fit; likewise.
+        CheckpointError: The folder holds another run, or no complete checkpoint.
     """
     n_steps_per_epoch = validated_epochs(n_steps, n_steps_per_epoch)
     validate_arguments(

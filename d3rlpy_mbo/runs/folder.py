@@ -79,9 +79,9 @@ class RunFolder:
         """Returns what `resume` finds there; a finished run may grow by more steps.
 
         Raises:
-            CheckpointError: The folder is no run's, the run has other settings, or it is
-                to grow and kept no checkpoint.
-            CompositionError: Steps or epochs that are no number of them.
+            CheckpointError: The folder is no run's, the run has other settings, or it
+                should get more steps and kept no checkpoint.
+            CompositionError: n_steps or n_steps_per_epoch is no number of steps.
         """
         for name in ("n_steps", "n_steps_per_epoch"):
             COUNT.validated(name, self._settings[name])
@@ -199,14 +199,14 @@ class RunFolder:
             return False
         result = _read(path)
         if "imagination" not in result:
-            raise _damaged(path, "it does not say what was imagined with")
+            raise _damaged(path, "it does not name the imagination")
         self.finish(result, keep_checkpoint)
         return True
 
     def finish(self, result: Mapping[str, Any], keep_checkpoint: bool) -> None:
         """Puts a complete run in the place of the one before, its result last.
 
-        Killed on its way it is done again: what is missing has been moved already.
+        If it is killed meanwhile, it is done again: what is missing was moved already.
 
         Args:
             result: Of the run.

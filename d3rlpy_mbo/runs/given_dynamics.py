@@ -1,4 +1,4 @@
-"""The model of a saved imagination in the place of one that a run would fit."""
+"""The model of a saved imagination, instead of one that a run would fit."""
 
 import dataclasses
 import warnings
@@ -24,14 +24,15 @@ def with_given_dynamics(
 
     Raises:
         LoadError, CompositionError: See `load_imagination`.
-        CompositionError: The model imagines in the other direction, or the user set
-            something of a model that is fitted already.
+        CompositionError: The model has the other direction, or the user set fields of a
+            model that is fitted already.
     """
     of_model = sorted(key for key in settings if key.partition(".")[0] == "dynamics")
     if of_model:
         raise CompositionError(
-            f"The model of {path!r} is fitted, so {of_model} of the imagination cannot be "
-            "set any more. Leave them out, or give no file and have a model fitted."
+            f"The model of {path!r} is fitted, so {of_model} of the imagination cannot "
+            "be set any more. Leave these settings out, or the file, to have a model "
+            "fitted."
         )
     saved = load_imagination(path, device)
     wanted, found = config.dynamics.direction, saved.dynamics.direction
@@ -44,7 +45,7 @@ def with_given_dynamics(
     if saved.changed_for_another(None):
         warnings.warn(
             f"The model of {path!r} has been changed while another learner trained, and "
-            "this run goes on from there. For an independent one give a file that was "
+            "this run goes on from there. For an independent run, give a file that was "
             "saved before training.",
             stacklevel=3,
         )

@@ -188,7 +188,7 @@ def validate_same_run(
     if changed:
         raise CheckpointError(
             f"The checkpoints in {str(path)!r} are of another run: {'; '.join(changed)}. "
-            "Give what was given then, or choose another folder."
+            "Give the same as then, or choose another folder."
         )
 
 
@@ -221,8 +221,9 @@ def warn_of_another_seed(
     if before is not None and now is not None and before != now:
         warnings.warn(
             f"The run in {str(path)!r} began with the seed {before}, and torch is seeded "
-            f"with {now} here. It goes on with its own random numbers; if it is complete "
-            "its results are returned. For a run with another seed choose another folder.",
+            f"with {now} here. The run goes on with its own random numbers; if it is "
+            "complete, its results are returned. For a run with another seed, choose "
+            "another folder.",
             stacklevel=2,
         )
 
@@ -242,8 +243,8 @@ def warn_of_other_models(
     if any(None not in pair and pair[0] != pair[1] for pair in pairs):
         warnings.warn(
             f"The run in {str(path)!r} began with another fit of the imagination, or of "
-            "its model, than the one that is given here, which is replaced by the run's "
-            "own. For a run with this one choose another folder.",
+            "its model, than the one given here, which is replaced by the run's own. For "
+            "a run with the one given here, choose another folder.",
             stacklevel=2,
         )
 

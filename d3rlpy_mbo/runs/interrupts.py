@@ -50,11 +50,11 @@ class Interrupts:
 
     def _note(self, number: int, frame: Optional[FrameType]) -> None:
         if self._received is not None:
-            self.stop("Stopped at once: the checkpoint before is the last.")
+            self.stop("Stopped at once: the last checkpoint is the one written before.")
         self._received = number
         _say(
             "Stopping as soon as a checkpoint can be written, at the end of this step or "
-            "of a model's epoch. Once more stops at once."
+            "of a model's epoch. A second signal stops the run at once."
         )
 
     def stop(self, message: str) -> NoReturn:

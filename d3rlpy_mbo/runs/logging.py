@@ -39,7 +39,7 @@ def validate_logger(logger_adapter: Any) -> None:
     """Refuses what d3rlpy could not log with, before anything is trained.
 
     Raises:
-        CompositionError: No factory, a class in the place of one, or its package is
+        CompositionError: It is no factory but a class or something else, its package is
             missing, or its folder cannot be written to.
     """
     if isinstance(logger_adapter, type):
@@ -79,9 +79,9 @@ class LoggerOfImaginations(LoggerAdapterFactory):
     """Adds what d3rlpy cannot know: the imaginations' configs, and how their fits went.
 
     The configs are written among the hyperparameters. What the fits measured follows at
-    once, before anything of the training, as metrics of names of their own:
+    once, before anything of the training, as metrics with names of their own:
     ``romi_fit_dynamics_holdout_error`` beside the training's
-    ``romi_model_holdout_error``. Epoch and step are the fit's.
+    ``romi_model_holdout_error``. Their epoch and step are the fit's.
 
     Args:
         factory: d3rlpy's.

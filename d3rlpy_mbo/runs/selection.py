@@ -16,13 +16,13 @@ _STABLE = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A setting as its Q-values show it.
+    """A setting, judged by its Q-values.
 
     Args:
         name: Of the setting.
         magnitude: Mean absolute Q-value over the second half of training.
-        instability: Greatest minus least Q-value of the second half, in units of the
-            magnitude; infinite if a value is not finite.
+        instability: Greatest minus least Q-value in that half, in units of the magnitude;
+            infinite if a value is not finite.
         stable: Whether the instability is small enough.
     """
 
@@ -39,8 +39,8 @@ def rank_by_q_values(q_values: Mapping[str, Sequence[float]]) -> list[Candidate]
     stability of the Q-values during training" (Rigter et al. 2022, section 6; its
     appendix C.3 is not in the text we work from). Ours: stable settings come before
     unstable ones, and then small Q-values before large ones, because an offline
-    learner fails by overestimation. Only settings trained on the same data, rewards
-    and discount compare.
+    learner fails by overestimation. Only settings with the same data, rewards and
+    discount can be compared.
 
     Args:
         q_values: For each setting, the metric ``q_value_mean`` at equal intervals of
@@ -50,7 +50,7 @@ def rank_by_q_values(q_values: Mapping[str, Sequence[float]]) -> list[Candidate]
         One candidate for each setting.
 
     Raises:
-        CompositionError: Fewer than four values of a setting.
+        CompositionError: A setting has fewer than four values.
     """
     candidates = []
     for name, values in q_values.items():

@@ -53,7 +53,7 @@ def parse_settings(arguments: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 
 def parse_fields(arguments: Iterable[str]) -> dict[str, Any]:
-    """Reads ``KEY=VALUE`` of a config that needs no telling whose they are.
+    """Reads ``KEY=VALUE`` for a single config, which KEY need not name.
 
     Args:
         arguments: VALUE is JSON where it parses as JSON, else a string.

@@ -26,8 +26,8 @@ def known_termination(
         env: Its environment, likewise.
 
     Returns:
-        None if no episode terminates, or nobody knows the environment's rule: whoever
-        imagines then refuses the data, and says what is needed.
+        None if no episode terminates, or the environment's rule is not known: the
+        imagination then refuses the data, and says what is needed.
     """
     if env is None or not any(episode.terminated for episode in dataset.episodes):
         return None
@@ -60,7 +60,8 @@ def with_known_termination(
     if found is None:
         return None
     click.echo(
-        f"The dataset terminates: imagined episodes end by its environment's rule, "
-        f"{found['type']!r}. For another: --set imagination.termination=NAME."
+        f"The dataset holds terminals: imagined episodes end by the rule of its "
+        f"environment, {found['type']!r}. For another: "
+        "--set imagination.termination=NAME."
     )
     return apply_settings(config, {"termination": found})

@@ -176,8 +176,8 @@ class Run:
         done = kept.n_epochs * self.n_steps_per_epoch + kept.n_steps
         if done > self.n_steps:
             raise CheckpointError(
-                f"n_steps is {self.n_steps}, and the checkpoint has {done} steps already. "
-                "Give as many or more, or choose another folder."
+                f"n_steps is {self.n_steps}, but the checkpoint has {done} steps "
+                f"already. Give {done} or more, or choose another folder."
             )
 
 

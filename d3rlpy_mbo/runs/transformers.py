@@ -1,4 +1,4 @@
-"""Transformers as other learners: evaluated as we say, with metrics that come back.
+"""Transformers like other learners: with our evaluations, and metrics as a result.
 
 d3rlpy's `fit` of a transformer takes no evaluators and returns nothing. It calls back after
 each step, and commits an epoch's metrics to its logger's adapter: there ours join them.
@@ -47,8 +47,8 @@ def validate_target_return(learner: Any, target_return: Optional[float]) -> None
     _RETURN.validated("target_return", target_return)
     if not is_transformer(learner):
         raise CompositionError(
-            f"target_return is {target_return}, but {type(learner).__name__} acts as "
-            "well as it can whatever is asked: it is for transformers. Leave it out."
+            f"target_return is {target_return}, but {type(learner).__name__} cannot be "
+            "asked for a return: only transformers can. Leave target_return out."
         )
 
 

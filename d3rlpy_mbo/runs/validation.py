@@ -72,7 +72,7 @@ def validated_epochs(n_steps: Any, n_steps_per_epoch: Any) -> int:
     if n_steps % n_steps_per_epoch:
         raise CompositionError(
             f"n_steps is {n_steps}, which is no whole number of epochs of "
-            f"{n_steps_per_epoch} steps: d3rlpy would leave the rest out silently. "
+            f"{n_steps_per_epoch} steps: d3rlpy would silently leave out the rest. "
             "Change n_steps or n_steps_per_epoch."
         )
     return int(n_steps_per_epoch)
@@ -116,9 +116,9 @@ def validate_arguments(
             raise CompositionError(f"{name} is {given!r}, expected {expected}.")
     if learners.is_transformer(learner) and _EVALUATION & set(fit_arguments):
         raise CompositionError(
-            f"fit got {sorted(_EVALUATION & set(fit_arguments))}, with which "
-            f"{type(learner).__name__}.fit plays ten episodes by itself. Pass env, "
-            "n_trials and target_return, as for all learners."
+            f"fit got {sorted(_EVALUATION & set(fit_arguments))}, which would make "
+            f"{type(learner).__name__}.fit play ten episodes by itself. Pass env, "
+            "n_trials and target_return instead, as for all learners."
         )
     known = [n for n in inspect.signature(learner.fit).parameters if n not in _OURS]
     for name in fit_arguments:
@@ -132,7 +132,7 @@ def validate_arguments(
 def validate_checkpoints(
     learner: AnyLearner, path: Any, interval: Any, fit_arguments: dict[str, Any]
 ) -> None:
-    """Refuses a way of keeping checkpoints that there is none.
+    """Refuses settings with which checkpoints cannot be kept.
 
     Raises:
         CompositionError: By name.
@@ -141,16 +141,16 @@ def validate_checkpoints(
         COUNT.validated("checkpoint_interval", interval)
         if path is None:
             raise CompositionError(
-                f"checkpoint_interval is {interval}, but checkpoint, the folder that they "
-                "go to, is None. Give a folder, or leave the interval out."
+                f"checkpoint_interval is {interval}, but checkpoint, the folder for "
+                "checkpoints, is None. Give a folder, or leave the interval out."
             )
     if path is None:
         return
     if is_distributed(learner):
         raise CompositionError(
-            f"checkpoint is {str(path)!r}, but {type(learner).__name__} trains in several "
-            "processes (enable_ddp=True), which keep no checkpoints together. Leave the "
-            "checkpoint out, or train in one process."
+            f"checkpoint is {str(path)!r}, but {type(learner).__name__} trains in "
+            "several processes (enable_ddp=True), which cannot keep checkpoints "
+            "together. Leave checkpoint out, or train in one process."
         )
     if not isinstance(path, str | Path) or path == "":
         raise CompositionError(
@@ -160,7 +160,7 @@ def validate_checkpoints(
     if strategy != LoggingStrategy.EPOCH:
         raise CompositionError(
             "logging_strategy is STEPS, but a run with checkpoints logs at the end of "
-            "each epoch, where they are taken. Leave one of the two out."
+            "each epoch, where they are written. Leave one of the two out."
         )
 
 
@@ -243,6 +243,6 @@ def _validate_buildable(learner: AnyLearner, real: RealData) -> None:
             raise
         except Exception as error:
             raise CompositionError(
-                f"{name} cannot be built on this dataset: {type(error).__name__}: {error}. "
-                "Its config is at fault, or does not fit the data."
+                f"{name} cannot be built on this dataset: {type(error).__name__}: "
+                f"{error}. Its config is wrong, or does not fit the data."
             ) from error

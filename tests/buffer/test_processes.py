@@ -30,5 +30,5 @@ def test_processes_that_would_each_fit_a_model_are_refused(distributed):
 
 
 def test_checkpoints_of_several_processes_are_refused(distributed, tmp_path):
-    with pytest.raises(mbo.CompositionError, match="keep no checkpoints together"):
+    with pytest.raises(mbo.CompositionError, match="cannot keep checkpoints together"):
         mbo.fit(distributed, line_dataset(), [], 2, checkpoint=tmp_path)

@@ -256,7 +256,7 @@ def test_a_folder_that_another_process_writes_into_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"checkpoint_interval": 2}, "checkpoint, the folder that they go to, is None"),
+        ({"checkpoint_interval": 2}, "checkpoint, the folder for checkpoints, is None"),
         ({"checkpoint": "x", "checkpoint_interval": 0}, "checkpoint_interval is 0"),
         ({"checkpoint": 3}, "checkpoint is 3, expected the path"),
         ({"checkpoint": ""}, "checkpoint is .., expected the path"),

@@ -102,7 +102,7 @@ def train(out, *settings: str) -> Any:
 def test_train_imagines_with_the_rule_it_found_as_if_it_had_been_set(falls, tmp_path):
     found = train(tmp_path / "found")
     assert found.exit_code == 0, found.output
-    assert "its environment's rule, 'cart_pole'." in found.output
+    assert "the rule of its environment, 'cart_pole'." in found.output
     told = train(tmp_path / "told", "--set", "imagination.termination=cart_pole")
     assert told.exit_code == 0, told.output
     assert "its environment's rule" not in told.output
@@ -153,5 +153,5 @@ def test_diagnose_fits_and_judges_with_the_rule_it_found(falls, tmp_path, monkey
     arguments = ["diagnose", "--dataset", DATASET, "--imagination", "romi", *SMALL]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    assert "its environment's rule, 'cart_pole'." in result.output
+    assert "the rule of its environment, 'cart_pole'." in result.output
     assert judged == [mbo.CartPoleTermination()]

@@ -121,7 +121,7 @@ def test_final_episodes_begin_where_all_learners_begin_without_a_memory(fitted):
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("td3_plus_bc", {"target_return": 3.0}, "it is for transformers"),
+        ("td3_plus_bc", {"target_return": 3.0}, "only transformers can"),
         ("decision_transformer", {"target_return": float("nan")}, "target_return"),
         ("decision_transformer", {"eval_env": Line()}, "Pass env, n_trials"),
         ("decision_transformer", {"eval_target_return": 1.0}, "ten episodes by itself"),

@@ -178,7 +178,7 @@ def test_a_logger_whose_package_is_missing_is_refused_by_name(package, monkeypat
         (limited(Line(action_size=2)), r"actions are Box.*dataset's have size 1"),
         (gymnasium.vector.SyncVectorEnv([Line]), "vector environment"),
         ("Line-v0", "env is builtins.str, expected a gymnasium.Env"),
-        (gym.Env(), "env is gym.*of gym, which nobody keeps up.*gymnasium.make"),
+        (gym.Env(), "env is gym.*of gym, which is no longer.*gymnasium.make"),
     ],
 )
 def test_an_environment_that_does_not_fit_is_refused(env, message):

@@ -201,7 +201,7 @@ def test_a_result_of_a_later_version_is_none_that_is_damaged(out):
         (
             "[methods.bcq]",
             "[methods.bcq]\nimagination_settings = { real_ratio = 0.5 }",
-            "imagination is 'none', so ['real_ratio'] of it cannot be set",
+            "imagination is 'none', so its ['real_ratio'] cannot be set",
         ),
         ("n_last = 2", "n_last = 2\ndevice = 'gpu'", "device is 'gpu'"),
         ("n_last = 2", "n_last = 2\ndevice = 'cuda:99'", "'cuda:99' is not here"),

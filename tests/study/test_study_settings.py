@@ -170,7 +170,9 @@ def test_a_methods_target_return_is_its_runs_and_for_transformers_alone(read, tm
     assert [run.target_return for run in runs] == [300, None]
     with pytest.raises(mbo.DatasetError, match="maze/a-v0"):  # nothing else is wrong
         grid.validate(study, tmp_path)
-    with pytest.raises(mbo.CompositionError, match=r"300, but BCQ .* for transformers"):
+    with pytest.raises(
+        mbo.CompositionError, match=r"300, but BCQ .* only transformers"
+    ):
         grid.validate(read(asked.replace("LEARNER", "bcq")), tmp_path)
 
 
