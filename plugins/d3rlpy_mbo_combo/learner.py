@@ -30,20 +30,21 @@ class COMBOConfig(d3rlpy.algos.CQLConfig):
     """Config of COMBO (Yu et al. 2021, equation 2, in CQL(H)'s form as every port has it).
 
     Q-values are pushed down at states of rho, by the logarithm of a sum of exponentials
-    over actions of the policy and uniform ones, and up at the data's own (s, a): real rows
-    alone. Defaults are OfflineRL-Kit's (run_combo.py): no Lagrange multiplier, targets
-    without entropy, ten actions of each kind; but targets are at the policy's best action,
-    as d3rlpy's CQL has them, where OfflineRL-Kit draws one. conservative_weight per task is
-    in ``benchmarks/settings/combo.toml``. It is the beta of the ports: the paper has a half
-    before the squared error, so a beta of the paper is 2 beta here.
+    over the policy's actions and uniform ones, and up at the data's own (s, a), in real
+    rows only. Defaults are OfflineRL-Kit's (run_combo.py): no Lagrange multiplier,
+    targets without entropy, ten actions of each kind; but targets take the policy's best
+    action, as in d3rlpy's CQL, where OfflineRL-Kit draws one. For conservative_weight per
+    task see ``benchmarks/settings/combo.toml``. It is the beta of the ports: the paper
+    has a half before the squared error, so a beta of the paper is 2 beta here.
 
     Args:
-        rho: Which rows' states are pushed down: ``"imagined"``, the paper's, or ``"all"``
-            of the batch, to which OfflineRL-Kit's settings belong.
+        rho: At which rows' states Q-values are pushed down: the ``"imagined"`` ones, as
+            in the paper, or ``"all"`` of the batch, for which OfflineRL-Kit's settings
+            are.
 
     Raises:
-        CompositionError: Another rho, or compile_graph: a captured graph would be given
-            later batches' tensors without their flags.
+        CompositionError: Another rho, or compile_graph: later batches would reach a
+            captured graph without their flags.
     """
 
     alpha_learning_rate: float = 0.0
@@ -91,13 +92,13 @@ class COMBO(d3rlpy.algos.CQL):
         """Refuses shares of real rows with which there is nothing to push down, or up.
 
         Raises:
-            CompositionError: Says which rows there are none of.
+            CompositionError: Says which rows are missing.
         """
         if self._config.rho == "imagined" and real_ratio == 1:
             raise mbo.CompositionError(
                 "COMBO with rho='imagined' pushes Q-values down at imagined states, but "
                 "with a real_ratio of 1 there are none. Give it an imagination and a "
-                "real_ratio below 1, or rho='all', which is CQL then."
+                "real_ratio below 1, or rho='all', which is then CQL."
             )
         if real_ratio == 0:
             raise mbo.CompositionError(
@@ -156,8 +157,8 @@ class COMBOImpl(CQLImpl):
     ) -> CQLCriticLoss:
         """Returns the squared error on all rows and the conservative term.
 
-        The term is left out where a batch has no row to push down or none to push up: the
-        mean of nothing is no number.
+        The term is left out if a batch has no row to push down or none to push up: the
+        mean of nothing is NaN.
 
         Raises:
             CompositionError: The batch does not say which rows are imagined.
@@ -191,7 +192,7 @@ class COMBOImpl(CQLImpl):
             raise mbo.CompositionError(
                 "COMBO with rho='imagined' got a batch that does not say which rows are "
                 "imagined. Train it on mbo.ImaginedReplayBuffer(dataset, imagination, "
-                "learner), or on the dataset alone with rho='all', which is CQL then."
+                "learner), or on the dataset alone with rho='all', which is then CQL."
             )
         return np.zeros(len(batch.rewards), dtype=np.bool_)
 

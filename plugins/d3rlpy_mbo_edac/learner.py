@@ -31,10 +31,11 @@ def _encoder() -> EncoderFactory:
 class EDACConfig(d3rlpy.algos.SACConfig):
     """Config of EDAC (An et al. 2021): SAC with the least of n_critics, kept diverse.
 
-    Critics that rise in the same direction from the data's actions agree, wrongly, on
-    some action out there, and the least of many is then no lower than one. So the critics'
-    loss gets eta / (N - 1) times the sum, over ordered pairs of critics, of the inner
-    product of their normalised gradients with respect to the action, a mean over rows.
+    If all critics rise in the same direction from the data's actions, they agree,
+    wrongly, on some action beyond these, and the least of many is then no lower than a
+    single one. So the critics' loss gets eta / (N - 1) times the sum, over ordered pairs
+    of critics, of the inner product of their normalised gradients with respect to the
+    action, averaged over rows.
 
     Defaults are the official code's; n_critics and eta per task are in
     ``benchmarks/settings/edac.toml``. With ``eta=0`` it is SAC-N, d3rlpy's SAC with as
@@ -46,7 +47,7 @@ class EDACConfig(d3rlpy.algos.SACConfig):
 
     Raises:
         CompositionError: A value out of range; compile_graph, since a compiled loss has
-            no second derivatives; several processes with eta above 0, likewise.
+            no second derivatives; or, with eta above 0, several processes, likewise.
     """
 
     actor_encoder_factory: EncoderFactory = dataclasses.field(
@@ -115,13 +116,13 @@ def _validate(config: EDACConfig, enable_ddp: bool) -> None:
         )
     if config.compile_graph:
         raise mbo.CompositionError(
-            "EDAC cannot train with compile_graph=True: its loss has gradients of "
-            "gradients in it, and a compiled one has none. Leave it False."
+            "EDAC cannot train with compile_graph=True: its loss needs gradients of "
+            "gradients, which a compiled loss does not have. Leave it False."
         )
     if enable_ddp and eta:
         raise mbo.CompositionError(
-            "EDAC cannot train in several processes (enable_ddp=True): torch shares no "
-            "gradients of gradients. Use one process, or eta=0, which is SAC-N."
+            "EDAC cannot train in several processes (enable_ddp=True): torch does not "
+            "share gradients of gradients. Use one process, or eta=0, which is SAC-N."
         )
 
 

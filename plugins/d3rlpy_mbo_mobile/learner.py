@@ -27,9 +27,9 @@ class MOBILESACConfig(d3rlpy.algos.SACConfig):
     actor's learning rate is d3rlpy's too: ``actor_optim_factory=AdamFactory(
     lr_scheduler_factory=CosineAnnealingLRFactory(T_max=3_000_000))``.
 
-    Differences from the official code: the squared errors of the critics are added, as
-    everywhere in d3rlpy, where it takes their mean; the temperature's loss has alpha in
-    the place of its logarithm, as everywhere in d3rlpy.
+    Differences from the official code: the critics' squared errors are summed, as
+    everywhere in d3rlpy, where that code takes their mean; the temperature's loss has
+    alpha instead of its logarithm, as everywhere in d3rlpy.
 
     Args:
         deterministic_backup: Whether targets leave the entropy out. Actions at s' are
@@ -39,8 +39,8 @@ class MOBILESACConfig(d3rlpy.algos.SACConfig):
         n_action_samples: For max_q_backup.
         max_temperature: alpha is at most this when it is learned; None for no bound.
         target_floor: Targets, in the learner's reward units, are at least this. The
-            official code has 0 on all of its tasks, silently: right where no reward is
-            ever negative, and wrong elsewhere, as on its halfcheetah-random. None for no
+            official code silently has 0 on all of its tasks: right if rewards are never
+            negative, and wrong otherwise, as on its halfcheetah-random. None for no
             bound (ours).
     """
 
@@ -127,7 +127,7 @@ class MOBILESACImpl(SACImpl):
     config: MOBILESACConfig
 
     def _temperature(self) -> torch.Tensor:
-        """Returns alpha: at most so much if it is learned."""
+        """Returns alpha: at most max_temperature if it is learned."""
         alpha = next(iter(self._modules.log_temp.parameters())).exp()
         if self._modules.temp_optim and self.config.max_temperature is not None:
             alpha = alpha.clamp(max=self.config.max_temperature)

@@ -10,18 +10,20 @@ import d3rlpy_mbo as mbo
 
 @dataclasses.dataclass()
 class BellmanSpread(mbo.Penalty):
-    """How far the elite members lie apart in what comes next, in the learner's eyes.
+    """How far the elite members disagree about the value of what comes next.
 
-    The standard deviation over the elites (n - 1 in its denominator) of each one's mean,
-    over samples s' of it and actions of the policy there, of the least target critic:
-    Sun et al. 2023, section 4, and their code. No discount, reward or entropy is in it.
+    The standard deviation over the elites (with n - 1 in its denominator) of each elite's
+    mean value: the least target critic's, averaged over samples s' of that elite and the
+    policy's actions there (Sun et al. 2023, section 4, and their code). Without discount,
+    reward or entropy.
 
     Args:
         coef: beta; 0.1 to 5, see ``benchmarks/settings/mobile.toml``.
         n_samples: s' drawn from each elite (official code).
-        when: ``"drawn"``, as in the official code: anew for each batch, with the learner
-            of now, and ten times the cost of SAC's own step. ``"imagined"`` (ours) is once
-            for each row, with the learner of then: cheap, and stale until it is forgotten.
+        when: ``"drawn"``, as in the official code: anew for each batch, with the current
+            learner, at ten times the cost of SAC's own step. ``"imagined"`` (ours): once
+            for each row, with the learner at that time; cheap, but stale until the row is
+            forgotten.
     """
 
     needs_critic = True
@@ -79,8 +81,8 @@ class MOBILEConfig(mbo.ImaginationConfig):
     penalty's coef per task are in ``benchmarks/settings/mobile.toml``. Any learner with a
     critic can train on it; MOBILE's own is `MOBILESACConfig`.
 
-    Several things cannot be had with a penalty that is computed when rows are drawn, and
-    asks what s' is worth: reverse dynamics, rows that fold several steps, returns-to-go.
+    A penalty that is computed when rows are drawn, from values of s', does not work with
+    reverse dynamics, rows that fold several steps, and returns-to-go.
     """
 
     rollout_policy: mbo.RolloutPolicyConfig = mbo.component_field(

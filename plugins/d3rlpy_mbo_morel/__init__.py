@@ -1,7 +1,7 @@
 """MOReL: model-based offline reinforcement learning with a pessimistic model.
 
 Kidambi et al. 2020: rollouts halt where the members of the ensemble disagree, with a
-reward that nobody wants.
+reward that is to be avoided.
 """
 
 from collections.abc import Iterable

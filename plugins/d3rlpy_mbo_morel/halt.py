@@ -14,27 +14,28 @@ import d3rlpy_mbo as mbo
 class DisagreementHaltConfig(mbo.HaltConfig):
     """Config of a halt on disagreement (Kidambi et al. 2020, equation 2).
 
-    The disagreement of a row is the largest distance of two members' mean s', the reward
-    left out. A row above the threshold is kept, terminal, with a reward of its own: it
-    leads into the paper's absorbing state HALT. One at the threshold is known.
+    The disagreement of a row is the largest distance between two members' mean s',
+    without the reward. A row above the threshold is kept, terminal, with a reward of its
+    own: it leads into the paper's absorbing state HALT. A row at the threshold counts as
+    known.
 
     Settings per task are in ``benchmarks/settings/morel.toml``.
 
     Args:
         threshold: ``"deviations"``, mean + beta times the (population) standard deviation
             of the data's disagreements, as in J-MOReL; or ``"largest"``, the data's
-            largest over coef, as in the official code.
+            largest disagreement divided by coef, as in the official code.
         beta: For ``"deviations"``; 10 to 50 in J-MOReL.
-        coef: For ``"largest"``; 3 on hopper-medium in the official code. Below 1 nothing
-            the data has seen halts.
-        offset: Added to the least reward of all real rows: what a halted row has as
-            reward, as in unifloral (-30 to -200; J-MOReL adds as much to the row's own
-            reward). The official code's configs all have 0, and never mark a halted path
-            as terminal.
-        value: ``"once"``, that reward and nothing after it; or ``"for_ever"``, what it is
-            worth to have it in every step from there on, 1 / (1 - gamma) times as much:
-            the paper's absorbing state.
-        gamma: The learner's, for ``"for_ever"`` and to tell whether halting attracts.
+        coef: For ``"largest"``; 3 on hopper-medium in the official code. With 1 or
+            less, no row of the data would halt.
+        offset: Added to the least reward of all real rows, which gives the reward of a
+            halted row, as in unifloral (-30 to -200; J-MOReL adds as much to the row's
+            own reward). The official code's configs all have 0, and never mark a halted
+            path as terminal.
+        value: ``"once"``, that reward and nothing after it; or ``"for_ever"``, the value
+            of that reward in every step from there on, 1 / (1 - gamma) times as much: the
+            paper's absorbing state.
+        gamma: The learner's, for ``"for_ever"`` and to tell whether halting pays.
     """
 
     action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
@@ -65,14 +66,14 @@ class DisagreementHalt(mbo.Halt):
 
     @property
     def fitted(self) -> bool:
-        """Whether it knows what is usual."""
+        """Whether it was fitted or loaded."""
         return self._threshold is not None
 
     def fit(self, dynamics: mbo.Dynamics, transitions: mbo.Transitions) -> None:
         """Measures the members' disagreement on the data.
 
-        Warns if halting is no worse than going on for ever at the least reward of a step
-        that goes on.
+        Warns if halting is worth as much as going on for ever at the least reward of a
+        step that does not end an episode, or more.
 
         Raises:
             CompositionError: The dynamics have fewer than two members.
@@ -97,10 +98,10 @@ class DisagreementHalt(mbo.Halt):
         living = least / (1 - config.gamma)
         if self._reward >= living:
             warnings.warn(
-                f"A halted row has the reward {self._reward:.4g}, and going on for ever at "
-                f"the least reward of a step that does, {least:.4g}, is worth "
-                f"{living:.4g} at gamma {config.gamma:g}: to halt would attract. Lower the "
-                "halt's offset, or value='for_ever'.",
+                f"A halted row has the reward {self._reward:.4g}, but going on for ever "
+                f"at the least reward of a step that goes on, {least:.4g}, is worth "
+                f"{living:.4g} at gamma {config.gamma:g}, so the learner would seek to "
+                "halt. Lower the halt's offset, or set value='for_ever'.",
                 stacklevel=2,
             )
         self._threshold = threshold

@@ -13,8 +13,8 @@ class MOReLConfig(mbo.ImaginationConfig):
     """Config of MOReL: the learner's rollouts, halted where the model is unknown.
 
     Kidambi et al. 2020. The paper plans with NPG in the halting model, on paths of 500 to
-    1000 steps from states of the data's beginnings; here any learner of d3rlpy trains on
-    the rows, from any state of the data. Sizes and schedule are those of unifloral, which
+    1000 steps from the data's initial states; here any d3rlpy learner trains on the rows,
+    imagined from any state of the data. Sizes and schedule are those of unifloral, which
     trains SAC so: five steps from 50,000 states, every 1000 steps of the learner.
     real_ratio is MOPO's 0.05, where unifloral has 0.01.
     """

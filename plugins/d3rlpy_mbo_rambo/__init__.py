@@ -11,7 +11,7 @@ import d3rlpy_mbo as mbo
 from .adversarial import AdversarialUpdaterConfig
 from .rambo import RAMBOConfig
 
-# Anybody may choose so; the names were published here first.
+# Of use with any method; the names were first published here.
 Candidate, rank_by_q_values = mbo.Candidate, mbo.rank_by_q_values
 
 __all__ = ["AdversarialUpdaterConfig", "Candidate", "RAMBOConfig", "rank_by_q_values"]

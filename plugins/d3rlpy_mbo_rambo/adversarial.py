@@ -21,12 +21,12 @@ class AdversarialUpdaterConfig(mbo.DynamicsUpdaterConfig):
     Args:
         update_interval: Learner steps from one update to the next.
         coef: lambda, weight of the policy's value against the supervised loss, which
-            is a mean over dimensions and a sum over members. 0 keeps fitting the data,
-            where official code makes no updates at all: that is
-            ``dynamics_updater=None``.
-        learning_rate: Of Adam, which is kept for the whole run.
+            is a mean over dimensions and a sum over members. With 0 the model keeps
+            being fitted to the data; official code then makes no updates at all, as with
+            ``dynamics_updater=None`` here.
+        learning_rate: Of Adam, whose state is kept for the whole run.
         batch_size: Imagined transitions of a gradient step, and real ones that each
-            member sees in it.
+            member gets in it.
         n_updates: Gradient steps of one update.
     """
 
@@ -47,7 +47,7 @@ class AdversarialUpdaterConfig(mbo.DynamicsUpdaterConfig):
 
 
 class AdversarialUpdater(mbo.DynamicsUpdater):
-    """Lowers the value of the learner's policy under the model, but fits the data."""
+    """Lowers the policy's value under the model, while it keeps fitting the data."""
 
     config: AdversarialUpdaterConfig
     needs_critic = True
@@ -68,11 +68,11 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         transitions: mbo.Transitions,
         learner: mbo.learners.Learner,
     ) -> dict[str, float]:
-        """See `DynamicsUpdater.update`. A step whose loss is not finite is undone.
+        """See `DynamicsUpdater.update`. Steps that are not finite are undone.
 
         Raises:
-            CompositionError: The learner is not built, has no critic or other sizes.
-            DivergedError: Too many steps were undone; the model is then what it was.
+            CompositionError: The learner is not built, has no critic, or other sizes.
+            DivergedError: Too many steps were undone; the model is then as it was.
         """
         sizes = transitions.observation_size, transitions.action_size
         n_actions = transitions.n_actions
@@ -91,8 +91,9 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
             raise mbo.DivergedError(
                 f"{n_undone} of {n_updates} updates of the dynamics had a loss or "
                 "gradient that is not finite. The model is as it was before them. Look "
-                "at the learner's Q-values (q_value_mean): if they diverged, it is the "
-                f"learner; else lower coef (now {self.config.coef}) or learning_rate."
+                "at the learner's Q-values (q_value_mean): if these diverged, the "
+                f"learner is the cause; else lower coef (now {self.config.coef}) or "
+                "learning_rate."
             )
         some = states[_draw(len(states), self.config.batch_size, states.device)]
         actions = mbo.learners.predict_action(learner, some)
@@ -133,9 +134,9 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         observations: torch.Tensor,
         learner: mbo.learners.Learner,
     ) -> torch.Tensor:
-        """Returns (B, A) actions: the learner's, as the model gradient demands.
+        """Returns (B, A) actions: the learner's, as the model gradient requires.
 
-        Backwards, where a learner cannot propose, the rollout policy's.
+        In reverse, where a learner cannot propose actions, the rollout policy's.
         """
         if dynamics.direction == "forward":
             return mbo.learners.sample_action(learner, observations)

@@ -25,7 +25,7 @@ def adversarial_loss(log_prob: torch.Tensor, advantages: torch.Tensor) -> torch.
 
 
 class GradientStep:
-    """A step that is left out, and counted, where its loss or gradient is not finite.
+    """A step that is left out, and counted, if its loss or gradient is not finite.
 
     Args:
         dynamics: Whose parameters change.

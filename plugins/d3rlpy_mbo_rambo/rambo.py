@@ -11,7 +11,7 @@ from .adversarial import AdversarialUpdaterConfig
 def _dynamics() -> mbo.ProbabilisticEnsembleConfig:
     """The official code's ensemble, where it differs from MOPO's and ROMI's.
 
-    The weight of the bounds is a tenth of theirs, as there.
+    The weight of the bounds is a tenth of MOPO's and ROMI's, as in that code.
     """
     return mbo.ProbabilisticEnsembleConfig(
         learning_rate=3e-4,
@@ -32,12 +32,12 @@ class RAMBOConfig(mbo.ImaginationConfig):
 
     The paper normalises states: give the learner d3rlpy's
     ``StandardObservationScaler(eps=1e-6)``. The ensemble standardises by itself, and
-    terminations see raw states. It also clones the data's behavior into the policy
-    first: `d3rlpy_mbo.pretrain_policy`.
+    terminations see raw states. The paper also clones the data's behavior into the
+    policy first: `d3rlpy_mbo.pretrain_policy`.
 
-    With ``dynamics.direction="reverse"`` and a rollout policy that supports it, the
-    composition runs, but nobody has published a result, and the baseline Q(s, a) is
-    biased: it depends on the sampled s.
+    With ``dynamics.direction="reverse"`` and a rollout policy that supports it, this
+    composition runs, but no results are published, and the baseline Q(s, a) is biased,
+    as it depends on the sampled s.
     """
 
     dynamics: mbo.DynamicsConfig = mbo.component_field("dynamics", _dynamics)

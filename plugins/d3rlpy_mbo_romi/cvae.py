@@ -14,8 +14,8 @@ import d3rlpy_mbo as mbo
 class CVAEPolicyConfig(mbo.RolloutPolicyConfig):
     """Config of the CVAE p(a | s') (Wang et al. 2021, equation 3 and appendix B.2).
 
-    Of choices no latent is needed: a softmax can be every distribution over them, where the
-    CVAE would sample one that its clipped latents bend. There `discrete` proposes.
+    For choices no latent is needed: a softmax can be any distribution over them, while
+    the CVAE would sample one that its clipped latents distort. There `discrete` proposes.
 
     Args:
         hidden_units: Units of both hidden layers of encoder and decoder.
@@ -24,10 +24,10 @@ class CVAEPolicyConfig(mbo.RolloutPolicyConfig):
         n_steps: Gradient steps (official code).
         kl_weight: Of the Kullback-Leibler term: official code 0.5, equation 3 has 1.
         latent_clip: Latents are clipped to +- this when sampling (official code).
-        discrete: What is fitted and proposes instead where actions are choices: by default
-            the data's own d(a | s'), with which the step into a real state is right
-            however random the world is. One that asks the learner is refused: it is no
-            sample of the data's actions, and needs no CVAE around it.
+        discrete: The policy that is fitted and proposes instead if actions are choices:
+            by default the data's own d(a | s'), with which the step into a real state is
+            right however random the task is. A policy that asks the learner is refused:
+            it does not sample the data's actions, and needs no CVAE around it.
     """
 
     action_spaces: ClassVar[tuple[str, ...]] = ("continuous", "discrete")
@@ -90,7 +90,7 @@ class _CVAE(nn.Module):
 
 
 class CVAEPolicy(mbo.RolloutPolicy):
-    """Samples actions like the dataset's that lead to s' (forward: leave s).
+    """Samples actions like those of the dataset that lead to s' (forward: that leave s).
 
     Raises:
         CompositionError: See `CVAEPolicyConfig.create`.
@@ -106,13 +106,14 @@ class CVAEPolicy(mbo.RolloutPolicy):
         self._of_choices = config.discrete.create(device)  # stays unfitted: what it can
         if self._of_choices.needs_learner:
             raise mbo.CompositionError(
-                "CVAEPolicyConfig.discrete is what proposes where actions are choices, and "
-                f"{config.discrete.get_type()!r} asks the learner. Make it the "
-                "rollout_policy itself, or leave discrete at BehaviorCloningPolicyConfig()."
+                "CVAEPolicyConfig.discrete proposes if actions are choices, but "
+                f"{config.discrete.get_type()!r} asks the learner. Make that policy the "
+                "rollout_policy itself, or leave discrete at "
+                "BehaviorCloningPolicyConfig()."
             )
 
     def attach(self, context: mbo.Context) -> None:
-        """See `d3rlpy_mbo.RolloutPolicy`; what proposes instead is told the same.
+        """See `d3rlpy_mbo.RolloutPolicy`; the policy that proposes instead is told too.
 
         Raises:
             CompositionError: `discrete` cannot imagine in the direction.

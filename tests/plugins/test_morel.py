@@ -113,7 +113,7 @@ def imagine(halt, s):
 def test_case_3_the_halted_row_is_the_last_terminal_and_has_a_reward_of_its_own():
     # |s| = 2 is at the threshold and known, 3 is not. The official code never marks a
     # halted path as terminal, adds a reward of 0, and keeps 4 steps at least.
-    with pytest.warns(UserWarning, match="to halt would attract"):
+    with pytest.warns(UserWarning, match="would seek to halt"):
         halt = fitted(threshold="largest", coef=2.0, offset=-30.0)
     imagined = imagine(halt, s=2.0)
     assert imagined.observations.flatten().tolist() == [2, 3]
@@ -154,7 +154,7 @@ def test_the_absorbing_reading_is_worth_its_reward_for_ever():
 def test_a_halt_that_would_attract_is_warned_of(offset, settings, attracts):
     if attracts:
         with pytest.warns(
-            UserWarning, match=r"going on for ever .* to halt would attract"
+            UserWarning, match=r"going on for ever .* would seek to halt"
         ):
             fitted(offset=offset, **settings)
     else:
