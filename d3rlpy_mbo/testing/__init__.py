@@ -1,4 +1,4 @@
-"""Conformance checks: whether components keep their contracts, and why not.
+"""Conformance checks: whether components keep their contracts, and if not, why.
 
 Tests of a plugin, with pytest::
 

@@ -1,7 +1,7 @@
-"""A device that no machine needs to have: what lies there does not mix with what is here.
+"""A simulated device, whose tensors do not mix with the CPU's.
 
-Its tensors are the CPU's, wrapped, so every number is the CPU's; but as on a GPU, an
-operation refuses tensors of both places, and NumPy does not see what is there.
+They are the CPU's tensors, wrapped, so every number is the CPU's; but as on a GPU, an
+operation refuses tensors of both devices, and NumPy cannot read them.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,10 +34,11 @@ _TO_NUMPY: set[Callable[..., Any]] = {torch.Tensor.numpy, torch.Tensor.__array__
 
 @contextmanager
 def another_device() -> Iterator[str]:
-    """Makes `ANOTHER_DEVICE` a device of this process, and gives its name.
+    """Makes `ANOTHER_DEVICE` a device of this process, and yields its name.
 
-    To see without a GPU whether everything is moved to where it is used. What remains to
-    be tested on a GPU is its numbers and its speed, and that nothing waits for it.
+    This shows without a GPU whether every tensor is moved to where it is used. What
+    remains to be tested on a GPU is its numbers, its speed, and that nothing waits for
+    it.
     """
     # Parameters that are moved must become others: they are tensors of another class.
     before = torch.__future__.get_overwrite_module_params_on_conversion()

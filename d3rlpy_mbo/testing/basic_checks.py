@@ -20,7 +20,7 @@ __all__ = [
 
 @conformance_check(*EVERY_KIND)
 def check_default_construction(subject: Subject) -> None:
-    """Checks that its class can be made without arguments, and created from that."""
+    """Checks that its class can be made without arguments, and that `create` then works."""
     component = default_constructed(type(subject.component))
     if subject.learned:
         component.create()  # type: ignore[union-attr]
@@ -63,7 +63,7 @@ def check_unique_type_name(subject: Subject) -> None:
         name: Any = component.get_type()
     except Exception as error:
         raise subject.violation(
-            f"{component.__name__}.get_type() must return a name, asked of the class",
+            f"{component.__name__}.get_type() must return a name, called on the class",
             f"{type(error).__name__}: {error}".rstrip(": "),
             "get_type is missing, or @staticmethod above it",
         ) from error
@@ -75,7 +75,7 @@ def check_unique_type_name(subject: Subject) -> None:
         # A subclass that inherits the name is to blame itself.
         if not issubclass(other, component) and _name(other) == name:
             raise subject.violation(
-                f"its name must be its own among every {kind_of(component)}",
+                f"its name must be its own among components of kind {kind_of(component)}",
                 f"{name!r}, which is {other.__module__}.{other.__qualname__}'s too",
                 "get_type() is inherited, or copied from another component",
             )

@@ -30,7 +30,7 @@ __all__ = [
 
 @conformance_check(*(kind for kind in KINDS if kind != "imagination"))
 def check_inputs_not_modified(subject: Subject) -> None:
-    """Checks that it leaves what it is fitted on and asked with as it was."""
+    """Checks that it does not modify what it is fitted on and asked about."""
     asked = subject.inputs()
     before = [tensor.clone() for tensor in _tensors(asked)]
     subject.ask(subject.ready, asked)
@@ -63,7 +63,7 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
 
 @conformance_check(*(kind for kind in KINDS if kind != "dynamics_updater"))
 def check_batch_of_one(subject: Subject) -> None:
-    """Checks that one row alone is answered as one of many would be."""
+    """Checks that a batch of one row is answered, in the right shape and finite."""
     many, one = subject.answers(N_ROWS), subject.answers(1)
     for name, values in many.items():
         if subject.component.kind == "imagination":
@@ -86,7 +86,7 @@ def check_batch_of_one(subject: Subject) -> None:
 
 @conformance_check(*KINDS, "learner")
 def check_same_seed_same_output(subject: Subject) -> None:
-    """Checks that `d3rlpy.seed` decides everything: fitting and answers."""
+    """Checks that `d3rlpy.seed` determines everything: fitting and answers."""
     answers = []
     for _ in range(2):
         inputs, data = subject.inputs(), subject.data()
@@ -106,7 +106,7 @@ def check_same_seed_same_output(subject: Subject) -> None:
     "dynamics", "rollout_policy", "termination", "penalty", "halt", learned_only=True
 )
 def check_fit_starts_anew(subject: Subject) -> None:
-    """Checks that a second `fit`, after one on other data, is what a first would be."""
+    """Checks that a second `fit`, after one on other data, has the result of a first."""
     again = subject.created()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of that data nobody asked
@@ -118,7 +118,7 @@ def check_fit_starts_anew(subject: Subject) -> None:
         if not close(expected[name], values):
             raise subject.violation(
                 f"fitted again, it must give the same {name} as fitted once",
-                "others, after the same seed",
+                "other values, after the same seed",
                 "a `fit` that goes on from what it has: networks made in __init__, rows "
                 "appended, or an extreme or average kept",
             )
@@ -148,14 +148,14 @@ def check_finite_float32(subject: Subject) -> None:
 def check_device_kept(subject: Subject) -> None:
     """Checks that it works where its inputs are, without needing a GPU.
 
-    It is made, fitted and asked on `another_device`, with which tensors that are made
-    without ``device=`` do not mix.
+    It is made, fitted and asked on `another_device`, whose tensors do not mix with those
+    that are made without ``device=``.
     """
     cause = (
-        "torch.zeros(...) and the like without device=: write device=observations.device, "
-        "or torch.zeros_like(...); torch.from_numpy(...) without .to(batch.device); or a "
-        "config whose create(device) ignores it, or a fit that leaves what it learned on "
-        "the CPU: move it to self.device"
+        "torch.zeros(...) and the like without device=: write "
+        "device=observations.device, or torch.zeros_like(...); torch.from_numpy(...) "
+        "without .to(batch.device); or a config whose create(device) ignores the device, "
+        "or a fit that leaves what it learned on the CPU: move it to self.device"
     )
     try:
         with another_device() as device:
@@ -195,7 +195,7 @@ def check_metrics_can_be_logged(subject: Subject) -> None:
             raise subject.violation(
                 'names of metrics must be strings without "/"',
                 repr(name),
-                "d3rlpy writes one file a metric, so a slash would be a folder",
+                "d3rlpy writes a file for each metric, so a slash would be a folder",
             )
         # An imagination's may be NaN: those of its updater are, before the first update.
         may_be_nan = subject.component.kind == "imagination"

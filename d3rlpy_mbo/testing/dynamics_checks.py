@@ -32,9 +32,9 @@ _LEAST_SHARE = 0.5
 
 @conformance_check("dynamics")
 def check_prediction_shapes(subject: Subject) -> None:
-    """Checks the shapes of a `Prediction`, and that it tells what was asked.
+    """Checks the shapes of a `Prediction`, and that it holds what was asked about.
 
-    Members are as many as its config's `members` says, where that says something.
+    There must be as many members as its config's `members` says, unless that is None.
     """
     given, actions = subject.inputs()
     size = world.OBSERVATION_SIZE
@@ -71,7 +71,7 @@ def check_prediction_shapes(subject: Subject) -> None:
         echoed = prediction.given_observations, prediction.actions
         if not (torch.equal(echoed[0], given) and torch.equal(echoed[1], actions)):
             raise subject.violation(
-                "given_observations and actions must be what predict was asked with",
+                "given_observations and actions must be what predict was asked about",
                 "other values of the same shape",
                 "normalised inputs, or the predicted observations in their place",
             )
@@ -97,9 +97,9 @@ def _shape(values: Any) -> Any:
 
 @conformance_check("dynamics")
 def check_dynamics_direction(subject: Subject) -> None:
-    """Checks on s' = s + M a that forward it predicts s', reverse s.
+    """Checks on s' = s + M a that forward it predicts s', in reverse s.
 
-    In every direction that its config can be made with. `means`, where offered, must be
+    In every direction that its config can be made with. `means`, if offered, must be
     states too, not differences.
     """
     assert isinstance(subject, DynamicsSubject)
@@ -124,7 +124,7 @@ def check_dynamics_direction(subject: Subject) -> None:
                 raise subject.violation(
                     f"{direction}, {name} must follow {formula} on data of s' = s + M a",
                     f"{found:.2f} times M a where 1 is the truth",
-                    "`fit` or `predict` does not regard the direction (use "
+                    "`fit` or `predict` ignores the direction (use "
                     "transitions.given_observations(direction) and "
                     "predicted_observations), or the instance learns too little in its "
                     "steps",
@@ -134,7 +134,7 @@ def check_dynamics_direction(subject: Subject) -> None:
                 raise subject.violation(
                     f"{direction}, {name} must be states, {formula}",
                     f"{found:.2f} times the given state where 1 is the truth",
-                    "differences of states are returned in their place; add the given "
+                    "differences of states are returned instead; add the given "
                     "observations",
                 )
 
@@ -187,7 +187,7 @@ def _reach(dynamics: Any, rows: Transitions) -> float:
 
 @conformance_check("dynamics")
 def check_log_prob_differentiable(subject: Subject) -> None:
-    """Checks, where offered, that log_prob and training_loss reach the parameters."""
+    """Checks that log_prob and training_loss, if offered, give parameters() gradients."""
     n_rows = N_ROWS * subject.ready.n_members
     rows = subject.world.line_transitions(n_rows)
     for name, shape in (("log_prob", (n_rows, 1)), ("training_loss", ())):
@@ -222,7 +222,7 @@ def check_log_prob_differentiable(subject: Subject) -> None:
 
 @conformance_check("dynamics")
 def check_training_loss_and_sample_agrees(subject: Subject) -> None:
-    """Checks, where overridden, that it is what its parts are one after the other."""
+    """Checks, if it is overridden, that it agrees with training_loss and log_prob."""
     model = subject.ready
     # The base's is made of these parts.
     if type(model).training_loss_and_sample is Dynamics.training_loss_and_sample:

@@ -53,7 +53,7 @@ def check_halt_consistent(subject: Subject) -> None:
 
 @conformance_check("halt")
 def check_halt_state_kept_by_row(subject: Subject) -> None:
-    """Checks that what it carries along rollouts has a row for each of them."""
+    """Checks that its state has a row for each rollout."""
     for n_rows in (N_ROWS, 1):
         state = subject.answers(n_rows).get("state")
         if state is not None and tuple(state.shape[:1]) != (n_rows,):

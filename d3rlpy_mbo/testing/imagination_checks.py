@@ -21,7 +21,7 @@ _N_STEPS = 3
 def check_trains_learners(subject: Subject) -> None:
     """Checks that a few learners train on it for a few steps.
 
-    TD3+BC, CQL and IQL; of choices DoubleDQN, DiscreteCQL and DiscreteSAC.
+    TD3+BC, CQL and IQL; for choices DoubleDQN, DiscreteCQL and DiscreteSAC.
     """
     for name in subject.world.learners:
         learner = subject.world.line_learner(name)
@@ -36,8 +36,9 @@ def check_trains_learners(subject: Subject) -> None:
             cause = "a component that asks the learner for what only some learners have"
             if isinstance(error, CompositionError):
                 cause = (
-                    "parts that do not go together here; what is for continuous actions "
-                    'alone says so, action_spaces: ClassVar = ("continuous",)'
+                    "components that do not go together here; those for continuous "
+                    "actions alone must say so, "
+                    'action_spaces: ClassVar = ("continuous",)'
                 )
             raise subject.violation(
                 f"{name} must train on it", subject.raised(error), cause

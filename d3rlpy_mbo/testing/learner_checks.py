@@ -61,8 +61,8 @@ def _check_finite(subject: Subject, losses: Losses, where: str, cause: str) -> N
 def check_learner_takes_any_rows(subject: Subject) -> None:
     """Checks that it trains on real rows alone, on imagined ones alone, in any order.
 
-    A batch may have none of one kind; which rows are imagined says `imagined`, not where
-    they stand.
+    A batch may have no rows of one kind; `imagined` says which rows are imagined, not
+    their places.
     """
     assert isinstance(subject, LearnerSubject)
     batch = subject.fitted_on[0]

@@ -22,8 +22,8 @@ def check_actions_within_bounds(subject: Subject) -> None:
         raise subject.violation(
             f"actions must have shape {(N_ROWS, size)}",
             tuple(actions.shape),
-            "the sizes of observations and actions confused, or one-hot columns in the "
-            "place of indices",
+            "the sizes of observations and actions confused, or one-hot columns instead "
+            "of indices",
         )
     if subject.world.choices:
         _check_choices(subject, actions)
@@ -67,7 +67,7 @@ def _shown(bounds: tuple[torch.Tensor, torch.Tensor]) -> str:
 
 @conformance_check("rollout_policy")
 def check_policy_directions(subject: Subject) -> None:
-    """Checks that it acts in the directions it declares, given s there, reverse s'.
+    """Checks that it acts in the directions it declares: given s, in reverse s'.
 
     Fitted on data with a = sign(s1) forward, a = sign(s'1) reverse, and the opposite sign
     in the other column, it must not act as that other column says.
@@ -77,7 +77,7 @@ def check_policy_directions(subject: Subject) -> None:
         raise subject.violation(
             "directions must be some of 'forward' and 'reverse'",
             repr(directions),
-            "a string in the place of a tuple, or a misspelt direction",
+            "a string instead of a tuple, or a misspelt direction",
         )
     if subject.ready.needs_learner:  # which was fitted on something else
         return
@@ -91,10 +91,10 @@ def check_policy_directions(subject: Subject) -> None:
         if found < -0.2:
             given = "s" if direction == "forward" else "s'"
             raise subject.violation(
-                f"{direction} it must be conditioned on {given}, which it is asked with",
+                f"{direction} it must be conditioned on {given}, which it is asked about",
                 f"actions that follow the other column ({-found:.2f}, where 1 is all the "
                 "way)",
-                "`fit` does not regard self.direction; use "
+                "`fit` ignores self.direction; use "
                 "transitions.given_observations(self.direction)",
             )
 

@@ -32,9 +32,9 @@ _TOLERANCE = 1e-3  # of the largest: float32, and sums in another order
 
 @conformance_check("penalty", "halt", "termination", "reward_function")
 def check_pure(subject: Subject) -> None:
-    """Checks that the same question has the same answer, whatever came in between.
+    """Checks that the same inputs get the same answer, whatever was asked in between.
 
-    A penalty that asks the critic is seeded before: the learner's actions are drawn.
+    A penalty that asks the critic is seeded before, as the learner's actions are drawn.
     """
     ask = subject.ask
     if getattr(subject.ready, "needs_critic", False):
@@ -58,10 +58,10 @@ def check_pure(subject: Subject) -> None:
 
 @conformance_check("penalty", "halt", "termination", "reward_function", "dynamics")
 def check_rows_answered_alone(subject: Subject) -> None:
-    """Checks that a row is answered alone as it is among others, up to rounding.
+    """Checks that a row gets the same answer alone as among others, up to rounding.
 
-    Of dynamics the means and stds of the members, where they have them. What differs with
-    the seed is left out: no seed draws the same for fewer rows.
+    For dynamics these are the members' means and stds, if any. What depends on the seed
+    is left out: no seed draws the same for fewer rows.
     """
     inputs = subject.inputs()
     answers = []
@@ -143,10 +143,10 @@ def check_termination_of_nan(subject: Subject) -> None:
 
 @conformance_check("penalty", "halt")
 def check_when_and_compares(subject: Subject) -> None:
-    """Checks that what it declares are words that somebody reads.
+    """Checks that its `when` and `compares`, if declared, are known words.
 
-    Of one that learns, what was created is asked: its config must not say otherwise, with
-    no value of a field of that name.
+    If it learns, the created object's count: its config must not declare otherwise,
+    whatever the value of a field of that name.
     """
     names: tuple[str, ...] = ("compares",)
     if kind_of(subject.component) == "penalty":
@@ -170,7 +170,7 @@ def _check_declared_alike(subject: Subject, name: str) -> None:
             validate_declared(config, config.create(subject.device))
         except CompositionError as error:
             raise subject.violation(
-                f"its config must not say another {name} than what it creates",
+                f"its config must not declare another {name} than what it creates",
                 error,
                 "a field or class attribute of the config alone, which nobody reads",
             ) from error
@@ -187,18 +187,18 @@ def _declaring(component: Any, name: str) -> Iterator[Any]:
 
 @conformance_check("penalty")
 def check_penalty_shape(subject: Subject) -> None:
-    """Checks that penalties are one number a row, (B, 1)."""
+    """Checks that penalties are one number per row, (B, 1)."""
     _check_column(subject, "penalties")
 
 
 @conformance_check("penalty")
 def check_penalty_non_negative(subject: Subject) -> None:
-    """Checks that penalties are at least 0, with all members and where these agree."""
+    """Checks that penalties are at least 0, also where all members agree."""
     penalties = subject.answers()["penalties"]
     if bool((penalties < 0).any()):
         n_negative, least = int((penalties < 0).sum()), float(penalties.min())
         raise subject.violation(
-            "penalties must be at least 0, they are subtracted from rewards",
+            "penalties must be at least 0, as they are subtracted from rewards",
             f"{n_negative} negative ones, the least {least:.3g}",
             "the sign turned round, or a logarithm of a measure below 1",
         )
@@ -206,13 +206,13 @@ def check_penalty_non_negative(subject: Subject) -> None:
 
 @conformance_check("reward_function")
 def check_reward_shape(subject: Subject) -> None:
-    """Checks that rewards are one number a row, (B, 1)."""
+    """Checks that rewards are one number per row, (B, 1)."""
     _check_column(subject, "rewards")
 
 
 @conformance_check("termination")
 def check_termination_shape_and_type(subject: Subject) -> None:
-    """Checks that terminals are one truth value a row, (B, 1) bool."""
+    """Checks that terminals are one truth value per row, (B, 1) bool."""
     _check_column(subject, "terminals")
     dtype = subject.answers()["terminals"].dtype
     if dtype != torch.bool:
@@ -229,6 +229,6 @@ def _check_column(subject: Subject, name: str) -> None:
         raise subject.violation(
             f"{name} of {N_ROWS} rows must have shape {(N_ROWS, 1)}",
             found,
-            "a lost dimension; reduce with keepdim=True, or slice x[:, :1] in the place of "
+            "a lost dimension; reduce with keepdim=True, or slice x[:, :1] instead of "
             "x[:, 0]",
         )

@@ -91,7 +91,7 @@ def conformance_check(
                     ) from error
                 except Exception as error:
                     raise ConformanceError(
-                        f"{name}: it raised where it should have worked. "
+                        f"{name}: it raised an error where it should have worked. "
                         f"Found: {raised(error, component)}. Likely cause: a mistake in "
                         "its code; check_component shows the traceback."
                     ) from error
@@ -183,12 +183,12 @@ def run_checks(component: Checkable) -> Iterator[CheckResult]:
 def check_component(component: Checkable) -> None:
     """Runs every check that applies to a component; on the CPU, without a network.
 
-    With data of continuous actions, and with data of choices where ``"discrete"`` stands
-    among its `action_spaces`, and of the components inside it.
+    With data of continuous actions, and with data of discrete ones if ``"discrete"`` is
+    among its `action_spaces`, and those of the components inside it.
 
     Args:
-        component: An instance, taken as it is: of a learned component, one that is
-            small but able to learn s' = s + a in the steps it has. Or a class, which is
+        component: An instance, checked as it is; a learned component should be small, but
+            able to learn s' = s + a in its steps. Or a class, which is
             default-constructed and then shortened: in it and in the components inside
             it, `n_steps` and `max_steps` become 50 at most, `n_updates` 10,
             `update_interval` 1 and `rollout_batch_size` 100.
@@ -222,7 +222,7 @@ def parametrize_with_checks(
             reason: their tests are expected failures (xfail).
 
     Raises:
-        CompositionError: Something that is no component, or a check that applies to
+        CompositionError: One of them is no component, or a check is named that applies to
             none of them.
     """
     import pytest

@@ -21,10 +21,10 @@ __all__ = ["check_save_and_load_alike"]
 
 @conformance_check(*KINDS, learned_only=True)
 def check_save_and_load_alike(subject: Subject) -> None:
-    """Checks that a saved and loaded one answers as the one that was saved.
+    """Checks that it answers the same after it was saved and loaded.
 
-    Loaded on `another_device` it must work there. An updater may carry more than it saves,
-    and need not answer alike.
+    Loaded on `another_device`, it must work there. An updater may carry more than it
+    saves, and need not answer the same.
     """
     loaded = _saved_and_loaded(subject, subject)
     if not loaded.fitted:
@@ -80,7 +80,7 @@ def _compare_loaded(subject: Subject, loaded: Any) -> None:
         if not close(values, found[name]):
             raise subject.violation(
                 f"saved and loaded it must give the same {name}",
-                "others, after the same seed",
+                "other values, after the same seed",
                 "state_dict leaves out something that `fit` determined",
             )
 

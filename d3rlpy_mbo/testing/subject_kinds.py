@@ -166,7 +166,7 @@ def subjects_of(given: Checkable) -> list[Subject]:
         raise ConformanceError(
             f"{type(component).__name__}: its action_spaces must hold 'continuous', "
             f"'discrete' or both. Found: {found!r}. Likely cause: a "
-            'string in the place of a tuple, ("discrete") for ("discrete",), or a misspelt '
+            'string instead of a tuple, ("discrete") for ("discrete",), or a misspelt '
             "name."
         )
     _latest[:] = [(given, subjects)]

@@ -31,7 +31,7 @@ def _is_cheap(component: Checkable) -> bool:
 
 @conformance_check("task", where=_is_cheap)
 def check_task_collects(subject: Subject) -> None:
-    """Checks that it collects a dataset that loads, once, under the id it is told.
+    """Checks that it collects a dataset that loads, under the given id, and only once.
 
     With its `smallest_settings`, in a folder of its own; left out if there are none.
     """
@@ -51,7 +51,7 @@ def check_task_collects(subject: Subject) -> None:
             raise subject.violation(
                 "collect must return the id that it was told to write",
                 repr(found),
-                "no return, or its own id where another was given",
+                "no return, or its own id although another was given",
             )
         try:
             load_minari(_DATASET_ID)

@@ -22,7 +22,7 @@ _LIKE_A_VARIANCE = 3.0
 def check_reward_units(subject: Subject) -> None:
     """Checks that predicted rewards are in the dataset's units, in both directions.
 
-    On data of r = 0.1 s1 + 0.5, where little is 1.
+    On data of r = 0.1 s1 + 0.5, whose rewards differ from standardised ones.
     """
     assert isinstance(subject, DynamicsSubject)
     for rows, prediction in subject.in_small_units:
@@ -38,16 +38,16 @@ def check_reward_units(subject: Subject) -> None:
                 raise subject.violation(
                     f"{name} must be in the units of the dataset's rewards",
                     f"on average {level:.2f} times these, and {slope:.2f} times as steep",
-                    "targets that fit standardises and predict does not turn back, a sign, "
-                    "or the instance learns too little in its steps",
+                    "targets that fit standardises and predict does not scale back, a "
+                    "sign, or the instance learns too little in its steps",
                 )
 
 
 @conformance_check("dynamics")
 def check_standard_deviations(subject: Subject) -> None:
-    """Checks, where offered, that stds are at least 0 and not like variances.
+    """Checks that stds, if offered, are at least 0 and no variances.
 
-    On data with noise that is small, so that its variance is much smaller.
+    On data with small noise, whose variance is much smaller still.
     """
     assert isinstance(subject, DynamicsSubject)
     variance = world.SMALL_NOISE**2

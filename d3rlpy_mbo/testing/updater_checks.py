@@ -15,7 +15,7 @@ __all__ = ["check_only_the_dynamics_change"]
 
 @conformance_check("dynamics_updater")
 def check_only_the_dynamics_change(subject: Subject) -> None:
-    """Checks that an update changes the dynamics, and not a bit of the learner."""
+    """Checks that an update changes the dynamics, and nothing of the learner."""
     inputs = subject.inputs()
     dynamics, _, learner = inputs
     before = _learner_state(learner)

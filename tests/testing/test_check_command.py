@@ -203,7 +203,7 @@ def test_a_class_that_lacks_its_name_alone_fails_by_that_and_a_base_is_none(chec
         ["OfInstances", "check_unique_type_name", "failed:"],
         ["Nameless", "check_unique_type_name", "failed:"],
     ]
-    assert "OfInstances.get_type() must return a name, asked of the" in result.output
+    assert "OfInstances.get_type() must return a name, called on the" in result.output
     assert "Found: NotImplementedError. Likely cause: get_type is " in result.output
 
 
