@@ -18,7 +18,7 @@ __all__ = ["Collection"]
 
 @dataclasses.dataclass(frozen=True)
 class Collection:
-    """How a dataset is made that is not there.
+    """How to make a dataset that is not there.
 
     Args:
         task: Name of a task.
@@ -45,7 +45,9 @@ class Collection:
         require(entry, dict[str, Any], where)
         settings = dict(entry)
         if "task" not in settings:
-            raise CompositionError(f"{where} lacks task: the name of what makes it.")
+            raise CompositionError(
+                f"{where} lacks task: the name of the task to collect."
+            )
         task = settings.pop("task")
         require(task, str, f"{where}, task")
         return cls(task, settings)

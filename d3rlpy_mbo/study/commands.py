@@ -146,7 +146,7 @@ def page_of(folder: Path) -> str:
         if not isinstance(error, D3RLPyMBOError):
             why = f"{type(error).__name__}: {error}."
         again = shlex.join(["d3rlpy-mbo", "report", str(folder), "--html", str(path)])
-        return f"There is no page of it: {why} Then: {again}"
+        return f"No page was written: {why} Then run: {again}"
     return f"Wrote {path}: open it in a browser."
 
 

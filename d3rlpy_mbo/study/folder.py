@@ -124,9 +124,9 @@ def warn_of_other_models(out: Path, jobs: Iterable[RunExperiment]) -> None:
         names = ", ".join(map(repr, sorted(theirs[ours])))
         warnings.warn(
             f"Runs in {out} imagined with {names}, which this version names {ours!r}: "
-            "they are of another version, whose models had other settings. The rest of the "
-            "runs get a model of this one. To compare like with like, choose another "
-            "--out, or finish with the version that is in their result.json.",
+            "they are of another version, whose models had other settings. The remaining "
+            "runs get a model of this version. To compare like with like, choose another "
+            "--out, or finish with the version that their result.json names.",
             stacklevel=2,
         )
 

@@ -79,8 +79,10 @@ def learning_curves(
         caption += " Dashed: runs that are not finished, each by itself."
     n_gaps = sum(row.has_gaps for rows in finished.values() for row in rows)
     if n_gaps:
-        caption += f" In {n_gaps} of the finished runs returns are not finite: where a "
-        caption += "seed has none, its method has neither mean nor range."
+        caption += (
+            f" In {n_gaps} of the finished runs returns are not finite: where one "
+        )
+        caption += "seed's is not, its method has neither mean nor range."
     if not any(math.isfinite(point.y) for point in points):
         return None
     return curves(

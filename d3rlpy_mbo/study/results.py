@@ -173,7 +173,8 @@ def _require_evaluations(content: dict[str, Any], study: Study, path: Path) -> N
         )
     if found != expected:
         raise CompositionError(
-            f"{path} has {found} evaluations, expected {expected}: it is another study's."
+            f"{path} has {found} evaluations, expected {expected}: it is of another "
+            "study."
         )
 
 

@@ -6,9 +6,9 @@
     n_steps_per_epoch = 5_000
     n_trials = 20
     n_last = 5              # evaluations whose mean is the score
-    n_final_trials = 50     # default 0: episodes of the last checkpoint, in pairs
+    n_final_trials = 50     # default 0: episodes of the final policy, for pairs
     device = "cpu"          # the default
-    model_per_seed = false  # the default: one model a dataset, with seed 0
+    model_per_seed = false  # the default: one model per dataset, with seed 0
     trust_environment = false  # the default, see load_minari
 
     [methods.bcq]

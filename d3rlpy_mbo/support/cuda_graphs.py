@@ -23,11 +23,11 @@ def recorded(step: Step) -> Step:
 
     The first calls run as they are, and so does every call with another shape (an
     epoch's last batch). What the step changes (parameters, gradients, an optimizer that
-    is ``capturable``) must stay at its place.
+    is ``capturable``) must stay in the same memory.
 
     Args:
-        step: Takes one tensor on a CUDA device, returns one; waits for nothing, and
-            draws nothing but by torch on that device.
+        step: Takes one tensor on a CUDA device, and returns one; never waits for the
+            device, and draws random numbers only by torch on that device.
     """
     recording, usual = _Recording(step), list[torch.Size]()
 
@@ -43,8 +43,8 @@ def recorded_halves(first: Half, second: Half) -> tuple[Half, Half]:
     """Returns the halves of a step, each with one launch once it is recorded.
 
     Work that cannot be recorded may be done between them. The second may differentiate
-    what the first computed; both must let go of it then, since its nodes remember the
-    stream of their first use.
+    what the first computed; both must then drop all references to it, since autograd's
+    nodes remember the stream of their first use.
 
     Args:
         first: As for `recorded`, but takes and returns tensors, always of the same shapes.

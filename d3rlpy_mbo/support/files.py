@@ -150,8 +150,8 @@ def _put_if_free(temporary: str, path: Path) -> None:
 
 def _cannot_be_written(path: Path, error: OSError) -> CompositionError:
     return CompositionError(
-        f"{str(path)!r} cannot be written: {error.strerror}. Choose a folder that is one, "
-        "and that you may write to."
+        f"{str(path)!r} cannot be written: {error.strerror}. Choose a path in a folder "
+        "that you may write to."
     )
 
 

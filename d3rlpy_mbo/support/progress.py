@@ -39,7 +39,7 @@ def progress_shown(shown: bool) -> Iterator[None]:
 
 
 class Progress:
-    """Shows how far a loop is, how fast, and how long it takes at most.
+    """Shows a loop's progress, its speed, and how long it takes at most.
 
     On a terminal and in a notebook as a bar. Elsewhere as lines, at most every 30
     seconds and one at the end, written by d3rlpy's logger: its users look there
@@ -150,7 +150,7 @@ class Progress:
         if self._total is None:
             assert self._steps_per_epoch is not None
             epoch = duration(pace * self._steps_per_epoch)
-            self.say(f"{self._description} takes about {epoch} an epoch. {self._ends}")
+            self.say(f"{self._description} takes about {epoch} per epoch. {self._ends}")
         elif pace * (self._total - self._initial) > _INTERVAL:
             longest = duration(pace * (self._total - self._initial))
             self.say(

@@ -14,18 +14,18 @@ __all__ = ["Task"]
 class Task(Component):
     """Base of tasks: what ``d3rlpy-mbo collect`` makes.
 
-    A dataclass whose fields are the recipe's settings. A field without a sensible
-    default is None by default, and has to be set before `collect`; where leaving
-    something out is a choice, another value says so.
+    A dataclass whose fields are the recipe's settings. A setting without a sensible
+    default is None, and must be set before `collect`; if leaving something out is a
+    choice, use another value for that.
     """
 
     kind: ClassVar[str] = "task"
 
     @property
     def default_id(self) -> str:
-        """The Minari id, ``namespace/name-v0``, it is written under unless told another.
+        """The Minari id, ``namespace/name-v0``, under which it is written by default.
 
-        Asked only once every setting is set.
+        Asked for only once every setting is set.
         """
         raise NotImplementedError
 
@@ -44,7 +44,7 @@ class Task(Component):
             The dataset's id.
 
         Raises:
-            CompositionError: Settings that are missing, see `check_set`.
+            CompositionError: Settings are missing, see `check_set`.
             DatasetError: The dataset exists, or something that the recipe needs is
                 missing.
         """
@@ -55,8 +55,8 @@ class Task(Component):
         """Returns settings with which `collect` takes seconds, for the conformance check.
 
         Returns:
-            Values of fields; None if there are none such here, as where a simulator is
-            not installed: `collect` is then not tried.
+            Values of fields; None if there are none here, for example because a simulator
+            is not installed: `collect` is then not tried.
         """
         return None
 
@@ -67,7 +67,7 @@ class Task(Component):
         ]
 
     def check_set(self) -> None:
-        """Refuses a task with settings that have to be set yet.
+        """Refuses a task whose required settings are not all set.
 
         Raises:
             CompositionError: Names them.

@@ -38,7 +38,7 @@ class PointMazeSimulatorConfig(DynamicsConfig):
         """
         if self.direction != "forward":
             raise CompositionError(
-                "The simulator knows no way back: direction is 'reverse', expected "
+                "The simulator cannot go backwards: direction is 'reverse', expected "
                 "'forward'. Nearest: the reverse model of ProbabilisticEnsembleConfig."
             )
         return PointMazeSimulator(self, device)

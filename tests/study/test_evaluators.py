@@ -105,5 +105,5 @@ def test_the_simulator_as_a_model_says_what_the_task_does():
 
 def test_the_simulator_is_found_by_name_and_knows_no_way_back():
     assert mbo.get_component("dynamics", "pointmaze_simulator")
-    with pytest.raises(mbo.CompositionError, match="no way back"):
+    with pytest.raises(mbo.CompositionError, match="cannot go backwards"):
         PointMazeSimulatorConfig(direction="reverse").create()

@@ -375,13 +375,13 @@ def test_work_that_is_done_does_not_end_in_the_fault_of_its_page(tmp_path, monke
 
     monkeypatch.setattr("d3rlpy_mbo.study.page.write_page", failing)
     said = page_of(folder)
-    assert "There is no page of it: ZeroDivisionError: of somebody's." in said
+    assert "No page was written: ZeroDivisionError: of somebody's." in said
     assert f"d3rlpy-mbo report {folder} --html" in said
 
 
 def test_what_would_write_the_page_can_be_pasted(tmp_path):
     folder = tmp_path / "a run; of 'mine'"
-    words = shlex.split(page_of(folder).partition("Then: ")[2])
+    words = shlex.split(page_of(folder).partition("Then run: ")[2])
     assert words[1:] == ["report", str(folder), "--html", str(folder / "report.html")]
 
 

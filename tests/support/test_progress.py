@@ -83,7 +83,7 @@ def test_without_a_total_the_first_epoch_says_how_long_one_takes_and_what_ends_i
         take(progress, clock, 1, seconds=1 / 8)
         progress.note(least_left=600)
         take(progress, clock, 100, seconds=1 / 8)
-    assert lines[0]["event"] == "Fitting takes about 25 s an epoch. It ends so."
+    assert lines[0]["event"] == "Fitting takes about 25 s per epoch. It ends so."
     assert lines[1]["left"] == "at least 75 s"
 
 

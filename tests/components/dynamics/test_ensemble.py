@@ -196,7 +196,7 @@ def test_an_interrupted_fit_keeps_the_history_of_the_one_before(monkeypatch):
     [
         (
             None,
-            "takes about 20 s an epoch. It ends after 3 epochs in a row in which no",
+            "takes about 20 s per epoch. It ends after 3 epochs in a row in which no",
         ),
         (400, "takes at most about 67 min at this pace (400 steps)."),
     ],
