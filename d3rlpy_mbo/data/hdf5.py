@@ -17,7 +17,17 @@ __all__ = ["load_hdf5"]
 
 _LISTED = 10  # names of many (ours)
 _NEEDED = ("observations", "actions", "rewards", "terminals")
-_OPTIONAL = ("next_observations", "timeouts", "episode_terminals", "discrete_action")
+_OF_D3RLPY_1 = ("episode_terminals", "discrete_action", "version")
+_OPTIONAL = ("next_observations", "timeouts", *_OF_D3RLPY_1)
+
+# d3rlpy/dataset.pyx up to 1.0.0: transition i has observations i, i + 1, reward i + 1.
+_BEFORE_1_1 = (
+    "the file names no version, as none does that d3rlpy wrote before 1.1: there a row's "
+    "reward is that of the step that led to it, and the last row of an episode is no step. "
+    "Rewards are taken to be the rows' own, as since 1.1. If it is older, hand each "
+    "episode's observations, actions[:-1] and rewards[1:] to mbo.dataset_from_arrays "
+    "(docs/from-d3rlpy-1.md)."
+)
 
 
 def load_hdf5(
@@ -29,9 +39,11 @@ def load_hdf5(
     ``next_observations`` and ``timeouts`` where the file has them; ``infos`` and
     ``metadata`` are not read. Of what `MDPDataset.dump` of d3rlpy 1 wrote,
     ``episode_terminals`` and ``discrete_action`` as well: there are as many choices as
-    the greatest index says. What each row means is `dataset_from_arrays`'s business: a
-    terminal row's outcome is kept where the file has it, and never taken from the
-    following row, which begins another episode. One warning says what was assumed.
+    the greatest index says. Before 1.1 rewards stood a row later, and files named no
+    ``version``: such a file is read as it stands, which is said. What each row means is
+    `dataset_from_arrays`'s business: a terminal row's outcome is kept where the file has
+    it, and never taken from the following row, which begins another episode. One warning
+    says what was assumed.
 
     Args:
         path: Of the file.
@@ -90,9 +102,7 @@ def _of_d3rlpy_1(
         How many choices there are, None where actions are continuous; and what was
         assumed, as sentences.
     """
-    ends, discrete = (
-        columns.pop(name, None) for name in ("episode_terminals", "discrete_action")
-    )
+    ends, discrete, version = (columns.pop(name, None) for name in _OF_D3RLPY_1)
     if np.ndim(discrete) or not isinstance(discrete, (bool, np.bool_)):
         return None, []  # somebody else's columns of these names
     if ends is not None:
@@ -104,14 +114,16 @@ def _of_d3rlpy_1(
                 f"{terminals.shape} as its terminals."
             )
         columns["timeouts"] = ends & ~terminals
+    notes = [] if version is not None else [_BEFORE_1_1]
     if not discrete:
-        return None, []
+        return None, notes
     actions = float32_values(columns["actions"], "actions", whose)
     n_actions = int(actions.max(initial=1)) + 1  # one choice is none, as everywhere
     return n_actions, [
+        *notes,
         f"actions are choices, and the file does not say how many: taken to be "
         f"{n_actions}, as the greatest index says. If there are more, hand the arrays to "
-        "mbo.dataset_from_arrays with n_actions."
+        "mbo.dataset_from_arrays with n_actions.",
     ]
 
 
