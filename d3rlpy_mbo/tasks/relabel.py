@@ -97,6 +97,7 @@ class RelabelledEnvironment(
         self.render_mode = render_mode
         self._task = task
         self._settings = {**(settings or {}), **_TASKS[task].settings}
+        self._settings.pop("render_mode", None)  # the source's, which is not ours
         self._original = _make_original(
             _TASKS[task].environment, render_mode=render_mode, **self._settings
         )
