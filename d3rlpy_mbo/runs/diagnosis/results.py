@@ -304,6 +304,9 @@ class Values:
         returns: Discounted real returns-to-go, of rows that saw all but 5 % of theirs;
             None if there is none.
         returns_rows: How many rows that are.
+        unseen: What a row of these that was cut may lack of its return: the data's
+            greatest reward for ever. 0 where none was cut, and in what older versions
+            wrote; infinite where nothing is discounted.
     """
 
     real: Distribution
@@ -311,6 +314,7 @@ class Values:
     rollout_ends: Optional[Distribution]
     returns: Optional[Distribution]
     returns_rows: int
+    unseen: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,6 +372,9 @@ class MonteCarlo:
         end_q: Likewise where rollouts end ...
         end_returns: ...
         end_excess: ...
+        unseen: What an episode that went on after these steps may have brought yet: the
+            greatest reward that data or simulator gave, for ever. 0 where all ended, and
+            in what older versions wrote; infinite where nothing is discounted.
     """
 
     steps: int
@@ -377,6 +384,7 @@ class MonteCarlo:
     end_q: Distribution
     end_returns: Distribution
     end_excess: float
+    unseen: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

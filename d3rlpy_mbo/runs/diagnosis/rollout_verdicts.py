@@ -12,6 +12,7 @@ __all__ = [
     "judge_states",
     "judge_termination",
     "judge_values",
+    "monte_carlo_undecided",
     "values_undecided",
 ]
 
@@ -114,7 +115,7 @@ def judge_values(found: Values) -> Iterator[Verdict]:
     if at_end <= high:
         yield Verdict("values", True, text)
         return
-    if at_end <= high + _margin(low, high):
+    if at_end <= high + _margin(low, high) + found.unseen:
         return  # `values_undecided` says so
     yield Verdict(
         "values",
@@ -125,7 +126,7 @@ def judge_values(found: Values) -> Iterator[Verdict]:
     )
 
 
-def judge_monte_carlo(found: MonteCarlo) -> Verdict:
+def judge_monte_carlo(found: MonteCarlo) -> Iterator[Verdict]:
     """Says whether the learner expects more than its policy gets where rollouts end."""
     returns = [*found.real_returns.quantiles, *found.end_returns.quantiles]
     limit = _margin(min(returns), max(returns))
@@ -135,8 +136,11 @@ def judge_monte_carlo(found: MonteCarlo) -> Verdict:
         f"to {max(returns):.4g}."
     )
     if found.end_excess <= limit:
-        return Verdict("values in the simulator", True, text)
-    return Verdict(
+        yield Verdict("values in the simulator", True, text)
+        return
+    if found.end_excess <= limit + found.unseen:
+        return  # `monte_carlo_undecided` says so
+    yield Verdict(
         "values in the simulator",
         False,
         f"{text} The learner believes in what lies beyond the rollouts: raise real_ratio, "
@@ -159,6 +163,22 @@ def values_undecided(found: Optional[Values]) -> Optional[str]:
     return (
         f"a verdict on values: half of the rollouts end where Q is above {at_end:.4g}, "
         f"beyond every real return-to-go ({high:.4g} at most), but by less than half of "
-        "their range (of their size, where they are all alike); a learner that has hardly "
-        "trained looks like that too"
+        "their range (of their size, where they are all alike)"
+        + (
+            f" and the {found.unseen:.4g} that rows which were cut may lack; a right "
+            if found.unseen
+            else "; a "
+        )
+        + "learner may look like that, and one that has hardly trained"
+    )
+
+
+def monte_carlo_undecided(found: Optional[MonteCarlo]) -> Optional[str]:
+    """Returns why there is no verdict on values in the simulator, likewise."""
+    if found is None or next(judge_monte_carlo(found), None) is not None:
+        return None
+    return (
+        "a verdict on values in the simulator: where rollouts end, Q minus what the policy "
+        f"gets there is {found.end_excess:.3g} in the mean, but episodes that went on "
+        f"after {found.steps} steps may have brought {found.unseen:.3g} yet"
     )
