@@ -98,16 +98,17 @@ def test_a_rare_reward_that_is_never_predicted_has_not_been_learned():
     assert "reward" in faults(diagnosis)
 
 
+@dataclasses.dataclass()
+class FirstColumn(mbo.RewardFunction):
+    @staticmethod
+    def get_type() -> str:
+        return "first_column"
+
+    def __call__(self, observations, actions, next_observations):
+        return observations[:, :1]
+
+
 def test_a_known_reward_is_judged_in_the_place_of_the_predicted_one():
-    @dataclasses.dataclass()
-    class FirstColumn(mbo.RewardFunction):
-        @staticmethod
-        def get_type() -> str:
-            return "first_column"
-
-        def __call__(self, observations, actions, next_observations):
-            return observations[:, :1]
-
     data = noisy_line()
     model = ModelOfNoiseConfig(constant_reward=0.0)
     imagination = imagination_of(data, model, reward_function=FirstColumn())
@@ -115,6 +116,48 @@ def test_a_known_reward_is_judged_in_the_place_of_the_predicted_one():
     assert faults(diagnosis) == []
     assert diagnosis.one_step.columns[-1].error == pytest.approx(NOISE, rel=0.1)
     assert [c.name for c in diagnosis.calibration.columns] == ["s[0]", "s[1]"]
+
+
+@dataclasses.dataclass()
+class SeesItsErrorsConfig(ModelOfNoiseConfig):
+    """Errs in s[0] where s[1] is large, and says so; its reward is wrong, and sure."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "sees_its_errors"
+
+    def create(self, device=False):
+        return SeesItsErrors(self, device)
+
+
+class SeesItsErrors(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        found = super().predict(observations, actions, all_members)
+        if found.means is None:
+            return found
+        size = 0.1 * observations[:, 1].abs()
+        means, stds = found.means.clone(), torch.full_like(found.stds, 1e-3)
+        means[..., 0] += size * torch.randn(len(size))
+        means[..., 2] = 1000 / (1 + observations[:, 1].abs())
+        stds[..., 0] += size
+        return dataclasses.replace(found, means=means, stds=stds)
+
+
+def test_a_penalty_is_not_held_against_a_predicted_reward_that_nobody_uses():
+    data = noisy_line(noise=0.0)
+
+    def diagnosed(**settings):
+        imagination = imagination_of(
+            data, SeesItsErrorsConfig(), penalty=MaxAleatoric(), **settings
+        )
+        return mbo.diagnose(imagination, data, n_rollouts=20)
+
+    assert text_of(diagnosed(), "penalty").startswith("inverted")
+    found = diagnosed(reward_function=FirstColumn())
+    assert judgement(found)["penalty"]
+    assert found.penalties[0].spearman == pytest.approx(
+        found.penalties[0].null_spearman, abs=0.1
+    )
 
 
 def test_an_overconfident_member_is_named_though_the_others_are_not():

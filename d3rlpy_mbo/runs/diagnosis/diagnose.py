@@ -178,6 +178,7 @@ class _Parts:
         with tqdm(total=6, desc="Diagnosing", unit=" parts", disable=None) as progress:
             judged = predicted(self._dynamics, rows)
             means = judged.elite_means
+            known_reward = config.reward_function is not None
             if config.reward_function is not None:
                 means = with_known_rewards(
                     judged, config.reward_function, self._dynamics
@@ -186,7 +187,11 @@ class _Parts:
             loops = self._open_loops()
             progress.update()
             ranks, not_asked = penalty_ranks(
-                judged, self._imagination.penalty, self._learner
+                judged,
+                self._imagination.penalty,
+                self._learner,
+                (means.mean(dim=0) - judged.targets).norm(dim=1),
+                known_reward=known_reward,
             )
             self._left_out += not_asked
             progress.update()
