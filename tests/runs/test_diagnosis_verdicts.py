@@ -26,6 +26,7 @@ from d3rlpy_mbo.runs.diagnosis.results import (
     ColumnCalibration,
     ColumnError,
     Distribution,
+    Ends,
     MonteCarlo,
     Nearness,
     OneStep,
@@ -36,6 +37,7 @@ from d3rlpy_mbo.runs.diagnosis.rollout_verdicts import (
     judge_imagined_rewards,
     judge_monte_carlo,
     judge_states,
+    judge_termination,
     judge_values,
     values_undecided,
 )
@@ -468,6 +470,45 @@ def rollouts_with(**parts) -> Rollouts:
         10, 10, survival=[1.0], real_survival=[1.0], clipped_share=0.0,
         dropped_share=0.0, actions=near, **whole,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("n_held_out", "recall", "ok"),
+    [(17, 0.54, False), (17, 0.95, True), (4, 0.5, True)],
+)
+def test_a_learned_termination_is_judged_by_ends_that_it_was_not_fitted_on(
+    n_held_out, recall, ok
+):
+    """It knows nine tenths of the rows by heart, so that of all of them it finds most."""
+    found = Ends(
+        terminals=166, rows=60_000, claimed=160, precision=0.99, recall=0.95,
+        model_recall=None, model_false_alarms=None, learned=True,
+        unseen_terminals=n_held_out, unseen_precision=0.97, unseen_recall=recall,
+    )  # fmt: skip
+    verdict = judge_termination(found)
+    assert verdict.ok is ok
+    assert (
+        f"with {n_held_out} ends that it held out, 0.97 and {recall:.2f}"
+        in verdict.text
+    )
+    assert "LearnedTerminationConfig" not in verdict.text  # it is one
+    of_file = dataclasses.replace(found, unseen_terminals=None, unseen_recall=None)
+    assert judge_termination(of_file).text.endswith("learned from most of them.")
+
+
+def test_what_a_learned_termination_held_out_is_in_the_diagnosis():
+    d3rlpy.seed(0)
+    data = noisy_line(limit=3.0)
+    learned = mbo.LearnedTerminationConfig([8], n_steps=20)
+    imagination = imagination_of(data, ModelOfNoiseConfig(), termination=learned)
+    found, metrics = mbo.diagnose(imagination, data, n_rollouts=20), imagination.metrics
+    assert found.ends.learned
+    assert found.ends.unseen_terminals == metrics["termination_holdout_terminals"]
+    assert found.ends.unseen_precision == metrics["termination_precision"]
+    assert found.ends.unseen_recall == metrics["termination_recall"]
+    said = f"held out {found.ends.unseen_terminals} ends"
+    assert said in " ".join(str(found).split())
+    assert mbo.Diagnosis.from_json(found.to_json()).ends == found.ends
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ __all__ = [
 
 # Each limit is ours, see `verdicts`.
 _TERMINATION = 0.9  # precision and recall
+_HELD_OUT_ENDS = 5  # from which a share of them means something
 _FALSE_ENDS = 0.01  # share of rows, where nothing ever ends
 _FAR = 3.0  # times the distance that 95 % of real states keep
 # Standard deviations that are never far. Where states repeat, as in grids and tables, real
@@ -56,6 +57,24 @@ def judge_termination(found: Ends) -> Verdict:
         f"on real steps, precision {precision:.2f} and recall {recall:.2f} of "
         f"{found.terminals} ends."
     )
+    if found.learned:
+        advice = (
+            "Give termination=mbo.termination_for(env) where the rule is known, else data "
+            "with more ends."
+        )
+        text += " It was learned from most of them"
+        n_held_out, recall_there = found.unseen_terminals, found.unseen_recall
+        if n_held_out is None or recall_there is None:
+            text += "."
+        else:
+            precision_there = found.unseen_precision or 0.0
+            text += (
+                f"; with {n_held_out} ends that it held out, {precision_there:.2f} and "
+                f"{recall_there:.2f}."
+            )
+            if n_held_out >= _HELD_OUT_ENDS:
+                precision = min(precision, precision_there)
+                recall = min(recall, recall_there)
     if min(precision, recall) >= _TERMINATION:
         return Verdict("termination", True, text)
     return Verdict("termination", False, f"{text} {advice}")
