@@ -67,8 +67,9 @@ main.add_command(study_commands.report)
 def plugins(context: click.Context) -> None:
     """List plugins and what they provide.
 
-    Each is named on the error output before it is imported: one that ends the process,
-    or hangs, is the last. Exit status 1 if one failed, or two clash.
+    Each plugin is named on the error output before it is imported, so that one that ends
+    the process, or hangs, is the last one named. Exit status 1 if a plugin failed, or if
+    two provide the same name.
     """
     registry = discovery.announced(
         lambda name: click.echo(f"importing {name}", err=True)
@@ -115,18 +116,18 @@ _TASK_FIELDS = {
     help="A field of the task; repeatable; VALUE in JSON.",
 )
 @click.option(
-    "--steps", "n_steps", type=int, help="Transitions; mazes: 1,000,000 by default."
+    "--steps", "n_steps", type=int, help="Transitions; for mazes 1,000,000 by default."
 )
 @click.option("--env", "environment", help="For replay: Gymnasium's id, Hopper-v5.")
 @click.option("--from", "source", help="For relabelling: a local Minari id.")
-@click.option("--seed", type=int, help="Mazes and replay; 0 by default.")
+@click.option("--seed", type=int, help="For mazes and replay; 0 by default.")
 @click.option("--device", help="For replay; cpu by default.")
 @click.option("--id", "dataset_id", help="Minari id; by default named after the task.")
 @click.option(
     "--reference-episodes",
     "n_reference_episodes",
     type=int,
-    help="Mazes: episodes behind each reference score; 1000 by default.",
+    help="For mazes: episodes behind each reference score; 1000 by default.",
 )
 @click.option("--force", is_flag=True, help="Replace a dataset of that id.")
 def collect(
@@ -139,9 +140,9 @@ def collect(
     """Collect TASK as a local Minari dataset.
 
     Tasks: pointmaze-{umaze,medium,large}-{sparse,dense}; replay --env ID --steps N;
-    hiv, with four choices by --set discrete=true; icu-sepsis; halfcheetah-jump or
-    ant-angle --from ID; and those of plugins, which `d3rlpy-mbo plugins` lists. --steps
-    N is short for --set n_steps=N, and the like.
+    hiv, and with --set discrete=true its variant with four discrete actions; icu-sepsis;
+    halfcheetah-jump or ant-angle --from ID; and those of plugins, which `d3rlpy-mbo
+    plugins` lists. --steps N is short for --set n_steps=N, and likewise the others.
     """
     recipe: Any = discovery.get_component("task", task)
     fields = parse_fields(settings)
@@ -197,7 +198,7 @@ def _has_field(task: type[Task], name: str) -> bool:
     "--dynamics",
     "dynamics_file",
     metavar="FILE.mbo",
-    help="A saved imagination, to imagine with its model instead of fitting one.",
+    help="A saved imagination, whose model is used instead of fitting one.",
 )
 @click.option("--n-steps", required=True, type=int, help="Gradient steps.")
 @click.option(
@@ -217,14 +218,14 @@ def _has_field(task: type[Task], name: str) -> bool:
 @click.option(
     "--target-return",
     type=float,
-    help="What a transformer is asked to reach; by default the data's best return.",
+    help="The return asked of a transformer; by default the data's best.",
 )
 @click.option(
     "--n-pretraining-epochs",
     default=0,
     show_default=True,
     type=int,
-    help="Of the policy on the dataset's actions, as RAMBO does: 50.",
+    help="Epochs of behavior cloning before training; RAMBO uses 50.",
 )
 @click.option(
     "--seed", default=0, show_default=True, type=int, help="Decides everything."
@@ -235,14 +236,14 @@ def _has_field(task: type[Task], name: str) -> bool:
 @click.option(
     "--trust-environment",
     is_flag=True,
-    help="Import and call what the dataset names as its environment.",
+    help="Import and call the environment that the dataset names.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Default: runs/...")
 @click.option("--force", is_flag=True, help="Replace the run in the output folder.")
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the run in the output folder: interrupted, or of fewer steps.",
+    help="Go on with an interrupted run, or with a finished one of fewer steps.",
 )
 def train(
     dataset: str,
@@ -256,13 +257,14 @@ def train(
 ) -> None:
     """Train LEARNER, with or without an imagination.
 
-    A run is kept in OUT/unfinished on its way: however it was interrupted, the same
-    command with --resume goes on, to the same result. With more --n-steps than before it
-    goes on as well, to the result of a run that had them from the start; a finished run
-    does so from OUT/checkpoints.
+    While it trains, a run is kept in OUT/unfinished: however it was interrupted, the same
+    command with --resume goes on from there, to the same result. A run can also be given
+    more --n-steps than before, to the result of one that had them from the start; a
+    finished run goes on from OUT/checkpoints.
 
-    Data that terminates needs to know when: by default by the rule of the dataset's
-    environment, where one is known; else by --set imagination.termination=NAME.
+    If the data holds terminals, imagined episodes must end too: by default by the rule of
+    the dataset's environment, where one is known; else by --set
+    imagination.termination=NAME.
     """
     parsed = parse_settings(settings)
     experiment = Experiment(
@@ -309,9 +311,9 @@ main.add_command(diagnose)
 def check(context: click.Context, module: str) -> None:
     """Check the components of MODULE, a plugin's.
 
-    Each is held against its kind's contracts; exit status 1 if one fails. MODULE is a
-    name as in an import statement; the current folder is looked in too. Its components
-    are those that it registers, or else those that it defines.
+    Each component is tested against its kind's contract; exit status 1 if a check fails.
+    MODULE is a name as in an import statement, and may be a file of the current folder.
+    Its components are those that it registers, or else those that it defines.
     """
     sys.path.insert(0, os.getcwd())  # as `python -m` does
     components = module_components(module)

@@ -27,7 +27,7 @@ _EXTRAS = {
     default=2,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Processes at a time.",
+    help="Processes at the same time.",
 )
 @click.option(
     "--backend",
@@ -42,9 +42,9 @@ def study(
 ) -> None:
     """Run the study in FILE: datasets, methods, seeds.
 
-    DIR gets datasets' models, every run's result.json and a report. What is there is not
-    made again, so the same command continues after an interruption. Exit status 1 if a
-    run failed.
+    DIR gets the models of each dataset, every run's result.json and a report. What is
+    already there is not made again, so the same command continues after an interruption.
+    Exit status 1 if a run failed.
     """
     _require("studies")
     if backend != "loky":
@@ -83,13 +83,13 @@ def study(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE.md",
-    help="Write there, with learning curves beside it; by default print the tables.",
+    help="Write tables to this file, learning curves beside it; by default print them.",
 )
 @click.option(
     "--html",
     type=click.Path(path_type=Path),
     metavar="FILE.html",
-    help="Write a page there: everything in one file.",
+    help="Write a page to this file, all in one.",
 )
 @click.pass_context
 def report(
@@ -100,8 +100,8 @@ def report(
 ) -> None:
     """Print tables of studies and runs.
 
-    Each study is its own section, and so is each dataset of the runs. Whatever is there
-    is shown, also while a study runs. Exit status 1 if one is damaged.
+    Each study is a section, and so is each dataset of single runs. What is complete is
+    shown, also while a study runs. Exit status 1 if a result is damaged.
     """
     _require("studies")
     for path in (out, html):

@@ -25,7 +25,7 @@ __all__ = ["diagnose"]
 
 @click.command()
 @click.option("--dataset", required=True, help="Minari id.")
-@click.option("--imagination", "name", help="romi, ...: fitted first.")
+@click.option("--imagination", "name", help="romi, ...; it is fitted first.")
 @click.option(
     "--set",
     "settings",
@@ -33,34 +33,41 @@ __all__ = ["diagnose"]
     metavar="KEY=VALUE",
     help="imagination.KEY=VALUE; repeatable; VALUE in JSON.",
 )
-@click.option("--load", "path", help="A fitted one instead, such as imagination.mbo.")
+@click.option(
+    "--load", "path", help="A saved imagination instead, such as imagination.mbo."
+)
 @click.option(
     "--learner",
     "learner_path",
     metavar="FILE.d3",
-    help="What a d3rlpy learner's save wrote, for policies that ask it and its Q-values. "
-    "d3rlpy reads it: take files that you trust.",
+    help="A saved d3rlpy learner, for its Q-values and for rollout policies that ask it. "
+    "d3rlpy reads it: only give files that you trust.",
 )
 @click.option(
     "--held-out",
     is_flag=True,
-    help="Fit on other episodes than it is judged on: dynamics.holdout=episodes.",
+    help="Judge it on episodes that it was not fitted on: dynamics.holdout=episodes.",
 )
 @click.option(
     "--leave-out-returns",
     is_flag=True,
-    help="Judge a second model too, fitted without the greatest returns.",
+    help="Also judge a second model, fitted without the episodes of highest return.",
 )
 @click.option(
     "--save",
     "save_path",
     metavar="FILE.mbo",
     type=click.Path(path_type=Path),
-    help="Write the imagination that was fitted there, for train --dynamics.",
+    help="Save the fitted imagination to this file, for train --dynamics.",
 )
-@click.option("--json", "out", type=click.Path(path_type=Path), help="Write it there.")
 @click.option(
-    "--html", type=click.Path(path_type=Path), help="Write a page of it there."
+    "--json",
+    "out",
+    type=click.Path(path_type=Path),
+    help="Write the diagnosis to this file.",
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write it as a page to this file."
 )
 @click.option("--seed", default=0, show_default=True, type=int)
 @click.option("--device", default="cpu", show_default=True)
@@ -80,8 +87,8 @@ def diagnose(
 ) -> None:
     """Say whether an imagination is any good.
 
-    Where its rollout policy asks a learner, rollouts are judged with --learner alone. Data
-    that terminates does so by the same rule as in train.
+    If its rollout policy asks a learner, rollouts are judged only if --learner is given.
+    Imagined episodes end by the same rule as in train.
     """
     if (name is None) == (path is None):
         raise click.UsageError("Give one of --imagination NAME and --load FILE.")

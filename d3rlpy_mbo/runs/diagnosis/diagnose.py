@@ -49,7 +49,7 @@ from .results import (
     UnseenReturns,
     Values,
 )
-from .rollout_verdicts import values_undecided
+from .rollout_verdicts import monte_carlo_undecided, values_undecided
 from .rollouts import imagined_rows, rollouts
 from .simulators import Simulator, simulator_of
 from .unseen_returns import unseen_returns
@@ -178,6 +178,7 @@ class _Parts:
         with tqdm(total=6, desc="Diagnosing", unit=" parts", disable=None) as progress:
             judged = predicted(self._dynamics, rows)
             means = judged.elite_means
+            known_reward = config.reward_function is not None
             if config.reward_function is not None:
                 means = with_known_rewards(
                     judged, config.reward_function, self._dynamics
@@ -186,7 +187,11 @@ class _Parts:
             loops = self._open_loops()
             progress.update()
             ranks, not_asked = penalty_ranks(
-                judged, self._imagination.penalty, self._learner
+                judged,
+                self._imagination.penalty,
+                self._learner,
+                (means.mean(dim=0) - judged.targets).norm(dim=1),
+                known_reward=known_reward,
             )
             self._left_out += not_asked
             progress.update()
@@ -218,7 +223,11 @@ class _Parts:
             monte_carlo=found_returns,
             unseen_returns=found_unseen,
         )
-        undecided = penalty_undecided(found), values_undecided(found.values)
+        undecided = (
+            penalty_undecided(found),
+            values_undecided(found.values),
+            monte_carlo_undecided(found.monte_carlo),
+        )
         self._left_out += [each for each in undecided if each is not None]
         return dataclasses.replace(
             found, verdicts=verdicts(found, against, self._broken)
@@ -376,8 +385,11 @@ class _Parts:
                 "values in the simulator: every rollout ends in a terminal"
             )
             return None
-        states, device = self._real.transitions.observations, self._imagination.device
-        gained = monte_carlo(learner, simulator, states, ends, device)
+        rows, device = self._real.transitions, self._imagination.device
+        greatest = float(rows.rewards.max())
+        gained = monte_carlo(
+            learner, simulator, rows.observations, ends, device, greatest
+        )
         if gained is None:
             self._left_out.append(
                 "values in the simulator: a value or a return is not finite"

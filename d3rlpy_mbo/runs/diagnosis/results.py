@@ -223,6 +223,11 @@ class Ends:
             most 10,000 terminal rows; None in reverse, or if none is terminal.
         model_false_alarms: Share of the judged rows that are not terminal of which it
             says so given the model's s'; None in reverse.
+        learned: Whether it was learned, from most of these rows.
+        unseen_terminals: Terminal rows that a learned one held out when it was fitted;
+            None of a rule, and where they are not known ...
+        unseen_precision: ... its precision on the rows that it held out ...
+        unseen_recall: ... and its recall.
     """
 
     terminals: int
@@ -232,6 +237,10 @@ class Ends:
     recall: Optional[float]
     model_recall: Optional[float]
     model_false_alarms: Optional[float]
+    learned: bool = False
+    unseen_terminals: Optional[int] = None
+    unseen_precision: Optional[float] = None
+    unseen_recall: Optional[float] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,6 +313,9 @@ class Values:
         returns: Discounted real returns-to-go, of rows that saw all but 5 % of theirs;
             None if there is none.
         returns_rows: How many rows that are.
+        unseen: What a row of these that was cut may lack of its return: the data's
+            greatest reward for ever. 0 where none was cut, and in what older versions
+            wrote; infinite where nothing is discounted.
     """
 
     real: Distribution
@@ -311,6 +323,7 @@ class Values:
     rollout_ends: Optional[Distribution]
     returns: Optional[Distribution]
     returns_rows: int
+    unseen: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,6 +381,9 @@ class MonteCarlo:
         end_q: Likewise where rollouts end ...
         end_returns: ...
         end_excess: ...
+        unseen: What an episode that went on after these steps may have brought yet: the
+            greatest reward that data or simulator gave, for ever. 0 where all ended, and
+            in what older versions wrote; infinite where nothing is discounted.
     """
 
     steps: int
@@ -377,6 +393,7 @@ class MonteCarlo:
     end_q: Distribution
     end_returns: Distribution
     end_excess: float
+    unseen: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
