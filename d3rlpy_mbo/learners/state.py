@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..data.real_data import RealData
+from .building import build
 from .reading import AnyLearner
 
 __all__ = ["LearnerState"]
@@ -51,7 +52,7 @@ class LearnerState:
         if state["networks"] is None:
             return
         if self._learner.impl is None:
-            self._learner.build_with_dataset(self._real.dataset)  # type: ignore[arg-type]
+            build(self._learner, self._real.dataset)
         impl: Any = self._learner.impl
         content = io.BytesIO()
         torch.save(state["networks"], content)
