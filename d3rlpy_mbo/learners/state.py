@@ -49,7 +49,9 @@ class LearnerState:
                 if isinstance(value, torch.Tensor):
                     value = value.numpy()
                 setattr(self._scaler(name), field, value)
-        if state["networks"] is None:
+        self._learner.set_grad_step(state["grad_step"])
+        if state["networks"] is None:  # what a call that failed built is another run's
+            self._learner._impl = None
             return
         if self._learner.impl is None:
             build(self._learner, self._real.dataset)
@@ -59,7 +61,6 @@ class LearnerState:
         impl.load_model(io.BytesIO(content.getvalue()))
         for name, value in state["counters"].items():
             setattr(impl, name, value)
-        self._learner.set_grad_step(state["grad_step"])
 
     def _scaler(self, name: str) -> Optional[Any]:
         return getattr(self._learner.config, name, None)

@@ -15,7 +15,7 @@ import d3rlpy_mbo as mbo
 import kept_runs
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
 from d3rlpy_mbo.support.version import installed_versions
-from kept_runs import SORTS, Killed, log_files, run, same
+from kept_runs import SORTS, Killed, log_files, parts, run, same
 from toys import (
     DISCRETE,
     LEARNERS,
@@ -63,6 +63,19 @@ def test_killed_wherever_it_is_it_ends_as_if_it_had_not_been(
     assert n_kills >= 2
     assert same(left, whole)
     assert log_files(tmp_path / "killed") == log_files(tmp_path / "whole")
+
+
+def test_a_call_that_failed_is_made_again_with_the_same_objects(tmp_path, monkeypatch):
+    # As in a notebook, whose learner has networks by then, of steps in no checkpoint.
+    whole = run("SAC + MOPO", tmp_path / "whole")
+    made = parts("SAC + MOPO")
+    monkeypatch.setattr(kept_runs, "parts", lambda sort: made)
+    settings = {"checkpoint": tmp_path / "checkpoints", "checkpoint_interval": 100}
+    mistake = {"mistaken": lambda algo, dataset: 1 / 0}
+    with pytest.raises(ZeroDivisionError):
+        run("SAC + MOPO", tmp_path / "again", evaluators=mistake, **settings)
+    assert made[0].grad_step == 3
+    assert same(run("SAC + MOPO", tmp_path / "again", **settings), whole)
 
 
 def test_a_model_that_nothing_changes_is_written_once(tmp_path, monkeypatch):
