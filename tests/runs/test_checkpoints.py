@@ -1,8 +1,10 @@
 """A run that is killed goes on, and leaves what one leaves that was not, bit for bit."""
 
 import contextlib
+import copy
 import dataclasses
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -76,6 +78,33 @@ def test_a_call_that_failed_is_made_again_with_the_same_objects(tmp_path, monkey
         run("SAC + MOPO", tmp_path / "again", evaluators=mistake, **settings)
     assert made[0].grad_step == 3
     assert same(run("SAC + MOPO", tmp_path / "again", **settings), whole)
+
+
+@pytest.mark.parametrize(
+    "made", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_what_a_callback_makes_of_the_learner_trains_by_itself(tmp_path, made):
+    learner, copies = small_learner("td3_plus_bc"), []
+    mbo.fit(
+        learner,
+        line_dataset(),
+        [],
+        2,
+        checkpoint=tmp_path / "kept",
+        callback=lambda algo, epoch, total_step: copies.append(made(algo)),
+        **QUIET,
+    )
+    copies[0].fit(line_dataset(), n_steps=3, n_steps_per_epoch=3, **QUIET)
+    assert [each.grad_step for each in (learner, *copies)] == [2, 4, 2]
+
+
+def test_a_users_own_update_is_recorded_and_stays(tmp_path):
+    learner, calls = small_learner("td3_plus_bc"), []
+    update = learner.update
+    learner.update = own = lambda batch: calls.append(1) or update(batch)
+    mbo.fit(learner, line_dataset(), [], 2, checkpoint=tmp_path / "kept", **QUIET)
+    assert len(calls) == 2
+    assert learner.update is own
 
 
 def test_a_model_that_nothing_changes_is_written_once(tmp_path, monkeypatch):
