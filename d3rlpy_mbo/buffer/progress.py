@@ -10,6 +10,7 @@ from d3rlpy.ope import FQE, DiscreteFQE
 from .. import learners
 from ..learners.reading import AnyLearner
 from ..support.errors import LearnerMismatchError
+from .folding import validate_reader
 
 __all__ = ["LearnerProgress"]
 
@@ -30,6 +31,7 @@ class LearnerProgress:
         needed: Whether an imagination asks it, so that no buffer is without it.
         alone: Whether no other learner may train with it: where what is imagined follows
             its steps, or asks it, it would stay as it is.
+        folded: Whether rows hold several steps, with rewards folded for the learner.
     """
 
     def __init__(
@@ -37,8 +39,9 @@ class LearnerProgress:
         learner: Optional[AnyLearner],
         needed: bool = False,
         alone: bool = True,
+        folded: bool = False,
     ):
-        self._needed, self._alone = needed, alone
+        self._needed, self._alone, self._folded = needed, alone, folded
         self.step = 0
         self._learner = learner
         self._grad_step = learners.grad_step(learner) if learner is not None else 0
@@ -53,6 +56,7 @@ class LearnerProgress:
             LearnerMismatchError: d3rlpy's `fit` of another learner asks; or many
                 batches, and the learner never moved. Once it has moved, FQE and
                 evaluators may draw as many as they like.
+            CompositionError: See `validate_reader`.
         """
         self._n_batches += 1
         if self._learner is None:
@@ -83,10 +87,14 @@ class LearnerProgress:
         """Refuses what calls this if d3rlpy's `fit` of another learner is who asks.
 
         It would train on what was imagined, for ever as old as it is. FQE does not act,
-        and whoever else asks may.
+        and whoever else asks may; but not every FQE can read folded rows.
         """
         asks = _fitted_learner()
-        if asks is None or asks is self._learner or isinstance(asks, FQE | DiscreteFQE):
+        if asks is None or asks is self._learner:
+            return
+        if isinstance(asks, FQE | DiscreteFQE):
+            if self._folded:
+                validate_reader(self._learner, asks)
             return
         name, given = type(asks).__name__, type(self._learner).__name__
         if name == given:
