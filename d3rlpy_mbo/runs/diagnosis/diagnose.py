@@ -407,7 +407,9 @@ class _Parts:
             return None
         if found is None:
             self._left_out.append("returns left out: there is one episode only")
-        return found
+            return None
+        self._left_out += found[1]
+        return found[0]
 
 
 def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
