@@ -313,7 +313,8 @@ class Values:
         rollout_ends: Where rollouts end, with the learner's action there; in reverse
             where they begin in time; None if all of them end in a terminal.
         returns: Discounted real returns-to-go, of rows that saw all but 5 % of theirs;
-            None if there is none.
+            None if there is none. Near a time limit these are of episodes that ended, to
+            which mean and quantiles lean; least and greatest are what was seen.
         returns_rows: How many rows that are.
         unseen: What a row of these that was cut may lack of its return: the data's
             greatest reward for ever. 0 where none was cut, and in what older versions
