@@ -20,6 +20,7 @@ from d3rlpy_mbo.data.episodes import CompleteEpisode
 from d3rlpy_mbo.runs.diagnosis.monte_carlo import monte_carlo
 from d3rlpy_mbo.runs.diagnosis.rollout_verdicts import judge_monte_carlo
 from d3rlpy_mbo.runs.diagnosis.simulators import simulator_of
+from d3rlpy_mbo_mopo import MaxAleatoric
 from page_reader import PageReader
 from toys import small_learner
 
@@ -113,6 +114,36 @@ def test_a_penalty_that_sees_errors_outside_the_data_or_not_is_told_so(data, of_
     assert ("does not see where the model errs" in verdict.text) is of_one
     # Inside it errs nowhere: nobody could rank that, and nothing is said of it.
     assert "blind" not in " ".join(each.text for each in found.verdicts)
+
+
+@dataclasses.dataclass()
+class UnsureOfTheRewardConfig(ModelOfNoiseConfig):
+    """Its reward has a spread of up to 300, that of the states is .1 everywhere."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "unsure_of_the_reward"
+
+    def create(self, device=False):
+        return UnsureOfTheReward(self, device)
+
+
+class UnsureOfTheReward(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        found = super().predict(observations, actions, all_members)
+        if found.stds is None:
+            return found
+        stds = found.stds.clone()
+        stds[:, :, -1] = 100 * actions[:, 0].add(2)
+        return dataclasses.replace(found, stds=stds)
+
+
+def test_a_penalty_outside_is_held_against_the_spread_of_states_alone(data):
+    config, penalty = UnsureOfTheRewardConfig(), MaxAleatoric()
+    imagination = imagination_of(data, config, penalty=penalty)
+    found = mbo.diagnose(imagination, data, n_rollouts=20, env=Line())
+    assert found.penalties[0].null_spearman > 0.2  # inside, errors of the reward count
+    assert found.outside.penalties[0].null_spearman == pytest.approx(0, abs=0.1)
 
 
 def test_numbers_without_the_simulator_are_the_same_with_it(data):

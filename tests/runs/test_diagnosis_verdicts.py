@@ -511,6 +511,29 @@ def test_what_a_learned_termination_held_out_is_in_the_diagnosis():
     assert mbo.Diagnosis.from_json(found.to_json()).ends == found.ends
 
 
+def test_a_termination_is_judged_on_data_that_were_held_out():
+    d3rlpy.seed(0)
+    data, other = noisy_line(limit=3.0), noisy_line(n_episodes=25, limit=4.0)
+    rule, learned = (
+        imagination_of(data, ModelOfNoiseConfig(), termination=termination)
+        for termination in (
+            BeyondTermination(3.0),
+            mbo.LearnedTerminationConfig([8], n_steps=20),
+        )
+    )
+    assert judgement(mbo.diagnose(rule, data, n_rollouts=20))["termination"]
+    found = mbo.diagnose(rule, data, n_rollouts=20, held_out=other)
+    rows = mbo.RealData.of(other).for_models
+    assert (found.ends.rows, found.ends.terminals) == (len(rows), rows.terminals.sum())
+    assert found.ends.terminals
+    assert found.ends.held_out
+    assert not judgement(found)["termination"]  # there it comes too early
+    found = mbo.diagnose(learned, data, n_rollouts=20, held_out=other)
+    assert found.ends.unseen_terminals  # what it held out itself
+    assert "learned from others; with" in text_of(found, "termination")
+    assert mbo.Diagnosis.from_json(found.to_json()).ends == found.ends
+
+
 @pytest.mark.parametrize(
     ("real", "imagined", "ok"),
     [

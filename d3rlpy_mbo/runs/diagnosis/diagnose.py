@@ -91,7 +91,7 @@ def diagnose(
         n_rollouts: How many rollouts to look at.
         seed: From 0 to 2^32 - 1; the same seed, the same numbers.
         held_out: Other data of the same task, best whole episodes that were set aside
-            before `fit`: one step and k steps are judged on these then.
+            before `fit`: one step, k steps and the termination are judged on these then.
         env: Where its observation columns have names that are known, they are used; where
             it is one of our mazes, some rollouts are kept to be drawn in it. Where a copy
             of it can be put into the data's states and repeats their steps, it is the
@@ -298,14 +298,17 @@ class _Parts:
         termination = self._imagination.termination
         if termination is None:
             return None
-        known = self._real.for_models
-        lost = int(self._real.transitions.terminals.sum() - known.terminals.sum())
+        held_out = self._held_out is not None
+        real = self._real if self._held_out is None else self._held_out
+        known = real.for_models
+        lost = int(real.transitions.terminals.sum() - known.terminals.sum())
         if lost:
             self._left_out.append(
                 f"termination on {lost} terminal rows: d3rlpy lost where they lead, "
                 "mbo.load_minari keeps it"
             )
-        return ends(termination, self._dynamics, known, judged)
+        found = ends(termination, self._dynamics, known, judged)
+        return dataclasses.replace(found, held_out=held_out)
 
     def _imagined(self) -> tuple[Optional[Rollouts], Optional[Values]]:
         imagination, learner = self._imagination, self._learner
@@ -404,7 +407,9 @@ class _Parts:
             return None
         if found is None:
             self._left_out.append("returns left out: there is one episode only")
-        return found
+            return None
+        self._left_out += found[1]
+        return found[0]
 
 
 def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:

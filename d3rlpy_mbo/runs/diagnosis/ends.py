@@ -64,10 +64,10 @@ def _compared(
     model_false_alarms: Optional[float],
     termination: Union[Termination, LearnedTermination],
 ) -> Ends:
-    learned = isinstance(termination, LearnedTermination)
-    held_out = (
-        termination.metrics if isinstance(termination, LearnedTermination) else {}
-    )
+    metrics = None  # of a rule, which held nothing out
+    if isinstance(termination, LearnedTermination):
+        metrics = termination.metrics
+    held_out = metrics or {}
     n_held_out = held_out.get("termination_holdout_terminals")
     n_true, n_said, n_both = (
         int(truth.sum()),
@@ -82,7 +82,7 @@ def _compared(
         recall=n_both / n_true if n_true else None,
         model_recall=model_recall,
         model_false_alarms=model_false_alarms,
-        learned=learned,
+        learned=metrics is not None,
         unseen_terminals=None if n_held_out is None else int(n_held_out),
         unseen_precision=held_out.get("termination_precision"),
         unseen_recall=held_out.get("termination_recall"),

@@ -58,11 +58,11 @@ def tables(found: "Diagnosis") -> Iterator[Table]:
                 _row("false alarms, given the model's s'", ends.model_false_alarms),
                 *(
                     [
-                        _row("terminal, held out when it was fitted", unseen),
+                        _row("terminal, held out when it was fitted", n_held_out),
                         _row("precision there", ends.unseen_precision),
                         _row("recall there", ends.unseen_recall),
                     ]
-                    if (unseen := ends.unseen_terminals) is not None
+                    if (n_held_out := ends.unseen_terminals) is not None
                     else []
                 ),
             ],

@@ -34,8 +34,8 @@ def penalty_ranks(
         own: The imagination's.
         learner: For penalties that ask it, None if there is none.
         errors: (B,) true errors; None: against what the rows say.
-        known_reward: Whether nobody uses the predicted reward: then its spread makes no
-            errors in the null.
+        known_reward: Whether the errors hold none of the predicted reward: then its spread
+            makes none in the null.
 
     Returns:
         The imagination's own first, then every registered one as it comes, but for those

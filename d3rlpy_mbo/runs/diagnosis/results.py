@@ -223,7 +223,8 @@ class Ends:
             most 10,000 terminal rows; None in reverse, or if none is terminal.
         model_false_alarms: Share of the judged rows that are not terminal of which it
             says so given the model's s'; None in reverse.
-        learned: Whether it was learned, from most of these rows.
+        learned: Whether it was learned, from most of these rows unless ...
+        held_out: ... they are of data that were held out.
         unseen_terminals: Terminal rows that a learned one held out when it was fitted;
             None of a rule, and where they are not known ...
         unseen_precision: ... its precision on the rows that it held out ...
@@ -238,6 +239,7 @@ class Ends:
     model_recall: Optional[float]
     model_false_alarms: Optional[float]
     learned: bool = False
+    held_out: bool = False
     unseen_terminals: Optional[int] = None
     unseen_precision: Optional[float] = None
     unseen_recall: Optional[float] = None
@@ -311,7 +313,8 @@ class Values:
         rollout_ends: Where rollouts end, with the learner's action there; in reverse
             where they begin in time; None if all of them end in a terminal.
         returns: Discounted real returns-to-go, of rows that saw all but 5 % of theirs;
-            None if there is none.
+            None if there is none. Near a time limit these are of episodes that ended, to
+            which mean and quantiles lean; least and greatest are what was seen.
         returns_rows: How many rows that are.
         unseen: What a row of these that was cut may lack of its return: the data's
             greatest reward for ever. 0 where none was cut, and in what older versions

@@ -62,7 +62,8 @@ def judge_termination(found: Ends) -> Verdict:
             "Give termination=mbo.termination_for(env) where the rule is known, else data "
             "with more ends."
         )
-        text += " It was learned from most of them"
+        whose = "others" if found.held_out else "most of them"
+        text += f" It was learned from {whose}"
         n_held_out, recall_there = found.unseen_terminals, found.unseen_recall
         if n_held_out is None or recall_there is None:
             text += "."

@@ -96,7 +96,11 @@ def returns_to_go(real: RealData, gamma: float) -> tuple[torch.Tensor, torch.Ten
     """Returns (N,) discounted sums of the rewards from each row to its episode's end.
 
     Also (N,) bool: whether the row saw all of them, or all but 5 % of the weight that an
-    endless episode would give.
+    endless episode would give. So near a time limit rows count only of episodes that ended
+    before it, and a mean or a quantile of these returns leans to what ended. That is left
+    as it is: data do not say when an episode that ended would have been cut; and the rows
+    just before a goal, late as they may be, have the greatest return, which a verdict
+    compares Q with.
     """
     starts, rewards = real.episode_starts, real.transitions.rewards[:, 0].double()
     first, lengths = starts[:-1], starts.diff()
