@@ -30,7 +30,7 @@ class Dose:
 
     Args:
         effects: Of each quantity, by seed: difference as a share of its value at 0.
-        growth: Of the hold-out error against weight 0's, mean over seeds.
+        growths: Of the hold-out error against weight 0's, by seed.
         log_likelihood: Mean over seeds.
         lost: Of the log-likelihood against weight 0's, mean over seeds: what scales, where
             a weight means different things, are compared at.
@@ -40,7 +40,7 @@ class Dose:
     """
 
     effects: dict[str, list[float]]
-    growth: float
+    growths: list[float]
     log_likelihood: float
     lost: float
     f: float
@@ -56,6 +56,11 @@ class Dose:
     def n_seeds(self) -> int:
         """Returns how many have run, those that diverged among them."""
         return len(next(iter(self.effects.values()))) + self.diverged
+
+    @property
+    def growth(self) -> float:
+        """Mean over seeds, in which a rise and a fall cancel."""
+        return _mean(self.growths)
 
     @property
     def works(self) -> bool:
@@ -76,14 +81,14 @@ def doses(settings: dict[str, Any], out: Path) -> Iterator[tuple[str, float, Dos
             if coef == 0 or not pairs:
                 continue
             names = _values_of(pairs[0][0])
-            growth = [a["holdout_error"] / b["holdout_error"] - 1 for a, b in whole]
+            growths = [a["holdout_error"] / b["holdout_error"] - 1 for a, b in whole]
             lost = [b["log_likelihood"] - a["log_likelihood"] for a, b in whole]
             dose = Dose(
                 effects={
                     name: [(a[name] - b[name]) / abs(b[name]) for a, b in whole]
                     for name in names
                 },
-                growth=_mean(growth),
+                growths=growths,
                 log_likelihood=_mean([a["log_likelihood"] for a, _ in whole]),
                 lost=_mean(lost),
                 f=_mean([a["f"] for a, _ in whole]),
@@ -94,6 +99,10 @@ def doses(settings: dict[str, Any], out: Path) -> Iterator[tuple[str, float, Dos
 
 def _values_of(measured: dict[str, float]) -> list[str]:
     return [name for name in measured if name.startswith("value_")]
+
+
+def _values(settings: dict[str, Any]) -> list[str]:
+    return [f"value_{each}_{h}" for each in FIRST_ACTIONS for h in settings["horizons"]]
 
 
 def _is_judged(name: str) -> bool:
@@ -141,9 +150,7 @@ def _ends(
 
 def report(settings: dict[str, Any], out: Path) -> str:
     """Returns the table, in Markdown."""
-    names = [
-        f"value_{first}_{h}" for first in FIRST_ACTIONS for h in settings["horizons"]
-    ]
+    names = _values(settings)
     head = [
         "scale",
         "lambda",
@@ -171,6 +178,8 @@ def report(settings: dict[str, Any], out: Path) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     if "null" in settings:
         lines += ["", *_beside_the_null(settings, out)]
+    else:
+        lines += ["", *_rule(settings, out)]
     lines += [
         "",
         "| critic alone | seed | mean Q after each block | pays | converged |",
@@ -184,6 +193,26 @@ def report(settings: dict[str, Any], out: Path) -> str:
             cells = [scale, str(seed), shown, f"{critic['own_value']:.1f}", said]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _rule(settings: dict[str, Any], out: Path) -> Iterator[str]:
+    """Yields by what rule a dose works, and what that rule lets through, in words."""
+    n_chances = sum(map(_is_judged, _values(settings)))
+    yield (
+        f'A dose "works" if the interval of any of {n_chances} values, those of the '
+        f"policy's or of uniform first actions, is below {-100 * _LEAST_EFFECT:g} %, which "
+        f'is {n_chances} chances for each dose, if "hold-out" is within '
+        f"{100 * _LARGEST_GROWTH:g} %, and if no seed diverged."
+    )
+    yield (
+        '"hold-out" is a signed mean over seeds, as the rule was committed: a rise in one '
+        "seed and a fall in another cancel."
+    )
+    for scale, coef, dose in doses(settings, out):
+        beyond = any(abs(growth) > _LARGEST_GROWTH for growth in dose.growths)
+        if beyond and abs(dose.growth) <= _LARGEST_GROWTH:
+            each = ", ".join(f"{100 * growth:+.1f}" for growth in dose.growths)
+            yield f"For {scale}, {coef:g} the seeds are {each} %, the mean is within."
 
 
 def _beside_the_null(settings: dict[str, Any], out: Path) -> list[str]:

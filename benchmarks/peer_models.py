@@ -6,8 +6,9 @@ An ensemble of each, seven members of the papers' sizes, is fitted on the first 
 fifths of a dataset's rows, and ours in reverse too. On the rest, which came later, when
 the policy that collected them had changed, are measured
 
-- the squared error of the elites' means, as a share of each target's variance, mean over
-  targets (changes of the state, and the reward) and over elites;
+- the squared error of the elites' means, mean over targets (changes of the state, and the
+  reward) and over elites, each in the variance that its target has in the fitted rows: a
+  unit, not a share of the variance of the rows that are judged;
 - the log-likelihood of the elites' mixture, in dataset units, mean over rows;
 - the open loop: real actions of k steps in a row from a real state, each time the mean of
   the elites' means, against the real state: root mean square over columns, each in its

@@ -39,7 +39,7 @@ from d3rlpy_mbo.support.files import atomic_write
 sys.path.insert(0, str(Path(__file__).parent / "speed"))
 from peer import OfflineRLKit, Silent
 
-from pessimism import EPISODES, Column, judge, play
+from pessimism import EPISODES, Column, judge, play, time_limit
 
 _BATCH = 256  # of the kit's models, its default and ours
 _GAMMA = 0.99  # of its learner, likewise
@@ -158,10 +158,11 @@ def judged(learner: KitLearner, settings: dict[str, Any], env: Any) -> dict[str,
     actions = [torch.as_tensor(each.actions) for each in some]
     values = [learner.values(*each) for each in zip(observations, actions, strict=True)]
     entropies = [learner.entropy_rewards(each) for each in observations]
+    limit = time_limit(env, some)
     return {
         "final": {"returns": [float(each.rewards.sum()) for each in episodes]},
-        "start": judge(some, values, entropies, _GAMMA, only_starts=True),
-        "on_the_way": judge(some, values, entropies, _GAMMA),
+        "start": judge(some, values, entropies, _GAMMA, limit, only_starts=True),
+        "on_the_way": judge(some, values, entropies, _GAMMA, limit),
     }
 
 

@@ -7,8 +7,14 @@ that still has its learner gets pessimism.json beside its result.json. The learn
 the policy that its Q is of, SAC's sampled actions, in the dataset's evaluation environment,
 from the starts of Experiment's final episodes. At the starts, and at every 25th step on the
 way, its Q (the least of its critics) is compared with the discounted rewards from there on.
-Steps after which a time limit leaves a share of the value unseen that is not small are left
-out.
+A step counts if the environment's time limit leaves it steps for all but 5 % of the weight
+of an endless episode, whatever then ends its own. `unseen` is how much more may have
+followed what was cut there, mean over states: the largest reward that was seen, for ever.
+
+Changed on 27 November 2026, before any run of Stage R or of the new Stage M: steps nearer
+to the limit counted as well, but only of episodes that failed before it. These return less,
+so that an exact Q, of rewards of 1 under a limit of 1000, stood 1.0 to 1.6 above them where
+one step in 500 to 10,000 fails; .2 to .7 of that is what was cut.
 
 SAC's Q counts the entropy of its policy as reward, from the next state on, and with a
 target of minus the number of actions that is a cost: so it counts in what followed too.
@@ -58,6 +64,7 @@ _SETTINGS = {
     "first_reset_seed": FIRST_FINAL_SEED,
     "interval": _INTERVAL,
     "unseen": _UNSEEN,
+    "counted": "by the time limit, whatever the end",
     "action": "sampled",
     "entropy": "counted in what followed",
 }
@@ -126,6 +133,14 @@ def table(found: dict[str, dict[int, dict[str, Any]]], study: Study) -> list[str
         }
         title = f"Q - Monte Carlo, {where.replace('_', ' ')}"
         lines += [*differences(title, values, study.compare, study.seeds), ""]
+        unseen = [
+            f"{method} {max(runs[seed][where]['unseen'] for seed in of):.1f}"
+            for method, runs in found.items()
+            if (of := values[method])
+        ]
+        if unseen:
+            cut = f"May have followed what was cut, at most: {', '.join(unseen)}."
+            lines += [cut, ""]
     return lines
 
 
@@ -178,13 +193,15 @@ def _measure(run: Path, env: Any) -> dict[str, Any]:
         .numpy()
         for each in episodes
     ]
+    limit = time_limit(env, episodes)
     return {
         "gamma": gamma,
+        "time_limit": limit,
         "return": float(np.mean([each.rewards.sum() for each in episodes])),
         "lengths": [len(each.rewards) for each in episodes],
         "terminated": sum(each.terminated for each in episodes),
-        "start": judge(episodes, values, entropies, gamma, only_starts=True),
-        "on_the_way": judge(episodes, values, entropies, gamma),
+        "start": judge(episodes, values, entropies, gamma, limit, only_starts=True),
+        "on_the_way": judge(episodes, values, entropies, gamma, limit),
     }
 
 
@@ -212,11 +229,24 @@ def play(env: Any, act: Callable[[Any], Any], seed: int) -> Episode:
     )
 
 
+def time_limit(env: Any, episodes: Sequence[Episode]) -> Optional[int]:
+    """Returns after how many steps an episode is cut; None where none is.
+
+    Args:
+        env: Its spec says so; where it does not, the longest that was cut does.
+        episodes: What was played.
+    """
+    cut = [len(each.rewards) for each in episodes if not each.terminated]
+    stated: Optional[int] = env.spec.max_episode_steps if env.spec else None
+    return stated or max(cut, default=None)
+
+
 def judge(
     episodes: Sequence[Episode],
     values: Sequence[Column],
     entropies: Sequence[Column],
     gamma: float,
+    limit: Optional[int],
     *,
     only_starts: bool = False,
 ) -> dict[str, Any]:
@@ -227,22 +257,34 @@ def judge(
         values: Q at each step of each episode.
         entropies: What the learner's Q counts as reward for entropy, likewise.
         gamma: Discount.
+        limit: See `time_limit`. Which steps count must not depend on how an episode ended.
         only_starts: First steps alone, not those on the way.
 
     Returns:
         Their number, the means and the standard error of the difference: Q minus what
         followed, entropy included. Steps of one episode go together, so it is that of a
-        mean over episodes, not over steps.
+        mean over episodes, not over steps. `unseen`: what may have followed the cut, in
+        size, mean over states: 0 where there was none, else the largest reward, entropy
+        included, for ever.
     """
-    rows = []
+    rows, unseen = [], []
+    largest = max(
+        float(np.abs(each.rewards + more).max())
+        for each, more in zip(episodes, entropies, strict=True)
+    )
     for index, episode in enumerate(episodes):
         length = len(episode.rewards)
         returns = discounted_sums(episode.rewards, gamma)
         # The entropy of the state itself belongs to its V, not to its Q.
         bonus = discounted_sums(entropies[index], gamma) - entropies[index]
         for step in [0] if only_starts else range(_INTERVAL, length, _INTERVAL):
-            if episode.terminated or gamma ** (length - step) < _UNSEEN:
-                rows.append((index, values[index][step], returns[step], bonus[step]))
+            if limit is not None and gamma ** (limit - step) >= _UNSEEN:
+                break
+            rows.append((index, values[index][step], returns[step], bonus[step]))
+            cut = 0.0  # nothing: also where gamma is 1
+            if not episode.terminated:
+                cut = gamma ** (length - step) * largest / (1 - gamma)
+            unseen.append(cut)
     if not rows:
         return {"states": 0}
     judged = [(index, q - found - more) for index, q, found, more in rows]
@@ -259,6 +301,7 @@ def judge(
         "q": float(np.mean([row[1] for row in rows])),
         "monte_carlo": float(np.mean([row[2] for row in rows])),
         "difference": mean,
+        "unseen": float(np.mean(unseen)),
         "standard_error": (
             math.sqrt(squares * n / (n - 1)) / len(rows) if n > 1 else None
         ),

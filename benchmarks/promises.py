@@ -3,7 +3,8 @@
     python benchmarks/promises.py DIR
 
 DIR is a folder that `d3rlpy-mbo study` filled, finished or not. Every finished run in it
-that imagines and still has its learner gets promises.json beside its result.json. From the
+that imagines forwards and still has its learner gets promises.json beside its result.json
+(a reverse model says where one came from, and promises no policy anything). From the
 same real states for all, drawn from the data, the final policy acts greedily in the final
 model, whose own rewards count, without penalty, and in the environment's simulator: the
 mean difference of the discounted rewards is what the model promises too much, or, as an
@@ -80,13 +81,20 @@ def _of_task(task: Task) -> dict[str, dict[int, float]]:
     for method, runs in task.methods.items():
         for run in runs:
             out = run.folder / "promises.json"
-            if not out.exists() and not (run.folder / "imagination.mbo").exists():
+            if not out.exists() and not _leads_forward(run.folder / "imagination.mbo"):
                 continue
             measure = functools.partial(measure_run, run.folder, simulator, states)
             content = measured(out, _SETTINGS, measure)
             if content is not None:
                 found.setdefault(method, {})[run.seed] = content["difference"]
     return found
+
+
+def _leads_forward(path: Path) -> bool:
+    """Returns whether a file holds an imagination whose model can be followed."""
+    if not path.exists():
+        return False
+    return mbo.load_imagination(path).dynamics.direction == "forward"
 
 
 def measure_run(

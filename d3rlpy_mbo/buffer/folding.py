@@ -1,6 +1,7 @@
 """Several imagined steps in one row: rewards discounted and summed, values from afar."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -10,7 +11,7 @@ from ..data.transitions import Transitions
 from ..learners.returns import uses_returns
 from ..support.errors import CompositionError
 
-__all__ = ["Folded", "fold", "validate_folding"]
+__all__ = ["Folded", "fold", "validate_folding", "validate_reader"]
 
 # Where a scaler that clips shows it.
 _FAR = 1e9
@@ -65,6 +66,39 @@ def validate_folding(
     scaler = learner.config.reward_scaler
     if scaler is not None and scaler.built:
         _line(scaler, name)
+
+
+def validate_reader(learner: Any, reader: Any) -> None:
+    """Refuses who would take the rewards of folded rows for others than they are.
+
+    Args:
+        learner: They were folded for it, by its gamma and its reward scaler's shift.
+        reader: Draws them as well: FQE.
+
+    Raises:
+        CompositionError: It discounts or shifts rewards otherwise, or its scaler makes
+            something else of them.
+    """
+    (gamma, shift), (discount, moved) = map(_discount_and_shift, (learner, reader))
+    if discount == gamma and math.isclose(moved, shift, rel_tol=1e-6, abs_tol=1e-9):
+        return
+    raise CompositionError(
+        f"Imagined rows hold several steps, with rewards folded for {_name(learner)}: "
+        f"gamma {gamma:g}, and {shift:g} added to each by its reward_scaler. "
+        f"{_name(reader)} has gamma {discount:g} and adds {moved:g}. Give it the same "
+        "gamma and reward_scaler, or the dataset in the place of the buffer."
+    )
+
+
+def _discount_and_shift(reader: Any) -> tuple[float, float]:
+    """Returns gamma, and what a reward scaler adds, in units of the dataset's rewards."""
+    scaler = reader.config.reward_scaler
+    shift, scale = (0.0, 1.0) if scaler is None else _line(scaler, _name(reader))
+    return learners.discount(reader), shift / scale
+
+
+def _name(reader: Any) -> str:
+    return type(reader).__name__
 
 
 def fold(rows: Transitions, n_steps: int, learner: Any) -> Folded:

@@ -10,6 +10,7 @@ from d3rlpy.ope import FQE, DiscreteFQE
 from .. import learners
 from ..learners.reading import AnyLearner
 from ..support.errors import LearnerMismatchError
+from .folding import validate_reader
 
 __all__ = ["LearnerProgress"]
 
@@ -30,6 +31,7 @@ class LearnerProgress:
         needed: Whether an imagination asks it, so that a buffer cannot do without it.
         alone: Whether no other learner may train: if the imagination follows this
             learner's steps, or asks it, its rows would never be imagined anew.
+        folded: Whether rows hold several steps, with rewards folded for the learner.
     """
 
     def __init__(
@@ -37,8 +39,9 @@ class LearnerProgress:
         learner: Optional[AnyLearner],
         needed: bool = False,
         alone: bool = True,
+        folded: bool = False,
     ):
-        self._needed, self._alone = needed, alone
+        self._needed, self._alone, self._folded = needed, alone, folded
         self.step = 0
         self._learner = learner
         self._grad_step = learners.grad_step(learner) if learner is not None else 0
@@ -53,6 +56,7 @@ class LearnerProgress:
             LearnerMismatchError: d3rlpy's `fit` of another learner asks; or many
                 batches, and the learner never moved. Once it has moved, FQE and
                 evaluators may draw as many as they like.
+            CompositionError: See `validate_reader`.
         """
         self._n_batches += 1
         if self._learner is None:
@@ -83,10 +87,15 @@ class LearnerProgress:
         """Raises if d3rlpy's `fit` of another learner draws this batch.
 
         That learner would train for ever on rows that are not imagined anew. FQE does not
-        act, so it may draw, and so may any other caller.
+        act, so it may draw, and so may any other caller; but not every FQE can read
+        folded rows.
         """
         asks = _fitted_learner()
-        if asks is None or asks is self._learner or isinstance(asks, FQE | DiscreteFQE):
+        if asks is None or asks is self._learner:
+            return
+        if isinstance(asks, FQE | DiscreteFQE):
+            if self._folded:
+                validate_reader(self._learner, asks)
             return
         name, given = type(asks).__name__, type(self._learner).__name__
         if name == given:

@@ -464,7 +464,8 @@ def _progress(
             )
     needed = any(each.needs_learner for each in imaginations)
     follows = any(each.config.rollout_interval is not None for each in imaginations)
-    return LearnerProgress(learner, needed, needed or follows)
+    folded = any(each.config.steps_per_row > 1 for each in imaginations)
+    return LearnerProgress(learner, needed, needed or follows, folded)
 
 
 def _read_only(name: str) -> CompositionError:

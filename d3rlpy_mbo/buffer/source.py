@@ -245,6 +245,18 @@ class ImaginedSource:
                     f"this buffer was made, and is {now}: its store is made for "
                     f"{before}. Make a new buffer."
                 )
+        drawn, made_for_drawn = (
+            each is not None
+            for each in (self.imagination.penalty_when("drawn"), self._drawn)
+        )
+        if drawn != made_for_drawn:
+            now, then = ("drawn", "imagined") if drawn else ("imagined", "drawn")
+            raise CompositionError(
+                f"The penalty of the imagination {config.get_type()!r} was changed since "
+                f"this buffer was made. Rows are penalised when {now} now, if at all, and "
+                f"were when {then}: it would be subtracted twice, or never. Make the "
+                "buffer anew."
+            )
 
     def _rollouts(self) -> Iterator[Rollout]:
         """Yields the rollouts of a refresh; shows the progress of the first one.

@@ -8,7 +8,11 @@ from typing import Any, Optional
 import numpy as np
 import numpy.typing as npt
 from d3rlpy.constants import ActionSpace
-from d3rlpy.dataset import BasicTransitionPicker, ReplayBufferBase
+from d3rlpy.dataset import (
+    BasicTransitionPicker,
+    ReplayBufferBase,
+    SparseRewardTransitionPicker,
+)
 
 from ..support.devices import ROWS_READ
 from ..support.errors import DatasetError
@@ -165,9 +169,14 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
         )
     picker = type(dataset.transition_picker)
     if picker not in (BasicTransitionPicker, CompleteTransitionPicker):
+        why = "its transitions are not single steps of the stored observations"
+        if picker is SparseRewardTransitionPicker:
+            why = (
+                "it gives what failed a return of its own, where rows here have the "
+                "rewards that follow them (Cal-QL alone asks for either)"
+            )
         raise DatasetError(
-            f"Datasets with {picker.__name__} are not supported: its transitions are "
-            "not single steps of the stored observations. Expected "
+            f"Datasets with {picker.__name__} are not supported: {why}. Expected "
             "BasicTransitionPicker; build the ReplayBuffer without a transition_picker. A "
             "history of observations is more columns of each (docs/own-data.md)."
         )

@@ -17,7 +17,17 @@ __all__ = ["load_hdf5"]
 
 _LISTED = 10  # names of many (ours)
 _NEEDED = ("observations", "actions", "rewards", "terminals")
-_OPTIONAL = ("next_observations", "timeouts", "episode_terminals", "discrete_action")
+_OF_D3RLPY_1 = ("episode_terminals", "discrete_action", "version")
+_OPTIONAL = ("next_observations", "timeouts", *_OF_D3RLPY_1)
+
+# d3rlpy/dataset.pyx up to 1.0.0: transition i has observations i, i + 1, reward i + 1.
+_BEFORE_1_1 = (
+    "the file names no version, as none does that d3rlpy wrote before 1.1: there a row's "
+    "reward is that of the step that led to it, and the last row of an episode is no step. "
+    "Rewards are taken to be the rows' own, as since 1.1. If it is older, hand each "
+    "episode's observations, actions[:-1] and rewards[1:] to mbo.dataset_from_arrays "
+    "(docs/from-d3rlpy-1.md)."
+)
 
 
 def load_hdf5(
@@ -29,9 +39,11 @@ def load_hdf5(
     ``next_observations`` and ``timeouts`` if the file has them; ``infos`` and
     ``metadata`` are not read. From files of d3rlpy 1's `MDPDataset.dump` it also reads
     ``episode_terminals`` and ``discrete_action``; the number of choices is then the
-    greatest index plus one. Rows mean what they mean to `dataset_from_arrays`: a
-    terminal row's outcome is kept if the file has it, and never taken from the
-    following row, which begins another episode. One warning says what was assumed.
+    greatest index plus one. Before 1.1 such files had each reward a row later, and named
+    no ``version``: a file without one is read as it is, with a warning. Rows mean what
+    they mean to `dataset_from_arrays`: a terminal row's outcome is kept if the file has
+    it, and never taken from the following row, which begins another episode. One warning
+    says what was assumed.
 
     Args:
         path: Of the file.
@@ -90,9 +102,7 @@ def _of_d3rlpy_1(
         How many choices there are, None where actions are continuous; and what was
         assumed, as sentences.
     """
-    ends, discrete = (
-        columns.pop(name, None) for name in ("episode_terminals", "discrete_action")
-    )
+    ends, discrete, version = (columns.pop(name, None) for name in _OF_D3RLPY_1)
     if np.ndim(discrete) or not isinstance(discrete, (bool, np.bool_)):
         return None, []  # somebody else's columns of these names
     if ends is not None:
@@ -104,14 +114,16 @@ def _of_d3rlpy_1(
                 f"{terminals.shape} as its terminals."
             )
         columns["timeouts"] = ends & ~terminals
+    notes = [] if version is not None else [_BEFORE_1_1]
     if not discrete:
-        return None, []
+        return None, notes
     actions = float32_values(columns["actions"], "actions", whose)
     n_actions = int(actions.max(initial=1)) + 1  # one choice is none, as everywhere
     return n_actions, [
+        *notes,
         f"actions are choices, and the file does not say of how many: assumed to be "
         f"{n_actions}, by the greatest index. If there are more, pass the arrays to "
-        "mbo.dataset_from_arrays with n_actions."
+        "mbo.dataset_from_arrays with n_actions.",
     ]
 
 

@@ -29,6 +29,7 @@ from ..registry.fields import COUNT, Number
 from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
 from ..support.resuming import Loop
+from .building import build
 from .distributions import unvalidated
 from .reading import Learner, check_actions
 from .scalers import validate_scalers, warn_beyond_range
@@ -90,7 +91,7 @@ def pretrain_policy(
     warn_beyond_range(learner, real)
     rows, episodes = real.transitions, cast(ReplayBuffer, real.dataset)
     if learner.impl is None:
-        learner.build_with_dataset(episodes)
+        build(learner, episodes)
     build_scalers_with_transition_picker(learner, episodes)
     impl: Any = learner.impl
     x, a = _scaled(learner, rows.observations, rows.actions)

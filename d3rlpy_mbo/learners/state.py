@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..data.real_data import RealData
+from .building import build
 from .reading import AnyLearner
 
 __all__ = ["LearnerState"]
@@ -48,17 +49,18 @@ class LearnerState:
                 if isinstance(value, torch.Tensor):
                     value = value.numpy()
                 setattr(self._scaler(name), field, value)
-        if state["networks"] is None:
+        self._learner.set_grad_step(state["grad_step"])
+        if state["networks"] is None:  # what a call that failed built is another run's
+            self._learner._impl = None
             return
         if self._learner.impl is None:
-            self._learner.build_with_dataset(self._real.dataset)  # type: ignore[arg-type]
+            build(self._learner, self._real.dataset)
         impl: Any = self._learner.impl
         content = io.BytesIO()
         torch.save(state["networks"], content)
         impl.load_model(io.BytesIO(content.getvalue()))
         for name, value in state["counters"].items():
             setattr(impl, name, value)
-        self._learner.set_grad_step(state["grad_step"])
 
     def _scaler(self, name: str) -> Optional[Any]:
         return getattr(self._learner.config, name, None)

@@ -18,6 +18,7 @@ from ..support.resuming import Fits, Stateful, fits_kept
 from .identity import (
     fit_identity_of,
     is_of_these_versions,
+    models_of,
     validate_same_run,
     warn_of_another_seed,
     warn_of_other_models,
@@ -85,9 +86,13 @@ class RunCheckpoint:
                 self._saved = saved.parts
                 self._run = dict(saved.parts["run"])
                 warn_of_another_seed(saved.about, self._about, self._path)
-                warn_of_other_models(saved.about, self._about, self._path)
+                fitting, ours = not self.trained, self._about
+                warn_of_other_models(saved.about, ours, self._path, fitting)
                 # What it was at the beginning: by now its scalers may be fitted.
-                self._about |= saved.about
+                self._about = {**ours, **saved.about}
+                if fitting:  # no checkpoint holds models that were given
+                    given = zip(*map(models_of, (saved.about, ours)), strict=False)
+                    self._about["models"] = [before and now for before, now in given]
             stack.enter_context(self._interrupts)
             self._stack = stack.pop_all()
         return self

@@ -144,19 +144,42 @@ def _recorded(
     d3rlpy keeps them where nobody can reach, and a run that stops amid an epoch needs
     them for its mean.
     """
-    losses, update = before, learner.update
-
-    def recorded(*args: Any, **kwargs: Any) -> Any:
-        found = update(*args, **kwargs)
-        for name, value in found.items():
-            losses.setdefault(name, []).append(value)
-        return found
-
-    learner.update = recorded
+    own, update = vars(learner).get("update"), learner.update
+    learner.update = _Recorded(update, before)
     try:
-        yield losses
+        yield before
     finally:
         del learner.update
+        if own is not None:  # a user's, in the place of the class's
+            learner.update = own
+
+
+class _Recorded:
+    """A learner's `update` that keeps the losses; of a copy of the learner its own one.
+
+    Callbacks keep the best learner so, or pickle it: what they make must train itself,
+    not the one that it was made of.
+
+    Args:
+        update: The learner's.
+        losses: By name, which grow.
+    """
+
+    def __init__(self, update: Callable[..., Any], losses: dict[str, list[float]]):
+        self._update, self._losses = update, losses
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        found = self._update(*args, **kwargs)
+        for name, value in found.items():
+            self._losses.setdefault(name, []).append(value)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _itself, (self._update,)
+
+
+def _itself(update: Callable[..., Any]) -> Callable[..., Any]:
+    return update
 
 
 class _Rest:

@@ -49,8 +49,10 @@ def validate_environment(env: Any, real: RealData) -> None:
     if isinstance(env.observation_space, spaces.Dict):
         raise CompositionError(
             f"The environment's observations are a Dict of {list(env.observation_space)}, "
-            "expected one vector. Wrap a goal-conditioned one in "
-            "d3rlpy.envs.GoalConcatWrapper, another in gymnasium's FlattenObservation."
+            "expected one vector. Pass the one that mbo.load_minari returns, which shows "
+            "what the data holds; or wrap a goal-conditioned one in "
+            "d3rlpy.envs.GoalConcatWrapper (without what was achieved, which data of "
+            "AntMaze holds too), another in gymnasium's FlattenObservation."
         )
     rows = real.transitions
     vectors = [("observations", env.observation_space, rows.observation_size)]

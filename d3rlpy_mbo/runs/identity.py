@@ -23,6 +23,7 @@ __all__ = [
     "fit_identity_of",
     "identity_of",
     "is_of_these_versions",
+    "models_of",
     "validate_same_run",
     "warn_of_another_seed",
     "warn_of_other_models",
@@ -78,6 +79,11 @@ def identity_of(
 def is_of_these_versions(identity: Mapping[str, Any]) -> bool:
     """Whether the versions that wrote a checkpoint are those that are installed."""
     return bool(identity.get("versions") == installed_versions(_VERSIONS))
+
+
+def models_of(identity: Mapping[str, Any]) -> list[Optional[str]]:
+    """Returns what it says of each imagination's fit; nothing of a fit alone."""
+    return list(identity.get("models", []))
 
 
 def fit_identity_of(imagination: Imagination, real: RealData) -> dict[str, Any]:
@@ -229,12 +235,32 @@ def warn_of_another_seed(
 
 
 def warn_of_other_models(
-    saved: Mapping[str, Any], ours: Mapping[str, Any], path: Path
+    saved: Mapping[str, Any],
+    ours: Mapping[str, Any],
+    path: Path,
+    fitting: bool = False,
 ) -> None:
     """Warns where the run began with other models than those that are given now.
 
     It is no reason to refuse: on a GPU the same fit may give slightly others.
+
+    Args:
+        saved: The identity of its checkpoints.
+        ours: This run's.
+        path: Their folder.
+        fitting: Whether its training had not begun: checkpoints hold no given models then.
     """
+    if fitting:
+        began = zip(*map(models_of, (saved, ours)), strict=False)
+        if any(before not in (None, now) for before, now in began):
+            warnings.warn(
+                f"The run in {str(path)!r} began with another fit of the imagination than "
+                "the one that is given here, or a dynamics updater has changed it since, "
+                "as in a call that failed. Its training had not begun: it goes on with "
+                "this one. For the one of then load a file that was saved before training.",
+                stacklevel=2,
+            )
+        return
     pairs = [
         pair
         for name in ("models", "given_models")

@@ -39,8 +39,8 @@ def rank_by_q_values(q_values: Mapping[str, Sequence[float]]) -> list[Candidate]
     stability of the Q-values during training" (Rigter et al. 2022, section 6; its
     appendix C.3 is not in the text we work from). Ours: stable settings come before
     unstable ones, and then small Q-values before large ones, because an offline
-    learner fails by overestimation. Only settings with the same data, rewards and
-    discount can be compared.
+    learner fails by overestimation: if rewards are negative, -500 before -10. Only
+    settings with the same data, rewards and discount can be compared.
 
     Args:
         q_values: For each setting, the metric ``q_value_mean`` at equal intervals of
@@ -52,7 +52,7 @@ def rank_by_q_values(q_values: Mapping[str, Sequence[float]]) -> list[Candidate]
     Raises:
         CompositionError: A setting has fewer than four values.
     """
-    candidates = []
+    candidates, means = [], {}
     for name, values in q_values.items():
         if len(values) < 4:
             raise CompositionError(
@@ -64,10 +64,11 @@ def rank_by_q_values(q_values: Mapping[str, Sequence[float]]) -> list[Candidate]
         if np.isfinite(values).all():
             magnitude = float(np.abs(late).mean())
             instability = float(np.ptp(late)) / max(magnitude, 1e-12)
+        means[name] = float(late.mean())
         candidates.append(
             Candidate(name, magnitude, instability, instability <= _STABLE)
         )
     return sorted(
         candidates,
-        key=lambda c: (not c.stable, c.magnitude if c.stable else c.instability),
+        key=lambda c: (not c.stable, means[c.name] if c.stable else c.instability),
     )

@@ -17,6 +17,7 @@ from ..buffer.source import validate_rows
 from ..buffer.transformers import validate_transformer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
+from ..learners.building import build
 from ..learners.reading import AnyLearner, is_distributed, validate_real_ratio
 from ..learners.returns import uses_returns, validate_unknown_returns
 from ..learners.scalers import validate_scalers, warn_beyond_range
@@ -216,8 +217,7 @@ def build_for_critics(
         CompositionError: It has no critic.
     """
     if _needs_critic(imaginations) and not learners.is_built(learner):
-        # Any buffer does: it is asked for a transition and an action size.
-        learner.build_with_dataset(real.dataset)  # type: ignore[arg-type]
+        build(learner, real.dataset)
         _validate_sizes(learner, real, critic=True)
 
 
@@ -238,7 +238,7 @@ def _validate_buildable(learner: AnyLearner, real: RealData) -> None:
     with generators_kept():
         try:
             trial = copy.deepcopy(learner.config).create(device=learner._device)
-            trial.build_with_dataset(real.dataset)
+            build(trial, real.dataset)
         except D3RLPyMBOError:
             raise
         except Exception as error:

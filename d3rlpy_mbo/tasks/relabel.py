@@ -97,6 +97,7 @@ class RelabelledEnvironment(
         self.render_mode = render_mode
         self._task = task
         self._settings = {**(settings or {}), **_TASKS[task].settings}
+        self._settings.pop("render_mode", None)  # the source's, which is not ours
         self._original = _make_original(
             _TASKS[task].environment, render_mode=render_mode, **self._settings
         )
@@ -160,7 +161,9 @@ def relabel(
       is exact, from the old reward; z is the height of s'.
     - ``ant-angle``, from Ant-v5: v_x cos 30 + v_y sin 30 - 0.5 ||a||^2, in degrees. Each
       velocity is the mean of those at s and s', as datasets do not hold the
-      simulator's. Terminations become truncations.
+      simulator's. Terminations become truncations. MOPO's code lets its environment's
+      height be anything too, but ends imagined rollouts by Ant's rule
+      (``mopo/static/antangle.py``): here ``termination=AntTermination()``.
 
     The rewards that go with them, where imagined transitions need them, are
     ``HalfCheetahJumpReward`` and ``AntAngleReward``. The environment that Minari

@@ -90,6 +90,19 @@ def test_a_dose_works_below_one_percent_while_the_fit_holds(measured):
     assert [row.split(" | ")[-1] for row in rows] == ["- |", "- |"]
 
 
+def test_where_seeds_of_the_hold_out_error_cancel_the_page_says_so(measured):
+    for seed, grown in enumerate((1.12, 0.97, 0.98)):
+        measured(seed, 0.0, 100.0)
+        measured(seed, 0.1, 95.0 + 0.1 * seed, error=grown)
+        measured(seed, 0.3, 95.0 + 0.1 * seed, error=1.05)
+    assert found(measured.folder)[0.1].works  # by the rule as it was committed
+    text = adversary_doses.report(SETTINGS, measured.folder)
+    assert "any of 2 values" in text
+    assert "2 chances for each dose" in text
+    assert "For state, 0.1 the seeds are +12.0, -3.0, -2.0 %" in text
+    assert "For state, 0.3" not in text
+
+
 def test_a_dose_whose_updates_diverged_does_not_work(measured):
     for seed in range(3):
         measured(seed, 0.0, 100.0)

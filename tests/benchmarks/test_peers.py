@@ -165,6 +165,16 @@ def test_a_true_model_has_no_error_and_an_offset_adds_up_in_the_open_loop(direct
     assert exact["log_likelihood"] == pytest.approx(-np.log(2 * np.pi * 0.01), rel=1e-3)
     assert exact["open_loop"] == pytest.approx([0.0] * 10, abs=1e-3)
     off = peer_models.judged(asked(0.5), rows, direction)
+    # In units of the fitted rows' variance, and every page says so.
+    few = peer_models.Rows(rows.fitted, rows.later[:30])
+    changes = torch.cat([rows.fitted.actions, rows.fitted.rewards], dim=1).var(dim=0)
+    unit = float((0.5**2 / changes).mean()) / 2  # the reward has no error
+    found = peer_models.judged(asked(0.5), few, direction)["squared_error"]
+    assert found == pytest.approx(unit, rel=1e-2)
+    results = Path(peer_models.__file__).parent / "results" / "peer-models"
+    for page in (peer_models.__doc__, (results / "README.md").read_text()):
+        assert "variance" in page
+        assert "the fitted rows" in page
     scale = float(rows.fitted.observations.std())
     expected = [0.5 * k / scale for k in range(1, 11)]
     assert off["open_loop"] == pytest.approx(expected, rel=1e-2)

@@ -33,7 +33,7 @@ def test_q_is_compared_with_what_followed_and_errors_are_those_of_episodes():
     played = [episode(2, True), episode(2, True, reward=3.0)]
     values = [np.array([2.5, 0.0]), np.array([7.5, 0.0])]
     entropies = [np.array([8.0, -1.0])] * 2
-    found = judge(played, values, entropies, 0.5, only_starts=True)
+    found = judge(played, values, entropies, 0.5, None, only_starts=True)
     assert found["states"] == found["episodes"] == 2
     assert (found["q"], found["monte_carlo"]) == (5, 3)
     assert found["entropy"] == -0.5  # from the next state on, and counted
@@ -41,21 +41,48 @@ def test_q_is_compared_with_what_followed_and_errors_are_those_of_episodes():
     assert (found["difference"], found["standard_error"]) == (2.5, pytest.approx(1))
 
 
-def test_states_that_a_time_limit_follows_too_soon_are_left_out():
+def test_states_that_a_time_limit_follows_too_soon_are_left_out_whatever_the_end():
     ended, cut = episode(60, True), episode(60, False)
     zeros = [np.zeros(60)] * 2
-    both = judge([ended, cut], zeros, zeros, 0.99)
-    assert (both["states"], both["episodes"]) == (2, 1)  # steps 25 and 50
-    assert both["standard_error"] is None
-    soon_forgotten = judge([ended, cut], zeros, zeros, 0.9)  # 0.9 ** 35 is 0.025
-    assert soon_forgotten["states"] == 3
-    assert judge([cut], zeros, zeros, 0.99, only_starts=True) == {"states": 0}
-    json.dumps(both)
+    endless = judge([ended, ended], zeros, zeros, 0.99, None)
+    assert (endless["states"], endless["unseen"]) == (4, 0)  # steps 25 and 50
+    soon_forgotten = judge([ended, cut], zeros, zeros, 0.9, 60)  # 0.9 ** 35 is 0.025
+    assert (soon_forgotten["states"], soon_forgotten["episodes"]) == (2, 2)
+    assert soon_forgotten["unseen"] == pytest.approx(0.9**35 * 10 / 2)
+    alone = judge([cut], zeros[:1], zeros[:1], 0.9, 60)
+    assert (alone["states"], alone["standard_error"]) == (1, None)
+    for played in ([ended], [cut]):
+        for gamma in (0.99, 1.0):
+            found = judge(played, zeros[:1], zeros[:1], gamma, 60, only_starts=True)
+            assert found == {"states": 0}
+    json.dumps([endless, soon_forgotten, alone])
+
+
+@pytest.mark.parametrize("hazard", [0.002, 0.001, 0.0003])
+def test_of_an_exact_q_no_more_is_missing_than_what_was_cut(hazard):
+    n, limit, gamma = 600, 1000, 0.99
+    shares = (np.arange(n) + 0.5) / n  # how long episodes last, without chance
+    lasts = np.ceil(np.log1p(-shares) / np.log1p(-hazard)).astype(int)
+    played = [episode(min(last, limit), bool(last <= limit)) for last in lasts]
+    exact = [np.full(len(e.rewards), 1 / (1 - gamma * (1 - hazard))) for e in played]
+    zeros = [np.zeros(len(each.rewards)) for each in played]
+    found = judge(played, exact, zeros, gamma, limit)
+    assert found["unseen"] < 0.8
+    assert -0.1 < found["difference"] < found["unseen"]
+
+
+def test_the_time_limit_is_the_environments_or_that_of_the_longest_that_was_cut():
+    played = [episode(9, True), episode(4, False), episode(7, False)]
+    stated = types.SimpleNamespace(spec=types.SimpleNamespace(max_episode_steps=50))
+    silent = types.SimpleNamespace(spec=None)
+    assert pessimism.time_limit(stated, played) == 50
+    assert pessimism.time_limit(silent, played) == 7
+    assert pessimism.time_limit(silent, played[:1]) is None
 
 
 def test_methods_are_compared_by_seed_and_states_without_a_value_are_left_out():
     def measured(difference):
-        judged = {"states": 3, "difference": difference}
+        judged = {"states": 3, "difference": difference, "unseen": abs(difference) / 2}
         return {"on_the_way": judged, "start": {"states": 0}}
 
     found = {
@@ -68,6 +95,7 @@ def test_methods_are_compared_by_seed_and_states_without_a_value_are_left_out():
     # -1 and -3: mean -2, half of the 95 % t-interval 12.706
     said = "| rambo - coef-0 | 2 of 3 (without 2) | -2.0 [-14.7, +10.7] | -1.0, -3.0 |"
     assert said in lines
+    assert "May have followed what was cut, at most: rambo 4.5, coef-0 1.0." in lines
     assert not any("not-run" in line for line in lines)
     at_starts = lines[lines.index("") :]
     assert not any(line.startswith("| rambo") for line in at_starts)

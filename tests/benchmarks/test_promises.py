@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,37 @@ def test_the_model_pays_its_own_rewards_without_penalty_and_ends_by_the_rule():
     assert float(reached) == pytest.approx(0.75, abs=0.05)
     assert float(rewards) < 10  # nothing of a million is subtracted
     assert ends.tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_model_that_leads_back_promises_nothing(direction, tmp_path, monkeypatch):
+    config = mbo.ImaginationConfig(
+        dynamics=toys.LineDynamicsConfig(direction=direction),
+        rollout_policy=mbo.UniformPolicyConfig(),
+    )
+    imagination = config.create()
+    imagination.fit(toys.line_dataset())
+    imagination.save(tmp_path / "imagination.mbo")
+    env = types.SimpleNamespace()
+    simulator = Simulator(env, print)
+    monkeypatch.setattr(
+        promises.mbo, "load_minari", lambda _: (toys.line_dataset(), env)
+    )
+    monkeypatch.setattr(promises, "open_minari", lambda _: None)
+    monkeypatch.setattr(promises, "evaluation_environment", lambda _: env)
+    monkeypatch.setattr(promises, "simulator_of", lambda *_: (simulator, ""))
+    asked = []
+
+    def measured(out, settings, measure):
+        asked.append(out)
+        return {"difference": 0.0}
+
+    monkeypatch.setattr(promises, "measured", measured)
+    run = types.SimpleNamespace(folder=tmp_path, seed=0)
+    task = types.SimpleNamespace(dataset="line", methods={"its": [run]})
+    found = promises._of_task(task)
+    assert bool(asked) is (direction == "forward")
+    assert found == ({"its": {0: 0.0}} if asked else {})
 
 
 def test_what_was_measured_is_kept_while_learner_and_settings_are_the_same(tmp_path):

@@ -69,6 +69,25 @@ def drawn_buffer(dataset, direction="forward", penalty=None, learner=None, **set
     return mbo.ImaginedReplayBuffer(dataset, imagination, learner)
 
 
+@pytest.mark.parametrize(
+    "penalties",
+    [
+        (DoubtWhenDrawn(), ConstantPenalty(1.0)),  # would be subtracted twice
+        (ConstantPenalty(1.0), DoubtWhenDrawn()),  # ... or never
+        (DoubtWhenDrawn(), None),
+    ],
+)
+def test_a_penalty_of_another_time_is_refused_by_the_buffer_of_before(
+    dataset, penalties
+):
+    before, after = penalties
+    buffer = drawn_buffer(dataset, penalty=before, rollout_interval=1)
+    buffer.sample_transition_batch(4)
+    buffer.imaginations[0].config.penalty = after
+    with pytest.raises(mbo.CompositionError, match="penalty .* was changed .* anew"):
+        buffer.sample_transition_batch(4)
+
+
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 def test_each_imagined_row_is_drawn_with_its_own_penalty_of_now(dataset, direction):
     buffer = drawn_buffer(dataset, direction)

@@ -1,5 +1,6 @@
 """Several imagined steps in one row, and that d3rlpy's learners use how many they are."""
 
+import contextlib
 import copy
 
 import d3rlpy
@@ -173,6 +174,42 @@ def test_a_learner_trains_on_folded_rows_the_same_from_the_same_seed():
         sac.fit(buffer, n_steps=3, n_steps_per_epoch=3, **QUIET)
         weights.append([p.tolist() for p in sac.impl.policy.parameters()])
     assert weights[0] == weights[1]
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"gamma": 0.5},
+            "-1 added to each .* FQE has gamma 0.5 and adds 0. .* dataset",
+        ),
+        (
+            {"gamma": 0.9, "reward_scaler": ConstantShiftRewardScaler(-1.0)},
+            "FQE has gamma 0.9 and adds -1",
+        ),
+        (
+            {"gamma": 0.5, "reward_scaler": ClipRewardScaler(-1, 1)},
+            "of FQE, ClipReward",
+        ),
+        # By hand: 2 (r - 1) = 2 r - 2, and -2 / 2 = -1.
+        ({"gamma": 0.5, "reward_scaler": ConstantShiftRewardScaler(-1.0, 2.0)}, None),
+    ],
+)
+def test_an_evaluation_that_discounts_or_shifts_rewards_otherwise_is_refused(
+    settings, words
+):
+    # It would read sum_i gamma^i (r_i - 1) + 1 as the rewards of its own gamma, unshifted.
+    dataset = line_dataset()
+    sac = learner(reward_scaler=ConstantShiftRewardScaler(-1.0))
+    buffer = mbo.ImaginedReplayBuffer(dataset, folding(dataset), sac)
+    sac.fit(buffer, n_steps=1, n_steps_per_epoch=1, **QUIET)
+    fqe = d3rlpy.ope.FQE(sac, d3rlpy.ope.FQEConfig(batch_size=8, **settings))
+    refused = contextlib.nullcontext()
+    if words is not None:
+        refused = pytest.raises(mbo.CompositionError, match=words)
+    with refused:
+        fqe.fit(buffer, n_steps=3, n_steps_per_epoch=3, **QUIET)
 
 
 @pytest.mark.training

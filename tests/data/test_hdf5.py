@@ -158,6 +158,20 @@ def test_a_file_of_d3rlpy_1_has_its_episodes(tmp_path):
     assert torch.equal(rows.next_observation_known, same.next_observation_known)
 
 
+def test_a_file_of_d3rlpy_before_1_1_is_said_to_have_its_rewards_a_row_late(tmp_path):
+    """Up to 1.0.0 transition i had the reward of row i + 1; files named no version."""
+    columns = of_d3rlpy_1()
+    with pytest.warns(UserWarning, match="no next observations") as caught:
+        same = mbo.load_hdf5(write(tmp_path / "v1.h5", columns))
+    assert "before 1.1" not in str(caught[0].message)
+    del columns["version"]
+    rows = load(write(tmp_path / "v0.h5", columns), "before 1.1", "rewards[1:]")
+    assert torch.equal(rows.rewards, mbo.Transitions.from_dataset(same).rewards)
+    columns["discrete_action"] = True
+    columns["actions"] = np.array([0, 2, 1, 0, 2, 2, 0, 1, 0])
+    load(write(tmp_path / "choices.h5", columns), "before 1.1", "taken to be 3")
+
+
 def test_a_file_of_d3rlpy_1_that_knows_no_others_says_so_and_takes_a_limit(tmp_path):
     """MDPDataset without episode_terminals: d3rlpy 1 took the terminals for them."""
     ends = np.zeros(9, np.float32)

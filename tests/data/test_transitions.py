@@ -96,18 +96,18 @@ def test_images_and_tuples_are_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    "picker",
+    ("picker", "why"),
     [
-        d3rlpy.dataset.MultiStepTransitionPicker(3, 0.99),
-        d3rlpy.dataset.FrameStackTransitionPicker(2),
-        d3rlpy.dataset.SparseRewardTransitionPicker(0.0),
+        (d3rlpy.dataset.MultiStepTransitionPicker(3, 0.99), "not single steps"),
+        (d3rlpy.dataset.FrameStackTransitionPicker(2), "not single steps"),
+        (d3rlpy.dataset.SparseRewardTransitionPicker(0.0), "a return of its own"),
     ],
 )
-def test_other_transition_pickers_are_refused_by_name(picker):
+def test_other_transition_pickers_are_refused_by_name(picker, why):
     dataset = d3rlpy.dataset.create_infinite_replay_buffer(
         line_episodes(1, 5), transition_picker=picker
     )
-    with pytest.raises(mbo.DatasetError, match=type(picker).__name__):
+    with pytest.raises(mbo.DatasetError, match=f"{type(picker).__name__} .*{why}"):
         mbo.Transitions.from_dataset(dataset)
 
 

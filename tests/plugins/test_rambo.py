@@ -559,6 +559,12 @@ def test_stable_settings_come_first_and_small_q_values_before_large_ones():
     assert ranked[0].instability == pytest.approx(1 / 21.5)
 
 
+def test_where_rewards_are_negative_the_small_q_values_are_those_far_below_0():
+    ranked = rank_by_q_values({"believes": [-10] * 4, "doubts": [-500] * 4})
+    assert [c.name for c in ranked] == ["doubts", "believes"]
+    assert [c.magnitude for c in ranked] == [500, 10]
+
+
 def test_too_few_values_say_nothing_about_stability():
     with pytest.raises(mbo.CompositionError, match="at least 4"):
         rank_by_q_values({"short": [1, 2, 3]})

@@ -1,8 +1,10 @@
 """A run that is killed goes on, and leaves what one leaves that was not, bit for bit."""
 
 import contextlib
+import copy
 import dataclasses
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import d3rlpy_mbo as mbo
 import kept_runs
 from d3rlpy_mbo.support.checkpoints import CheckpointFolder
 from d3rlpy_mbo.support.version import installed_versions
-from kept_runs import SORTS, Killed, log_files, run, same
+from kept_runs import SORTS, Killed, log_files, parts, run, same
 from toys import (
     DISCRETE,
     LEARNERS,
@@ -63,6 +65,46 @@ def test_killed_wherever_it_is_it_ends_as_if_it_had_not_been(
     assert n_kills >= 2
     assert same(left, whole)
     assert log_files(tmp_path / "killed") == log_files(tmp_path / "whole")
+
+
+def test_a_call_that_failed_is_made_again_with_the_same_objects(tmp_path, monkeypatch):
+    # As in a notebook, whose learner has networks by then, of steps in no checkpoint.
+    whole = run("SAC + MOPO", tmp_path / "whole")
+    made = parts("SAC + MOPO")
+    monkeypatch.setattr(kept_runs, "parts", lambda sort: made)
+    settings = {"checkpoint": tmp_path / "checkpoints", "checkpoint_interval": 100}
+    mistake = {"mistaken": lambda algo, dataset: 1 / 0}
+    with pytest.raises(ZeroDivisionError):
+        run("SAC + MOPO", tmp_path / "again", evaluators=mistake, **settings)
+    assert made[0].grad_step == 3
+    assert same(run("SAC + MOPO", tmp_path / "again", **settings), whole)
+
+
+@pytest.mark.parametrize(
+    "made", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_what_a_callback_makes_of_the_learner_trains_by_itself(tmp_path, made):
+    learner, copies = small_learner("td3_plus_bc"), []
+    mbo.fit(
+        learner,
+        line_dataset(),
+        [],
+        2,
+        checkpoint=tmp_path / "kept",
+        callback=lambda algo, epoch, total_step: copies.append(made(algo)),
+        **QUIET,
+    )
+    copies[0].fit(line_dataset(), n_steps=3, n_steps_per_epoch=3, **QUIET)
+    assert [each.grad_step for each in (learner, *copies)] == [2, 4, 2]
+
+
+def test_a_users_own_update_is_recorded_and_stays(tmp_path):
+    learner, calls = small_learner("td3_plus_bc"), []
+    update = learner.update
+    learner.update = own = lambda batch: calls.append(1) or update(batch)
+    mbo.fit(learner, line_dataset(), [], 2, checkpoint=tmp_path / "kept", **QUIET)
+    assert len(calls) == 2
+    assert learner.update is own
 
 
 def test_a_model_that_nothing_changes_is_written_once(tmp_path, monkeypatch):

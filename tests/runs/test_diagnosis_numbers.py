@@ -310,6 +310,17 @@ def test_returns_to_go_by_hand_and_which_of_them_are_whole():
     assert whole.tolist() == [True, True, False, False, False, False]
 
 
+def test_the_greatest_return_is_that_of_the_row_before_a_goal_however_late_it_is():
+    data = [
+        episode([0] * 31, [0] * 29 + [1], actions=[[0]] * 30, terminated=True),
+        episode([0] * 41, [0] * 40, actions=[[0]] * 40),
+    ]
+    returns, whole = returns_to_go(RealData.of(dataset_of(data)), 0.9)
+    # Were rows of both chosen by the limit of 40 steps, it would be 0.9^18.
+    assert returns[whole].max() == 1
+    assert int(whole.sum()) == 30 + 12
+
+
 @pytest.mark.parametrize(("direction", "way"), [("forward", 1), ("reverse", -1)])
 def test_distances_to_the_data_grow_by_the_steps_taken(direction, way):
     states = np.zeros(101)

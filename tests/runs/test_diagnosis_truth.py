@@ -20,6 +20,7 @@ from d3rlpy_mbo.data.episodes import CompleteEpisode
 from d3rlpy_mbo.runs.diagnosis.monte_carlo import monte_carlo
 from d3rlpy_mbo.runs.diagnosis.rollout_verdicts import judge_monte_carlo
 from d3rlpy_mbo.runs.diagnosis.simulators import simulator_of
+from d3rlpy_mbo_mopo import MaxAleatoric
 from page_reader import PageReader
 from toys import small_learner
 
@@ -115,6 +116,36 @@ def test_a_penalty_that_sees_errors_outside_the_data_or_not_is_told_so(data, of_
     assert "blind" not in " ".join(each.text for each in found.verdicts)
 
 
+@dataclasses.dataclass()
+class UnsureOfTheRewardConfig(ModelOfNoiseConfig):
+    """Its reward has a spread of up to 300, that of the states is .1 everywhere."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "unsure_of_the_reward"
+
+    def create(self, device=False):
+        return UnsureOfTheReward(self, device)
+
+
+class UnsureOfTheReward(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        found = super().predict(observations, actions, all_members)
+        if found.stds is None:
+            return found
+        stds = found.stds.clone()
+        stds[:, :, -1] = 100 * actions[:, 0].add(2)
+        return dataclasses.replace(found, stds=stds)
+
+
+def test_a_penalty_outside_is_held_against_the_spread_of_states_alone(data):
+    config, penalty = UnsureOfTheRewardConfig(), MaxAleatoric()
+    imagination = imagination_of(data, config, penalty=penalty)
+    found = mbo.diagnose(imagination, data, n_rollouts=20, env=Line())
+    assert found.penalties[0].null_spearman > 0.2  # inside, errors of the reward count
+    assert found.outside.penalties[0].null_spearman == pytest.approx(0, abs=0.1)
+
+
 def test_numbers_without_the_simulator_are_the_same_with_it(data):
     imagination = imagination_of(data, ModelOfNoiseConfig())
     without = mbo.diagnose(imagination, data, n_rollouts=20)
@@ -130,9 +161,9 @@ def test_numbers_without_the_simulator_are_the_same_with_it(data):
     assert not any("not measured" in text for text in found.left_out)
 
 
-def learner_that_stays(believes: float):
+def learner_that_stays(believes: float, gamma: float = 0.5):
     """Its policy does nothing; its Q is what it is told."""
-    learner = small_learner("td3_plus_bc", gamma=0.5)
+    learner = small_learner("td3_plus_bc", gamma=gamma)
     learner.create_impl((2,), 2)
     with torch.no_grad():
         for module in (learner.impl.policy, *learner.impl.q_function):
@@ -180,11 +211,65 @@ def test_a_learner_that_believes_in_more_than_its_policy_gets_is_told_so(data):
         (verdict,) = (
             v for v in found.verdicts if v.subject == "values in the simulator"
         )
-        assert verdict == judge_monte_carlo(found.monte_carlo)
+        assert [verdict] == [*judge_monte_carlo(found.monte_carlo)]
         return verdict.ok
 
     assert verdict_on(0.0)
     assert not verdict_on(1000.0)
+
+
+class Pays(Line):
+    """A reward of 1, or nearly, for ever: all states are worth alike."""
+
+    def step(self, action):
+        self.state = self.state + action
+        reward = 1 + 1e-3 * np.tanh(self.state[1])
+        return self.state, float(reward), False, False, {}
+
+
+def test_a_right_learner_is_not_held_against_what_came_after_the_cut():
+    """Of a return of 100, 95 lie within the 300 steps that data and simulator follow."""
+    episodes = []
+    for _ in range(3):
+        actions = np.random.uniform(-0.01, 0.01, (300, 2))
+        states = np.concatenate([np.zeros((1, 2)), actions.cumsum(axis=0)])
+        rewards = 1 + 1e-3 * np.tanh(states[1:, 1:])
+        columns = map(np.float32, (states, actions, rewards))
+        episodes.append(CompleteEpisode(*columns, terminated=False))
+    data = dataset_of(episodes)
+    model = ModelOfNoiseConfig(stds=[0.01], constant_reward=1.0)
+    imagination = imagination_of(data, model)
+
+    def said(believes):
+        learner = learner_that_stays(believes, gamma=0.99)
+        found = mbo.diagnose(imagination, data, learner, 20, env=Pays())
+        verdicts = {v.subject: v.ok for v in found.verdicts if "values" in v.subject}
+        undecided = [text for text in found.left_out if "a verdict on values" in text]
+        return verdicts, len(undecided), found
+
+    verdicts, n_undecided, found = said(100.0)
+    assert (verdicts, n_undecided) == ({}, 2)
+    assert found.values.unseen == pytest.approx(0.99**299 * 100, rel=2e-3)
+    assert found.monte_carlo.unseen == pytest.approx(0.99**299 * 100, rel=2e-3)
+    again = mbo.Diagnosis.from_json(found.to_json())
+    assert again.monte_carlo == found.monte_carlo
+    assert again.values == found.values
+    assert said(94.0)[0] == {"values": True, "values in the simulator": True}
+    assert said(110.0)[0] == {"values": False, "values in the simulator": False}
+
+
+def test_without_discount_what_goes_on_may_bring_anything_and_what_ends_nothing(data):
+    rows = mbo.RealData.of(data).for_models
+    learner = learner_that_stays(1e6, gamma=1.0)
+    states = torch.tensor([[1.0, 0.0]])
+    ended = {}
+    for limit in (0.5, np.inf):
+        simulator, _ = simulator_of(Line(limit=limit), rows)
+        ended[limit] = monte_carlo(learner, simulator, states, states, "cpu")
+    assert ended[0.5].unseen == 0.0
+    assert [v.ok for v in judge_monte_carlo(ended[0.5])] == [False]
+    assert ended[np.inf].unseen == np.inf
+    assert [*judge_monte_carlo(ended[np.inf])] == []
 
 
 def test_the_page_has_the_truths_numbers(data, tmp_path):

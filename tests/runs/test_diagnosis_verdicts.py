@@ -26,6 +26,7 @@ from d3rlpy_mbo.runs.diagnosis.results import (
     ColumnCalibration,
     ColumnError,
     Distribution,
+    Ends,
     MonteCarlo,
     Nearness,
     OneStep,
@@ -36,6 +37,7 @@ from d3rlpy_mbo.runs.diagnosis.rollout_verdicts import (
     judge_imagined_rewards,
     judge_monte_carlo,
     judge_states,
+    judge_termination,
     judge_values,
     values_undecided,
 )
@@ -98,16 +100,17 @@ def test_a_rare_reward_that_is_never_predicted_has_not_been_learned():
     assert "reward" in faults(diagnosis)
 
 
+@dataclasses.dataclass()
+class FirstColumn(mbo.RewardFunction):
+    @staticmethod
+    def get_type() -> str:
+        return "first_column"
+
+    def __call__(self, observations, actions, next_observations):
+        return observations[:, :1]
+
+
 def test_a_known_reward_is_judged_in_the_place_of_the_predicted_one():
-    @dataclasses.dataclass()
-    class FirstColumn(mbo.RewardFunction):
-        @staticmethod
-        def get_type() -> str:
-            return "first_column"
-
-        def __call__(self, observations, actions, next_observations):
-            return observations[:, :1]
-
     data = noisy_line()
     model = ModelOfNoiseConfig(constant_reward=0.0)
     imagination = imagination_of(data, model, reward_function=FirstColumn())
@@ -115,6 +118,48 @@ def test_a_known_reward_is_judged_in_the_place_of_the_predicted_one():
     assert faults(diagnosis) == []
     assert diagnosis.one_step.columns[-1].error == pytest.approx(NOISE, rel=0.1)
     assert [c.name for c in diagnosis.calibration.columns] == ["s[0]", "s[1]"]
+
+
+@dataclasses.dataclass()
+class SeesItsErrorsConfig(ModelOfNoiseConfig):
+    """Errs in s[0] where s[1] is large, and says so; its reward is wrong, and sure."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "sees_its_errors"
+
+    def create(self, device=False):
+        return SeesItsErrors(self, device)
+
+
+class SeesItsErrors(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        found = super().predict(observations, actions, all_members)
+        if found.means is None:
+            return found
+        size = 0.1 * observations[:, 1].abs()
+        means, stds = found.means.clone(), torch.full_like(found.stds, 1e-3)
+        means[..., 0] += size * torch.randn(len(size))
+        means[..., 2] = 1000 / (1 + observations[:, 1].abs())
+        stds[..., 0] += size
+        return dataclasses.replace(found, means=means, stds=stds)
+
+
+def test_a_penalty_is_not_held_against_a_predicted_reward_that_nobody_uses():
+    data = noisy_line(noise=0.0)
+
+    def diagnosed(**settings):
+        imagination = imagination_of(
+            data, SeesItsErrorsConfig(), penalty=MaxAleatoric(), **settings
+        )
+        return mbo.diagnose(imagination, data, n_rollouts=20)
+
+    assert text_of(diagnosed(), "penalty").startswith("inverted")
+    found = diagnosed(reward_function=FirstColumn())
+    assert judgement(found)["penalty"]
+    assert found.penalties[0].spearman == pytest.approx(
+        found.penalties[0].null_spearman, abs=0.1
+    )
 
 
 def test_an_overconfident_member_is_named_though_the_others_are_not():
@@ -428,6 +473,68 @@ def rollouts_with(**parts) -> Rollouts:
 
 
 @pytest.mark.parametrize(
+    ("n_held_out", "recall", "ok"),
+    [(17, 0.54, False), (17, 0.95, True), (4, 0.5, True)],
+)
+def test_a_learned_termination_is_judged_by_ends_that_it_was_not_fitted_on(
+    n_held_out, recall, ok
+):
+    """It knows nine tenths of the rows by heart, so that of all of them it finds most."""
+    found = Ends(
+        terminals=166, rows=60_000, claimed=160, precision=0.99, recall=0.95,
+        model_recall=None, model_false_alarms=None, learned=True,
+        unseen_terminals=n_held_out, unseen_precision=0.97, unseen_recall=recall,
+    )  # fmt: skip
+    verdict = judge_termination(found)
+    assert verdict.ok is ok
+    assert (
+        f"with {n_held_out} ends that it held out, 0.97 and {recall:.2f}"
+        in verdict.text
+    )
+    assert "LearnedTerminationConfig" not in verdict.text  # it is one
+    of_file = dataclasses.replace(found, unseen_terminals=None, unseen_recall=None)
+    assert judge_termination(of_file).text.endswith("learned from most of them.")
+
+
+def test_what_a_learned_termination_held_out_is_in_the_diagnosis():
+    d3rlpy.seed(0)
+    data = noisy_line(limit=3.0)
+    learned = mbo.LearnedTerminationConfig([8], n_steps=20)
+    imagination = imagination_of(data, ModelOfNoiseConfig(), termination=learned)
+    found, metrics = mbo.diagnose(imagination, data, n_rollouts=20), imagination.metrics
+    assert found.ends.learned
+    assert found.ends.unseen_terminals == metrics["termination_holdout_terminals"]
+    assert found.ends.unseen_precision == metrics["termination_precision"]
+    assert found.ends.unseen_recall == metrics["termination_recall"]
+    said = f"held out {found.ends.unseen_terminals} ends"
+    assert said in " ".join(str(found).split())
+    assert mbo.Diagnosis.from_json(found.to_json()).ends == found.ends
+
+
+def test_a_termination_is_judged_on_data_that_were_held_out():
+    d3rlpy.seed(0)
+    data, other = noisy_line(limit=3.0), noisy_line(n_episodes=25, limit=4.0)
+    rule, learned = (
+        imagination_of(data, ModelOfNoiseConfig(), termination=termination)
+        for termination in (
+            BeyondTermination(3.0),
+            mbo.LearnedTerminationConfig([8], n_steps=20),
+        )
+    )
+    assert judgement(mbo.diagnose(rule, data, n_rollouts=20))["termination"]
+    found = mbo.diagnose(rule, data, n_rollouts=20, held_out=other)
+    rows = mbo.RealData.of(other).for_models
+    assert (found.ends.rows, found.ends.terminals) == (len(rows), rows.terminals.sum())
+    assert found.ends.terminals
+    assert found.ends.held_out
+    assert not judgement(found)["termination"]  # there it comes too early
+    found = mbo.diagnose(learned, data, n_rollouts=20, held_out=other)
+    assert found.ends.unseen_terminals  # what it held out itself
+    assert "learned from others; with" in text_of(found, "termination")
+    assert mbo.Diagnosis.from_json(found.to_json()).ends == found.ends
+
+
+@pytest.mark.parametrize(
     ("real", "imagined", "ok"),
     [
         (1.0, 1.0, True),
@@ -485,7 +592,7 @@ def test_values_where_all_returns_are_alike_are_held_against_their_size():
     gets = alike(0.0)
     for excess, ok in ((0.003, True), (0.6, False)):
         found = MonteCarlo(10, gets, gets, 0.0, gets, gets, excess)
-        assert judge_monte_carlo(found).ok is ok
+        assert [verdict.ok for verdict in judge_monte_carlo(found)] == [ok]
 
 
 @pytest.mark.parametrize(("error", "ok"), [(1e-7, True), (0.01, False)])

@@ -23,6 +23,7 @@ from d3rlpy_mbo.runs.identity import (
     warn_of_other_models,
 )
 from d3rlpy_mbo.runs.training import Run
+from kept_runs import same
 from toys import QUIET, line_dataset, small_ensemble, small_learner
 
 DATASET = line_dataset(3)
@@ -162,6 +163,39 @@ def test_an_imagination_fitted_anew_is_told_that_the_folder_has_another(tmp_path
         fit(imagination, 4)
     fit(imagination, 5)  # it is the run's own by now
     fit(config.create(), 6)
+
+
+@pytest.mark.training
+def test_before_its_training_begins_another_fit_is_gone_on_with_and_that_is_said(
+    tmp_path,
+):
+    config = mbo.ImaginationConfig(dynamics=small_ensemble(), rollout_batch_size=5)
+    data, imagination = line_dataset(), config.create()
+    imagination.fit(data)
+
+    def fit(n_steps, **settings):
+        mbo.fit(
+            small_learner("td3_plus_bc"),
+            data,
+            imagination,
+            n_steps,
+            n_steps_per_epoch=1,
+            checkpoint=tmp_path / "kept",
+            **QUIET,
+            **settings,
+        )
+
+    mistake = {"mistaken": lambda algo, dataset: 1 / 0}
+    with pytest.raises(ZeroDivisionError):
+        fit(1, evaluators=mistake)
+    imagination.fit(data)
+    fitted_anew = imagination.checkpoint_state()["parts"]
+    with pytest.warns(
+        UserWarning, match="training had not begun: it goes on with this"
+    ):
+        fit(1)
+    assert same(imagination.checkpoint_state()["parts"], fitted_anew)
+    fit(2)  # it is the run's own by now
 
 
 @pytest.mark.training

@@ -104,6 +104,22 @@ def test_a_penalty_that_is_blind_outside_the_data_is_told_so(
     assert "10% of the worst tenth" in verdict.text
 
 
+@pytest.mark.parametrize(("error", "ok"), [(1e-5, True), (0.1, False)])
+def test_a_column_that_never_changes_may_be_off_by_rounding_outside_too(error, ok):
+    """As a maze's goal is: nothing is the hundredth part of no change."""
+    found = diagnosis(0.4, there=(0.0, 0.0, 0.01))
+    goal = ColumnError("goal", error, 0.0, naive_error=0.0, unexplained=None, spread=2)
+    columns = [found.one_step.columns[0], goal, found.one_step.columns[-1]]
+    assert found.outside is not None
+    found = dataclasses.replace(
+        found,
+        one_step=dataclasses.replace(found.one_step, columns=columns),
+        outside=dataclasses.replace(found.outside, errors=[0.01, error]),
+    )
+    (verdict,) = judge_penalty_outside(found)
+    assert verdict.ok is ok
+
+
 def test_without_a_simulator_or_a_rank_nothing_is_said_of_outside():
     assert not [*judge_penalty_outside(diagnosis(0.4))]
     assert not [*judge_penalty_outside(diagnosis(0.4, there=(None, 0.2, 0.3)))]

@@ -83,6 +83,105 @@ def test_it_is_judged_on_the_greatest_returns_which_it_never_saw(tmp_path):
     assert dict(rows)["s[1]"] == [found.errors[1], found.errors_inside[1]]
 
 
+@dataclasses.dataclass()
+class FartherThanSeenConfig(mbo.LearnedPenaltyConfig):
+    """How far s[0] is beyond what it was fitted on."""
+
+    least_rows: int = 0
+
+    @staticmethod
+    def get_type() -> str:
+        return "farther_than_seen"
+
+    def create(self, device: Any = False) -> "FartherThanSeen":
+        return FartherThanSeen(self, device)
+
+
+class FartherThanSeen(mbo.LearnedPenalty):
+    config: FartherThanSeenConfig
+    seen: Any = None
+
+    @property
+    def fitted(self):
+        return self.seen is not None
+
+    def fit(self, dynamics, transitions):
+        if len(transitions) < self.config.least_rows:
+            raise ValueError("too few rows")
+        assert dynamics.seen == transitions.observations[:, 0].max()
+        assert self.context.action_set is not None
+        self.seen = transitions.observations[:, 0].max()
+
+    def __call__(self, prediction, learner=None):
+        return (prediction.given_observations[:, :1] - self.seen).clamp(min=0)
+
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+
+
+class ErrsByWhatIsUnseen(WrongWhereUnseen):
+    """Off by as much as s[0] is beyond what it saw; its reward is off by thousands."""
+
+    def predict(self, observations, actions, all_members):
+        found = super().predict(observations, actions, all_members)
+        if found.means is None:
+            return found
+        means = found.means.clone()
+        means[:, :, 1] += (observations[:, 0] - self.seen).clamp(min=0)
+        means[:, :, 2] += 1000 * (7 - observations[:, 0])
+        return dataclasses.replace(found, means=means)
+
+
+@dataclasses.dataclass()
+class ErrsByWhatIsUnseenConfig(ModelOfNoiseConfig):
+    @staticmethod
+    def get_type() -> str:
+        return "errs_by_what_is_unseen"
+
+    def create(self, device: Any = False) -> ErrsByWhatIsUnseen:
+        return ErrsByWhatIsUnseen(self, device)
+
+
+@dataclasses.dataclass()
+class Level(mbo.RewardFunction):
+    @staticmethod
+    def get_type() -> str:
+        return "level"
+
+    def __call__(self, observations, actions, next_observations):
+        return observations[:, :1]
+
+
+@pytest.mark.parametrize("least_rows", [0, 50])
+def test_a_penalty_that_learns_has_not_seen_them_either(least_rows):
+    data = levels(3.0, 1.0, 5.0, 4.0, 2.0, 6.0)
+    imagination = imagination_of(
+        data,
+        ErrsByWhatIsUnseenConfig(),
+        penalty=FartherThanSeenConfig(least_rows),
+        reward_function=Level(),
+    )
+    diagnosis = mbo.diagnose(imagination, data, n_rollouts=20, leave_out_returns=True)
+    found = diagnosis.unseen_returns
+    assert imagination.penalty.seen == 6.0  # its own is as it was
+    # A known reward stands in the place of the predicted one.
+    assert (found.errors[2], found.errors_inside[2]) == (0, 0)
+    failed = (
+        "farther_than_seen at returns left out: fitted without them, ValueError: too"
+    )
+    assert any(failed in each for each in diagnosis.left_out) is bool(least_rows)
+    names = [rank.name for rank in found.penalties]
+    if least_rows:
+        assert not any(rank.own for rank in found.penalties)
+        assert "farther_than_seen" not in names
+        return
+    assert found.penalties[0].own
+    assert found.penalties[0].spearman == pytest.approx(1)
+
+
 class DivergesAnew(ModelOfNoise):
     """Says nothing finite where it was fitted on fewer than 60 rows."""
 

@@ -262,6 +262,16 @@ def test_spaces_and_modes_are_those_of_the_original(task):
     env.close()
 
 
+def test_how_the_source_was_drawn_does_not_matter():
+    """Gymnasium keeps render_mode among the settings of a spec."""
+    drawn = gymnasium.make("HalfCheetah-v5", render_mode="rgb_array")
+    settings = drawn.spec.kwargs
+    assert settings["render_mode"] == "rgb_array"
+    env = RelabelledEnvironment("halfcheetah-jump", settings)
+    assert env.render_mode is None
+    assert settings["render_mode"] == "rgb_array"
+
+
 # Bad input.
 
 

@@ -49,7 +49,7 @@ from .results import (
     UnseenReturns,
     Values,
 )
-from .rollout_verdicts import values_undecided
+from .rollout_verdicts import monte_carlo_undecided, values_undecided
 from .rollouts import imagined_rows, rollouts
 from .simulators import Simulator, simulator_of
 from .unseen_returns import unseen_returns
@@ -91,7 +91,7 @@ def diagnose(
         n_rollouts: How many rollouts to look at.
         seed: From 0 to 2^32 - 1; the same seed gives the same numbers.
         held_out: Other data of the same task, best whole episodes that were set aside
-            before `fit`: one step and k steps are then judged on it.
+            before `fit`: one step, k steps and the termination are then judged on it.
         env: The data's environment. If the names of its observation columns are known,
             they are used; if it is one of our mazes, some rollouts are kept to be drawn
             in it. If a copy of it can be put into the data's states and repeats the
@@ -180,6 +180,7 @@ class _Parts:
         with tqdm(total=6, desc="Diagnosing", unit=" parts", disable=None) as progress:
             judged = predicted(self._dynamics, rows)
             means = judged.elite_means
+            known_reward = config.reward_function is not None
             if config.reward_function is not None:
                 means = with_known_rewards(
                     judged, config.reward_function, self._dynamics
@@ -188,7 +189,11 @@ class _Parts:
             loops = self._open_loops()
             progress.update()
             ranks, not_asked = penalty_ranks(
-                judged, self._imagination.penalty, self._learner
+                judged,
+                self._imagination.penalty,
+                self._learner,
+                (means.mean(dim=0) - judged.targets).norm(dim=1),
+                known_reward=known_reward,
             )
             self._left_out += not_asked
             progress.update()
@@ -220,7 +225,11 @@ class _Parts:
             monte_carlo=found_returns,
             unseen_returns=found_unseen,
         )
-        undecided = penalty_undecided(found), values_undecided(found.values)
+        undecided = (
+            penalty_undecided(found),
+            values_undecided(found.values),
+            monte_carlo_undecided(found.monte_carlo),
+        )
         self._left_out += [each for each in undecided if each is not None]
         return dataclasses.replace(
             found, verdicts=verdicts(found, against, self._broken)
@@ -291,14 +300,17 @@ class _Parts:
         termination = self._imagination.termination
         if termination is None:
             return None
-        known = self._real.for_models
-        lost = int(self._real.transitions.terminals.sum() - known.terminals.sum())
+        held_out = self._held_out is not None
+        real = self._real if self._held_out is None else self._held_out
+        known = real.for_models
+        lost = int(real.transitions.terminals.sum() - known.terminals.sum())
         if lost:
             self._left_out.append(
                 f"termination on {lost} terminal rows: d3rlpy lost where they lead, "
                 "mbo.load_minari keeps it"
             )
-        return ends(termination, self._dynamics, known, judged)
+        found = ends(termination, self._dynamics, known, judged)
+        return dataclasses.replace(found, held_out=held_out)
 
     def _imagined(self) -> tuple[Optional[Rollouts], Optional[Values]]:
         imagination, learner = self._imagination, self._learner
@@ -378,8 +390,11 @@ class _Parts:
                 "values in the simulator: every rollout ends in a terminal"
             )
             return None
-        states, device = self._real.transitions.observations, self._imagination.device
-        gained = monte_carlo(learner, simulator, states, ends, device)
+        rows, device = self._real.transitions, self._imagination.device
+        greatest = float(rows.rewards.max())
+        gained = monte_carlo(
+            learner, simulator, rows.observations, ends, device, greatest
+        )
         if gained is None:
             self._left_out.append(
                 "values in the simulator: a value or a return is not finite"
@@ -394,7 +409,9 @@ class _Parts:
             return None
         if found is None:
             self._left_out.append("returns left out: there is one episode only")
-        return found
+            return None
+        self._left_out += found[1]
+        return found[0]
 
 
 def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:

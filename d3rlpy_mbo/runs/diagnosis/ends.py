@@ -43,7 +43,7 @@ def ends(
         actions = torch.cat([known.actions, known.actions[terminal]])
         truth = torch.arange(len(states)) >= len(known)
         said = _asked(termination, dynamics.device, states, actions, states)
-        return _compared(truth, said, None, None)
+        return _compared(truth, said, None, None, termination)
     steps = known.observations, known.actions, known.next_observations
     said = _asked(termination, dynamics.device, *steps)
     rows = torch.nonzero(terminal)[:, 0]
@@ -53,6 +53,7 @@ def ends(
         said,
         _share_by_model(termination, dynamics, known[rows]),
         _share_by_model(termination, dynamics, judged[judged.terminals[:, 0] == 0]),
+        termination,
     )
 
 
@@ -61,7 +62,13 @@ def _compared(
     said: torch.Tensor,
     model_recall: Optional[float],
     model_false_alarms: Optional[float],
+    termination: Union[Termination, LearnedTermination],
 ) -> Ends:
+    metrics = None  # of a rule, which held nothing out
+    if isinstance(termination, LearnedTermination):
+        metrics = termination.metrics
+    held_out = metrics or {}
+    n_held_out = held_out.get("termination_holdout_terminals")
     n_true, n_said, n_both = (
         int(truth.sum()),
         int(said.sum()),
@@ -75,6 +82,10 @@ def _compared(
         recall=n_both / n_true if n_true else None,
         model_recall=model_recall,
         model_false_alarms=model_false_alarms,
+        learned=metrics is not None,
+        unseen_terminals=None if n_held_out is None else int(n_held_out),
+        unseen_precision=held_out.get("termination_precision"),
+        unseen_recall=held_out.get("termination_recall"),
     )
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from .results import Calibration, OneStep, OpenLoop, Verdict
+from .results import Calibration, ColumnError, OneStep, OpenLoop, Verdict
 from .words import places
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "judge_one_step",
     "judge_open_loop",
     "judge_reward",
+    "rounding",
 ]
 
 # Each limit is ours, see `verdicts`.
@@ -26,16 +27,18 @@ _RARE_ROWS = 5  # rows from which a mean square means something
 _SEQUENCES = 20  # likewise
 
 
+def rounding(column: ColumnError) -> float:
+    """Returns what a column that never changes may be off by.
+
+    A thousandth of its spread, or of 1 where it has none either, as in `judge_reward`.
+    """
+    return 1e-3 * (max(column.spread, column.naive_error) or 1)
+
+
 def judge_one_step(found: OneStep) -> Verdict:
     """Says whether a column is worse than unchanged, shifted, or nothing is learned."""
     columns = found.columns[:-1]
-    # A column that never changes may be off by rounding: of its spread, or of 1 where
-    # it has none either, as in `judge_reward`.
-    worse = [
-        c
-        for c in columns
-        if c.error > _WORSE * c.naive_error + 1e-3 * (max(c.spread, c.naive_error) or 1)
-    ]
+    worse = [c for c in columns if c.error > _WORSE * c.naive_error + rounding(c)]
     if worse:
         listed = _listed(
             [f"{c.name} ({c.error:.3g} against {c.naive_error:.3g})" for c in worse]

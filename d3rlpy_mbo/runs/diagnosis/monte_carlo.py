@@ -9,6 +9,7 @@ from ...learners.reading import Learner, discount, predict_action, q_value
 from .results import MonteCarlo
 from .simulators import Simulator
 from .statistics import distribution
+from .values import at_most_beyond
 
 __all__ = ["monte_carlo"]
 
@@ -24,6 +25,7 @@ def monte_carlo(
     real: torch.Tensor,
     ends: torch.Tensor,
     device: str,
+    greatest_reward: float = 0.0,
 ) -> Optional[MonteCarlo]:
     """Follows the learner's policy from real states and from where rollouts end.
 
@@ -33,6 +35,7 @@ def monte_carlo(
         real: (N, D) real states.
         ends: (M, D) where rollouts end, at least one.
         device: Where to ask the learner.
+        greatest_reward: Of the data; the simulator may pay more.
 
     Returns:
         None if a number is not finite.
@@ -40,12 +43,15 @@ def monte_carlo(
     gamma, n_steps = discount(learner), _STEPS
     if gamma < 1:
         n_steps = min(math.ceil(math.log(_UNSEEN) / math.log(max(gamma, 1e-9))), _STEPS)
-    found = []
+    found, unseen = [], 0.0
     for states in (real, ends):
         starts = states[torch.randperm(len(states))[:_STATES]].to(device)
         believed = q_value(learner, starts, predict_action(learner, starts)).cpu()
-        gained = _returns(learner, simulator, starts, gamma, max(n_steps, 1))
+        gained, paid = _returns(learner, simulator, starts, gamma, max(n_steps, 1))
         found.append((believed[:, 0].double(), gained))
+        if paid is not None:  # by the last step that was followed, and on from there
+            best = max(greatest_reward, paid)
+            unseen = max(unseen, at_most_beyond(gamma, max(n_steps, 1), best))
     if not all(bool(torch.isfinite(each).all()) for pair in found for each in pair):
         return None
     (real_q, real_returns), (end_q, end_returns) = found
@@ -57,6 +63,7 @@ def monte_carlo(
         end_q=distribution(end_q),
         end_returns=distribution(end_returns),
         end_excess=float((end_q - end_returns).mean()),
+        unseen=unseen,
     )
 
 
@@ -66,15 +73,22 @@ def _returns(
     states: torch.Tensor,
     gamma: float,
     n_steps: int,
-) -> torch.Tensor:
-    """Returns (B,) discounted returns of the policy, all episodes side by side."""
+) -> tuple[torch.Tensor, Optional[float]]:
+    """Follows all episodes side by side.
+
+    Returns:
+        (B,) discounted returns of the policy, and the greatest reward on the way, None
+        if every episode ended.
+    """
+    greatest = -math.inf
     returns = torch.zeros(len(states), dtype=torch.float64)
     alive = torch.arange(len(states))
     for step in range(n_steps):
         taken = simulator.step(states, predict_action(learner, states))
         returns[alive] += gamma**step * taken.rewards[:, 0].double()
+        greatest = max(greatest, float(taken.rewards.max()))
         goes_on = taken.terminals[:, 0] == 0
         alive, states = alive[goes_on], taken.observations[goes_on].to(states)
         if not len(alive):
-            break
-    return returns
+            return returns, None
+    return returns, greatest

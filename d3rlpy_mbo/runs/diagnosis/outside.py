@@ -55,7 +55,9 @@ def outside(
         return None
     if not bool(torch.isfinite(errors).all() & torch.isfinite(errors_inside).all()):
         return None
-    ranks, _ = penalty_ranks(judged, own, learner, errors.norm(dim=1))
+    # The errors are those of observations: of the reward the null has none either.
+    sizes = errors.norm(dim=1)
+    ranks, _ = penalty_ranks(judged, own, learner, sizes, known_reward=True)
     return Outside(
         rows=len(judged.rows),
         errors=_by_column(errors),

@@ -56,6 +56,15 @@ def tables(found: "Diagnosis") -> Iterator[Table]:
                 _row("recall", ends.recall),
                 _row("recall, given the model's s'", ends.model_recall),
                 _row("false alarms, given the model's s'", ends.model_false_alarms),
+                *(
+                    [
+                        _row("terminal, held out when it was fitted", n_held_out),
+                        _row("precision there", ends.unseen_precision),
+                        _row("recall there", ends.unseen_recall),
+                    ]
+                    if (n_held_out := ends.unseen_terminals) is not None
+                    else []
+                ),
             ],
         )
     if found.rollouts is not None:

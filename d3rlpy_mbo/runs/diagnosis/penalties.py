@@ -25,6 +25,7 @@ def penalty_ranks(
     own: _Asked,
     learner: Optional[Learner] = None,
     errors: Optional[torch.Tensor] = None,
+    known_reward: bool = False,
 ) -> tuple[list[PenaltyRank], list[str]]:
     """Ranks real rows by every penalty and by the true error of the model there.
 
@@ -33,6 +34,8 @@ def penalty_ranks(
         own: The imagination's.
         learner: For penalties that ask it, None if there is none.
         errors: (B,) true errors; None: against what the rows say.
+        known_reward: Whether the errors hold none of the predicted reward: then its spread
+            makes none in the null.
 
     Returns:
         The imagination's own first, then every registered one with its defaults, except
@@ -41,7 +44,7 @@ def penalty_ranks(
     """
     if errors is None:
         errors = _norm(judged.elite_means.mean(dim=0) - judged.targets)
-    nulls = [_drawn_errors(judged) for _ in range(_DRAWS)]
+    nulls = [_drawn_errors(judged, known_reward) for _ in range(_DRAWS)]
     ranks, left_out = [], []
     for name, penalty in _all(own):
         try:
@@ -93,12 +96,13 @@ def _refuse_unless_discrete(penalty: Union[Penalty, LearnedPenalty]) -> None:
         raise TypeError("its action_spaces do not include discrete actions")
 
 
-def _drawn_errors(judged: Predicted) -> torch.Tensor:
+def _drawn_errors(judged: Predicted, known_reward: bool) -> torch.Tensor:
     """Returns (B,) errors as a calibrated model would make them, by one random elite."""
     n_rows = len(judged.targets)
     member = torch.randint(judged.n_elites, (n_rows,))
     stds = judged.elite_stds[member, torch.arange(n_rows)]
-    return _norm(stds * torch.randn_like(stds))
+    drawn = stds * torch.randn_like(stds)
+    return _norm(drawn[:, :-1] if known_reward else drawn)
 
 
 def _norm(values: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
+from .model_verdicts import rounding
 from .results import Diagnosis, PenaltyRank, Verdict
 
 __all__ = ["judge_penalty", "judge_penalty_outside", "penalty_undecided"]
@@ -54,7 +55,7 @@ def judge_penalty_outside(found: Diagnosis) -> Iterator[Verdict]:
         return
     columns = found.one_step.columns[:-1]
     if all(
-        error**2 <= _EXACT * column.naive_error**2
+        error**2 <= _EXACT * column.naive_error**2 + rounding(column) ** 2
         for error, column in zip(found.outside.errors, columns, strict=True)
     ):
         text += " The errors are too small to matter."

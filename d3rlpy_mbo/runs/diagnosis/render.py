@@ -169,6 +169,11 @@ def _ends(found: "Ends") -> Iterator[str]:
             f"; by the model's s': recall {_number(found.model_recall)}, false "
             f"{_number(found.model_false_alarms)}"
         )
+    if found.unseen_terminals is not None:
+        text += (
+            f"; it was learned, and held out {found.unseen_terminals} ends: precision "
+            f"{_number(found.unseen_precision)}, recall {_number(found.unseen_recall)}"
+        )
     yield from _wrapped(text, "  ", "    ")
 
 

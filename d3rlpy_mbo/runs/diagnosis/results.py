@@ -222,6 +222,12 @@ class Ends:
             10,000 terminal rows; None in reverse, or if none is terminal.
         model_false_alarms: Share of the judged rows that are not terminal, but claimed
             given the model's s'; None in reverse.
+        learned: Whether the termination was learned, from most of these rows unless ...
+        held_out: ... they are of data that were held out.
+        unseen_terminals: Terminal rows that a learned termination held out when it was
+            fitted; None for a rule, and if they are not known ...
+        unseen_precision: ... its precision on the rows that it held out ...
+        unseen_recall: ... and its recall.
     """
 
     terminals: int
@@ -231,6 +237,11 @@ class Ends:
     recall: Optional[float]
     model_recall: Optional[float]
     model_false_alarms: Optional[float]
+    learned: bool = False
+    held_out: bool = False
+    unseen_terminals: Optional[int] = None
+    unseen_precision: Optional[float] = None
+    unseen_recall: Optional[float] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,8 +313,13 @@ class Values:
         rollout_ends: Where rollouts end, with the learner's action there; in reverse
             where they begin in time; None if all of them end in a terminal.
         returns: Discounted real returns-to-go, of the rows whose episode goes on long
-            enough to hold all but 5 % of them; None if there are none.
+            enough to hold all but 5 % of them; None if there are none. Near a time limit
+            these are of episodes that ended, to which mean and quantiles lean; least and
+            greatest are what was seen.
         returns_rows: How many rows these are.
+        unseen: What a cut row among these may lack of its return: the data's greatest
+            reward for ever. 0 if none was cut, and in what older versions wrote; infinite
+            if nothing is discounted.
     """
 
     real: Distribution
@@ -311,6 +327,7 @@ class Values:
     rollout_ends: Optional[Distribution]
     returns: Optional[Distribution]
     returns_rows: int
+    unseen: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,6 +385,9 @@ class MonteCarlo:
         end_q: Likewise where rollouts end ...
         end_returns: ...
         end_excess: ...
+        unseen: What an episode that went on after these steps may have brought yet: the
+            greatest reward that data or simulator gave, for ever. 0 where all ended, and
+            in what older versions wrote; infinite where nothing is discounted.
     """
 
     steps: int
@@ -377,6 +397,7 @@ class MonteCarlo:
     end_q: Distribution
     end_returns: Distribution
     end_excess: float
+    unseen: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

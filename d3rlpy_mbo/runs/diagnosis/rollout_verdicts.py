@@ -12,11 +12,13 @@ __all__ = [
     "judge_states",
     "judge_termination",
     "judge_values",
+    "monte_carlo_undecided",
     "values_undecided",
 ]
 
 # Each limit is ours, see `verdicts`.
 _TERMINATION = 0.9  # precision and recall
+_HELD_OUT_ENDS = 5  # from which a share of them means something
 _FALSE_ENDS = 0.01  # share of rows, where nothing ever ends
 _FAR = 3.0  # times the distance that 95 % of real states keep
 # Standard deviations that are never far. Where states repeat, as in grids and tables, real
@@ -55,6 +57,25 @@ def judge_termination(found: Ends) -> Verdict:
         f"on real steps, precision {precision:.2f} and recall {recall:.2f} of "
         f"{found.terminals} ends."
     )
+    if found.learned:
+        advice = (
+            "Give termination=mbo.termination_for(env) where the rule is known, else data "
+            "with more ends."
+        )
+        whose = "others" if found.held_out else "most of them"
+        text += f" It was learned from {whose}"
+        n_held_out, recall_there = found.unseen_terminals, found.unseen_recall
+        if n_held_out is None or recall_there is None:
+            text += "."
+        else:
+            precision_there = found.unseen_precision or 0.0
+            text += (
+                f"; with {n_held_out} ends that it held out, {precision_there:.2f} and "
+                f"{recall_there:.2f}."
+            )
+            if n_held_out >= _HELD_OUT_ENDS:
+                precision = min(precision, precision_there)
+                recall = min(recall, recall_there)
     if min(precision, recall) >= _TERMINATION:
         return Verdict("termination", True, text)
     return Verdict("termination", False, f"{text} {advice}")
@@ -114,7 +135,7 @@ def judge_values(found: Values) -> Iterator[Verdict]:
     if at_end <= high:
         yield Verdict("values", True, text)
         return
-    if at_end <= high + _margin(low, high):
+    if at_end <= high + _margin(low, high) + found.unseen:
         return  # `values_undecided` says so
     yield Verdict(
         "values",
@@ -125,7 +146,7 @@ def judge_values(found: Values) -> Iterator[Verdict]:
     )
 
 
-def judge_monte_carlo(found: MonteCarlo) -> Verdict:
+def judge_monte_carlo(found: MonteCarlo) -> Iterator[Verdict]:
     """Says whether the learner expects more than its policy gets where rollouts end."""
     returns = [*found.real_returns.quantiles, *found.end_returns.quantiles]
     limit = _margin(min(returns), max(returns))
@@ -135,8 +156,11 @@ def judge_monte_carlo(found: MonteCarlo) -> Verdict:
         f"the policy gets {min(returns):.4g} to {max(returns):.4g}."
     )
     if found.end_excess <= limit:
-        return Verdict("values in the simulator", True, text)
-    return Verdict(
+        yield Verdict("values in the simulator", True, text)
+        return
+    if found.end_excess <= limit + found.unseen:
+        return  # `monte_carlo_undecided` says so
+    yield Verdict(
         "values in the simulator",
         False,
         f"{text} The learner overestimates what follows the rollouts: raise real_ratio, "
@@ -159,6 +183,22 @@ def values_undecided(found: Optional[Values]) -> Optional[str]:
     return (
         f"a verdict on values: half of the rollouts end where Q is above {at_end:.4g}, "
         f"beyond every real return-to-go ({high:.4g} at most), but by less than half of "
-        "their range (of their size, if they are all alike); a learner that has hardly "
-        "trained looks like that too"
+        "their range (of their size, if they are all alike)"
+        + (
+            f" and the {found.unseen:.4g} that rows which were cut may lack; a right "
+            if found.unseen
+            else "; a "
+        )
+        + "learner may look like that, and one that has hardly trained"
+    )
+
+
+def monte_carlo_undecided(found: Optional[MonteCarlo]) -> Optional[str]:
+    """Returns why there is no verdict on values in the simulator, likewise."""
+    if found is None or next(judge_monte_carlo(found), None) is not None:
+        return None
+    return (
+        "a verdict on values in the simulator: where rollouts end, Q minus what the policy "
+        f"gets there is {found.end_excess:.3g} on average, but episodes that went on "
+        f"after {found.steps} steps may have brought {found.unseen:.3g} more"
     )

@@ -13,7 +13,7 @@ from .results import Distribution, Values
 from .rollouts import Imagined
 from .statistics import distribution
 
-__all__ = ["returns_to_go", "rollout_ends", "values"]
+__all__ = ["at_most_beyond", "returns_to_go", "rollout_ends", "values"]
 
 # A row that was cut counts if what it did not see weighs no more than this (ours).
 _UNSEEN = 0.05
@@ -43,7 +43,10 @@ def values(
     """
     rows = real.transitions
     ends = rollout_ends(imagined, reverse)
-    returns, seen = returns_to_go(real, discount(learner))
+    gamma = discount(learner)
+    returns, seen = returns_to_go(real, gamma)
+    cut = _steps_left(real)[seen & ~_terminated(real)]
+    best = float(rows.rewards.max())
 
     def of(observations: torch.Tensor, actions: torch.Tensor) -> Distribution:
         asked = observations.to(device), actions.to(device)
@@ -67,7 +70,15 @@ def values(
         rollout_ends=at_end,
         returns=distribution(returns[seen]) if bool(seen.any()) else None,
         returns_rows=int(seen.sum()),
+        unseen=at_most_beyond(gamma, int(cut.min()), best) if len(cut) else 0.0,
     )
+
+
+def at_most_beyond(gamma: float, n_steps: int, greatest_reward: float) -> float:
+    """Returns what may follow so many steps: the greatest reward for ever, or nothing."""
+    if greatest_reward <= 0:
+        return 0.0
+    return gamma**n_steps * greatest_reward / (1 - gamma) if gamma < 1 else math.inf
 
 
 def rollout_ends(imagined: Imagined, reverse: bool) -> torch.Tensor:
@@ -85,17 +96,32 @@ def returns_to_go(real: RealData, gamma: float) -> tuple[torch.Tensor, torch.Ten
     """Returns (N,) discounted sums of the rewards from each row to its episode's end.
 
     Also (N,) bool: whether all of them are known, or all but 5 % of the weight that an
-    endless episode would give.
+    endless episode would give. So near a time limit rows count only of episodes that ended
+    before it, and a mean or a quantile of these returns leans to what ended. That is left
+    as it is: data do not say when an episode that ended would have been cut; and the rows
+    just before a goal, late as they may be, have the greatest return, which a verdict
+    compares Q with.
     """
     starts, rewards = real.episode_starts, real.transitions.rewards[:, 0].double()
     first, lengths = starts[:-1], starts.diff()
-    returns, left = rewards.clone(), torch.zeros(len(rewards), dtype=torch.int64)
-    for back in range(int(lengths.max())):
+    returns = rewards.clone()
+    for back in range(1, int(lengths.max())):
         rows = (first + lengths - 1 - back)[lengths > back]
-        left[rows] = back + 1
-        if back:
-            returns[rows] += gamma * returns[rows + 1]
-    terminated = real.transitions.terminals[starts[1:] - 1, 0] > 0
+        returns[rows] += gamma * returns[rows + 1]
     needed = math.log(_UNSEEN) / math.log(gamma) if 0 < gamma < 1 else math.inf
-    seen = terminated.repeat_interleave(lengths) | (left >= needed)
+    seen = _terminated(real) | (_steps_left(real) >= needed)
     return returns, seen | (gamma == 0)
+
+
+def _steps_left(real: RealData) -> torch.Tensor:
+    """Returns (N,) how many rows there are from each to its episode's end, itself too."""
+    starts = real.episode_starts
+    ends = starts[1:].repeat_interleave(starts.diff())
+    return ends - torch.arange(len(ends))
+
+
+def _terminated(real: RealData) -> torch.Tensor:
+    """Returns (N,) bool: whether the row's episode ended in a terminal."""
+    starts = real.episode_starts
+    terminated = real.transitions.terminals[starts[1:] - 1, 0] > 0
+    return terminated.repeat_interleave(starts.diff())

@@ -55,7 +55,7 @@ def verdicts(
     if found.values is not None:
         judged += judge_values(found.values)
     if found.monte_carlo is not None:
-        judged.append(judge_monte_carlo(found.monte_carlo))
+        judged += judge_monte_carlo(found.monte_carlo)
     return judged
 
 
