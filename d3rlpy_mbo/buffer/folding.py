@@ -69,15 +69,15 @@ def validate_folding(
 
 
 def validate_reader(learner: Any, reader: Any) -> None:
-    """Refuses who would take the rewards of folded rows for others than they are.
+    """Refuses a second reader to which the rewards of folded rows would mean others.
 
     Args:
-        learner: They were folded for it, by its gamma and its reward scaler's shift.
-        reader: Draws them as well: FQE.
+        learner: For which they were folded, by its gamma and its reward scaler's shift.
+        reader: Draws them too: FQE.
 
     Raises:
-        CompositionError: It discounts or shifts rewards otherwise, or its scaler makes
-            something else of them.
+        CompositionError: The reader discounts or shifts rewards otherwise, or its scaler
+            does more than shift and scale.
     """
     (gamma, shift), (discount, moved) = map(_discount_and_shift, (learner, reader))
     if discount == gamma and math.isclose(moved, shift, rel_tol=1e-6, abs_tol=1e-9):
@@ -86,7 +86,7 @@ def validate_reader(learner: Any, reader: Any) -> None:
         f"Imagined rows hold several steps, with rewards folded for {_name(learner)}: "
         f"gamma {gamma:g}, and {shift:g} added to each by its reward_scaler. "
         f"{_name(reader)} has gamma {discount:g} and adds {moved:g}. Give it the same "
-        "gamma and reward_scaler, or the dataset in the place of the buffer."
+        "gamma and reward_scaler, or the dataset instead of the buffer."
     )
 
 

@@ -253,9 +253,9 @@ class ImaginedSource:
             now, then = ("drawn", "imagined") if drawn else ("imagined", "drawn")
             raise CompositionError(
                 f"The penalty of the imagination {config.get_type()!r} was changed since "
-                f"this buffer was made. Rows are penalised when {now} now, if at all, and "
-                f"were when {then}: it would be subtracted twice, or never. Make the "
-                "buffer anew."
+                f"this buffer was made. Rows were penalised when {then}, and are now when "
+                f"{now}, if at all: it would be subtracted twice, or never. Make a new "
+                "buffer."
             )
 
     def _rollouts(self) -> Iterator[Rollout]:

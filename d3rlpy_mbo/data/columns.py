@@ -172,8 +172,8 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
         why = "its transitions are not single steps of the stored observations"
         if picker is SparseRewardTransitionPicker:
             why = (
-                "it gives what failed a return of its own, where rows here have the "
-                "rewards that follow them (Cal-QL alone asks for either)"
+                "it gives failed episodes a return of its own, while rows here have the "
+                "rewards that follow them (only Cal-QL asks for either)"
             )
         raise DatasetError(
             f"Datasets with {picker.__name__} are not supported: {why}. Expected "

@@ -22,9 +22,9 @@ _OPTIONAL = ("next_observations", "timeouts", *_OF_D3RLPY_1)
 
 # d3rlpy/dataset.pyx up to 1.0.0: transition i has observations i, i + 1, reward i + 1.
 _BEFORE_1_1 = (
-    "the file names no version, as none does that d3rlpy wrote before 1.1: there a row's "
+    "the file names no version, like all that d3rlpy wrote before 1.1: in those a row's "
     "reward is that of the step that led to it, and the last row of an episode is no step. "
-    "Rewards are taken to be the rows' own, as since 1.1. If it is older, hand each "
+    "Rewards are taken to be the rows' own, as since 1.1. If it is older, pass each "
     "episode's observations, actions[:-1] and rewards[1:] to mbo.dataset_from_arrays "
     "(docs/from-d3rlpy-1.md)."
 )

@@ -8,10 +8,10 @@ __all__ = ["build"]
 
 
 def build(learner: AnyLearner, dataset: ReplayBufferBase) -> None:
-    """Builds as `learner.build_with_dataset`, with a size of actions of Python's own.
+    """Builds as `learner.build_with_dataset` does, with Python's int as size of actions.
 
-    d3rlpy cannot save a learner that was built with one of NumPy's, and some datasets have
-    such: `action_size=env.action_space.n`. A fit on the buffer is given an int by that.
+    d3rlpy cannot save a learner that was built with NumPy's, which some datasets have:
+    `action_size=env.action_space.n`. A fit on the buffer gets an int from the buffer.
 
     Args:
         learner: Any d3rlpy algorithm.

@@ -155,10 +155,10 @@ def _recorded(
 
 
 class _Recorded:
-    """A learner's `update` that keeps the losses; of a copy of the learner its own one.
+    """A learner's `update` that keeps the losses; a copy of the learner has its own one.
 
-    Callbacks keep the best learner so, or pickle it: what they make must train itself,
-    not the one that it was made of.
+    Callbacks copy the best learner, or pickle it: the copy must train itself, not the
+    learner that it was made of.
 
     Args:
         update: The learner's.

@@ -257,7 +257,7 @@ def warn_of_other_models(
                 f"The run in {str(path)!r} began with another fit of the imagination than "
                 "the one that is given here, or a dynamics updater has changed it since, "
                 "as in a call that failed. Its training had not begun: it goes on with "
-                "this one. For the one of then load a file that was saved before training.",
+                "this one. For the other, load a file that was saved before training.",
                 stacklevel=2,
             )
         return

@@ -169,7 +169,7 @@ def test_a_file_of_d3rlpy_before_1_1_is_said_to_have_its_rewards_a_row_late(tmp_
     assert torch.equal(rows.rewards, mbo.Transitions.from_dataset(same).rewards)
     columns["discrete_action"] = True
     columns["actions"] = np.array([0, 2, 1, 0, 2, 2, 0, 1, 0])
-    load(write(tmp_path / "choices.h5", columns), "before 1.1", "taken to be 3")
+    load(write(tmp_path / "choices.h5", columns), "before 1.1", "assumed to be 3")
 
 
 def test_a_file_of_d3rlpy_1_that_knows_no_others_says_so_and_takes_a_limit(tmp_path):

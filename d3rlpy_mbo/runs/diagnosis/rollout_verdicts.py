@@ -59,7 +59,7 @@ def judge_termination(found: Ends) -> Verdict:
     )
     if found.learned:
         advice = (
-            "Give termination=mbo.termination_for(env) where the rule is known, else data "
+            "Give termination=mbo.termination_for(env) if the rule is known, else data "
             "with more ends."
         )
         whose = "others" if found.held_out else "most of them"
