@@ -136,6 +136,6 @@ def test_evaluators_of_the_buffer_before_say_so():
         mbo.ImaginedReplayBuffer(dataset, imagination, learner) for _ in range(2)
     )
     for evaluator in mbo.imagination_evaluators(before).values():
-        with pytest.warns(UserWarning, match="of another buffer.*anew"):
+        with pytest.warns(UserWarning, match="of another buffer.*Make new ones"):
             evaluator(learner, buffer)
         evaluator(learner, dataset)
