@@ -372,6 +372,7 @@ class ProbabilisticEnsemble(Dynamics):
     def _validate_fitted_on(self, transitions: Transitions) -> None:
         """Refuses other rows than `fit` got: hold-out indices would mean nothing."""
         sizes = transitions.observation_size, transitions.action_size
+        got = f"{len(transitions)} with observations and actions of sizes {sizes}"
         same = (len(transitions), *sizes) == self.fitted_on
         if same:
             mean, std = self._inputs.mean, self._inputs.std
@@ -379,11 +380,12 @@ class ProbabilisticEnsemble(Dynamics):
             found = of.standardizer(of.inputs).mean.to(mean)
             # Rounding leaves 1e-6 of either; other data differs by far more.
             same = bool(((found - mean).abs() <= 1e-3 * std + 1e-4 * mean.abs()).all())
+            got = "as many others: the means of their columns differ"
         if not same:
             raise CompositionError(
-                f"The ensemble was fitted on {self._n_rows} transitions and got "
-                f"{len(transitions)} others. Give those that were given to fit, in the "
-                "same order: the rows held out are known by their indices."
+                f"The ensemble was fitted on {self._n_rows} transitions and got {got}. "
+                "Give those that were given to fit, in the same order: the rows held out "
+                "are known by their indices."
             )
 
     def log_prob(self, transitions: Transitions) -> torch.Tensor:
