@@ -1,27 +1,30 @@
-"""Stage R's study: refused without its dose, and one model a seed whatever its scale."""
+"""Stage R's study: the dose that its header asks for, and one model a seed."""
 
+import tomllib
 from pathlib import Path
 
+import adversary_doses
 import pytest
 
-import d3rlpy_mbo as mbo
 from d3rlpy_mbo.study.settings import Study
 
-FILE = (
-    Path(__file__).parents[2]
-    / "benchmarks"
-    / "studies"
-    / "rambo-hopper-five-seeds.toml"
-)
-OPEN, SCALE = '"FILL IN: see the header" }', '"dynamics.target_scale" = "change"'
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+FILE = BENCHMARKS / "studies" / "rambo-hopper-five-seeds.toml"
+SCALE = '"dynamics.target_scale" = "change"'
 
 
-def test_it_is_refused_before_the_dose_is_filled_in():
-    text = FILE.read_text()
-    assert text.count(OPEN) == 1
+def test_its_dose_is_the_smallest_that_works_in_change_by_the_measurements():
+    settings = tomllib.loads((BENCHMARKS / "settings" / "adversary.toml").read_text())
+    measured = adversary_doses.doses(settings, BENCHMARKS / "results" / "adversary")
+    working = [
+        coef
+        for scale, coef, dose in measured
+        if scale == "change" and dose.n_seeds == len(settings["seeds"]) and dose.works
+    ]
     study = Study.read(FILE)
-    with pytest.raises(mbo.CompositionError, match="coef"):
-        study.experiment(study.datasets[0], "rambo-dose", 0).imagination_config()
+    run = study.experiment(study.datasets[0], "rambo-dose", 0)
+    assert run.imagination_settings["dynamics_updater.coef"] == min(working) == 0.3
+    assert run.imagination_settings["dynamics.target_scale"] == "change"
 
 
 @pytest.mark.parametrize("scale", ["change", "state"])
@@ -31,8 +34,7 @@ def test_its_methods_share_the_model_of_a_seed_in_the_scale_of_the_dose(
     text = FILE.read_text()
     assert text.count("\n" + SCALE) == 1
     filled = tmp_path / "study.toml"
-    text = text.replace(OPEN, "0.1 }").replace(SCALE, SCALE.replace("change", scale))
-    filled.write_text(text)
+    filled.write_text(text.replace(SCALE, SCALE.replace("change", scale)))
     study = Study.read(filled)
     runs = [study.experiment(study.datasets[0], name, 3) for name in study.methods]
     models = [study.model(run) for run in runs]
