@@ -3,9 +3,9 @@
 import tomllib
 from pathlib import Path
 
-import adversary_doses
 import pytest
 
+import adversary_doses
 from d3rlpy_mbo.study.settings import Study
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -84,7 +84,9 @@ def test_a_penalty_of_another_time_is_refused_by_the_buffer_of_before(
     buffer = drawn_buffer(dataset, penalty=before, rollout_interval=1)
     buffer.sample_transition_batch(4)
     buffer.imaginations[0].config.penalty = after
-    with pytest.raises(mbo.CompositionError, match="penalty .* was changed .* Make a new buffer"):
+    with pytest.raises(
+        mbo.CompositionError, match="penalty .* was changed .* Make a new buffer"
+    ):
         buffer.sample_transition_batch(4)
 
 

@@ -104,7 +104,9 @@ def test_a_store_is_not_filled_by_settings_that_it_was_not_made_for(name, value)
     buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
     buffer.sample_transition_batch(4)
     setattr(imagination.config, name, value)
-    with pytest.raises(mbo.CompositionError, match=rf"{name} .*is {value}.*Make a new buffer"):
+    with pytest.raises(
+        mbo.CompositionError, match=rf"{name} .*is {value}.*Make a new buffer"
+    ):
         buffer.sample_transition_batch(4)
 
 
