@@ -233,7 +233,7 @@ def test_a_model_that_states_no_spread_has_no_calibration_and_a_table_still():
     data = line_dataset()
     diagnosis = mbo.diagnose(line_imagination("reverse", data), data, n_rollouts=5)
     assert diagnosis.calibration is None
-    assert "calibration: the model states no spread" in diagnosis.left_out
+    assert "calibration: the model predicts no spread" in diagnosis.left_out
     assert "s[0]" in str(diagnosis)
 
 
