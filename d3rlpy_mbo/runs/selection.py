@@ -64,7 +64,7 @@ def rank_by_q_values(q_values: Mapping[str, Sequence[float]]) -> list[Candidate]
         if np.isfinite(values).all():
             magnitude = float(np.abs(late).mean())
             instability = float(np.ptp(late)) / max(magnitude, 1e-12)
-        means[name] = float(late.mean())
+            means[name] = float(late.mean())
         candidates.append(
             Candidate(name, magnitude, instability, instability <= _STABLE)
         )

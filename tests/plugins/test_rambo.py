@@ -565,6 +565,13 @@ def test_where_rewards_are_negative_the_small_q_values_are_those_far_below_0():
     assert [c.magnitude for c in ranked] == [500, 10]
 
 
+def test_values_of_both_infinities_have_no_mean_and_warn_of_none():
+    ranked = rank_by_q_values(
+        {"infinite": [1, 1, math.inf, -math.inf], "finite": [1, 1, 1, 1]}
+    )
+    assert [c.name for c in ranked] == ["finite", "infinite"]
+
+
 def test_too_few_values_say_nothing_about_stability():
     with pytest.raises(mbo.CompositionError, match="at least 4"):
         rank_by_q_values({"short": [1, 2, 3]})

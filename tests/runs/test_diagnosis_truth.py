@@ -272,6 +272,19 @@ def test_without_discount_what_goes_on_may_bring_anything_and_what_ends_nothing(
     assert [*judge_monte_carlo(ended[np.inf])] == []
 
 
+def test_episodes_from_real_states_that_go_on_excuse_nothing_where_rollouts_end(data):
+    rows = mbo.RealData.of(data).for_models
+    simulator, _ = simulator_of(Line(limit=100.0), rows)
+    real, ends = torch.tensor([[1.0, 0.0]]), torch.tensor([[101.0, 0.0]])
+    for gamma in (0.5, 1.0):
+        learner = learner_that_stays(1e6, gamma=gamma)
+        found = monte_carlo(learner, simulator, real, ends, "cpu")
+        assert found.unseen == 0.0
+        assert [v.ok for v in judge_monte_carlo(found)] == [False]
+    found = monte_carlo(learner, simulator, ends, real, "cpu")
+    assert found.unseen == np.inf
+
+
 def test_the_page_has_the_truths_numbers(data, tmp_path):
     pytest.importorskip("altair")
     imagination = imagination_of(data, ModelOfNoiseConfig(shift=0.25))

@@ -43,15 +43,15 @@ def monte_carlo(
     gamma, n_steps = discount(learner), _STEPS
     if gamma < 1:
         n_steps = min(math.ceil(math.log(_UNSEEN) / math.log(max(gamma, 1e-9))), _STEPS)
-    found, unseen = [], 0.0
+    found = []
     for states in (real, ends):
         starts = states[torch.randperm(len(states))[:_STATES]].to(device)
         believed = q_value(learner, starts, predict_action(learner, starts)).cpu()
         gained, paid = _returns(learner, simulator, starts, gamma, max(n_steps, 1))
         found.append((believed[:, 0].double(), gained))
-        if paid is not None:  # by the last step that was followed, and on from there
-            best = max(greatest_reward, paid)
-            unseen = max(unseen, at_most_beyond(gamma, max(n_steps, 1), best))
+    unseen = 0.0  # of the last of these, where rollouts end
+    if paid is not None:  # by the last step that was followed, and on from there
+        unseen = at_most_beyond(gamma, max(n_steps, 1), max(greatest_reward, paid))
     if not all(bool(torch.isfinite(each).all()) for pair in found for each in pair):
         return None
     (real_q, real_returns), (end_q, end_returns) = found
