@@ -13,10 +13,9 @@ __all__ = ["generator_states", "generators_kept", "set_generator_states"]
 
 def generator_states() -> dict[str, Any]:
     """Returns where every generator stands, in tensors and plain values."""
-    version, words, gauss = random.getstate()
     algorithm, key, position, has_gauss, cached = np.random.get_state()
     return {
-        "python": [version, list(words), gauss],
+        **_beside_numpys(),
         "numpy": {
             "algorithm": algorithm,
             "key": torch.from_numpy(np.asarray(key).astype(np.int64)),
@@ -24,8 +23,6 @@ def generator_states() -> dict[str, Any]:
             "has_gauss": int(has_gauss),
             "cached": float(cached),
         },
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 
@@ -34,8 +31,6 @@ def set_generator_states(states: dict[str, Any]) -> None:
 
     Those of GPUs that are not here are left out: nothing draws from them.
     """
-    version, words, gauss = states["python"]
-    random.setstate((version, tuple(words), gauss))
     numpy = states["numpy"]
     np.random.set_state(
         (
@@ -46,17 +41,34 @@ def set_generator_states(states: dict[str, Any]) -> None:
             numpy["cached"],
         )
     )
-    torch.set_rng_state(states["torch"])
-    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    for i, state in enumerate(states["cuda"][:n_gpus]):
-        torch.cuda.set_rng_state(state, i)
+    _set_beside_numpys(states)
 
 
 @contextlib.contextmanager
 def generators_kept() -> Iterator[None]:
     """Puts every generator back where it stood: what is drawn inside leaves no trace."""
-    states = generator_states()
+    # NumPy's as it is: a user may have put another bit generator there.
+    states, numpy = _beside_numpys(), np.random.get_state(legacy=False)
     try:
         yield
     finally:
-        set_generator_states(states)
+        np.random.set_state(numpy)
+        _set_beside_numpys(states)
+
+
+def _beside_numpys() -> dict[str, Any]:
+    version, words, gauss = random.getstate()
+    return {
+        "python": [version, list(words), gauss],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_beside_numpys(states: dict[str, Any]) -> None:
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    torch.set_rng_state(states["torch"])
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for i, state in enumerate(states["cuda"][:n_gpus]):
+        torch.cuda.set_rng_state(state, i)

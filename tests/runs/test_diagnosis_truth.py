@@ -285,6 +285,16 @@ def test_episodes_from_real_states_that_go_on_excuse_nothing_where_rollouts_end(
     assert found.unseen == np.inf
 
 
+def test_an_episode_that_goes_on_excuses_its_share_and_no_more(data):
+    rows = mbo.RealData.of(data).for_models
+    simulator, _ = simulator_of(Line(limit=100.0), rows)
+    learner = learner_that_stays(1e6, gamma=0.9)
+    ends = torch.tensor([[1.0, 0.0], *[[101.0, 0.0]] * 3])  # one of four goes on
+    found = monte_carlo(learner, simulator, ends[:1], ends, "cpu")
+    assert found.unseen == pytest.approx(0.9**found.steps * 1010 / 4)  # paid 101 a step
+    assert [v.ok for v in judge_monte_carlo(found)] == [False]
+
+
 def test_the_page_has_the_truths_numbers(data, tmp_path):
     pytest.importorskip("altair")
     imagination = imagination_of(data, ModelOfNoiseConfig(shift=0.25))

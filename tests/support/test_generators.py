@@ -34,3 +34,14 @@ def test_checks_put_the_generators_of_all_gpus_back(monkeypatch):
     )
     check_default_construction(mbo.NoTermination)
     assert put_back == dict(enumerate(states))
+
+
+def test_another_bit_generator_of_numpys_is_put_back_as_well():
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.PCG64(0))
+    try:
+        with generators_kept():
+            expected = drawn()
+        assert drawn() == expected
+    finally:
+        np.random.set_bit_generator(before)

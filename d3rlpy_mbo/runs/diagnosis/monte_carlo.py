@@ -47,11 +47,12 @@ def monte_carlo(
     for states in (real, ends):
         starts = states[torch.randperm(len(states))[:_STATES]].to(device)
         believed = q_value(learner, starts, predict_action(learner, starts)).cpu()
-        gained, paid = _returns(learner, simulator, starts, gamma, max(n_steps, 1))
+        gained, paid, cut = _returns(learner, simulator, starts, gamma, max(n_steps, 1))
         found.append((believed[:, 0].double(), gained))
     unseen = 0.0  # of the last of these, where rollouts end
-    if paid is not None:  # by the last step that was followed, and on from there
-        unseen = at_most_beyond(gamma, max(n_steps, 1), max(greatest_reward, paid))
+    if cut:
+        best = max(greatest_reward, paid)
+        unseen = cut * at_most_beyond(gamma, max(n_steps, 1), best)
     if not all(bool(torch.isfinite(each).all()) for pair in found for each in pair):
         return None
     (real_q, real_returns), (end_q, end_returns) = found
@@ -73,12 +74,12 @@ def _returns(
     states: torch.Tensor,
     gamma: float,
     n_steps: int,
-) -> tuple[torch.Tensor, Optional[float]]:
+) -> tuple[torch.Tensor, float, float]:
     """Follows all episodes side by side.
 
     Returns:
-        (B,) discounted returns of the policy, and the greatest reward on the way, None
-        if every episode ended.
+        (B,) discounted returns of the policy, the greatest reward on the way, and the
+        share of the episodes that had not ended.
     """
     greatest = -math.inf
     returns = torch.zeros(len(states), dtype=torch.float64)
@@ -90,5 +91,5 @@ def _returns(
         goes_on = taken.terminals[:, 0] == 0
         alive, states = alive[goes_on], taken.observations[goes_on].to(states)
         if not len(alive):
-            return returns, None
-    return returns, greatest
+            break
+    return returns, greatest, len(alive) / len(returns)

@@ -385,10 +385,10 @@ class MonteCarlo:
         end_q: Likewise where rollouts end ...
         end_returns: ...
         end_excess: ...
-        unseen: What an episode from where rollouts end that went on after these steps may
-            still have brought: the greatest reward that data or simulator gave, for ever.
-            0 if all of them ended, and in what older versions wrote; infinite if nothing
-            is discounted.
+        unseen: What may have followed these steps where rollouts end, mean over episodes:
+            for each that had not ended the greatest reward that data or simulator gave,
+            for ever. 0 if all of them ended, and in what older versions wrote; infinite
+            if nothing is discounted.
     """
 
     steps: int
