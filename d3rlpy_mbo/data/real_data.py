@@ -86,6 +86,13 @@ class RealData:
         return len(self.transitions)
 
     @functools.cached_property
+    def episode_returns(self) -> torch.Tensor:
+        """(episodes,) float64 sums of the rewards of each episode's rows."""
+        rewards = self.transitions.rewards[:, 0].double()
+        sums = torch.cat([torch.zeros(1, dtype=torch.float64), rewards.cumsum(dim=0)])
+        return sums[self.episode_starts].diff()
+
+    @functools.cached_property
     def model_rows(self) -> torch.Tensor:
         """Indices of the rows whose next observation is known: what models learn from."""
         known = self.transitions.next_observation_known

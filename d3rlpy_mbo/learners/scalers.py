@@ -138,11 +138,10 @@ def _returns_width(scaler: Any, real: RealData) -> torch.Tensor:
     """Returns (1,) the greatest minus the least return of an episode."""
     if scaler.built:
         return torch.tensor([scaler.return_max - scaler.return_min])
-    rewards = real.transitions.rewards[:, 0].double()
-    sums = torch.cat([torch.zeros(1), rewards.cumsum(0)])[real.episode_starts].diff()
+    returns = real.episode_returns
     # What rounding leaves of equal returns is no difference.
-    width = sums.max() - sums.min()
-    rounding = 1e-9 * rewards.abs().sum()
+    width = returns.max() - returns.min()
+    rounding = 1e-9 * real.transitions.rewards.double().abs().sum()
     return torch.where(width > rounding, width, 0.0)[None]
 
 

@@ -1,6 +1,7 @@
 """Whose checkpoints are a run's own: its scalers, and its seed."""
 
 import copy
+import functools
 import json
 import warnings
 
@@ -137,22 +138,26 @@ def test_another_seed_in_a_folder_is_warned_of_and_the_runs_own_is_kept(tmp_path
     assert fit(0, [3])[:2] == losses
 
 
+def fit_kept(folder, data, imagination, n_steps, **settings):
+    """Trains a new learner, from the folder's last checkpoint on."""
+    mbo.fit(
+        small_learner("td3_plus_bc"),
+        data,
+        imagination,
+        n_steps,
+        n_steps_per_epoch=1,
+        checkpoint=folder,
+        **QUIET,
+        **settings,
+    )
+
+
 @pytest.mark.training
 def test_an_imagination_fitted_anew_is_told_that_the_folder_has_another(tmp_path):
     config = mbo.ImaginationConfig(dynamics=small_ensemble(), rollout_batch_size=5)
 
-    def fit(imagination, n_steps):
-        mbo.fit(
-            small_learner("td3_plus_bc"),
-            data,
-            imagination,
-            n_steps,
-            n_steps_per_epoch=1,
-            checkpoint=tmp_path / "kept",
-            **QUIET,
-        )
-
     data, imagination = line_dataset(), config.create()
+    fit = functools.partial(fit_kept, tmp_path / "kept", data)
     imagination.fit(data)
     imagination.save(tmp_path / "fitted.mbo")
     fit(imagination, 1)
@@ -172,19 +177,7 @@ def test_before_its_training_begins_another_fit_is_gone_on_with_and_that_is_said
     config = mbo.ImaginationConfig(dynamics=small_ensemble(), rollout_batch_size=5)
     data, imagination = line_dataset(), config.create()
     imagination.fit(data)
-
-    def fit(n_steps, **settings):
-        mbo.fit(
-            small_learner("td3_plus_bc"),
-            data,
-            imagination,
-            n_steps,
-            n_steps_per_epoch=1,
-            checkpoint=tmp_path / "kept",
-            **QUIET,
-            **settings,
-        )
-
+    fit = functools.partial(fit_kept, tmp_path / "kept", data, imagination)
     mistake = {"mistaken": lambda algo, dataset: 1 / 0}
     with pytest.raises(ZeroDivisionError):
         fit(1, evaluators=mistake)
@@ -208,15 +201,7 @@ def test_a_run_that_began_with_a_given_model_goes_on_with_it_and_says_so(tmp_pat
         models.append(owner.dynamics)
 
     def fit(dynamics, n_steps):
-        mbo.fit(
-            small_learner("td3_plus_bc"),
-            data,
-            config.create(dynamics=dynamics),
-            n_steps,
-            n_steps_per_epoch=1,
-            checkpoint=tmp_path / "kept",
-            **QUIET,
-        )
+        fit_kept(tmp_path / "kept", data, config.create(dynamics=dynamics), n_steps)
 
     fit(models[0], 1)
     with pytest.warns(UserWarning, match="replaced by the run's own"):

@@ -44,11 +44,9 @@ def unseen_returns(
             judge it on.
         DivergedError: The second model predicts nothing finite.
     """
-    rewards, starts = real.transitions.rewards[:, 0].double(), real.episode_starts
-    sums = torch.cat([torch.zeros(1, dtype=torch.float64), rewards.cumsum(dim=0)])
-    returns = sums[starts].diff()
+    returns = real.episode_returns
     order = returns.argsort(descending=True, stable=True)
-    lengths = starts.diff()[order]
+    lengths = real.episode_starts.diff()[order]
     before = lengths.cumsum(dim=0) - lengths
     n_out = min(int((before < _SHARE * len(real)).sum()), len(order) - 1)
     if n_out < 1:
