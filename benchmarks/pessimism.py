@@ -47,7 +47,8 @@ import d3rlpy_mbo as mbo
 from behaviors import load_learner
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
-from d3rlpy_mbo.learners import discount, q_value
+from d3rlpy_mbo.learners import counted_reward, discount, q_value
+from d3rlpy_mbo.learners.reading import without_scale
 from d3rlpy_mbo.runs.evaluation import FIRST_FINAL_SEED
 from d3rlpy_mbo.study.intervals import paired
 from d3rlpy_mbo.study.results import read_results
@@ -194,15 +195,22 @@ def _measure(run: Path, env: Any) -> dict[str, Any]:
         for each in episodes
     ]
     limit = time_limit(env, episodes)
+    counted = [_as_counted(learner, each) for each in episodes]
     return {
         "gamma": gamma,
         "time_limit": limit,
         "return": float(np.mean([each.rewards.sum() for each in episodes])),
         "lengths": [len(each.rewards) for each in episodes],
         "terminated": sum(each.terminated for each in episodes),
-        "start": judge(episodes, values, entropies, gamma, limit, only_starts=True),
-        "on_the_way": judge(episodes, values, entropies, gamma, limit),
+        "start": judge(counted, values, entropies, gamma, limit, only_starts=True),
+        "on_the_way": judge(counted, values, entropies, gamma, limit),
     }
+
+
+def _as_counted(learner: Any, episode: Episode) -> Episode:
+    rewards = torch.as_tensor(episode.rewards)[:, None]
+    counted = counted_reward(learner, rewards)[:, 0].numpy()
+    return dataclasses.replace(episode, rewards=counted)
 
 
 def play(env: Any, act: Callable[[Any], Any], seed: int) -> Episode:
@@ -343,10 +351,7 @@ def entropy_rewards(learner: Any, observations: torch.Tensor) -> torch.Tensor:
         policy = build_squashed_gaussian_distribution(modules.policy(x))
         _, log_prob = policy.sample_with_log_prob()
         bonus = -get_parameter(modules.log_temp).exp() * log_prob
-    if learner.config.reward_scaler:
-        reverse = learner.config.reward_scaler.reverse_transform
-        bonus = reverse(bonus) - reverse(torch.zeros_like(bonus))
-    return bonus
+    return without_scale(learner, bonus)
 
 
 if __name__ == "__main__":

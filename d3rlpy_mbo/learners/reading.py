@@ -26,6 +26,7 @@ __all__ = [
     "check",
     "check_actions",
     "check_built",
+    "counted_reward",
     "device_of",
     "discount",
     "grad_step",
@@ -42,6 +43,7 @@ __all__ = [
     "validate_real_ratio",
     "validate_tensor",
     "with_networks",
+    "without_scale",
 ]
 
 Learner: TypeAlias = QLearningAlgoBase[Any, Any]
@@ -359,8 +361,9 @@ def q_value(
 
     Returns:
         (B, 1) on the device of the observations, in dataset units: the scale of a
-        reward scaler is undone. If it also shifts rewards, the shift remains, since what
-        it adds up to depends on how many steps are left.
+        reward scaler is undone. If it also shifts or clips rewards, that remains, since
+        what it adds up to depends on the steps that are left: `counted_reward` has the
+        rewards that these values sum.
 
     Raises:
         CompositionError: The learner has no critic, or no networks yet.
@@ -382,10 +385,36 @@ def q_value(
             a = config.action_scaler.transform(a)
         each = [critic(x, a).q_value for critic in critics]
     values = torch.stack(each).amin(dim=0)
-    if config.reward_scaler:
-        reverse = config.reward_scaler.reverse_transform
-        values = reverse(values) - reverse(torch.zeros_like(values))
-    return values.to(observations.device)
+    return without_scale(learner, values).to(observations.device)
+
+
+def counted_reward(learner: Learner, rewards: torch.Tensor) -> torch.Tensor:
+    """Returns the rewards that a learner's Q-values sum, to compare these with returns.
+
+    Args:
+        learner: Any of d3rlpy's.
+        rewards: (B, 1) in dataset units.
+
+    Returns:
+        (B, 1) in dataset units, as shifted or clipped by the learner's reward scaler;
+        its scale is undone, as in `q_value`. The rewards themselves without a scaler.
+
+    Raises:
+        CompositionError: The scaler is not fitted.
+    """
+    scaler = learner.config.reward_scaler
+    if not scaler:
+        return rewards
+    _validate_scalers_fitted(learner)
+    return without_scale(learner, scaler.transform(rewards))
+
+
+def without_scale(learner: Learner, scaled: torch.Tensor) -> torch.Tensor:
+    """Returns what is in the unit of scaled rewards in dataset units; shifts remain."""
+    if not learner.config.reward_scaler:
+        return scaled
+    reverse = learner.config.reward_scaler.reverse_transform
+    return cast(torch.Tensor, reverse(scaled) - reverse(torch.zeros_like(scaled)))
 
 
 def acts_greedily(learner: Learner) -> bool:

@@ -170,6 +170,7 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
         value, baseline = mbo.learners.q_value(
             learner, torch.cat([after, before]), torch.cat([next_actions, actions])
         ).chunk(2)
+        rewards = mbo.learners.counted_reward(learner, rewards)
         advantages = rewards + gamma * (1 - terminals) * value - baseline
         return torch.where(finite, advantages, torch.nan), reached
 

@@ -7,6 +7,8 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo import learners
 from toys import DISCRETE, LEARNERS, line_dataset, small_learner
 
+SCALERS = d3rlpy.preprocessing
+
 
 def built(name: str):
     dataset = line_dataset(size=2)
@@ -170,6 +172,31 @@ def test_a_reward_scalers_shift_stays_in_the_q_values():
     torch.testing.assert_close(
         learners.q_value(learner, observations, actions), 2 * plain
     )
+
+
+@pytest.mark.parametrize(
+    ("scaler", "counted"),
+    [
+        (None, [-3.0, 0.5, 9.0]),
+        (SCALERS.MultiplyRewardScaler(4.0), [-3.0, 0.5, 9.0]),
+        (SCALERS.StandardRewardScaler(mean=7.0, std=2.0, eps=0.0), [-10.0, -6.5, 2.0]),
+        (SCALERS.ConstantShiftRewardScaler(-1.0, 2.0), [-4.0, -0.5, 8.0]),
+        (SCALERS.ClipRewardScaler(-1.0, 1.0, 2.0), [-1.0, 0.5, 1.0]),
+    ],
+)
+def test_rewards_are_counted_as_the_q_values_sum_them(scaler, counted):
+    learner = built("sac")
+    learner.config.reward_scaler = scaler
+    rewards = torch.tensor([[-3.0], [0.5], [9.0]])
+    found = learners.counted_reward(learner, rewards)
+    torch.testing.assert_close(found, torch.tensor(counted)[:, None])
+
+
+def test_rewards_are_not_counted_before_their_scaler_is_fitted():
+    learner = built("sac")
+    learner.config.reward_scaler = SCALERS.StandardRewardScaler()
+    with pytest.raises(mbo.CompositionError, match="reward_scaler of SAC.*not fitted"):
+        learners.counted_reward(learner, torch.zeros(1, 1))
 
 
 def test_asking_for_q_values_leaves_no_gradient_and_no_other_numbers():

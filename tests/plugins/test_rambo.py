@@ -161,7 +161,13 @@ def test_the_model_gradient_is_the_gradient_of_the_value_over_two_steps():
     assert total == pytest.approx(2.8, abs=0.03)
 
 
-def test_an_advantage_is_the_targets_distance_from_the_least_q_value(monkeypatch):
+@pytest.mark.parametrize(
+    ("scaler", "terminal"),
+    [(None, -5), (d3rlpy.preprocessing.ClipRewardScaler(high=2.0, multiplier=7.0), -7)],
+)
+def test_an_advantage_is_the_targets_distance_from_the_least_q_value(
+    monkeypatch, scaler, terminal
+):
     seen = []
 
     def q_value(learner, observations, actions):
@@ -179,10 +185,10 @@ def test_an_advantage_is_the_targets_distance_from_the_least_q_value(monkeypatch
         torch.tensor([[1.0], [4.0]]), torch.full((2, 1), 0.5), False
     )
     advantages, reached = adversary._advantages(
-        dynamics, prediction, small_learner("sac")
+        dynamics, prediction, small_learner("sac", reward_scaler=scaler)
     )
-    # 1 + 0.99 (1 - 2.5) - (1 + 5); s' = 4 is terminal: 4 - (4 + 5)
-    assert advantages.tolist() == [[pytest.approx(-6.485)], [pytest.approx(-5)]]
+    # 1 + 0.99 (1 - 2.5) - (1 + 5); s' = 4 is terminal: r - (4 + 5), r 4 or, clipped, 2
+    assert advantages.tolist() == [[pytest.approx(-6.485)], [pytest.approx(terminal)]]
     assert reached.tolist() == [[1], [4]]  # goes on through terminals
     judged = torch.cat([actions for _, actions in seen]).flatten()
     assert judged.tolist() == [-0.25, -0.25, 0.5, 0.5]

@@ -299,12 +299,17 @@ def test_survival_of_real_episodes_by_hand():
     assert survival == pytest.approx([1, 4 / 5, 4 / 5 * 2 / 3, 0])
 
 
+def whole_returns(data, gamma):
+    real = RealData.of(dataset_of(data))
+    return returns_to_go(real, real.transitions.rewards, gamma)
+
+
 def test_returns_to_go_by_hand_and_which_of_them_are_whole():
     data = [
         episode([0, 0, 0], rewards=[1, 2], actions=[[0], [0]], terminated=True),
         episode([0] * 5, rewards=[1, 1, 1, 1], actions=[[0]] * 4),
     ]
-    returns, whole = returns_to_go(RealData.of(dataset_of(data)), 0.5)
+    returns, whole = whole_returns(data, 0.5)
     assert returns.tolist() == pytest.approx([2, 2, 1.875, 1.75, 1.5, 1])
     # Of what was cut a row must have seen all but 5 %: 5 steps at 0.5.
     assert whole.tolist() == [True, True, False, False, False, False]
@@ -315,7 +320,7 @@ def test_the_greatest_return_is_that_of_the_row_before_a_goal_however_late_it_is
         episode([0] * 31, [0] * 29 + [1], actions=[[0]] * 30, terminated=True),
         episode([0] * 41, [0] * 40, actions=[[0]] * 40),
     ]
-    returns, whole = returns_to_go(RealData.of(dataset_of(data)), 0.9)
+    returns, whole = whole_returns(data, 0.9)
     # Were rows of both chosen by the limit of 40 steps, it would be 0.9^18.
     assert returns[whole].max() == 1
     assert int(whole.sum()) == 30 + 12

@@ -7,6 +7,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from d3rlpy.preprocessing import (
+    ClipRewardScaler,
+    ConstantShiftRewardScaler,
+    MultiplyRewardScaler,
+)
 from diagnosis_toys import (
     Line,
     ModelOfNoise,
@@ -227,16 +232,18 @@ class Pays(Line):
         return self.state, float(reward), False, False, {}
 
 
+def alike(n_steps: int) -> CompleteEpisode:
+    """Small steps in `Pays`, cut."""
+    actions = np.random.uniform(-0.01, 0.01, (n_steps, 2))
+    states = np.concatenate([np.zeros((1, 2)), actions.cumsum(axis=0)])
+    rewards = 1 + 1e-3 * np.tanh(states[1:, 1:])
+    columns = map(np.float32, (states, actions, rewards))
+    return CompleteEpisode(*columns, terminated=False)
+
+
 def test_a_right_learner_is_not_held_against_what_came_after_the_cut():
     """Of a return of 100, 95 lie within the 300 steps that data and simulator follow."""
-    episodes = []
-    for _ in range(3):
-        actions = np.random.uniform(-0.01, 0.01, (300, 2))
-        states = np.concatenate([np.zeros((1, 2)), actions.cumsum(axis=0)])
-        rewards = 1 + 1e-3 * np.tanh(states[1:, 1:])
-        columns = map(np.float32, (states, actions, rewards))
-        episodes.append(CompleteEpisode(*columns, terminated=False))
-    data = dataset_of(episodes)
+    data = dataset_of([alike(n_steps=300) for _ in range(3)])
     model = ModelOfNoiseConfig(stds=[0.01], constant_reward=1.0)
     imagination = imagination_of(data, model)
 
@@ -256,6 +263,44 @@ def test_a_right_learner_is_not_held_against_what_came_after_the_cut():
     assert again.values == found.values
     assert said(94.0)[0] == {"values": True, "values in the simulator": True}
     assert said(110.0)[0] == {"values": False, "values in the simulator": False}
+
+
+VALUES = {"values", "values in the simulator"}
+
+
+@pytest.mark.parametrize(
+    ("scaler", "right"),
+    [
+        (ConstantShiftRewardScaler(-3.0, 2.0), -2.0),  # 1 and more a step becomes -2
+        (ClipRewardScaler(None, 0.25, 2.0), 0.25),
+        (MultiplyRewardScaler(2.0), 1.0),
+    ],
+)
+def test_q_values_and_returns_count_the_same_rewards_whatever_the_scaler(scaler, right):
+    data = dataset_of([alike(n_steps=20) for _ in range(3)])
+    imagination = imagination_of(
+        data, ModelOfNoiseConfig(stds=[0.01], constant_reward=1.0)
+    )
+
+    def said(believes):
+        learner = learner_that_stays(2 * believes)  # both gamma and scale are of 2
+        learner.config.reward_scaler = scaler
+        return mbo.diagnose(imagination, data, learner, 20, env=Pays())
+
+    found = said(2 * right)
+    assert found.values.real.mean == pytest.approx(2 * right)
+    assert found.values.returns.mean == pytest.approx(2 * right, rel=0.05)
+    assert found.monte_carlo.real_excess == pytest.approx(0, abs=0.05 * abs(2 * right))
+    assert found.monte_carlo.end_excess == pytest.approx(0, abs=0.05 * abs(2 * right))
+    changes = not isinstance(scaler, MultiplyRewardScaler)
+    assert (found.values.reward_scaler is not None) == changes
+    assert (f"learner's {type(scaler).__name__} shifts" in str(found)) == changes
+    too_high = said(2 * right + 3)  # below what comes of the dataset's own rewards
+    refused = [
+        {v.subject for v in each.verdicts if not v.ok} for each in (found, too_high)
+    ]
+    assert not refused[0] & VALUES
+    assert refused[1] >= VALUES
 
 
 def test_without_discount_what_goes_on_may_bring_anything_and_what_ends_nothing(data):

@@ -20,7 +20,7 @@ from ...imagination.readiness import (
     validate_sizes,
 )
 from ...learners import check, check_actions, check_built
-from ...learners.reading import Learner, has_critic, modes_kept
+from ...learners.reading import Learner, counted_reward, has_critic, modes_kept
 from ...registry.fields import COUNT, SEED
 from ...support.errors import CompositionError, DatasetError, DivergedError
 from ..environments import validate_single_environment
@@ -391,7 +391,7 @@ class _Parts:
             )
             return None
         rows, device = self._real.transitions, self._imagination.device
-        greatest = float(rows.rewards.max())
+        greatest = float(counted_reward(learner, rows.rewards).max())
         gained = monte_carlo(
             learner, simulator, rows.observations, ends, device, greatest
         )

@@ -5,7 +5,13 @@ from typing import Optional
 
 import torch
 
-from ...learners.reading import Learner, discount, predict_action, q_value
+from ...learners.reading import (
+    Learner,
+    counted_reward,
+    discount,
+    predict_action,
+    q_value,
+)
 from .results import MonteCarlo
 from .simulators import Simulator
 from .statistics import distribution
@@ -35,7 +41,7 @@ def monte_carlo(
         real: (N, D) real states.
         ends: (M, D) where rollouts end, at least one.
         device: Where to ask the learner.
-        greatest_reward: Of the data; the simulator may pay more.
+        greatest_reward: Of the data, as `counted_reward`; the simulator may pay more.
 
     Returns:
         None if a number is not finite.
@@ -86,8 +92,9 @@ def _returns(
     alive = torch.arange(len(states))
     for step in range(n_steps):
         taken = simulator.step(states, predict_action(learner, states))
-        returns[alive] += gamma**step * taken.rewards[:, 0].double()
-        greatest = max(greatest, float(taken.rewards.max()))
+        rewards = counted_reward(learner, taken.rewards)
+        returns[alive] += gamma**step * rewards[:, 0].double()
+        greatest = max(greatest, float(rewards.max()))
         goes_on = taken.terminals[:, 0] == 0
         alive, states = alive[goes_on], taken.observations[goes_on].to(states)
         if not len(alive):

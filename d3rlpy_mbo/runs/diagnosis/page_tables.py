@@ -78,7 +78,13 @@ def tables(found: "Diagnosis") -> Iterator[Table]:
                 ("Q, where rollouts end", found.values.rollout_ends),
                 ("real returns-to-go", found.values.returns),
             ],
-            f"Returns of {found.values.returns_rows} rows of which all but 5 % is known.",
+            f"Returns of {found.values.returns_rows} rows of which all but 5 % is known"
+            + (
+                f", of rewards as the learner's {found.values.reward_scaler} shifts or "
+                "clips them."
+                if found.values.reward_scaler is not None
+                else "."
+            ),
         )
 
     if found.outside is not None:

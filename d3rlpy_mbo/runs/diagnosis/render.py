@@ -220,6 +220,8 @@ def _values(found: "Values") -> Iterator[str]:
         yield _distribution("rollout ends", found.rollout_ends)
     if found.returns is not None:
         yield _distribution("real returns", found.returns)
+    if found.reward_scaler is not None:
+        yield f"  of rewards as the learner's {found.reward_scaler} shifts or clips them"
 
 
 def _outside(found: "Outside", names: "Sequence[str]") -> Iterator[str]:

@@ -320,6 +320,8 @@ class Values:
         unseen: What a cut row among these may lack of its return: the data's greatest
             reward for ever. 0 if none was cut, and in what older versions wrote; infinite
             if nothing is discounted.
+        reward_scaler: The type of the learner's, if it shifts or clips rewards: Q-values
+            sum what it leaves of them, and so do the returns, these and a simulator's.
     """
 
     real: Distribution
@@ -328,6 +330,7 @@ class Values:
     returns: Optional[Distribution]
     returns_rows: int
     unseen: float = 0.0
+    reward_scaler: Optional[str] = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,13 @@ import torch
 
 from ...data.real_data import RealData
 from ...data.transitions import Transitions
-from ...learners.reading import Learner, discount, predict_action, q_value
+from ...learners.reading import (
+    Learner,
+    counted_reward,
+    discount,
+    predict_action,
+    q_value,
+)
 from .predictions import some_rows
 from .results import Distribution, Values
 from .rollouts import Imagined
@@ -44,9 +50,10 @@ def values(
     rows = real.transitions
     ends = rollout_ends(imagined, reverse)
     gamma = discount(learner)
-    returns, seen = returns_to_go(real, gamma)
+    rewards = counted_reward(learner, rows.rewards)
+    returns, seen = returns_to_go(real, rewards, gamma)
     cut = _steps_left(real)[seen & ~_terminated(real)]
-    best = float(rows.rewards.max())
+    best = float(rewards.max())
 
     def of(observations: torch.Tensor, actions: torch.Tensor) -> Distribution:
         asked = observations.to(device), actions.to(device)
@@ -71,6 +78,9 @@ def values(
         returns=distribution(returns[seen]) if bool(seen.any()) else None,
         returns_rows=int(seen.sum()),
         unseen=at_most_beyond(gamma, int(cut.min()), best) if len(cut) else 0.0,
+        reward_scaler=None
+        if torch.allclose(rewards, rows.rewards)
+        else type(learner.config.reward_scaler).__name__,
     )
 
 
@@ -92,8 +102,10 @@ def rollout_ends(imagined: Imagined, reverse: bool) -> torch.Tensor:
     return at_ends.next_observations[at_ends.terminals[:, 0] == 0]
 
 
-def returns_to_go(real: RealData, gamma: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns (N,) discounted sums of the rewards from each row to its episode's end.
+def returns_to_go(
+    real: RealData, rewards: torch.Tensor, gamma: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns (N,) discounted sums of (N, 1) rewards from each row to its episode's end.
 
     Also (N,) bool: whether all of them are known, or all but 5 % of the weight that an
     endless episode would give. So near a time limit rows count only of episodes that ended
@@ -102,9 +114,9 @@ def returns_to_go(real: RealData, gamma: float) -> tuple[torch.Tensor, torch.Ten
     just before a goal, late as they may be, have the greatest return, which a verdict
     compares Q with.
     """
-    starts, rewards = real.episode_starts, real.transitions.rewards[:, 0].double()
+    starts = real.episode_starts
     first, lengths = starts[:-1], starts.diff()
-    returns = rewards.clone()
+    returns = rewards[:, 0].double().clone()
     for back in range(1, int(lengths.max())):
         rows = (first + lengths - 1 - back)[lengths > back]
         returns[rows] += gamma * returns[rows + 1]
