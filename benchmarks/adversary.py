@@ -37,6 +37,7 @@ import d3rlpy_mbo as mbo
 from adversary_doses import FIRST_ACTIONS, draw, file_of, report
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
+from d3rlpy_mbo.learners import entropy_reward
 from d3rlpy_mbo.runs.experiment import versions
 from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo.study.stages import backend
@@ -44,7 +45,6 @@ from d3rlpy_mbo.support.fastest import about_processor
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo.support.generators import generator_states, set_generator_states
 from d3rlpy_mbo_rambo import AdversarialUpdaterConfig, RAMBOConfig
-from pessimism import entropy_rewards
 
 _SETTINGS = Path(__file__).parent / "settings" / "adversary.toml"
 # Weight 0 as the others' draws have it: the updater itself, with 0, makes no rollouts and
@@ -169,7 +169,7 @@ def own_value(
             alive = alive * (~ends).float()
         observations = torch.where(alive > 0, prediction.observations, observations)
         weight *= gamma
-        total += weight * alive * entropy_rewards(learner, observations)
+        total += weight * alive * entropy_reward(learner, observations)
         actions = mbo.learners.sample_action(learner, observations)
     return float(total.mean())
 

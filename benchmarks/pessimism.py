@@ -40,15 +40,12 @@ import d3rlpy
 import numpy as np
 import numpy.typing as npt
 import torch
-from d3rlpy.models.torch.parameters import get_parameter
-from d3rlpy.models.torch.policies import build_squashed_gaussian_distribution
 
 import d3rlpy_mbo as mbo
 from behaviors import load_learner
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
-from d3rlpy_mbo.learners import counted_reward, discount, q_value
-from d3rlpy_mbo.learners.reading import without_scale
+from d3rlpy_mbo.learners import counted_reward, discount, entropy_reward, q_value
 from d3rlpy_mbo.runs.evaluation import FIRST_FINAL_SEED
 from d3rlpy_mbo.study.intervals import paired
 from d3rlpy_mbo.study.results import read_results
@@ -189,7 +186,7 @@ def _measure(run: Path, env: Any) -> dict[str, Any]:
     episodes = [play(env, act, FIRST_FINAL_SEED + i) for i in range(EPISODES)]
     values = [_values(learner, each) for each in episodes]
     entropies = [
-        entropy_rewards(learner, torch.as_tensor(each.observations))[:, 0]
+        entropy_reward(learner, torch.as_tensor(each.observations))[:, 0]
         .double()
         .numpy()
         for each in episodes
@@ -327,31 +324,6 @@ def _values(learner: Any, episode: Episode) -> Column:
     x, a = torch.as_tensor(episode.observations), torch.as_tensor(episode.actions)
     values: Column = q_value(learner, x, a)[:, 0].double().numpy()
     return values
-
-
-def entropy_rewards(learner: Any, observations: torch.Tensor) -> torch.Tensor:
-    """Returns what SAC adds to the rewards, zeros for learners that add nothing.
-
-    Args:
-        learner: Whose Q is judged.
-        observations: (N, D).
-
-    Returns:
-        (N, 1), estimated from one action a state.
-    """
-    modules, config = learner.impl.modules, learner.config
-    deterministic = getattr(config, "deterministic_backup", False)
-    soft = getattr(config, "soft_q_backup", True)  # CQL's name for the opposite
-    if not hasattr(modules, "log_temp") or deterministic or not soft:
-        return torch.zeros(len(observations), 1)
-    x = observations
-    if learner.config.observation_scaler:
-        x = learner.config.observation_scaler.transform(x)
-    with torch.no_grad():
-        policy = build_squashed_gaussian_distribution(modules.policy(x))
-        _, log_prob = policy.sample_with_log_prob()
-        bonus = -get_parameter(modules.log_temp).exp() * log_prob
-    return without_scale(learner, bonus)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """What may be asked of learners, d3rlpy's algorithms: the public names."""
 
 from .asking import state_value
+from .q_values import counted_reward, entropy_reward, q_value
 from .reading import (
     Learner,
     acts_greedily,
     check,
     check_actions,
     check_built,
-    counted_reward,
     discount,
     grad_step,
     is_built,
@@ -15,7 +15,6 @@ from .reading import (
     is_transformer,
     needs_returns_to_go,
     predict_action,
-    q_value,
     sample_action,
 )
 
@@ -27,6 +26,7 @@ __all__ = [
     "check_built",
     "counted_reward",
     "discount",
+    "entropy_reward",
     "grad_step",
     "is_built",
     "is_discrete",

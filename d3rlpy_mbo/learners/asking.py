@@ -13,11 +13,11 @@ from torch import nn
 
 from ..support.devices import STATES_IN_CACHE
 from ..support.fastest import about_processor, fastest
+from .q_values import q_value
 from .reading import (
     Learner,
     device_of,
     is_distributed,
-    q_value,
     sample_action,
     validate_tensor,
     with_networks,

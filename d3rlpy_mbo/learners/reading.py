@@ -1,6 +1,7 @@
 """Asks learners, d3rlpy's algorithms, without visiting the host.
 
-What is inside a learner is read here alone; `pretraining` and `state` also change it.
+What is inside a learner is read here and in `q_values`; `pretraining` and `state` also
+change it.
 """
 
 import contextlib
@@ -26,11 +27,12 @@ __all__ = [
     "check",
     "check_actions",
     "check_built",
-    "counted_reward",
+    "critics_of",
     "device_of",
     "discount",
     "grad_step",
     "has_critic",
+    "impl_of",
     "is_built",
     "is_discrete",
     "is_distributed",
@@ -38,12 +40,12 @@ __all__ = [
     "modes_kept",
     "needs_returns_to_go",
     "predict_action",
-    "q_value",
     "sample_action",
+    "scaled_observations",
     "validate_real_ratio",
+    "validate_scalers_fitted",
     "validate_tensor",
     "with_networks",
-    "without_scale",
 ]
 
 Learner: TypeAlias = QLearningAlgoBase[Any, Any]
@@ -176,7 +178,7 @@ def check_built(
     Raises:
         CompositionError: It has no networks yet, other sizes, or no critic.
     """
-    name, impl = type(learner).__name__, _impl(learner)
+    name, impl = type(learner).__name__, impl_of(learner)
     columns = 1 if is_discrete(learner) else impl.action_size
     built = tuple(impl.observation_shape), columns
     if built != ((observation_size,), action_size):
@@ -191,10 +193,11 @@ def check_built(
             f"{n_actions}. Build it on this dataset."
         )
     if critic:
-        _critics(learner)
+        critics_of(learner)
 
 
-def _impl(learner: AnyLearner) -> Any:
+def impl_of(learner: AnyLearner) -> Any:
+    """Returns what d3rlpy keeps its networks in; CompositionError if there are none."""
     if learner.impl is None:
         raise CompositionError(
             f"{type(learner).__name__} is not built, so it has neither actions nor "
@@ -205,9 +208,10 @@ def _impl(learner: AnyLearner) -> Any:
     return learner.impl
 
 
-def _critics(learner: AnyLearner, target: bool = False) -> Any:
+def critics_of(learner: AnyLearner, target: bool = False) -> Any:
+    """Returns the modules of Q-values, or their targets; CompositionError without any."""
     try:
-        critics = _impl(learner).q_function
+        critics = impl_of(learner).q_function
         return learner.impl.modules.targ_q_funcs if target else critics  # type: ignore[union-attr]
     except (NotImplementedError, AttributeError):  # a transformer has none
         raise CompositionError(
@@ -219,7 +223,7 @@ def _critics(learner: AnyLearner, target: bool = False) -> Any:
 def has_critic(learner: Learner) -> bool:
     """Returns whether a learner that is built has Q-values."""
     try:
-        _critics(learner)
+        critics_of(learner)
     except CompositionError:
         return False
     return True
@@ -241,12 +245,12 @@ def modes_kept(learner: Optional[Learner]) -> Iterator[None]:
 
 
 def _networks(learner: Learner) -> list[torch.nn.Module]:
-    return list(_impl(learner).modules.get_torch_modules().values())
+    return list(impl_of(learner).modules.get_torch_modules().values())
 
 
 def device_of(learner: Learner) -> torch.device:
     """Returns where a learner's networks are."""
-    return torch.device(_impl(learner).device)
+    return torch.device(impl_of(learner).device)
 
 
 def with_networks(
@@ -261,7 +265,7 @@ def with_networks(
         learner: Any d3rlpy Q-learning algorithm, built.
         change: Returns what takes a network's place; it may share its parameters.
     """
-    view, impl = copy.copy(learner), copy.copy(_impl(learner))
+    view, impl = copy.copy(learner), copy.copy(impl_of(learner))
     impl.modules.set_eval()
     networks = impl.modules.get_torch_modules()
     impl._modules = dataclasses.replace(
@@ -292,7 +296,7 @@ def sample_action(
     actions = _act(learner, observations, "sample_action")
     if not epsilon or not acts_greedily(learner):
         return actions
-    choices = ActionChoices(_impl(learner).action_size, str(actions.device))
+    choices = ActionChoices(impl_of(learner).action_size, str(actions.device))
     explored = torch.rand(len(actions), 1, device=actions.device) < epsilon
     return torch.where(explored, choices.sample(len(actions)), actions)
 
@@ -308,17 +312,17 @@ def predict_action(learner: Learner, observations: torch.Tensor) -> torch.Tensor
 
 @torch.no_grad()
 def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Tensor:
-    impl, config = _impl(learner), learner.config
+    impl, config = impl_of(learner), learner.config
     if is_transformer(learner):
         raise CompositionError(
             f"{type(learner).__name__} acts from a whole context, not at single states: "
             "expected one of d3rlpy's Q-learning algorithms (SAC, CQL, IQL, BCQ, ...)."
         )
-    _validate_scalers_fitted(learner)
+    validate_scalers_fitted(learner)
     validate_tensor("observations", observations)
 
     def act(rows: torch.Tensor) -> torch.Tensor:
-        x = _scaled_observations(config, rows.to(impl.device))
+        x = scaled_observations(config, rows.to(impl.device))
         try:
             actions = getattr(impl, method)(x)
         except RuntimeError as error:
@@ -341,82 +345,6 @@ def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Ten
         return torch.cat([act(observations[first : first + size]) for first in starts])
 
 
-@torch.no_grad()
-def q_value(
-    learner: Learner,
-    observations: torch.Tensor,
-    actions: torch.Tensor,
-    target: bool = False,
-) -> torch.Tensor:
-    """Returns the least of the Q-values of the learner's critics.
-
-    d3rlpy's `predict_value` returns their mean, in the unit of scaled rewards.
-
-    Args:
-        learner: Any d3rlpy Q-learning algorithm with a critic, built.
-        observations: (B, D) in dataset units, on any device.
-        actions: (B, A) in dataset units; for a discrete learner (B, 1), indices of
-            choices.
-        target: Whether the target critics are asked, those that TD targets are made with.
-
-    Returns:
-        (B, 1) on the device of the observations, in dataset units: the scale of a
-        reward scaler is undone. If it also shifts or clips rewards, that remains, since
-        what it adds up to depends on the steps that are left: `counted_reward` has the
-        rewards that these values sum.
-
-    Raises:
-        CompositionError: The learner has no critic, or no networks yet.
-    """
-    validate_tensor("observations", observations)
-    validate_tensor("actions", actions)
-    check_built(learner, observations.shape[1], actions.shape[1])
-    impl, config = _impl(learner), learner.config
-    _validate_scalers_fitted(learner)
-    critics = _critics(learner, target)
-    impl.modules.set_eval()
-    x = _scaled_observations(config, observations.to(impl.device))
-    a = actions.to(impl.device)
-    if is_discrete(learner):
-        # A critic's values of all choices, of which the one taken is read.
-        each = [critic(x).q_value.gather(1, a.long()) for critic in critics]
-    else:
-        if config.action_scaler:
-            a = config.action_scaler.transform(a)
-        each = [critic(x, a).q_value for critic in critics]
-    values = torch.stack(each).amin(dim=0)
-    return without_scale(learner, values).to(observations.device)
-
-
-def counted_reward(learner: Learner, rewards: torch.Tensor) -> torch.Tensor:
-    """Returns the rewards that a learner's Q-values sum, to compare these with returns.
-
-    Args:
-        learner: Any of d3rlpy's.
-        rewards: (B, 1) in dataset units.
-
-    Returns:
-        (B, 1) in dataset units, as shifted or clipped by the learner's reward scaler;
-        its scale is undone, as in `q_value`. The rewards themselves without a scaler.
-
-    Raises:
-        CompositionError: The scaler is not fitted.
-    """
-    scaler = learner.config.reward_scaler
-    if not scaler:
-        return rewards
-    _validate_scalers_fitted(learner)
-    return without_scale(learner, scaler.transform(rewards))
-
-
-def without_scale(learner: Learner, scaled: torch.Tensor) -> torch.Tensor:
-    """Returns what is in the unit of scaled rewards in dataset units; shifts remain."""
-    if not learner.config.reward_scaler:
-        return scaled
-    reverse = learner.config.reward_scaler.reverse_transform
-    return cast(torch.Tensor, reverse(scaled) - reverse(torch.zeros_like(scaled)))
-
-
 def acts_greedily(learner: Learner) -> bool:
     """Returns whether a discrete learner's sampled action is always its best one.
 
@@ -426,7 +354,8 @@ def acts_greedily(learner: Learner) -> bool:
     return is_discrete(learner) and not isinstance(learner.config, DiscreteSACConfig)
 
 
-def _validate_scalers_fitted(learner: Learner) -> None:
+def validate_scalers_fitted(learner: Learner) -> None:
+    """Raises CompositionError where a scaler has no numbers yet."""
     config: Any = learner.config
     for name in ("observation_scaler", "action_scaler", "reward_scaler"):
         scaler = getattr(config, name, None)
@@ -450,7 +379,8 @@ def validate_tensor(name: str, rows: Any) -> None:
         )
 
 
-def _scaled_observations(config: Any, observations: torch.Tensor) -> torch.Tensor:
+def scaled_observations(config: Any, observations: torch.Tensor) -> torch.Tensor:
+    """Returns what a learner's networks are given, from dataset units."""
     if config.observation_scaler:
         observations = config.observation_scaler.transform(observations)
     return observations

@@ -3,10 +3,8 @@ import sys
 import types
 from pathlib import Path
 
-import d3rlpy
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("minari")
 pytest.importorskip("joblib")
@@ -15,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import pessimism
 from pessimism import Episode, discounted_sums, judge, play
-from toys import small_learner
 
 pytestmark = pytest.mark.training
 
@@ -134,30 +131,3 @@ def test_an_episode_keeps_states_beside_the_actions_taken_in_them():
     assert played.actions.tolist() == [[1], [1]]
     assert played.rewards.tolist() == [4, 5]
     assert played.terminated
-
-
-def test_entropy_is_what_sac_subtracts_from_its_targets():
-    learner = d3rlpy.algos.SACConfig(initial_temperature=0.5).create()
-    learner.create_impl((1,), 1)
-    d3rlpy.seed(0)
-    found = pessimism.entropy_rewards(learner, torch.zeros(4000, 1))
-    actions = learner.sample_action(np.zeros((4000, 1), np.float32))
-    histogram, edges = np.histogram(actions, bins=40, range=(-1, 1))
-    density = histogram / 4000 / (edges[1] - edges[0])
-    log_density = np.log(density[np.digitize(actions[:, 0], edges[1:-1])])
-    assert float(found.mean()) == pytest.approx(-0.5 * log_density.mean(), abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "holds"),
-    [
-        ("mobile_sac", {}, False),
-        ("mobile_sac", {"deterministic_backup": False}, True),
-        ("combo", {}, False),
-        ("cql", {"soft_q_backup": True}, True),
-    ],
-)
-def test_a_q_whose_targets_leave_entropy_out_holds_none(name, settings, holds):
-    learner = small_learner(name, **settings)
-    learner.create_impl((1,), 1)
-    assert pessimism.entropy_rewards(learner, torch.zeros(3, 1)).any() == holds

@@ -170,13 +170,18 @@ def learner_that_stays(believes: float, gamma: float = 0.5):
     """Its policy does nothing; its Q is what it is told."""
     learner = small_learner("td3_plus_bc", gamma=gamma)
     learner.create_impl((2,), 2)
+    believe(learner, believes)
+    return learner
+
+
+def believe(learner, value: float) -> None:
+    """Makes every action 0, on average, and every Q-value this."""
     with torch.no_grad():
         for module in (learner.impl.policy, *learner.impl.q_function):
             for parameter in module.parameters():
                 parameter.zero_()
         for critic in learner.impl.q_function:
-            critic._fc.bias += believes
-    return learner
+            critic._fc.bias += value
 
 
 def test_returns_of_the_policy_are_those_worked_out_by_hand(data):
@@ -301,6 +306,38 @@ def test_q_values_and_returns_count_the_same_rewards_whatever_the_scaler(scaler,
     ]
     assert not refused[0] & VALUES
     assert refused[1] >= VALUES
+
+
+def test_what_q_holds_for_entropy_is_not_called_overestimation():
+    data = dataset_of([alike(n_steps=20) for _ in range(3)])
+    imagination = imagination_of(
+        data, ModelOfNoiseConfig(stds=[0.01], constant_reward=1.0)
+    )
+
+    def said(beyond):
+        learner = small_learner("sac", gamma=0.5, initial_temperature=10.0)
+        return diagnosed(learner, 2.0 + beyond)
+
+    def diagnosed(learner, believes):
+        learner.create_impl((2,), 2)
+        believe(learner, believes)
+        found = mbo.diagnose(imagination, data, learner, 20, env=Pays())
+        verdicts = {v.subject: v.ok for v in found.verdicts if v.subject in VALUES}
+        undecided = [text for text in found.left_out if "a verdict on values" in text]
+        return found, verdicts, undecided
+
+    # Two actions tanh(N(0, 1)), each of entropy .68 or so; half of ten times that, twice.
+    found, verdicts, undecided = said(9.0)
+    assert found.values.entropy == pytest.approx(13.6, rel=0.1)
+    assert found.monte_carlo.entropy == pytest.approx(13.6, rel=0.1)
+    assert verdicts == {}
+    assert all("entropy" in text for text in undecided)
+    assert len(undecided) == 2
+    assert "may be for the policy's entropy" in str(found)
+    assert mbo.Diagnosis.from_json(found.to_json()).values == found.values
+    assert said(18.0)[1] == dict.fromkeys(VALUES, False)
+    hard = small_learner("td3_plus_bc", gamma=0.5)
+    assert diagnosed(hard, 2.0 + 9.0)[1] == dict.fromkeys(VALUES, False)
 
 
 def test_without_discount_what_goes_on_may_bring_anything_and_what_ends_nothing(data):

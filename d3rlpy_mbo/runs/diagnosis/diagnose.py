@@ -20,7 +20,8 @@ from ...imagination.readiness import (
     validate_sizes,
 )
 from ...learners import check, check_actions, check_built
-from ...learners.reading import Learner, counted_reward, has_critic, modes_kept
+from ...learners.q_values import counted_reward
+from ...learners.reading import Learner, has_critic, modes_kept
 from ...registry.fields import COUNT, SEED
 from ...support.errors import CompositionError, DatasetError, DivergedError
 from ..environments import validate_single_environment

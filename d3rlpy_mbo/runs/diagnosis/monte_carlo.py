@@ -5,13 +5,8 @@ from typing import Optional
 
 import torch
 
-from ...learners.reading import (
-    Learner,
-    counted_reward,
-    discount,
-    predict_action,
-    q_value,
-)
+from ...learners.q_values import counted_reward, entropy_reward, q_value
+from ...learners.reading import Learner, discount, predict_action
 from .results import MonteCarlo
 from .simulators import Simulator
 from .statistics import distribution
@@ -55,6 +50,7 @@ def monte_carlo(
         believed = q_value(learner, starts, predict_action(learner, starts)).cpu()
         gained, paid, cut = _returns(learner, simulator, starts, gamma, max(n_steps, 1))
         found.append((believed[:, 0].double(), gained))
+    bonus = float(entropy_reward(learner, starts).mean())  # also where rollouts end
     unseen = 0.0  # of the last of these, where rollouts end
     if cut:
         best = max(greatest_reward, paid)
@@ -71,6 +67,7 @@ def monte_carlo(
         end_returns=distribution(end_returns),
         end_excess=float((end_q - end_returns).mean()),
         unseen=unseen,
+        entropy=at_most_beyond(gamma, 1, bonus),
     )
 
 

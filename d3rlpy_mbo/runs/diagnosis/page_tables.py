@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Optional
 
 from ..pages.parts import Cell, Table, number
-from .words import STEPS_SHOWN
+from .words import STEPS_SHOWN, counted
 
 if TYPE_CHECKING:
     from .results import Diagnosis, Distribution, OpenLoop, PenaltyRank, Rollouts
@@ -78,12 +78,12 @@ def tables(found: "Diagnosis") -> Iterator[Table]:
                 ("Q, where rollouts end", found.values.rollout_ends),
                 ("real returns-to-go", found.values.returns),
             ],
-            f"Returns of {found.values.returns_rows} rows of which all but 5 % is known"
-            + (
-                f", of rewards as the learner's {found.values.reward_scaler} shifts or "
-                "clips them."
-                if found.values.reward_scaler is not None
-                else "."
+            " ".join(
+                [
+                    f"Returns of {found.values.returns_rows} rows of which all but 5 % is "
+                    "known.",
+                    *counted(found.values),
+                ]
             ),
         )
 

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Optional
 
-from .words import STEPS_SHOWN
+from .words import STEPS_SHOWN, counted
 
 if TYPE_CHECKING:
     from .results import (
@@ -220,8 +220,8 @@ def _values(found: "Values") -> Iterator[str]:
         yield _distribution("rollout ends", found.rollout_ends)
     if found.returns is not None:
         yield _distribution("real returns", found.returns)
-    if found.reward_scaler is not None:
-        yield f"  of rewards as the learner's {found.reward_scaler} shifts or clips them"
+    for sentence in counted(found):
+        yield from _wrapped(sentence, "  ", "  ")
 
 
 def _outside(found: "Outside", names: "Sequence[str]") -> Iterator[str]:

@@ -320,6 +320,9 @@ class Values:
         unseen: What a cut row among these may lack of its return: the data's greatest
             reward for ever. 0 if none was cut, and in what older versions wrote; infinite
             if nothing is discounted.
+        entropy: What the values may hold for the entropy of the learner's policy, as SAC's
+            do: its mean in real states, for ever. 0 if it is a cost, or counts nothing,
+            and in what older versions wrote; infinite as `unseen` is.
         reward_scaler: The type of the learner's, if it shifts or clips rewards: Q-values
             sum what it leaves of them, and so do the returns, these and a simulator's.
     """
@@ -330,6 +333,7 @@ class Values:
     returns: Optional[Distribution]
     returns_rows: int
     unseen: float = 0.0
+    entropy: float = 0.0
     reward_scaler: Optional[str] = None
 
 
@@ -392,6 +396,7 @@ class MonteCarlo:
             for each that had not ended the greatest reward that data or simulator gave,
             for ever. 0 if all of them ended, and in what older versions wrote; infinite
             if nothing is discounted.
+        entropy: As in `Values`, of the states where rollouts end.
     """
 
     steps: int
@@ -402,6 +407,7 @@ class MonteCarlo:
     end_returns: Distribution
     end_excess: float
     unseen: float = 0.0
+    entropy: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

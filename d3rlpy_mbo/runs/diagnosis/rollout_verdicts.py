@@ -135,7 +135,7 @@ def judge_values(found: Values) -> Iterator[Verdict]:
     if at_end <= high:
         yield Verdict("values", True, text)
         return
-    if at_end <= high + _margin(low, high) + found.unseen:
+    if at_end <= high + _margin(low, high) + found.unseen + found.entropy:
         return  # `values_undecided` says so
     yield Verdict(
         "values",
@@ -158,7 +158,7 @@ def judge_monte_carlo(found: MonteCarlo) -> Iterator[Verdict]:
     if found.end_excess <= limit:
         yield Verdict("values in the simulator", True, text)
         return
-    if found.end_excess <= limit + found.unseen:
+    if found.end_excess <= limit + found.unseen + found.entropy:
         return  # `monte_carlo_undecided` says so
     yield Verdict(
         "values in the simulator",
@@ -180,16 +180,17 @@ def values_undecided(found: Optional[Values]) -> Optional[str]:
     if next(judge_values(found), None) is not None:
         return None
     at_end, high = found.rollout_ends.quantiles[2], found.returns.quantiles[-1]
+    allowed = ["half of their range (of their size, if they are all alike)"]
+    if found.unseen:
+        allowed.append(f"the {found.unseen:.4g} that rows which were cut may lack")
+    if found.entropy:
+        allowed.append(f"the {found.entropy:.4g} that Q may hold for entropy")
+    who = "a right learner" if len(allowed) > 1 else "a learner"
     return (
         f"a verdict on values: half of the rollouts end where Q is above {at_end:.4g}, "
-        f"beyond every real return-to-go ({high:.4g} at most), but by less than half of "
-        "their range (of their size, if they are all alike)"
-        + (
-            f" and the {found.unseen:.4g} that rows which were cut may lack; a right "
-            if found.unseen
-            else "; a "
-        )
-        + "learner may look like that, and one that has hardly trained"
+        f"beyond every real return-to-go ({high:.4g} at most), but by less than "
+        f"{' and '.join(allowed)}; {who} may look like that, and one that has hardly "
+        "trained"
     )
 
 
@@ -197,8 +198,15 @@ def monte_carlo_undecided(found: Optional[MonteCarlo]) -> Optional[str]:
     """Returns why there is no verdict on values in the simulator, likewise."""
     if found is None or next(judge_monte_carlo(found), None) is not None:
         return None
+    allowed = []
+    if found.unseen:
+        allowed.append(
+            f"episodes that went on after {found.steps} steps may have brought "
+            f"{found.unseen:.3g} more"
+        )
+    if found.entropy:
+        allowed.append(f"Q may hold {found.entropy:.3g} for the policy's entropy")
     return (
         "a verdict on values in the simulator: where rollouts end, Q minus what the policy "
-        f"gets there is {found.end_excess:.3g} on average, but episodes that went on "
-        f"after {found.steps} steps may have brought {found.unseen:.3g} more"
+        f"gets there is {found.end_excess:.3g} on average, but {' and '.join(allowed)}"
     )

@@ -7,13 +7,8 @@ import torch
 
 from ...data.real_data import RealData
 from ...data.transitions import Transitions
-from ...learners.reading import (
-    Learner,
-    counted_reward,
-    discount,
-    predict_action,
-    q_value,
-)
+from ...learners.q_values import counted_reward, entropy_reward, q_value
+from ...learners.reading import Learner, discount, predict_action
 from .predictions import some_rows
 from .results import Distribution, Values
 from .rollouts import Imagined
@@ -67,7 +62,9 @@ def values(
     if len(ends):
         ends = some_rows(ends).to(device)
         at_end = of(ends, predict_action(learner, ends))
-    at_real, at_imagined = of(*sample(rows)), of(*sample(imagined.rows))
+    real_rows = sample(rows)
+    at_real, at_imagined = of(*real_rows), of(*sample(imagined.rows))
+    bonus = float(entropy_reward(learner, real_rows[0].to(device)).mean())
     means = [each.mean for each in (at_real, at_imagined, at_end) if each is not None]
     if not all(map(math.isfinite, means)):
         return None
@@ -78,6 +75,7 @@ def values(
         returns=distribution(returns[seen]) if bool(seen.any()) else None,
         returns_rows=int(seen.sum()),
         unseen=at_most_beyond(gamma, int(cut.min()), best) if len(cut) else 0.0,
+        entropy=at_most_beyond(gamma, 1, bonus),
         reward_scaler=None
         if torch.allclose(rewards, rows.rewards)
         else type(learner.config.reward_scaler).__name__,
