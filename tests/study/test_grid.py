@@ -36,12 +36,15 @@ from d3rlpy_mbo.study.settings import Study  # noqa: E402
 
 pytestmark = pytest.mark.training
 
-N_RUNS = 8
+N_RUNS = 4
+ONE_SEED = SMOKE.read_text().replace("seeds = [0, 1]", "seeds = [0]")
 PROGRAM = "from d3rlpy_mbo.cli import main; main()"
 
 
 def command(out: Path, *arguments: str) -> list[str]:
-    options = ["study", str(SMOKE), "--out", str(out)]
+    file = out.with_suffix(".toml")
+    file.write_text(ONE_SEED)
+    options = ["study", str(file), "--out", str(out)]
     return [sys.executable, "-c", PROGRAM, *options, *arguments]
 
 
@@ -58,7 +61,7 @@ def processes(session: int) -> str:
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """The smoke study, killed half-way and started again.
+    """A seed of the smoke study, killed half-way and started again.
 
     Its folder, the files it had when it was killed, the second start, and the processes
     of the first that were left when the second had ended.
@@ -75,7 +78,7 @@ def smoke(tmp_path_factory):
     )
     try:
         deadline = time.monotonic() + 300
-        while len(written(out, "result.json")) < 2 and time.monotonic() < deadline:
+        while not written(out, "result.json") and time.monotonic() < deadline:
             time.sleep(0.05)
         first.kill()  # it alone: its workers must notice
         first.wait()
@@ -91,7 +94,7 @@ def smoke(tmp_path_factory):
 def test_a_killed_study_goes_on_where_it_was_and_repeats_nothing(smoke):
     out, before, second, _ = smoke
     n_finished = sum(path.name == "result.json" for path in before)
-    assert 2 <= n_finished < N_RUNS  # else the kill came too late to show anything
+    assert 1 <= n_finished < N_RUNS  # else the kill came too late to show anything
     assert second.returncode == 0, second.stderr.decode()
     after = {**written(out, "result.json"), **written(out, "model-*.mbo")}
     assert {path: after[path] for path in before} == before
@@ -129,7 +132,7 @@ def test_one_model_serves_every_row_that_it_fits(smoke):
 def test_a_study_ends_with_its_report(smoke):
     out, *_ = smoke
     text = (out / "report.md").read_text()
-    assert "8 of 8 runs" in text
+    assert f"{N_RUNS} of {N_RUNS} runs" in text
     assert (out / "report-smoke-umaze-sparse-v0.png").stat().st_size > 10_000
     page = out / "report.html"
     assert page.exists() == (importlib.util.find_spec("altair") is not None)
@@ -139,8 +142,7 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(
     smoke, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(smoke[0].parent / "minari"))
-    text = SMOKE.read_text().replace("seeds = [0, 1]", "seeds = [0]")
-    text = text[: text.index("compare")] + (
+    text = ONE_SEED[: ONE_SEED.index("compare")] + (
         '[methods.clipped]\nlearner = "cal_ql"\nimagination = "custom"\n'
         'imagination_settings.dynamics = "pointmaze_simulator"\n'
         'learner_settings.reward_scaler = {type = "clip", params = {low = -1.0}}\n'
