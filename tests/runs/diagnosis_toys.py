@@ -139,3 +139,41 @@ def imagination_of(dataset: Any, dynamics: Any, **settings: Any) -> mbo.Imaginat
 
 def judgement(diagnosis: mbo.Diagnosis) -> dict[str, bool]:
     return {verdict.subject: verdict.ok for verdict in diagnosis.verdicts}
+
+
+def faults(diagnosis: mbo.Diagnosis) -> list[str]:
+    return [verdict.subject for verdict in diagnosis.verdicts if not verdict.ok]
+
+
+def text_of(diagnosis: mbo.Diagnosis, subject: str) -> str:
+    (text,) = (v.text for v in diagnosis.verdicts if v.subject == subject)
+    return text
+
+
+@dataclasses.dataclass()
+class FirstColumn(mbo.RewardFunction):
+    @staticmethod
+    def get_type() -> str:
+        return "first_column"
+
+    def __call__(self, observations, actions, next_observations):
+        return observations[:, :1]
+
+
+@dataclasses.dataclass()
+class ModelOfLineWorldConfig(ModelOfNoiseConfig):
+    """s' = s + (a1, a2, a1)."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "model_of_line_world"
+
+    def create(self, device=False):
+        return ModelOfLineWorld(self, device)
+
+
+class ModelOfLineWorld(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        moves = torch.cat([actions, actions[:, :1]], dim=1)
+        said = super().predict(observations, moves, all_members)
+        return dataclasses.replace(said, actions=actions)

@@ -2,7 +2,18 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+import torch
+from diagnosis_toys import (
+    FirstColumn,
+    ModelOfNoise,
+    ModelOfNoiseConfig,
+    imagination_of,
+    judgement,
+    noisy_line,
+    text_of,
+)
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.runs.diagnosis.model_verdicts import judge_direction, judge_open_loop
@@ -18,6 +29,8 @@ from d3rlpy_mbo.runs.diagnosis.results import (
     Outside,
     PenaltyRank,
 )
+from d3rlpy_mbo_mopo import MaxAleatoric
+from toys import ConstantPenalty
 
 
 def rank(name: str, spearman, null: float = 0.0, own: bool = False) -> PenaltyRank:
@@ -153,3 +166,118 @@ def test_a_model_that_is_no_better_than_standing_still_is_not_ok(error, ok):
     (verdict,) = judge_open_loop([loop], 2)
     assert verdict.ok is ok
     assert ok or "up to step 1:" in verdict.text
+
+
+@dataclasses.dataclass()
+class SeesItsErrorsConfig(ModelOfNoiseConfig):
+    """Errs in s[0] where s[1] is large, and says so; its reward is wrong, and sure."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "sees_its_errors"
+
+    def create(self, device=False):
+        return SeesItsErrors(self, device)
+
+
+class SeesItsErrors(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        found = super().predict(observations, actions, all_members)
+        if found.means is None:
+            return found
+        size = 0.1 * observations[:, 1].abs()
+        means, stds = found.means.clone(), torch.full_like(found.stds, 1e-3)
+        means[..., 0] += size * torch.randn(len(size))
+        means[..., 2] = 1000 / (1 + observations[:, 1].abs())
+        stds[..., 0] += size
+        return dataclasses.replace(found, means=means, stds=stds)
+
+
+@pytest.mark.training
+def test_a_penalty_is_not_held_against_a_predicted_reward_that_nobody_uses():
+    data = noisy_line(noise=0.0)
+
+    def diagnosed(**settings):
+        imagination = imagination_of(
+            data, SeesItsErrorsConfig(), penalty=MaxAleatoric(), **settings
+        )
+        return mbo.diagnose(imagination, data, n_rollouts=20)
+
+    assert text_of(diagnosed(), "penalty").startswith("inverted")
+    found = diagnosed(reward_function=FirstColumn())
+    assert judgement(found)["penalty"]
+    assert found.penalties[0].spearman == pytest.approx(
+        found.penalties[0].null_spearman, abs=0.1
+    )
+
+
+@dataclasses.dataclass()
+class DeviationPenalty(mbo.Penalty):
+    """The first member's deviation of s[1], or what it is short of 1000."""
+
+    inverted: bool = False
+
+    @staticmethod
+    def get_type() -> str:
+        return "deviation"
+
+    def __call__(self, prediction, learner=None):
+        deviation = prediction.stds[0, :, 1:2]
+        return 1000 - deviation if self.inverted else deviation
+
+
+@dataclasses.dataclass()
+class RowwiseNoiseConfig(ModelOfNoiseConfig):
+    """Says that s'[1] is drawn anew with deviation s[0]^2, where s' = s + a otherwise."""
+
+    @staticmethod
+    def get_type() -> str:
+        return "rowwise_noise"
+
+    def create(self, device=False):
+        return RowwiseNoise(self, device)
+
+
+class RowwiseNoise(ModelOfNoise):
+    def predict(self, observations, actions, all_members):
+        said = super().predict(observations, actions, True)
+        means, stds = said.means.clone(), said.stds.clone()
+        means[..., 1], stds[..., 0], stds[..., 2] = 0, 0.01, 0.01
+        stds[..., 1] = observations[:, 0].square() + 0.001
+        return dataclasses.replace(said, means=means, stds=stds)
+
+
+def rowwise_noise(as_said: bool):
+    """Data as `RowwiseNoise` has it, or the same spread everywhere."""
+    data = noisy_line(noise=0.0)
+    for episode in data.episodes:
+        states = episode.observations
+        sizes = states[:-1, 0] ** 2 if as_said else np.full(len(states) - 1, 2.0)
+        states[1:, 1] = sizes * np.random.randn(len(sizes))
+    return data
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("as_said", "inverted", "word"),
+    [(True, False, ""), (True, True, "inverted"), (False, False, "blind")],
+)
+def test_a_penalty_that_does_not_see_errors_is_inverted_or_blind(
+    as_said, inverted, word
+):
+    data = rowwise_noise(as_said)
+    penalty = DeviationPenalty(inverted)
+    imagination = imagination_of(data, RowwiseNoiseConfig(), penalty=penalty)
+    diagnosis = mbo.diagnose(imagination, data)
+    assert judgement(diagnosis)["penalty"] is not bool(word)
+    assert text_of(diagnosis, "penalty").startswith(word or "deviation ranks")
+
+
+@pytest.mark.training
+def test_a_penalty_that_never_varies_is_not_judged():
+    data = noisy_line()
+    model = ModelOfNoiseConfig()
+    imagination = imagination_of(data, model, penalty=ConstantPenalty())
+    diagnosis = mbo.diagnose(imagination, data)
+    assert diagnosis.penalties[0].spearman is None
+    assert "penalty" not in judgement(diagnosis)
