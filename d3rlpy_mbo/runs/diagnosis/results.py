@@ -276,7 +276,8 @@ class Rollouts:
     Args:
         rollouts: How many were started.
         rows: How many rows they left.
-        rewards: Imagined, before the penalty.
+        rewards: Imagined, before the penalty, and without rows to which a halt gave a
+            reward of its own (unless there are no others).
         real_rewards: The data's.
         survival: Share of the rollouts that made a row in step 1, 2, ...
         real_survival: The same for real episodes from random rows on, by Kaplan and
