@@ -51,6 +51,7 @@ from d3rlpy_mbo.study.intervals import paired
 from d3rlpy_mbo.study.results import read_results
 from d3rlpy_mbo.study.settings import Study
 from d3rlpy_mbo.support.files import atomic_write
+from d3rlpy_mbo.tasks.pointmaze import PointMaze
 from measured import measured, of_folder
 
 EPISODES = 100
@@ -192,7 +193,7 @@ def _measure(run: Path, env: Any) -> dict[str, Any]:
         for each in episodes
     ]
     limit = time_limit(env, episodes)
-    counted = [_as_counted(learner, each) for each in episodes]
+    counted = [_as_counted(learner, as_in_data(env, each)) for each in episodes]
     return {
         "gamma": gamma,
         "time_limit": limit,
@@ -202,6 +203,22 @@ def _measure(run: Path, env: Any) -> dict[str, Any]:
         "start": judge(counted, values, entropies, gamma, limit, only_starts=True),
         "on_the_way": judge(counted, values, entropies, gamma, limit),
     }
+
+
+def as_in_data(env: Any, episode: Episode) -> Episode:
+    """Returns an episode with the rewards that its dataset has, which Q sums.
+
+    Datasets of mazes reward the state before a step, their environment the one reached.
+
+    Args:
+        env: Where it was played.
+        episode: With the rewards that were paid.
+    """
+    maze = env.unwrapped
+    if not isinstance(maze, PointMaze):
+        return episode
+    rewards = maze.compute_rewards(episode.observations.astype(np.float64))
+    return dataclasses.replace(episode, rewards=rewards)
 
 
 def _as_counted(learner: Any, episode: Episode) -> Episode:

@@ -108,6 +108,19 @@ def test_a_value_that_is_not_finite_is_named_and_left_out_of_its_pairs():
     )
 
 
+def test_rewards_on_the_way_are_those_of_the_data_of_a_maze_before_the_step():
+    pytest.importorskip("gymnasium_robotics")
+    from d3rlpy_mbo.tasks.pointmaze import PointMaze
+
+    maze = PointMaze("umaze", "sparse")
+    states = np.zeros((2, 4), np.float32)
+    states[1, :2] = maze.goal
+    played = Episode(states, states[:, :2], np.array([1.0, 0.0]), False)
+    assert pessimism.as_in_data(maze, played).rewards.tolist() == [0, 1]
+    other = types.SimpleNamespace(unwrapped=None)
+    assert pessimism.as_in_data(other, played) is played
+
+
 class Counter:
     """Starts at its seed, adds the action, terminates at 5."""
 
