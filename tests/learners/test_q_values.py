@@ -132,6 +132,7 @@ def test_entropy_is_what_sac_subtracts_from_its_targets():
     [
         ("mobile_sac", {}, False),
         ("mobile_sac", {"deterministic_backup": False}, True),
+        ("mobile_sac", {"deterministic_backup": False, "max_q_backup": True}, False),
         ("combo", {}, False),
         ("cql", {"soft_q_backup": True}, True),
     ],
@@ -148,6 +149,7 @@ def test_a_q_whose_targets_leave_entropy_out_holds_none(name, settings, holds):
         ("sac", {}),
         ("awac", {}),  # d3rlpy's inherits SAC's targets, with a temperature of 1
         ("edac", {}),
+        ("mobile_sac", {"deterministic_backup": False, "initial_temperature": 8.0}),
         ("cql", {"soft_q_backup": True}),
         ("discrete_sac", {}),
         ("td3", {}),
