@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import torch
+from d3rlpy.algos import BEARConfig
 from d3rlpy.models.torch.parameters import get_parameter
 from d3rlpy.models.torch.policies import build_squashed_gaussian_distribution
 
@@ -21,6 +22,7 @@ __all__ = [
     "counted_reward",
     "entropy_reward",
     "q_value",
+    "samples_actions",
     "without_scale",
 ]
 
@@ -145,3 +147,22 @@ def _leaves_entropy_out(config: Any) -> bool:
     best_of_some = getattr(config, "max_q_backup", False)
     deterministic = getattr(config, "deterministic_backup", False)
     return bool(not soft or best_of_some or deterministic)
+
+
+def samples_actions(learner: Learner) -> bool:
+    """Returns whether a learner's targets take actions that its policy samples.
+
+    Then its Q-values are those of a policy that goes on sampling, as SAC's; else they are
+    of the actions that it thinks best, as d3rlpy's CQL and COMBO have it, or nearly.
+
+    Args:
+        learner: Any d3rlpy Q-learning algorithm, built.
+    """
+    config: Any = learner.config
+    # SAC's own, and what is made of it.
+    is_sac = hasattr(impl_of(learner).modules, "log_temp")
+    best_of_some = isinstance(config, BEARConfig) or getattr(
+        config, "max_q_backup", False
+    )
+    soft = getattr(config, "soft_q_backup", True)  # CQL and COMBO
+    return bool(is_sac and soft and not best_of_some)

@@ -388,7 +388,8 @@ class MonteCarlo:
     Args:
         steps: The most steps that episodes are followed for.
         real_q: The learner's values of its own actions in real states ...
-        real_returns: ... and the discounted returns of its policy from there.
+        real_returns: ... and the discounted returns of its policy from there: of these
+            actions, then of those that its Q-values suppose, sampled ones if it is a SAC.
         real_excess: Mean of the first minus the second.
         end_q: Likewise where rollouts end ...
         end_returns: ...
