@@ -33,7 +33,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -49,7 +49,7 @@ from behaviors import load_learner
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.imagination.rollout import Rollout
-from d3rlpy_mbo.learners import discount, q_value
+from d3rlpy_mbo.learners import counted_reward, discount, q_value
 from d3rlpy_mbo.study.names import folder_name
 from d3rlpy_mbo.study.results import Task, read_results
 from d3rlpy_mbo.support.files import atomic_write
@@ -136,7 +136,8 @@ def _measure(run: Path, maze: Any, real: mbo.RealData) -> dict[str, Any]:
     actions = learner.predict(some.states)
     asked = torch.from_numpy(some.states), torch.from_numpy(actions)
     values = q_value(learner, *asked)[:, 0].double().numpy()
-    returns = monte_carlo(maze, learner, some.states, actions, gamma)
+    counted = functools.partial(_counted, learner)
+    returns = monte_carlo(maze, learner, some.states, actions, gamma, counted)
     return {
         "rollout_length": length,
         "direction": direction,
@@ -192,6 +193,7 @@ def monte_carlo(
     states: npt.NDArray[np.float32],
     actions: npt.NDArray[np.float32],
     gamma: float,
+    counted: Callable[[Column], Column] = np.asarray,
 ) -> Column:
     """Returns (N,) discounted rewards from the states on, as the data has rewards.
 
@@ -201,17 +203,23 @@ def monte_carlo(
         states: (N, D) where the simulator is put.
         actions: (N, A) the first ones.
         gamma: Discount.
+        counted: What the learner's Q sums of (N,) rewards; by default these.
     """
     reached = states.astype(np.float64)
     returns, weight = np.zeros(len(states)), 1.0
     while weight >= _UNSEEN:
-        returns += weight * maze.compute_rewards(reached)
+        returns += weight * counted(maze.compute_rewards(reached))
         weight *= gamma
         for row, action in enumerate(actions):
             maze.set_state(reached[row])
             reached[row] = maze.step(action)[0]
         actions = learner.predict(reached.astype(np.float32))
     return returns
+
+
+def _counted(learner: Any, rewards: Column) -> Column:
+    found: Column = counted_reward(learner, torch.as_tensor(rewards)[:, None])
+    return np.asarray(found)[:, 0]
 
 
 def judge(

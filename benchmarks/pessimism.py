@@ -4,8 +4,9 @@
 
 DIR is a folder that `d3rlpy-mbo study` filled, finished or not. Every finished run in it
 that still has its learner gets pessimism.json beside its result.json. The learner plays
-the policy that its Q is of, SAC's sampled actions, in the dataset's evaluation environment,
-from the starts of Experiment's final episodes. At the starts, and at every 25th step on the
+the policy that its Q is of, SAC's sampled actions (the best ones where its targets take
+those, as CQL's and COMBO's do), in the dataset's evaluation environment, from the starts of
+Experiment's final episodes. At the starts, and at every 25th step on the
 way, its Q (the least of its critics) is compared with the discounted rewards from there on.
 A step counts if the environment's time limit leaves it steps for all but 5 % of the weight
 of an endless episode, whatever then ends its own. `unseen` is how much more may have
@@ -46,11 +47,13 @@ from behaviors import load_learner
 from d3rlpy_mbo.data.environments import evaluation_environment
 from d3rlpy_mbo.data.minari_files import open_minari
 from d3rlpy_mbo.learners import counted_reward, discount, entropy_reward, q_value
+from d3rlpy_mbo.learners.q_values import samples_actions
 from d3rlpy_mbo.runs.evaluation import FIRST_FINAL_SEED
 from d3rlpy_mbo.study.intervals import paired
 from d3rlpy_mbo.study.results import read_results
 from d3rlpy_mbo.study.settings import Study
 from d3rlpy_mbo.support.files import atomic_write
+from d3rlpy_mbo.tasks.pointmaze import PointMaze
 from measured import measured, of_folder
 
 EPISODES = 100
@@ -63,7 +66,7 @@ _SETTINGS = {
     "interval": _INTERVAL,
     "unseen": _UNSEEN,
     "counted": "by the time limit, whatever the end",
-    "action": "sampled",
+    "action": "sampled",  # where targets sample: `played` says what it was
     "entropy": "counted in what followed",
 }
 
@@ -182,7 +185,7 @@ def _measure(run: Path, env: Any) -> dict[str, Any]:
     learner = load_learner(run)
     d3rlpy.seed(0)  # actions are sampled; entropies are estimated from one a state
     gamma = discount(learner)
-    act = learner.sample_action
+    act = policy_of_q(learner)
     episodes = [play(env, act, FIRST_FINAL_SEED + i) for i in range(EPISODES)]
     values = [_values(learner, each) for each in episodes]
     entropies = [
@@ -192,9 +195,10 @@ def _measure(run: Path, env: Any) -> dict[str, Any]:
         for each in episodes
     ]
     limit = time_limit(env, episodes)
-    counted = [_as_counted(learner, each) for each in episodes]
+    counted = [_as_counted(learner, as_in_data(env, each)) for each in episodes]
     return {
         "gamma": gamma,
+        "played": "sampled" if samples_actions(learner) else "best",
         "time_limit": limit,
         "return": float(np.mean([each.rewards.sum() for each in episodes])),
         "lengths": [len(each.rewards) for each in episodes],
@@ -202,6 +206,28 @@ def _measure(run: Path, env: Any) -> dict[str, Any]:
         "start": judge(counted, values, entropies, gamma, limit, only_starts=True),
         "on_the_way": judge(counted, values, entropies, gamma, limit),
     }
+
+
+def policy_of_q(learner: Any) -> Callable[[Any], Any]:
+    """Returns the method of a learner that acts as its Q-values suppose."""
+    act: Callable[[Any], Any] = learner.predict
+    return learner.sample_action if samples_actions(learner) else act
+
+
+def as_in_data(env: Any, episode: Episode) -> Episode:
+    """Returns an episode with the rewards that its dataset has, which Q sums.
+
+    Datasets of mazes reward the state before a step, their environment the one reached.
+
+    Args:
+        env: Where it was played.
+        episode: With the rewards that were paid.
+    """
+    maze = env.unwrapped
+    if not isinstance(maze, PointMaze):
+        return episode
+    rewards = maze.compute_rewards(episode.observations.astype(np.float64))
+    return dataclasses.replace(episode, rewards=rewards)
 
 
 def _as_counted(learner: Any, episode: Episode) -> Episode:

@@ -33,6 +33,7 @@ from d3rlpy_mbo.learners import discount, predict_action
 from d3rlpy_mbo.runs.diagnosis.simulators import Simulator, simulator_of
 from d3rlpy_mbo.study.results import Task, read_results
 from d3rlpy_mbo.support.files import atomic_write
+from d3rlpy_mbo.tasks.pointmaze import PointMaze
 from measured import measured, of_folder
 from pessimism import differences
 
@@ -144,13 +145,20 @@ def steps_from(simulator: Simulator, state: torch.Tensor) -> Step:
     """Returns steps of the simulator from a (D,) state on.
 
     From there it keeps its state itself: Hopper's observations have clipped velocities.
+    Datasets of mazes reward the state before a step, and so do models of them.
     """
-    simulator.put(state.double().numpy())
+    before = state.double().numpy()
+    simulator.put(before)
+    maze = getattr(simulator.env, "unwrapped", None)
 
     def step(
         _: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        nonlocal before
         reached, reward, ended, *_others = simulator.env.step(actions[0].numpy())
+        if isinstance(maze, PointMaze):
+            reward = maze.compute_rewards(before)
+        before = reached
         return (
             torch.as_tensor(reached, dtype=torch.float32)[None],
             torch.tensor([[float(reward)]]),

@@ -1,8 +1,9 @@
 """What a learner's Q-values are, and what they sum, in dataset units."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
+from d3rlpy.algos import BEARConfig
 from d3rlpy.models.torch.parameters import get_parameter
 from d3rlpy.models.torch.policies import build_squashed_gaussian_distribution
 
@@ -21,6 +22,7 @@ __all__ = [
     "counted_reward",
     "entropy_reward",
     "q_value",
+    "samples_actions",
     "without_scale",
 ]
 
@@ -119,9 +121,7 @@ def entropy_reward(learner: Learner, observations: torch.Tensor) -> torch.Tensor
     """
     impl, config = impl_of(learner), learner.config
     log_temp = getattr(impl.modules, "log_temp", None)
-    left_out = getattr(config, "deterministic_backup", False)  # MOBILE's SAC
-    soft = getattr(config, "soft_q_backup", True)  # CQL and COMBO
-    if log_temp is None or left_out or not soft:
+    if log_temp is None or _leaves_entropy_out(config):
         return torch.zeros(len(observations), 1, device=observations.device)
     impl.modules.set_eval()
     policy = impl.modules.policy(
@@ -132,5 +132,37 @@ def entropy_reward(learner: Learner, observations: torch.Tensor) -> torch.Tensor
     else:
         gaussian = build_squashed_gaussian_distribution(policy)
         _, log_prob = gaussian.sample_with_log_prob()
-    bonus = -get_parameter(log_temp).exp() * log_prob
+    temperature = get_parameter(log_temp).exp()
+    bound = getattr(config, "max_temperature", None)  # MOBILE's SAC, of a learned one
+    if bound is not None and impl.modules.temp_optim:
+        temperature = temperature.clamp(max=bound)
+    bonus = -temperature * log_prob
     return without_scale(learner, bonus).to(observations.device)
+
+
+def _leaves_entropy_out(config: Any) -> bool:
+    """Returns whether a SAC's targets are without entropy, by its settings."""
+    soft = getattr(config, "soft_q_backup", True)  # CQL and COMBO
+    # MOBILE's SAC, and CQL, which then is not soft.
+    best_of_some = getattr(config, "max_q_backup", False)
+    deterministic = getattr(config, "deterministic_backup", False)
+    return bool(not soft or best_of_some or deterministic)
+
+
+def samples_actions(learner: Learner) -> bool:
+    """Returns whether a learner's targets take actions that its policy samples.
+
+    Then its Q-values are those of a policy that goes on sampling, as SAC's; else they are
+    of the actions that it thinks best, as d3rlpy's CQL and COMBO have it, or nearly.
+
+    Args:
+        learner: Any d3rlpy Q-learning algorithm, built.
+    """
+    config: Any = learner.config
+    # SAC's own, and what is made of it.
+    is_sac = hasattr(impl_of(learner).modules, "log_temp")
+    best_of_some = isinstance(config, BEARConfig) or getattr(
+        config, "max_q_backup", False
+    )
+    soft = getattr(config, "soft_q_backup", True)  # CQL and COMBO
+    return bool(is_sac and soft and not best_of_some)

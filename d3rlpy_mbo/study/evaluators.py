@@ -9,6 +9,7 @@ from d3rlpy.metrics import EvaluatorProtocol
 from ..data.environments import evaluation_environment
 from ..data.minari_files import open_minari
 from ..data.transitions import Transitions
+from ..learners.q_values import without_scale
 from ..learners.reading import is_transformer
 
 __all__ = ["ImaginedQ", "InsideWalls", "RealQ", "evaluators"]
@@ -38,7 +39,7 @@ def evaluators(
 
 
 class RealQ:
-    """Mean of the learner's Q at fixed real rows."""
+    """Mean of the learner's Q at fixed real rows, of all its critics, in dataset units."""
 
     def __init__(self) -> None:
         self._rows: Any = None
@@ -58,7 +59,7 @@ class RealQ:
 
 
 class ImaginedQ:
-    """Mean of the learner's Q at imagined rows; NaN where nothing is imagined."""
+    """Likewise at imagined rows; NaN where nothing is imagined."""
 
     def __call__(self, algo: Any, dataset: Any) -> float:
         """Returns it.
@@ -107,6 +108,8 @@ def _mean_q(algo: Any, observations: Any, actions: Any) -> float:
     if is_transformer(algo):  # they predict actions, and d3rlpy's have no predict_value
         return float("nan")
     try:
-        return float(algo.predict_value(observations, actions).mean())
+        values = algo.predict_value(observations, actions)
     except NotImplementedError:  # behavioural cloning has no Q
         return float("nan")
+    # d3rlpy's are in the unit of scaled rewards, another one for each learner's scaler.
+    return float(without_scale(algo, torch.as_tensor(values)).mean())

@@ -43,6 +43,15 @@ _CHARTS: list[tuple[str, str, dict[str, str]]] = [
     ),
 ]
 
+# What a reader must know of one.
+_CAPTIONS = {
+    "Imagined rewards against real ones": (
+        " Imagined ones as they are kept: with what a halt pays, after a penalty that is "
+        "subtracted when they are imagined, before one that is subtracted when they are "
+        "drawn."
+    )
+}
+
 _WHOLE = {name for *_, metrics in _CHARTS for name in metrics if name[0] != "_"}
 
 _Series = list[tuple[int, float]]
@@ -111,6 +120,7 @@ def metric_charts(
         if any(math.isfinite(point.y) for point in points):
             caption = (
                 "Means over seeds, and their range, where every seed has a number."
+                + _CAPTIONS.get(title, "")
             )
             yield curves(title, points, "gradient steps", axis, caption, order=order)
 

@@ -1,10 +1,12 @@
 """What is an edge, what a state is worth, and the study that asks, at toy size."""
 
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
 
+import d3rlpy
 import numpy as np
 import pytest
 import torch
@@ -116,6 +118,18 @@ def test_a_state_is_worth_the_rewards_from_itself_on_by_the_first_action_then_gr
     expected = 2 / 2 + 3 / 4 + 4 / 8 + 5 / 16 + 6 / 32 + 7 / 64
     assert monte_carlo(Line(), AddsOne(), states, actions, 0.5) == [expected]
     assert states == 0  # the caller's are left as they are
+
+
+def test_rewards_count_as_the_learners_scaler_shifts_them():
+    learner = small_learner("td3_plus_bc", gamma=0.5)
+    learner.create_impl((1,), 1)
+    shift = d3rlpy.preprocessing.ConstantShiftRewardScaler(-1.0, 2.0)
+    learner.config.reward_scaler = shift
+    counted = functools.partial(edge_of_reach._counted, learner)
+    states, actions = np.zeros((1, 1), np.float32), np.full((1, 1), 2, np.float32)
+    plain = monte_carlo(Line(), AddsOne(), states, actions, 0.5)
+    found = monte_carlo(Line(), AddsOne(), states, actions, 0.5, counted)
+    assert found == pytest.approx(plain - (2 - 2**-6))  # 1 less in each of seven steps
 
 
 def test_means_are_of_an_index_and_kind_and_states_in_walls_are_counted():

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import pessimism
 from pessimism import Episode, discounted_sums, judge, play
+from toys import small_learner
 
 pytestmark = pytest.mark.training
 
@@ -106,6 +107,27 @@ def test_a_value_that_is_not_finite_is_named_and_left_out_of_its_pairs():
     assert lines[4] == (
         "| rambo - coef-0 | 1 of 3 (without 1, 2) | +2.0 [+nan, +nan] | +2.0, +inf |"
     )
+
+
+@pytest.mark.parametrize(("name", "samples"), [("mobile_sac", True), ("combo", False)])
+def test_the_policy_that_is_played_is_the_one_that_q_is_of(name, samples):
+    learner = small_learner(name)
+    learner.create_impl((1,), 1)
+    act, states = pessimism.policy_of_q(learner), np.zeros((9, 1), np.float32)
+    assert bool((act(states) != act(states)).any()) == samples
+
+
+def test_rewards_on_the_way_are_those_of_the_data_of_a_maze_before_the_step():
+    pytest.importorskip("gymnasium_robotics")
+    from d3rlpy_mbo.tasks.pointmaze import PointMaze
+
+    maze = PointMaze("umaze", "sparse")
+    states = np.zeros((2, 4), np.float32)
+    states[1, :2] = maze.goal
+    played = Episode(states, states[:, :2], np.array([1.0, 0.0]), False)
+    assert pessimism.as_in_data(maze, played).rewards.tolist() == [0, 1]
+    other = types.SimpleNamespace(unwrapped=None)
+    assert pessimism.as_in_data(other, played) is played
 
 
 class Counter:

@@ -49,6 +49,26 @@ def test_rewards_are_discounted_until_an_episode_ends():
     assert found.tolist() == pytest.approx([0 + 0.99 * 1 + 0.99**2 * 2])
 
 
+def test_a_maze_pays_for_the_state_before_a_step_as_its_data_does():
+    pytest.importorskip("gymnasium_robotics")
+    from d3rlpy_mbo.tasks.pointmaze import PointMaze
+
+    maze = PointMaze("umaze", "dense")
+    start, _ = maze.reset(seed=0)
+    start = torch.as_tensor(start, dtype=torch.float32)
+    made = toys.small_learner("td3_plus_bc", gamma=0.1)  # three steps
+    made.create_impl((4,), 2)
+    before, paid = start.double().numpy(), []
+    for _ in range(3):
+        paid.append(float(maze.compute_rewards(before)))
+        maze.set_state(before)
+        before = maze.step(made.predict(before[None].astype(np.float32))[0])[0]
+    steps = promises.steps_from(Simulator(maze, maze.set_state), start)
+    found = promises.discounted(steps, made, start[None])
+    expected = paid[0] + 0.1 * paid[1] + 0.01 * paid[2]
+    assert found.tolist() == pytest.approx([expected], rel=1e-6)
+
+
 def test_states_end_one_by_one_and_each_keeps_its_own_sum():
     def step(states, actions):
         return states + 1, states, (states + 1 > 2).float()

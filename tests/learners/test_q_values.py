@@ -132,6 +132,7 @@ def test_entropy_is_what_sac_subtracts_from_its_targets():
     [
         ("mobile_sac", {}, False),
         ("mobile_sac", {"deterministic_backup": False}, True),
+        ("mobile_sac", {"deterministic_backup": False, "max_q_backup": True}, False),
         ("combo", {}, False),
         ("cql", {"soft_q_backup": True}, True),
     ],
@@ -148,6 +149,7 @@ def test_a_q_whose_targets_leave_entropy_out_holds_none(name, settings, holds):
         ("sac", {}),
         ("awac", {}),  # d3rlpy's inherits SAC's targets, with a temperature of 1
         ("edac", {}),
+        ("mobile_sac", {"deterministic_backup": False, "initial_temperature": 8.0}),
         ("cql", {"soft_q_backup": True}),
         ("discrete_sac", {}),
         ("td3", {}),
@@ -174,6 +176,41 @@ def test_entropy_is_what_it_adds_to_the_learners_own_targets(name, settings):
         with torch.no_grad():
             next(log_temp.parameters()).fill_(-torch.inf)
         torch.testing.assert_close(found, with_entropy - target())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "samples"),
+    [
+        ("sac", {}, True),
+        ("awac", {}, True),
+        ("edac", {}, True),
+        ("mobile_sac", {}, True),  # entropy or not
+        ("mobile_sac", {"max_q_backup": True}, False),
+        ("cql", {"soft_q_backup": True}, True),
+        ("cql", {}, False),
+        ("combo", {}, False),
+        ("td3", {}, False),
+        ("iql", {}, False),
+        ("discrete_sac", {}, True),
+        ("discrete_cql", {}, False),
+    ],
+)
+def test_values_are_of_sampled_actions_where_targets_sample_them(
+    name, settings, samples
+):
+    learner = small_learner(name, **settings)
+    learner.create_impl((2,), 3)
+    assert learners.q_values.samples_actions(learner) == samples
+    if name in ("iql", "mobile_sac", "discrete_sac"):
+        return  # targets of a V, of the best of some, and a mean over actions
+    states = torch.rand(9, 2) * 4 - 2
+    batch = types.SimpleNamespace(next_observations=states, device="cpu")
+    with torch.no_grad():
+        if (log_temp := getattr(learner.impl.modules, "log_temp", None)) is not None:
+            next(log_temp.parameters()).fill_(-torch.inf)
+        learner.impl._target_smoothing_sigma = 0.0  # TD3's
+        twice = [learner.impl.compute_target(batch) for _ in range(2)]
+    assert bool((twice[0] != twice[1]).any()) == samples
 
 
 def test_entropy_is_in_dataset_units():

@@ -426,6 +426,20 @@ def test_the_share_that_a_halt_stops_is_told_by_step(threshold, share):
     assert "stopped by the halt" in str(diagnosis)
 
 
+def test_a_halts_own_reward_is_none_that_the_model_invents():
+    data = line_dataset(length=30)
+    real = mbo.RealData.of(data).transitions
+    # Members lie |s| apart: about half of the rows get the reward of the halt.
+    halt = ReadingConfig(float(real.observations.abs().median()), reward=-1000.0)
+    imagination = line_imagination(dynamics=DoubtfulLineConfig(), halt=halt)
+    imagination.fit(data)
+    diagnosis = mbo.diagnose(imagination, data, n_rollouts=200)
+    assert 0.1 < diagnosis.rollouts.halted[0] < 0.9
+    assert diagnosis.rollouts.rewards.quantiles[0] > float(real.rewards.min()) - 10
+    (verdict,) = (v for v in diagnosis.verdicts if v.subject == "imagined rewards")
+    assert verdict.ok
+
+
 def test_without_a_halt_nothing_is_said_of_one():
     data = line_dataset(length=30)
     imagination = line_imagination(dynamics=LineDynamicsConfig(noise=0.1))

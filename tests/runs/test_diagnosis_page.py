@@ -14,6 +14,7 @@ pytest.importorskip("vl_convert")
 from diagnosis_toys import ModelOfNoiseConfig, imagination_of, noisy_line
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.runs.diagnosis.page import _imagined
 from d3rlpy_mbo.runs.pages import html
 from d3rlpy_mbo_mopo import MaxAleatoric
 from toys import BeyondTermination
@@ -72,6 +73,14 @@ def test_a_chart_holds_the_numbers_in_full(diagnosis, page):
     values = spec["data"]["values"]
     drawn = [each["y"] for each in values if each["series"] == "model"]
     assert drawn == diagnosis.open_loop[0].median
+
+
+def test_of_which_rows_a_halts_share_is_stands_below_the_chart(diagnosis):
+    halting = dataclasses.replace(diagnosis.rollouts, halted=[0.5, 0.25, 0.5])
+    halts = dataclasses.replace(diagnosis, rollouts=halting)
+    for found, said in ((diagnosis, False), (halts, True)):
+        charts = {chart.title: chart for chart in _imagined(found)}
+        assert ("of its step" in charts["Rollouts that go on"].caption) == said
 
 
 def test_what_is_judged_and_left_out_stands_in_the_page_in_words(diagnosis, page):

@@ -202,6 +202,19 @@ def test_returns_of_the_policy_are_those_worked_out_by_hand(data):
     assert found.end_excess == pytest.approx(3.0 - 15.5)
 
 
+@pytest.mark.parametrize(("name", "samples"), [("sac", True), ("cql", False)])
+def test_the_policy_goes_on_as_the_q_values_suppose(data, name, samples):
+    simulator, _ = simulator_of(Line(), mbo.RealData.of(data).for_models)
+    learner = small_learner(name, gamma=0.5)
+    learner.create_impl((2,), 2)
+    believe(learner, 0.0)
+    states = torch.tensor([[1.0, 0.0]]).repeat(50, 1)
+    found = monte_carlo(learner, simulator, states, states, "cpu")
+    # Stays where it is if it does what is best; the second state is so in either case.
+    assert (found.end_returns.std > 0.01) == samples
+    assert found.end_returns.mean == pytest.approx(1.9375, abs=0.5)
+
+
 def test_an_episode_that_ends_brings_nothing_more(data):
     rows = mbo.RealData.of(data).for_models
     simulator, _ = simulator_of(Line(limit=100.0), rows)

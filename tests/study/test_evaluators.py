@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import d3rlpy
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,9 @@ from toys import line_dataset, line_imagination, small_learner
 
 class SumQ:
     """Q(s, a) = s + a."""
+
+    def __init__(self, reward_scaler=None):
+        self.config = SimpleNamespace(reward_scaler=reward_scaler)
 
     def predict_value(self, observations, actions):
         return (observations + actions)[:, 0]
@@ -35,6 +39,15 @@ def test_q_is_of_real_rows_and_of_imagined_ones():
     assert ImaginedQ()(SumQ(), buffer) == pytest.approx(
         float((rows.observations + rows.actions).mean())
     )
+
+
+def test_q_is_in_dataset_units_whatever_the_learners_reward_scaler():
+    buffer = imagined_buffer(rollout_length=1)
+    buffer.refresh()
+    scaler = d3rlpy.preprocessing.StandardRewardScaler(mean=7.0, std=2.0, eps=0.0)
+    for evaluator in (RealQ, ImaginedQ):
+        plain = evaluator()(SumQ(), buffer)
+        assert evaluator()(SumQ(scaler), buffer) == pytest.approx(2 * plain, abs=0.05)
 
 
 def test_behavioural_cloning_has_no_q():

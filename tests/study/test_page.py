@@ -19,7 +19,7 @@ pytest.importorskip("vl_convert")
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.study.commands import page_of
 from d3rlpy_mbo.study.execution import KILLED
-from d3rlpy_mbo.study.page_charts import learning_curves
+from d3rlpy_mbo.study.page_charts import learning_curves, metric_charts
 from d3rlpy_mbo.study.results import Row
 
 A, B = "maze/a-v0", "maze/b-v0"
@@ -32,6 +32,18 @@ def reported(tmp_path, *folders, exit_code=0):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == exit_code, result.output
     return PageReader(page), result.output
+
+
+def test_beside_real_rewards_it_is_said_what_imagined_ones_hold():
+    metrics = {
+        "real_reward_mean": 2.0,
+        "mopo_reward_mean": -1.0,
+        "mopo_penalty_mean": 3,
+    }
+    content = {"evaluations": [], "metrics": [metrics], "steps": [10]}
+    charts = {c.title: c for c in metric_charts({"m": [Row(0, content, 1)]}, {}, 9)}
+    assert "after a penalty" in charts["Imagined rewards against real ones"].caption
+    assert "after a" not in charts["Penalty on imagined rows"].caption
 
 
 _COLUMN = {"name": "x", "error": 0.5, "bias": 0.0, "naive_error": 1.0}

@@ -5,8 +5,13 @@ from typing import Optional
 
 import torch
 
-from ...learners.q_values import counted_reward, entropy_reward, q_value
-from ...learners.reading import Learner, discount, predict_action
+from ...learners.q_values import (
+    counted_reward,
+    entropy_reward,
+    q_value,
+    samples_actions,
+)
+from ...learners.reading import Learner, discount, predict_action, sample_action
 from .results import MonteCarlo
 from .simulators import Simulator
 from .statistics import distribution
@@ -29,6 +34,9 @@ def monte_carlo(
     greatest_reward: float = 0.0,
 ) -> Optional[MonteCarlo]:
     """Follows the learner's policy from real states and from where rollouts end.
+
+    The first actions are its best ones, of which it is asked; the later ones are those of
+    the policy that its Q-values are of, which SAC samples.
 
     Args:
         learner: With a critic.
@@ -84,11 +92,13 @@ def _returns(
         (B,) discounted returns of the policy, the greatest reward on the way, and the
         share of the episodes that had not ended.
     """
+    goes_on_with = sample_action if samples_actions(learner) else predict_action
     greatest = -math.inf
     returns = torch.zeros(len(states), dtype=torch.float64)
     alive = torch.arange(len(states))
     for step in range(n_steps):
-        taken = simulator.step(states, predict_action(learner, states))
+        act = goes_on_with if step else predict_action
+        taken = simulator.step(states, act(learner, states))
         rewards = counted_reward(learner, taken.rewards)
         returns[alive] += gamma**step * rewards[:, 0].double()
         greatest = max(greatest, float(rewards.max()))

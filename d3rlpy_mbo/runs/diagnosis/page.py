@@ -193,6 +193,9 @@ def _imagined(found: "Diagnosis") -> Iterator[Chart]:
         ],
         "step",
         "share",
+        "Of all rollouts; what the halt stopped, of the rows of its step."
+        if rollouts.halted
+        else "",
         from_zero=True,
     )
     yield _nearness(rollouts)

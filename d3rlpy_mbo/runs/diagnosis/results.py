@@ -276,7 +276,8 @@ class Rollouts:
     Args:
         rollouts: How many were started.
         rows: How many rows they left.
-        rewards: Imagined, before the penalty.
+        rewards: Imagined, before the penalty, and without rows to which a halt gave a
+            reward of its own (unless there are no others).
         real_rewards: The data's.
         survival: Share of the rollouts that made a row in step 1, 2, ...
         real_survival: The same for real episodes from random rows on, by Kaplan and
@@ -387,7 +388,8 @@ class MonteCarlo:
     Args:
         steps: The most steps that episodes are followed for.
         real_q: The learner's values of its own actions in real states ...
-        real_returns: ... and the discounted returns of its policy from there.
+        real_returns: ... and the discounted returns of its policy from there: of these
+            actions, then of those that its Q-values suppose, sampled ones if it is a SAC.
         real_excess: Mean of the first minus the second.
         end_q: Likewise where rollouts end ...
         end_returns: ...

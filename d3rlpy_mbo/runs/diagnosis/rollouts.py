@@ -24,6 +24,7 @@ class Imagined(NamedTuple):
     Attributes:
         rows: B of them, on the CPU.
         penalties: (B, 1) what was subtracted from their rewards.
+        spared: (B, 1) bool, whether the reward is a halt's, and not the model's.
         steps: (B,) from 0: which step of its rollout imagined the row.
         is_end: (B,) bool, whether its rollout imagined no other after it.
         counts: What happened.
@@ -31,6 +32,7 @@ class Imagined(NamedTuple):
 
     rows: Transitions
     penalties: torch.Tensor
+    spared: torch.Tensor
     steps: torch.Tensor
     is_end: torch.Tensor
     counts: RolloutCounts
@@ -47,7 +49,7 @@ def imagined_rows(
     Raises:
         CompositionError: A component broke its contract on the way.
     """
-    parts, penalties, steps, is_end, counts = [], [], [], [], []
+    parts, penalties, spared, steps, is_end, counts = [], [], [], [], [], []
     reverse = imagination.dynamics.direction == "reverse"
     for chunk in imagination.rollouts(real, n_rollouts, learner):
         rows = chunk.transitions.to("cpu")
@@ -55,12 +57,14 @@ def imagined_rows(
         step, last = _steps(rows.rollout_ids, reverse)
         parts.append(rows)
         penalties.append(chunk.penalties.cpu())
+        spared.append(chunk.spared.cpu())
         steps.append(step)
         is_end.append(last)
         counts.append(chunk.counts)
     return Imagined(
         Transitions.concatenate(parts),
         torch.cat(penalties),
+        torch.cat(spared),
         torch.cat(steps),
         torch.cat(is_end),
         functools.reduce(operator.add, counts),
@@ -100,9 +104,7 @@ def rollouts(
     return Rollouts(
         rollouts=int(counts.rollouts),
         rows=len(imagined.rows),
-        rewards=distribution(
-            imagined.rows.rewards.double() + imagined.penalties.double()
-        ),
+        rewards=distribution(_rewards(imagined)),
         real_rewards=distribution(real.transitions.rewards),
         survival=(counts.survivors / counts.rollouts).tolist(),
         real_survival=[1.0] * n_steps if reverse else real_survival(real, n_steps),
@@ -112,6 +114,16 @@ def rollouts(
         actions=actions,
         halted=[*counts.halt_report().values()] if halts else [],
     )
+
+
+def _rewards(imagined: Imagined) -> torch.Tensor:
+    """Returns (n, 1) what the model pays: no penalty is in it, and no halt's reward.
+
+    Where a halt gave every row its reward, those.
+    """
+    rewards = imagined.rows.rewards.double() + imagined.penalties.double()
+    own = rewards[~imagined.spared[:, 0]]
+    return own if len(own) else rewards
 
 
 def real_survival(real: RealData, n_steps: int) -> list[float]:
