@@ -218,8 +218,8 @@ def monte_carlo(
 
 
 def _counted(learner: Any, rewards: Column) -> Column:
-    found: Column = counted_reward(learner, torch.as_tensor(rewards)[:, None])
-    return np.asarray(found)[:, 0]
+    found = counted_reward(learner, torch.as_tensor(rewards)[:, None])
+    return found[:, 0].numpy()
 
 
 def judge(
