@@ -125,6 +125,28 @@ def test_a_model_that_nothing_changes_is_written_once(tmp_path, monkeypatch):
     assert len(asked) == 1
 
 
+def test_a_shared_model_goes_on_as_the_adversary_of_one_imagination_left_it(
+    tmp_path, kill_after, monkeypatch
+):
+    owner, data = kept_runs.rambo(), line_dataset()
+    owner.fit(data)
+    owner.save(tmp_path / "owner.mbo")
+
+    def sharing(sort):
+        adversary = mbo.load_imagination(tmp_path / "owner.mbo")
+        config = dataclasses.replace(adversary.config, dynamics_updater=None)
+        other = config.create(dynamics=adversary.dynamics)
+        return small_learner("sac"), [adversary, other]
+
+    monkeypatch.setattr(kept_runs, "parts", sharing)
+    whole = run("shared", tmp_path / "whole", dataset=data)
+    folders = tmp_path / "killed", tmp_path / "checkpoints"
+    kill_after(4)  # the second epoch's, whose model is another than the first one's
+    with pytest.raises(Killed):
+        run("shared", *folders, dataset=data)
+    assert same(run("shared", *folders, dataset=data), whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LEARNERS, *DISCRETE])
 def test_every_learner_goes_on_with_schedulers_too(
