@@ -204,10 +204,8 @@ class Imagination:
         validate_direction(self.dynamics, self.rollout_policy)
         validate_declared(config.penalty, self.penalty)
         validate_declared(config.halt, self.halt)
-        validate_penalty(self.dynamics, self.penalty, config.steps_per_row)
-        validate_members(self.dynamics, self.penalty)
         validate_members(self.dynamics, self.halt)
-        validate_steps_per_row(config)
+        self._validate_rules()
         self._made_of = {name: getattr(config, name) for name in MADE_OF}
         self._rows_together = rollouts_together(self.device)
         self._fitted_on: Optional[FittedOn] = None
@@ -218,6 +216,12 @@ class Imagination:
         # imagined before that are not its own any more.
         self.times_settled = 0
         self._attach(None)
+
+    def _validate_rules(self) -> None:
+        """Refuses what is looked up in the config, which may have changed since."""
+        validate_penalty(self.dynamics, self.penalty, self.config.steps_per_row)
+        validate_members(self.dynamics, self.penalty)
+        validate_steps_per_row(self.config)
 
     def _new_updater(self) -> Optional[DynamicsUpdater]:
         if self.config.dynamics_updater is None:
@@ -461,11 +465,13 @@ class Imagination:
             CompositionError: It was fitted on data of other sizes, or on other data while
                 it has a dynamics updater, which must know the hold-out rows. Likewise for
                 its dynamics, if another imagination that shares them fitted them again.
+                Or a rule that was put into its config since cannot work with the rest.
             TerminationRequiredError: They hold terminals, and no termination is given.
         """
         fitted_on = self._facts()
         name = f"The imagination {self.config.get_type()!r}"
         validate_choices_alike(name, fitted_on.action_set.n_actions, transitions)
+        validate_action_spaces(self.config, transitions)
         self._validate(name, fitted_on.sizes, transitions)
         of_model = self.dynamics.fitted_on
         if of_model is not None:
@@ -487,6 +493,7 @@ class Imagination:
             transitions: The data.
         """
         warn_of_other_parts(self.config, self._made_of)
+        self._validate_rules()
         validate_termination(self.config.termination, transitions)
         if fitted_on is not None:
             n_rows, observation_size, action_size = fitted_on
