@@ -77,6 +77,9 @@ from .saving import read_component, write_component
 
 __all__ = ["Imagination", "ImaginationConfig", "load_imagination"]
 
+# Of what components are told, that which is looked up in the config whenever it is asked.
+_RULES = ("termination", "reward_function", "rollout_length")
+
 
 @dataclasses.dataclass()
 class ImaginationConfig(Component):
@@ -230,7 +233,18 @@ class Imagination:
 
     def _attach(self, fitted_on: Optional[FittedOn]) -> None:
         """Tells every component that learns what it belongs to."""
-        context = Context(
+        self._told = context = self._context(fitted_on)
+        for part in self._learned().values():
+            part.attach(context)
+
+    def _tell_of_rules(self) -> None:
+        """Tells them again, if the config has other rules by now: rollouts follow these."""
+        context = self._context(self._fitted_on)
+        if any(getattr(context, n) is not getattr(self._told, n) for n in _RULES):
+            self._attach(self._fitted_on)
+
+    def _context(self, fitted_on: Optional[FittedOn]) -> Context:
+        return Context(
             direction=self.dynamics.direction,
             rollout_policy=self.rollout_policy,
             termination=self.termination,
@@ -239,8 +253,6 @@ class Imagination:
             action_set=None if fitted_on is None else fitted_on.action_set,
             reward_range=None if fitted_on is None else fitted_on.reward_range,
         )
-        for part in self._learned().values():
-            part.attach(context)
 
     def __repr__(self) -> str:
         config, policy = self.config, self.config.rollout_policy.get_type()
@@ -514,6 +526,7 @@ class Imagination:
             The hold-out errors after the update, see `Dynamics.holdout_errors`.
         """
         assert self.dynamics_updater is not None
+        self._tell_of_rules()
         try:
             self.dynamics_updater.apply(self.dynamics, transitions, learner)
         except CompositionError:  # refused: nothing was changed
@@ -558,6 +571,7 @@ class Imagination:
         if rollout_length is None:
             rollout_length = self.config.rollout_length
         COUNT.validated("rollout_length", rollout_length)
+        self._tell_of_rules()
         direction = self.dynamics.direction
         if isinstance(transitions, RealData):
             rows, transitions = (
