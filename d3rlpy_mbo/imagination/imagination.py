@@ -287,6 +287,7 @@ class Imagination:
         validate_action_set(action_set, self.action_set)
         there = action_set.to(self.device)
         self._settle(dataclasses.replace(self._facts(), action_set=there))
+        self.version += 1
 
     def _facts(self) -> FittedOn:
         """Returns what is known of the data; raises NotFittedError."""
