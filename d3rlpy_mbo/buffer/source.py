@@ -192,6 +192,9 @@ class ImaginedSource:
             penalties.append(imagined.penalties)
         total = functools.reduce(operator.add, counts)
         validate_divergence(total.dropped_share)
+        # Rollouts may be shorter now, or without a penalty: nothing of before stays.
+        of_before = self._report.keys() - {"model_holdout_growth"}
+        self._report |= dict.fromkeys(of_before, math.nan)
         if self.imagination.halt is not None:
             halted = total.halt_report()
             first = self._refreshed is None
