@@ -33,6 +33,7 @@ __all__ = [
     "build_for_critics",
     "validate_arguments",
     "validate_checkpoints",
+    "validate_logging",
     "validate_parts",
     "validate_together",
     "validated_epochs",
@@ -130,6 +131,28 @@ def validate_arguments(
                 f"fit got an argument {name!r}, which neither mbo.fit nor "
                 f"{type(learner).__name__}.fit has. {suggest(name, known)}"
             )
+
+
+def validate_logging(
+    learner: Any, n_steps_per_epoch: int, fit_arguments: dict[str, Any]
+) -> None:
+    """Refuses epochs in which d3rlpy would log nothing, and fail for want of metrics.
+
+    Raises:
+        CompositionError: Steps are logged, and an epoch has fewer than from one to the
+            next.
+    """
+    if fit_arguments.get("logging_strategy") != LoggingStrategy.STEPS:
+        return
+    default = inspect.signature(learner.fit).parameters["logging_steps"].default
+    logging_steps = fit_arguments.get("logging_steps", default)
+    if logging_steps > n_steps_per_epoch:
+        raise CompositionError(
+            f"logging_strategy is STEPS and logging_steps is {logging_steps}, but an epoch "
+            f"has {n_steps_per_epoch}: d3rlpy would have logged nothing at its end, and "
+            f"fail. Set logging_steps to {n_steps_per_epoch} or less, or leave "
+            "logging_strategy out."
+        )
 
 
 def validate_checkpoints(
