@@ -186,6 +186,7 @@ class Imagination:
     ):
         validate_device(device)
         self.config = config
+        self._made_of: dict[str, Any] = {n: getattr(config, n) for n in MADE_OF}
         self.device = device = device_name(device)
         self.dynamics_given = dynamics is not None  # and so not fitted here
         if dynamics is None:
@@ -209,7 +210,6 @@ class Imagination:
         validate_declared(config.halt, self.halt)
         validate_members(self.dynamics, self.halt)
         self._validate_rules()
-        self._made_of = {name: getattr(config, name) for name in MADE_OF}
         self._rows_together = rollouts_together(self.device)
         self._fitted_on: Optional[FittedOn] = None
         self._changed = False  # by the dynamics updater, while ...
@@ -357,16 +357,24 @@ class Imagination:
     @property
     def termination(self) -> Union[Termination, LearnedTermination, None]:
         """What ends imagined episodes, None if nothing does."""
-        if isinstance(self.config.termination, LearnedTerminationConfig):
-            return self._learned_termination
-        return self.config.termination
+        chosen = self.config.termination
+        if not isinstance(chosen, LearnedTerminationConfig):
+            return chosen
+        if self._learned_termination is None:  # it was put there since: not created
+            kept: Optional[Termination] = self._made_of["termination"]
+            return kept
+        return self._learned_termination
 
     @property
     def penalty(self) -> Union[Penalty, LearnedPenalty, None]:
         """What is subtracted from imagined rewards, None if nothing is."""
-        if isinstance(self.config.penalty, LearnedPenaltyConfig):
-            return self._learned_penalty
-        return self.config.penalty
+        chosen = self.config.penalty
+        if not isinstance(chosen, LearnedPenaltyConfig):
+            return chosen
+        if self._learned_penalty is None:  # it was put there since: not created
+            kept: Optional[Penalty] = self._made_of["penalty"]
+            return kept
+        return self._learned_penalty
 
     def penalty_when(self, when: str) -> Union[Penalty, LearnedPenalty, None]:
         """Returns the `penalty` if it is subtracted then.
@@ -507,7 +515,7 @@ class Imagination:
         """
         warn_of_other_parts(self.config, self._made_of)
         self._validate_rules()
-        validate_termination(self.config.termination, transitions)
+        validate_termination(self.termination, transitions)
         if fitted_on is not None:
             n_rows, observation_size, action_size = fitted_on
             validate_sizes(whose, (observation_size, action_size), transitions)

@@ -347,6 +347,36 @@ def test_parts_that_learn_and_are_changed_afterwards_are_told_and_not_saved(
     assert encode(mbo.load_imagination(tmp_path / "x.mbo").config) == before
 
 
+@dataclasses.dataclass()
+class LateConfig(mbo.LearnedPenaltyConfig):
+    @staticmethod
+    def get_type() -> str:
+        return "late"
+
+
+@pytest.mark.filterwarnings("ignore:.* was changed from")  # as the test above says
+def test_a_rule_in_whose_place_something_is_put_that_would_learn_is_kept_as_told(
+    dataset,
+):
+    rule, penalty = BeyondTermination(limit=-100.0), ConstantPenalty(0.5)
+    imagination = line_imagination(
+        "forward", dataset, termination=rule, penalty=penalty
+    )
+    imagination.config.termination = mbo.LearnedTerminationConfig()
+    imagination.config.penalty = LateConfig()
+    assert imagination.termination is rule
+    assert imagination.penalty is penalty
+    assert imagination.imagine(dataset, 3).terminals.tolist() == [[1.0]] * 3
+
+
+@pytest.mark.filterwarnings("ignore:.* was changed from")
+def test_data_that_ends_is_refused_where_a_termination_came_too_late_to_learn():
+    imagination = line_imagination("reverse")
+    imagination.config.termination = mbo.LearnedTerminationConfig()
+    with pytest.raises(mbo.TerminationRequiredError):
+        imagination.fit(line_dataset(n_episodes=5, terminated=True))
+
+
 def test_an_equal_part_put_into_the_config_again_is_no_other(dataset):
     imagination = line_imagination("forward", dataset)
     imagination.config.rollout_policy = mbo.UniformPolicyConfig()
@@ -582,5 +612,5 @@ def test_a_learned_termination_refuses_zero_filled_terminals_before_any_fit():
         "forward", termination=mbo.LearnedTerminationConfig(n_steps=10)
     )
     with pytest.raises(mbo.DatasetError, match="zeros"):
-        imagination.fit(line_dataset(terminated=True))
+        imagination.fit(line_dataset(n_episodes=5, terminated=True))
     assert imagination.dynamics.n_rows_fitted is None
