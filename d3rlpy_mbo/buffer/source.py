@@ -192,6 +192,9 @@ class ImaginedSource:
             penalties.append(imagined.penalties)
         total = functools.reduce(operator.add, counts)
         validate_divergence(total.dropped_share)
+        # Rollouts may be shorter now, or without a penalty: nothing of before stays.
+        of_before = self._report.keys() - {"model_holdout_growth"}
+        self._report |= dict.fromkeys(of_before, math.nan)
         if self.imagination.halt is not None:
             halted = total.halt_report()
             first = self._refreshed is None
@@ -345,12 +348,15 @@ class ImaginedSource:
             "report": dict(self._report),
             "first_holdout_errors": self._first_holdout_errors if known else None,
             "drawn": None if self._drawn is None else self._drawn.checkpoint_state(),
+            "followed": self.imagination.times_settled == self._times_settled,
         }
 
     def restore_checkpoint(self, state: dict[str, Any]) -> None:
         """Takes over what `checkpoint_state` returned."""
         self._refreshed, self._updated = state["refreshed"], state["updated"]
         self._report = dict(state["report"])
+        if not state.get("followed", True):  # not in older checkpoints
+            self._times_settled = -1  # another action set, or fitted anew, since
         if state["first_holdout_errors"] is not None:
             self._first_holdout_errors = state["first_holdout_errors"]
         if self._drawn is not None:

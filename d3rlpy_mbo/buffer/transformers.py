@@ -15,6 +15,7 @@ __all__ = [
     "validate_lead_ins",
     "validate_slicer",
     "validate_transformer",
+    "validate_with_transformer",
     "warn_of_padding",
 ]
 
@@ -76,17 +77,8 @@ def validate_transformer(
         DatasetError: A trajectory slicer that would not be asked.
     """
     validate_slicer(real)
-    validate_lead_ins(imaginations, shares)
+    validate_with_transformer(learner, imaginations, shares)
     name, config = type(learner).__name__, learner.config
-    for each in imaginations:
-        if each.needs_learner:
-            raise CompositionError(
-                f"The imagination {each.config.get_type()!r} asks the learner for "
-                f"actions or values at single states, but {name} acts from a whole "
-                "context and has no values. Leave out what asks it (a dynamics updater, "
-                "a penalty on values), or use a Q-learning algorithm (SAC, CQL, IQL, "
-                "BCQ, ...)."
-            )
     longest = real.rewards.longest
     if longest > config.max_timestep:
         raise CompositionError(
@@ -94,6 +86,31 @@ def validate_transformer(
             f"{config.max_timestep}: it knows no later ones. Set max_timestep={longest} or "
             "more."
         )
+
+
+def validate_with_transformer(
+    learner: Any, imaginations: Sequence[Imagination], shares: npt.NDArray[Any]
+) -> None:
+    """Refuses imaginations that no transformer can train with, whatever the data.
+
+    Args:
+        learner: The transformer.
+        imaginations: Those of a buffer, fitted or not.
+        shares: Of the real trajectories, then of each imagination.
+
+    Raises:
+        CompositionError: One imagines forwards, or asks the learner.
+    """
+    validate_lead_ins(imaginations, shares)
+    for each in imaginations:
+        if each.needs_learner:
+            raise CompositionError(
+                f"The imagination {each.config.get_type()!r} asks the learner for actions "
+                f"or values at single states, but {type(learner).__name__} acts from a "
+                "whole context and has no values. Leave out what asks it (a dynamics "
+                "updater, a penalty on values), or use a Q-learning algorithm (SAC, CQL, "
+                "IQL, BCQ, ...)."
+            )
 
 
 def warn_of_padding(learner: Any, real: RealData) -> None:

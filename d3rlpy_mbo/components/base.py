@@ -50,8 +50,9 @@ class LearnedComponent(ABC):
 
         Called when the imagination is created, with None as ``context.action_set``, and
         again when the action set is settled: in `Imagination.fit`, before the component
-        is fitted, on loading a file, and on assignment. By default the context is kept as
-        `context`. A component that several imaginations share is told by each of them.
+        is fitted, on loading a file, and on assignment; and before rollouts, if a rule was
+        put into the config since. By default the context is kept as `context`. A
+        component that several imaginations share is told by each of them.
 
         Args:
             context: What the component may ask: the parts that the imagination asks.

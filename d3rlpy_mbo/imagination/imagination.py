@@ -77,6 +77,9 @@ from .saving import read_component, write_component
 
 __all__ = ["Imagination", "ImaginationConfig", "load_imagination"]
 
+# Of what components are told, that which is looked up in the config whenever it is asked.
+_RULES = ("termination", "reward_function", "rollout_length")
+
 
 @dataclasses.dataclass()
 class ImaginationConfig(Component):
@@ -183,6 +186,7 @@ class Imagination:
     ):
         validate_device(device)
         self.config = config
+        self._made_of: dict[str, Any] = {n: getattr(config, n) for n in MADE_OF}
         self.device = device = device_name(device)
         self.dynamics_given = dynamics is not None  # and so not fitted here
         if dynamics is None:
@@ -204,11 +208,8 @@ class Imagination:
         validate_direction(self.dynamics, self.rollout_policy)
         validate_declared(config.penalty, self.penalty)
         validate_declared(config.halt, self.halt)
-        validate_penalty(self.dynamics, self.penalty, config.steps_per_row)
-        validate_members(self.dynamics, self.penalty)
         validate_members(self.dynamics, self.halt)
-        validate_steps_per_row(config)
-        self._made_of = {name: getattr(config, name) for name in MADE_OF}
+        self._validate_rules()
         self._rows_together = rollouts_together(self.device)
         self._fitted_on: Optional[FittedOn] = None
         self._changed = False  # by the dynamics updater, while ...
@@ -219,6 +220,12 @@ class Imagination:
         self.times_settled = 0
         self._attach(None)
 
+    def _validate_rules(self) -> None:
+        """Refuses what is looked up in the config, which may have changed since."""
+        validate_penalty(self.dynamics, self.penalty, self.config.steps_per_row)
+        validate_members(self.dynamics, self.penalty)
+        validate_steps_per_row(self.config)
+
     def _new_updater(self) -> Optional[DynamicsUpdater]:
         if self.config.dynamics_updater is None:
             return None
@@ -226,7 +233,18 @@ class Imagination:
 
     def _attach(self, fitted_on: Optional[FittedOn]) -> None:
         """Tells every component that learns what it belongs to."""
-        context = Context(
+        self._told = context = self._context(fitted_on)
+        for part in self._learned().values():
+            part.attach(context)
+
+    def _tell_of_rules(self) -> None:
+        """Tells them again, if the config has other rules by now: rollouts follow these."""
+        context = self._context(self._fitted_on)
+        if any(getattr(context, n) is not getattr(self._told, n) for n in _RULES):
+            self._attach(self._fitted_on)
+
+    def _context(self, fitted_on: Optional[FittedOn]) -> Context:
+        return Context(
             direction=self.dynamics.direction,
             rollout_policy=self.rollout_policy,
             termination=self.termination,
@@ -235,8 +253,6 @@ class Imagination:
             action_set=None if fitted_on is None else fitted_on.action_set,
             reward_range=None if fitted_on is None else fitted_on.reward_range,
         )
-        for part in self._learned().values():
-            part.attach(context)
 
     def __repr__(self) -> str:
         config, policy = self.config, self.config.rollout_policy.get_type()
@@ -271,6 +287,7 @@ class Imagination:
         validate_action_set(action_set, self.action_set)
         there = action_set.to(self.device)
         self._settle(dataclasses.replace(self._facts(), action_set=there))
+        self.version += 1
 
     def _facts(self) -> FittedOn:
         """Returns what is known of the data; raises NotFittedError."""
@@ -340,16 +357,24 @@ class Imagination:
     @property
     def termination(self) -> Union[Termination, LearnedTermination, None]:
         """What ends imagined episodes, None if nothing does."""
-        if isinstance(self.config.termination, LearnedTerminationConfig):
-            return self._learned_termination
-        return self.config.termination
+        chosen = self.config.termination
+        if not isinstance(chosen, LearnedTerminationConfig):
+            return chosen
+        if self._learned_termination is None:  # it was put there since: not created
+            kept: Optional[Termination] = self._made_of["termination"]
+            return kept
+        return self._learned_termination
 
     @property
     def penalty(self) -> Union[Penalty, LearnedPenalty, None]:
         """What is subtracted from imagined rewards, None if nothing is."""
-        if isinstance(self.config.penalty, LearnedPenaltyConfig):
-            return self._learned_penalty
-        return self.config.penalty
+        chosen = self.config.penalty
+        if not isinstance(chosen, LearnedPenaltyConfig):
+            return chosen
+        if self._learned_penalty is None:  # it was put there since: not created
+            kept: Optional[Penalty] = self._made_of["penalty"]
+            return kept
+        return self._learned_penalty
 
     def penalty_when(self, when: str) -> Union[Penalty, LearnedPenalty, None]:
         """Returns the `penalty` if it is subtracted then.
@@ -461,11 +486,13 @@ class Imagination:
             CompositionError: It was fitted on data of other sizes, or on other data while
                 it has a dynamics updater, which must know the hold-out rows. Likewise for
                 its dynamics, if another imagination that shares them fitted them again.
+                Or a rule that was put into its config since cannot work with the rest.
             TerminationRequiredError: They hold terminals, and no termination is given.
         """
         fitted_on = self._facts()
         name = f"The imagination {self.config.get_type()!r}"
         validate_choices_alike(name, fitted_on.action_set.n_actions, transitions)
+        validate_action_spaces(self.config, transitions)
         self._validate(name, fitted_on.sizes, transitions)
         of_model = self.dynamics.fitted_on
         if of_model is not None:
@@ -487,7 +514,8 @@ class Imagination:
             transitions: The data.
         """
         warn_of_other_parts(self.config, self._made_of)
-        validate_termination(self.config.termination, transitions)
+        self._validate_rules()
+        validate_termination(self.termination, transitions)
         if fitted_on is not None:
             n_rows, observation_size, action_size = fitted_on
             validate_sizes(whose, (observation_size, action_size), transitions)
@@ -507,6 +535,7 @@ class Imagination:
             The hold-out errors after the update, see `Dynamics.holdout_errors`.
         """
         assert self.dynamics_updater is not None
+        self._tell_of_rules()
         try:
             self.dynamics_updater.apply(self.dynamics, transitions, learner)
         except CompositionError:  # refused: nothing was changed
@@ -551,6 +580,7 @@ class Imagination:
         if rollout_length is None:
             rollout_length = self.config.rollout_length
         COUNT.validated("rollout_length", rollout_length)
+        self._tell_of_rules()
         direction = self.dynamics.direction
         if isinstance(transitions, RealData):
             rows, transitions = (

@@ -2,11 +2,12 @@
 
 import inspect
 import warnings
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 
 from ..components.halts import Halt
+from ..components.terminations.learned import LearnedTermination
 from ..data.transitions import Transitions
 from ..registry import discovery
 from ..registry.component import Component, defined_components
@@ -55,7 +56,7 @@ _MAX_HALTED = 0.99
 
 
 def validate_termination(
-    termination: Optional[Component], transitions: Transitions
+    termination: Union[Component, LearnedTermination, None], transitions: Transitions
 ) -> None:
     """Raises TerminationRequiredError if data terminates and nothing says when."""
     if termination is None and bool(transitions.terminals.any()):

@@ -265,6 +265,18 @@ class RunCheckpoint:
             f"Stopped; a checkpoint is written to {self._path}. {self._go_on}"
         )
 
+    def _version_of(self, part: Any) -> Optional[int]:
+        """Returns that of a part which seldom changes, None of any other.
+
+        A model that imaginations share is in the part of each, whoever changes it.
+        """
+        version: Optional[int] = getattr(part, "version", None)
+        if not isinstance(part, Imagination):
+            return version
+        every = {id(each): each for each in self._training.values()}.values()
+        imaginations = [each for each in every if isinstance(each, Imagination)]
+        return sum(e.version for e in imaginations if e.dynamics is part.dynamics)
+
     def _write(self) -> None:
         started = time.monotonic()
         if self._logs is not None:
@@ -278,8 +290,7 @@ class RunCheckpoint:
         else:
             self._run["stage"] = _TRAINING
             for name, each in self._training.items():
-                version = getattr(each, "version", None)  # of parts that seldom change
-                parts[name] = Part(each.checkpoint_state, version)
+                parts[name] = Part(each.checkpoint_state, self._version_of(each))
         self._run["generators"] = generator_states()
         run = {**self._run, "seconds": self.seconds}
         parts["run"] = Part(lambda: run)

@@ -18,6 +18,7 @@ from .transformers import target_return_of
 from .validation import (
     validate_arguments,
     validate_checkpoints,
+    validate_logging,
     validate_parts,
     validated_epochs,
 )
@@ -95,6 +96,7 @@ def fit(
         logger_adapter=logger_adapter,
         fit_arguments=fit_arguments,
     )
+    validate_logging(learner, n_steps_per_epoch, fit_arguments)
     validate_checkpoints(learner, checkpoint, checkpoint_interval, fit_arguments)
     imaginations = imaginations_of(imagination)
     real = RealData.of(dataset)

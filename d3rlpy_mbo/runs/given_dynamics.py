@@ -25,9 +25,13 @@ def with_given_dynamics(
     Raises:
         LoadError, CompositionError: See `load_imagination`.
         CompositionError: The model has the other direction, or the user set fields of a
-            model that is fitted already.
+            model that is fitted already. Its direction may be set: it makes ROMI FOMI.
     """
-    of_model = sorted(key for key in settings if key.partition(".")[0] == "dynamics")
+    of_model = sorted(
+        key
+        for key in settings
+        if key.partition(".")[0] == "dynamics" and key != "dynamics.direction"
+    )
     if of_model:
         raise CompositionError(
             f"The model of {path!r} is fitted, so {of_model} of the imagination cannot "
@@ -40,7 +44,7 @@ def with_given_dynamics(
         raise CompositionError(
             f"The model of {path!r} is {found}, but the imagination {config.get_type()!r} "
             f"imagines {wanted}. Give the file of a {wanted} one, or an imagination that "
-            f"is {found}."
+            f"is {found}: dynamics.direction={found}."
         )
     if saved.changed_for_another(None):
         warnings.warn(

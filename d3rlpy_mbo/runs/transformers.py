@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 import gymnasium
+from d3rlpy.constants import LoggingStrategy
 from d3rlpy.dataset import ReplayBufferBase
 from d3rlpy.interface import StatefulTransformerAlgoProtocol
 from d3rlpy.logging import LoggerAdapter, LoggerAdapterFactory
@@ -166,15 +167,23 @@ def fit_with_evaluators(
         (epoch, metrics) for each epoch.
     """
     if not is_transformer(learner):
+        by_steps = fit_arguments.get("logging_strategy") == LoggingStrategy.STEPS
+        noted: dict[str, list[float]] = {name: [] for name in evaluators if by_steps}
         epochs: Epochs = learner.fit(
             buffer,
             n_steps=n_steps,
             n_steps_per_epoch=n_steps_per_epoch,
-            evaluators=evaluators,
+            evaluators={
+                name: _noting(each, noted[name]) if by_steps else each
+                for name, each in evaluators.items()
+            },
             logger_adapter=logger_adapter,
             **fit_arguments,
         )
-        return epochs
+        return [
+            (epoch, {**metrics, **{name: values[i] for name, values in noted.items()}})
+            for i, (epoch, metrics) in enumerate(epochs)
+        ]
     recorder = _Recorder(logger_adapter)
     callback = fit_arguments.pop("callback", None)
 
@@ -194,6 +203,20 @@ def fit_with_evaluators(
         **fit_arguments,
     )
     return recorder.epochs
+
+
+def _noting(evaluator: EvaluatorProtocol, values: list[float]) -> EvaluatorProtocol:
+    """Returns an evaluator that also notes its values.
+
+    Where d3rlpy logs by steps, an epoch's evaluations are among the metrics of the next
+    steps that are logged: of the next epoch, and after the last one nowhere.
+    """
+
+    def noted(algo: Any, dataset: ReplayBufferBase) -> float:
+        values.append(evaluator(algo, dataset))
+        return values[-1]
+
+    return noted
 
 
 class _Recorder(LoggerAdapterFactory):

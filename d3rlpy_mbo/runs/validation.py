@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy.typing as npt
 from d3rlpy.constants import LoggingStrategy
 from d3rlpy.logging import FileAdapterFactory
 
@@ -14,7 +15,7 @@ from ..buffer.fill import Fill
 from ..buffer.processes import validate_processes
 from ..buffer.shares import batch_shares
 from ..buffer.source import validate_rows
-from ..buffer.transformers import validate_transformer
+from ..buffer.transformers import validate_transformer, validate_with_transformer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners.building import build
@@ -32,7 +33,9 @@ __all__ = [
     "build_for_critics",
     "validate_arguments",
     "validate_checkpoints",
+    "validate_logging",
     "validate_parts",
+    "validate_together",
     "validated_epochs",
 ]
 
@@ -130,6 +133,28 @@ def validate_arguments(
             )
 
 
+def validate_logging(
+    learner: Any, n_steps_per_epoch: int, fit_arguments: dict[str, Any]
+) -> None:
+    """Refuses epochs in which d3rlpy would log nothing, and fail for want of metrics.
+
+    Raises:
+        CompositionError: Steps are logged, and an epoch has fewer than from one to the
+            next.
+    """
+    if fit_arguments.get("logging_strategy") != LoggingStrategy.STEPS:
+        return
+    default = inspect.signature(learner.fit).parameters["logging_steps"].default
+    logging_steps = fit_arguments.get("logging_steps", default)
+    if logging_steps > n_steps_per_epoch:
+        raise CompositionError(
+            f"logging_strategy is STEPS and logging_steps is {logging_steps}, but an epoch "
+            f"has {n_steps_per_epoch}: d3rlpy would have logged nothing at its end, and "
+            f"fail. Set logging_steps to {n_steps_per_epoch} or less, or leave "
+            "logging_strategy out."
+        )
+
+
 def validate_checkpoints(
     learner: AnyLearner, path: Any, interval: Any, fit_arguments: dict[str, Any]
 ) -> None:
@@ -181,7 +206,6 @@ def validate_parts(
     learners.check_actions(learner, real.transitions.n_actions)
     validate_processes(imaginations, learner)
     every_share = batch_shares(imaginations, real_ratio, shares)
-    validate_real_ratio(learner, float(every_share[0]))
     real.validate_for_learners()
     for each in imaginations:
         if each.fitted:
@@ -190,14 +214,9 @@ def validate_parts(
             each.check_fittable(real.transitions)
         real.start_rows(each.dynamics.direction)
         Fill.of(each, real, learner).validate()
-    for each in imaginations:
-        validate_rows(each, learner)
+    validate_together(learner, imaginations, every_share)
     if learners.is_transformer(learner):
         validate_transformer(learner, real, imaginations, every_share)
-    if uses_returns(learner):
-        for each, share in zip(imaginations, every_share[1:], strict=True):
-            if share > 0 and each.dynamics.direction == "forward":
-                validate_unknown_returns(learner)
     if env is not None:
         validate_environment(env, real)
     validate_scalers(learner, real)
@@ -206,6 +225,32 @@ def validate_parts(
     else:
         _validate_buildable(learner, real)
     warn_beyond_range(learner, real)
+
+
+def validate_together(
+    learner: AnyLearner,
+    imaginations: Sequence[Imagination],
+    every_share: npt.NDArray[Any],
+) -> None:
+    """Refuses a learner that cannot train with imaginations, whatever the data.
+
+    Args:
+        learner: Any d3rlpy algorithm.
+        imaginations: Fitted or not.
+        every_share: Of the real rows, then of each imagination.
+
+    Raises:
+        CompositionError: Says what does not go together.
+    """
+    validate_real_ratio(learner, float(every_share[0]))
+    for each in imaginations:
+        validate_rows(each, learner)
+    if learners.is_transformer(learner):
+        validate_with_transformer(learner, imaginations, every_share)
+    if uses_returns(learner):
+        for each, share in zip(imaginations, every_share[1:], strict=True):
+            if share > 0 and each.dynamics.direction == "forward":
+                validate_unknown_returns(learner)
 
 
 def build_for_critics(

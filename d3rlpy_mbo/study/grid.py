@@ -21,12 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
+from ..buffer.shares import batch_shares
 from ..data.minari import load_minari, reference_scores
 from ..learners.names import learner_config
+from ..learners.pretraining import validate_pretraining
 from ..registry.discovery import get_component
 from ..runs.terminations import known_termination
 from ..runs.transformers import validate_target_return
-from ..runs.validation import validated_epochs
+from ..runs.validation import validate_together, validated_epochs
 from ..support.devices import validate_device
 from ..support.errors import (
     CompositionError,
@@ -102,15 +104,26 @@ def validate(study: Study, out: Path, local: bool = True) -> None:
         for seed in study.seeds
     ]
     for job in jobs[:: len(study.seeds)]:
-        learner = job.experiment.learner_config().create()
-        validate_target_return(learner, job.experiment.target_return)
-        imagination = job.experiment.imagination_config()
-        if imagination is not None:
-            imagination.create()  # refuses what cannot work together
+        _validate_run(job)
     require_same_study(study, out, jobs)
     for dataset in study.datasets:
         if dataset not in study.collect:
             reference_scores(dataset)  # opens it, and reads no episode
+
+
+def _validate_run(job: RunExperiment) -> None:
+    """Refuses parts of a run that cannot work together, whatever the data.
+
+    Else its model would be fitted first, and each of its runs refused.
+    """
+    experiment = job.experiment
+    learner: Any = experiment.learner_config().create()
+    validate_target_return(learner, experiment.target_return)
+    if experiment.n_pretraining_epochs:
+        validate_pretraining(learner, experiment.n_pretraining_epochs)
+    config = experiment.imagination_config()
+    imaginations = [] if config is None else [config.create()]
+    validate_together(learner, imaginations, batch_shares(imaginations, None, None))
 
 
 def _validate_tables(study: Study) -> None:

@@ -120,3 +120,6 @@ def test_shorter_rollouts_and_another_penalty_are_followed():
     buffer.sample_transition_batch(4)
     assert imagined_rewards(buffer) == {-4.0}
     assert len(buffer.sources[0].ring) == 2 * 200
+    survival = [buffer.sources[0].metrics[f"survival_{step}"] for step in range(1, 6)]
+    assert survival[:2] == [1.0, 1.0]
+    assert np.isnan(survival[2:]).all()  # nothing of the longer ones before

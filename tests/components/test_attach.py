@@ -1,4 +1,4 @@
-"""A component that learns is told what it belongs to in one place, at three times."""
+"""A component that learns is told what it belongs to in one place, and when it changes."""
 
 import dataclasses
 from typing import Any
@@ -110,6 +110,22 @@ def test_a_component_is_told_when_its_imagination_is_loaded(tmp_path):
     assert settled.action_set is loaded.action_set
     assert settled.reward_range is None
     assert loaded.action_range.low.tolist() == imagination.action_range.low.tolist()
+
+
+def test_a_component_is_told_of_rules_that_were_put_into_the_config_since():
+    dataset = line_dataset()
+    imagination = line_imagination(
+        "forward", dataset, rollout_policy=ToldPolicyConfig()
+    )
+    told = imagination.rollout_policy.told
+    imagination.config.termination = rule = mbo.NoTermination()
+    imagination.config.rollout_length = 2
+    for _ in range(2):
+        imagination.imagine(dataset, 3)
+    _, fitted, now = told
+    assert (fitted.termination, fitted.rollout_length) == (None, 5)
+    assert (now.termination, now.rollout_length) == (rule, 2)
+    assert now.action_set is imagination.action_set
 
 
 def test_what_a_component_is_told_cannot_be_changed():

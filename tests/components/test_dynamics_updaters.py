@@ -31,6 +31,7 @@ class CountingUpdater(mbo.DynamicsUpdater):
     def update(self, dynamics, transitions, learner):
         self.steps = [*getattr(self, "steps", []), learner.grad_step]
         self.n_rows = len(transitions)
+        self.asked = self.termination
         return {"updates": float(len(self.steps))}
 
     def state_dict(self):
@@ -200,3 +201,13 @@ def test_an_updater_goes_on_with_the_data_the_model_was_fitted_on(dataset, tmp_p
         mbo.ImaginedReplayBuffer(dataset, each, learner)
         with pytest.raises(mbo.CompositionError, match=r"on 480 .* has 72"):
             mbo.ImaginedReplayBuffer(other, each, learner)
+
+
+def test_an_updater_asks_the_rule_that_rollouts_ask_whenever_it_was_chosen(dataset):
+    updater = CountingUpdaterConfig(update_interval=1)
+    imagination = line_imagination("forward", dataset, dynamics_updater=updater)
+    imagination.config.termination = rule = mbo.NoTermination()
+    learner = small_learner("sac")
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination, learner)
+    learner.fit(buffer, n_steps=2, n_steps_per_epoch=2, **QUIET)
+    assert imagination.dynamics_updater.asked is rule

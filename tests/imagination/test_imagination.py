@@ -13,14 +13,18 @@ from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
 from d3rlpy_mbo.data.real_data import start_rows
 from d3rlpy_mbo.registry.json_form import encode
 from toys import (
+    QUIET,
     BeyondTermination,
     ConstantPenalty,
     LineDynamicsConfig,
     ReadingConfig,
     ScriptedPolicyConfig,
+    choice_dataset,
+    choice_imagination,
     line_dataset,
     line_imagination,
     small_ensemble,
+    small_learner,
 )
 
 
@@ -343,6 +347,36 @@ def test_parts_that_learn_and_are_changed_afterwards_are_told_and_not_saved(
     assert encode(mbo.load_imagination(tmp_path / "x.mbo").config) == before
 
 
+@dataclasses.dataclass()
+class LateConfig(mbo.LearnedPenaltyConfig):
+    @staticmethod
+    def get_type() -> str:
+        return "late"
+
+
+@pytest.mark.filterwarnings("ignore:.* was changed from")  # as the test above says
+def test_a_rule_in_whose_place_something_is_put_that_would_learn_is_kept_as_told(
+    dataset,
+):
+    rule, penalty = BeyondTermination(limit=-100.0), ConstantPenalty(0.5)
+    imagination = line_imagination(
+        "forward", dataset, termination=rule, penalty=penalty
+    )
+    imagination.config.termination = mbo.LearnedTerminationConfig()
+    imagination.config.penalty = LateConfig()
+    assert imagination.termination is rule
+    assert imagination.penalty is penalty
+    assert imagination.imagine(dataset, 3).terminals.tolist() == [[1.0]] * 3
+
+
+@pytest.mark.filterwarnings("ignore:.* was changed from")
+def test_data_that_ends_is_refused_where_a_termination_came_too_late_to_learn():
+    imagination = line_imagination("reverse")
+    imagination.config.termination = mbo.LearnedTerminationConfig()
+    with pytest.raises(mbo.TerminationRequiredError):
+        imagination.fit(line_dataset(n_episodes=5, terminated=True))
+
+
 def test_an_equal_part_put_into_the_config_again_is_no_other(dataset):
     imagination = line_imagination("forward", dataset)
     imagination.config.rollout_policy = mbo.UniformPolicyConfig()
@@ -366,6 +400,65 @@ def test_rules_that_are_changed_in_the_config_afterwards_are_followed(dataset):
     imagination.config.termination = BeyondTermination(limit=-100.0)
     imagined = copy.deepcopy(imagination).imagine(dataset, 3)
     assert imagined.terminals.tolist() == [[1.0]] * 3
+
+
+@dataclasses.dataclass()
+class ValuePenalty(ConstantPenalty):
+    """Asks the critic about s', when rows are drawn, and compares elites."""
+
+    when = "drawn"
+    needs_critic = True
+    compares = "elites"
+
+    @staticmethod
+    def get_type() -> str:
+        return "value"
+
+
+@pytest.mark.parametrize(
+    ("direction", "settings", "words"),
+    [
+        ("reverse", {}, "reverse dynamics predict the states before"),
+        ("forward", {"dynamics": small_ensemble(n_elites=1)}, "is to have 1"),
+        (
+            "forward",
+            {"rollout_policy": mbo.LearnerPolicyConfig(), "steps_per_row": 2},
+            "a row holds several steps",
+        ),
+    ],
+)
+def test_a_penalty_that_is_put_into_the_config_later_is_refused_as_at_creation(
+    dataset, direction, settings, words
+):
+    imagination = line_imagination(direction, **settings)
+    imagination.fit(dataset)
+    imagination.config.penalty = ValuePenalty()
+    for ask in (
+        lambda: imagination.fit(dataset),
+        lambda: imagination.imagine(dataset, 3),
+        lambda: mbo.fit(small_learner("sac"), dataset, imagination, 2, **QUIET),
+        lambda: mbo.ImaginedReplayBuffer(dataset, imagination, small_learner("sac")),
+    ):
+        with pytest.raises(mbo.CompositionError, match=words):
+            ask()
+
+
+def test_rows_of_several_steps_that_are_asked_for_later_are_refused_as_at_creation(
+    dataset,
+):
+    imagination = line_imagination("forward", dataset)
+    imagination.config.steps_per_row = 2
+    with pytest.raises(mbo.CompositionError, match="the rollout policy is 'uniform'"):
+        mbo.ImaginedReplayBuffer(dataset, imagination, small_learner("sac"))
+
+
+def test_a_penalty_for_other_actions_that_is_put_into_the_config_later_is_refused():
+    choices = choice_dataset(5)
+    imagination = choice_imagination()
+    imagination.fit(choices)
+    imagination.config.penalty = ConstantPenalty()
+    with pytest.raises(mbo.CompositionError, match="'constant' is for continuous"):
+        imagination.imagine(choices, 3)
 
 
 @pytest.mark.training
@@ -519,5 +612,5 @@ def test_a_learned_termination_refuses_zero_filled_terminals_before_any_fit():
         "forward", termination=mbo.LearnedTerminationConfig(n_steps=10)
     )
     with pytest.raises(mbo.DatasetError, match="zeros"):
-        imagination.fit(line_dataset(terminated=True))
+        imagination.fit(line_dataset(n_episodes=5, terminated=True))
     assert imagination.dynamics.n_rows_fitted is None

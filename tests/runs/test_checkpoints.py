@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import d3rlpy
+import numpy as np
 import pytest
 
 import d3rlpy_mbo as mbo
@@ -23,6 +24,7 @@ from toys import (
     LEARNERS,
     QUIET,
     line_dataset,
+    line_imagination,
     small_ensemble,
     small_learner,
 )
@@ -123,6 +125,51 @@ def test_a_model_that_nothing_changes_is_written_once(tmp_path, monkeypatch):
         **QUIET,
     )
     assert len(asked) == 1
+
+
+def test_a_shared_model_goes_on_as_the_adversary_of_one_imagination_left_it(
+    tmp_path, kill_after, monkeypatch
+):
+    owner, data = kept_runs.rambo(), line_dataset()
+    owner.fit(data)
+    owner.save(tmp_path / "owner.mbo")
+
+    def sharing(sort):
+        adversary = mbo.load_imagination(tmp_path / "owner.mbo")
+        config = dataclasses.replace(adversary.config, dynamics_updater=None)
+        other = config.create(dynamics=adversary.dynamics)
+        return small_learner("sac"), [adversary, other]
+
+    monkeypatch.setattr(kept_runs, "parts", sharing)
+    whole = run("shared", tmp_path / "whole", dataset=data)
+    folders = tmp_path / "killed", tmp_path / "checkpoints"
+    kill_after(4)  # the second epoch's, whose model is another than the first one's
+    with pytest.raises(Killed):
+        run("shared", *folders, dataset=data)
+    assert same(run("shared", *folders, dataset=data), whole)
+
+
+def test_an_action_set_that_a_callback_assigns_goes_on(tmp_path, kill_after):
+    def trained(**settings):
+        d3rlpy.seed(3)
+        learner, data = small_learner("td3_plus_bc"), line_dataset()
+        imagination = line_imagination("forward", real_ratio=0.0)
+
+        def narrow(algo, epoch, total_step):
+            if epoch == 2:
+                low, high = np.float32([0.9]), np.float32([1.0])
+                imagination.action_set = mbo.ActionRange(low, high)
+
+        arguments = {"n_steps_per_epoch": 2, "epoch_callback": narrow, **QUIET}
+        mbo.fit(learner, data, imagination, 6, **arguments, **settings)
+        return kept_runs.networks(learner)
+
+    whole = trained()
+    kept = {"checkpoint": tmp_path / "kept", "checkpoint_interval": 1}
+    kill_after(5)  # the first, those of two fits, and of two epochs
+    with pytest.raises(Killed):
+        trained(**kept)
+    assert same(trained(**kept), whole)
 
 
 @pytest.mark.slow

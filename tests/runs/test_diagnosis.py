@@ -19,6 +19,7 @@ from d3rlpy_mbo.runs.diagnosis import penalties
 from d3rlpy_mbo.runs.diagnosis.generators import own_generators
 from d3rlpy_mbo.testing.line_world import line_dataset as line_world
 from d3rlpy_mbo.testing.line_world import line_dynamics, line_learner
+from d3rlpy_mbo_mobile import BellmanSpread
 from d3rlpy_mbo_mopo import MaxAleatoric
 from toys import (
     BeyondTermination,
@@ -192,6 +193,16 @@ def test_without_a_learner_what_needs_one_is_left_out_by_name(fitted):
     assert "give learner=" in left_out
     assert "values" in left_out
     assert "ROLLOUTS" not in str(diagnosis)
+
+
+def test_a_penalty_that_asks_a_critic_when_imagined_is_no_fault_of_rollouts():
+    data = line_dataset()
+    penalty = BellmanSpread(when="imagined")
+    imagination = line_imagination("forward", data, penalty=penalty)
+    found = mbo.diagnose(imagination, data, n_rollouts=20)
+    assert found.rollouts is None
+    assert "rollouts" not in judgement(found)
+    assert any("the penalty bellman_spread asks a l" in each for each in found.left_out)
 
 
 def test_a_learner_without_a_critic_acts_but_has_no_values():

@@ -138,7 +138,9 @@ def test_a_model_that_cannot_be_taken_is_refused_before_anything_is_written(
     forward().run(tmp_path / "own")
     file = str(tmp_path / "own" / "imagination.mbo")
     wrong = {
-        "imagines reverse": experiment(imagination="romi", dynamics_file=file),
+        "imagines reverse.*dynamics.direction=forward": experiment(
+            imagination="romi", dynamics_file=file
+        ),
         "'dynamics.max_steps'.* cannot be set": forward(dynamics_file=file),
         "nothing imagines with": experiment(dynamics_file=file),
         "no_such_file": experiment(imagination="mopo", dynamics_file="no_such_file"),
@@ -147,6 +149,20 @@ def test_a_model_that_cannot_be_taken_is_refused_before_anything_is_written(
         with pytest.raises(mbo.D3RLPyMBOError, match=message):
             refused.run(tmp_path / "refused")
         assert not (tmp_path / "refused").exists()
+
+
+def test_romi_with_a_forward_model_of_a_file_is_fomi(root, tmp_path):
+    forward().run(tmp_path / "own")
+    settings = {"rollout_batch_size": 50, "rollout_policy": "uniform"}
+    settings["dynamics.direction"] = "forward"
+    fomi = experiment(
+        imagination="romi",
+        imagination_settings=settings,
+        dynamics_file=str(tmp_path / "own" / "imagination.mbo"),
+    )
+    fomi.run(tmp_path / "fomi")
+    taken = mbo.load_imagination(tmp_path / "fomi" / "imagination.mbo")
+    assert (taken.config.get_type(), taken.dynamics.direction) == ("romi", "forward")
 
 
 def test_a_model_that_an_adversary_has_changed_is_taken_with_a_warning(root, tmp_path):

@@ -46,6 +46,23 @@ def test_it_fits_what_is_not_fitted_and_evaluates_each_epoch():
     assert all("custom_reward_mean" in metrics for _, metrics in results)
 
 
+def test_epochs_have_their_own_evaluations_where_steps_are_logged():
+    # d3rlpy has those of an epoch among the next one's metrics, and the last ones nowhere.
+    asked = []
+    results = run(
+        [],
+        env=Line(),
+        n_trials=1,
+        logging_strategy=d3rlpy.LoggingStrategy.STEPS,
+        logging_steps=1,
+        evaluators={"asked": lambda algo, dataset: asked.append(1) or len(asked)},
+    )
+    assert [metrics["asked"] for _, metrics in results] == [1, 2]
+    by_epoch = run([], env=Line(), n_trials=1)
+    for (_, one), (_, other) in zip(results, by_epoch, strict=True):
+        assert one["environment"] == other["environment"]
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

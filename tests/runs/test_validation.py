@@ -89,6 +89,10 @@ def refused(message: str, learner: Any = None, dataset: Any = None, **arguments:
             {"logging_strategy": "epoch"},
             "logging_strategy is 'epoch', .*Strategy.EPOCH",
         ),
+        (
+            {"logging_strategy": d3rlpy.LoggingStrategy.STEPS},
+            "logging_steps is 500, but an epoch has 4: d3rlpy would",
+        ),
         ({"n_steps": 0}, "n_steps is 0"),
         ({"n_steps": True}, "n_steps is True"),
         ({"n_steps_per_epoch": 2.0}, "n_steps_per_epoch is 2.0"),

@@ -143,9 +143,7 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(
 ):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(smoke[0].parent / "minari"))
     text = ONE_SEED[: ONE_SEED.index("compare")] + (
-        '[methods.clipped]\nlearner = "cal_ql"\nimagination = "custom"\n'
-        'imagination_settings.dynamics = "pointmaze_simulator"\n'
-        'learner_settings.reward_scaler = {type = "clip", params = {low = -1.0}}\n'
+        '[methods.choosing]\nlearner = "dqn"\n'  # only the data can tell
         '[methods.bcq]\nlearner = "bcq"\n'
         "[learner_settings.bcq]\nbatch_size = 16\n"
         '[methods.simulator]\nlearner = "bcq"\nimagination = "custom"\n'
@@ -157,9 +155,9 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(
     arguments = ["study", str(tmp_path / "study.toml"), "--out", str(out)]
     done = CliRunner().invoke(main, [*arguments, "--n-jobs", "1"])
     assert done.exit_code == 1
-    failed = Path("smoke-umaze-sparse-v0/clipped/seed-0")
+    failed = Path("smoke-umaze-sparse-v0/choosing/seed-0")
     assert f"failed: {failed}: " in done.stderr
-    assert "return-to-go that" in (out / f"{failed}.error.txt").read_text()
+    assert "DQN is for discrete actions" in (out / f"{failed}.error.txt").read_text()
     for method in ("bcq", "simulator"):
         path = out / "smoke-umaze-sparse-v0" / method / "seed-0" / "result.json"
         assert json.loads(path.read_text())["method"] == method

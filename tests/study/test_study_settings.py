@@ -171,6 +171,43 @@ def test_a_methods_target_return_is_its_runs_and_for_transformers_alone(read, tm
         grid.validate(read(asked.replace("LEARNER", "bcq")), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (
+            'learner = "iql"\nn_pretraining_epochs = 3',
+            "IQL cannot be pretrained",
+        ),
+        (
+            'learner = "decision_transformer"\nimagination = "mopo"',
+            "'mopo' imagines forwards.*transformer",
+        ),
+        (
+            'learner = "decision_transformer"\nimagination = "romi"\n'
+            'imagination_settings = { "dynamics_updater" = "adversarial" }',
+            "'romi' asks the learner .* DecisionTransformer acts from a whole",
+        ),
+        (
+            'learner = "cal_ql"\nimagination = "mobile"',
+            "CalQL trains on the rewards that follow a row",
+        ),
+        (
+            'learner = "cal_ql"\nimagination = "mopo"\n'
+            "imagination_settings = { steps_per_row = 2 }",
+            "CalQL needs every step on the way",
+        ),
+        ('learner = "combo"', "real_ratio of 1 there are none"),
+    ],
+)
+def test_parts_of_a_run_that_cannot_work_together_are_refused_before_any_model(
+    read, tmp_path, method, words
+):
+    head = TEXT[: TEXT.index("[methods.bcq]")]
+    study = read(f"{head}[methods.bad]\n{method}\n")
+    with pytest.raises(mbo.CompositionError, match=words):
+        grid.validate(study, tmp_path)
+
+
 def test_a_field_that_may_be_empty_can_be_emptied(read):
     mbpo = read().experiment("maze/a-v0", "mbpo", 3).imagination_config()
     assert mbpo.penalty is None

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from ...buffer.shares import validate_imagination
 from ...components.dynamics.interface import Dynamics
+from ...components.penalties import LearnedPenalty
 from ...data.real_data import RealData
 from ...data.transitions import Transitions
 from ...imagination.imagination import Imagination
@@ -315,10 +316,11 @@ class _Parts:
 
     def _imagined(self) -> tuple[Optional[Rollouts], Optional[Values]]:
         imagination, learner = self._imagination, self._learner
-        if imagination.rollout_policy.needs_learner and learner is None:
+        asks = _who_asks(imagination)
+        if asks is not None and learner is None:
             self._left_out += [
-                f"rollouts: the policy {imagination.rollout_policy.config.get_type()} asks "
-                "a learner; give learner= (from the shell --learner FILE)",
+                f"rollouts: {asks} asks a learner; give learner= (from the shell --learner "
+                "FILE)",
                 "values: no learner was given",
             ]
             return None, None
@@ -413,6 +415,17 @@ class _Parts:
             return None
         self._left_out += found[1]
         return found[0]
+
+
+def _who_asks(imagination: Imagination) -> Optional[str]:
+    """Returns what asks the learner in rollouts, None if nothing does."""
+    policy, penalty = imagination.rollout_policy, imagination.penalty_when("imagined")
+    if policy.needs_learner:
+        return f"the policy {policy.config.get_type()}"
+    if penalty is not None and penalty.needs_critic:
+        config = penalty.config if isinstance(penalty, LearnedPenalty) else penalty
+        return f"the penalty {config.get_type()}"
+    return None
 
 
 def _other_data(dynamics: Dynamics, known: Transitions) -> Optional[str]:
