@@ -264,8 +264,9 @@ class ImaginedReplayBuffer(ReplayBufferBase):
     ) -> Transitions:
         """Draws imagined rows to look at; what training draws is not affected.
 
-        The rows are as they were imagined: a penalty that is subtracted when rows are
-        drawn is not subtracted here.
+        The rows are as they are kept: a penalty that is subtracted when rows are drawn is
+        not subtracted here, and with `steps_per_row` a row holds up to so many steps, its
+        reward folded for the learner, its s' where they end.
 
         Args:
             n_rows: Rows, with replacement.
