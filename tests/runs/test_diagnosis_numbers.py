@@ -35,6 +35,7 @@ from d3rlpy_mbo.runs.diagnosis.statistics import (
     spearman,
 )
 from d3rlpy_mbo.runs.diagnosis.values import returns_to_go
+from sizes import Made
 from toys import (
     BeyondTermination,
     LineDynamicsConfig,
@@ -398,3 +399,20 @@ def test_distances_of_states_are_in_units_of_their_deviation(direction):
     expected = [2 / deviation, 4 / deviation]
     assert found.states.median == pytest.approx(expected, rel=1e-5)
     assert found.states.real_high == 0
+
+
+def test_returns_to_go_of_a_long_episode_take_no_step_of_python_for_each_of_its_own():
+    rewards = np.random.uniform(-1, 1, 3001)
+    data = [
+        episode([0] * 3002, rewards, actions=[[0]] * 3001),
+        episode([0, 0, 0], [5, 7], actions=[[0]] * 2),
+    ]
+    real = RealData.of(dataset_of(data))
+    with Made() as made:
+        returns, _ = returns_to_go(real, real.transitions.rewards, 0.99)
+    assert made.n_calls < 500
+    expected = [0.0]
+    for reward in real.transitions.rewards[:3001, 0].tolist()[::-1]:
+        expected.append(reward + 0.99 * expected[-1])
+    assert returns[:3001].tolist() == pytest.approx(expected[:0:-1], rel=1e-9, abs=1e-9)
+    assert returns[3001:].tolist() == pytest.approx([5 + 0.99 * 7, 7])
