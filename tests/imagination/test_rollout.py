@@ -257,3 +257,9 @@ def test_an_action_at_the_border_is_not_outside_by_float32s_rounding():
     far = [float(beyond[0].high) + 1e-4] * 2
     imagined = imagine("forward", far, start(), 1, action_set=beyond[0])
     assert imagined.counts.report()["clipped_share"] == 1
+
+
+def test_what_happened_is_counted_in_whole_numbers():
+    counts = imagine("forward", [1, 1], start(), 1).counts
+    for field in dataclasses.fields(counts):
+        assert not getattr(counts, field.name).is_floating_point(), field.name
