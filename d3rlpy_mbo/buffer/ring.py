@@ -141,11 +141,13 @@ class Ring:
             layout: Where the columns lie.
         """
         steps = np.arange(n_rows.max())
-        rows = self._rows.take(places[:, None] + steps, axis=0, mode="wrap")
-        terminals = (steps < n_rows[:, None]) & (rows[..., layout.terminal] > 0)
+        rows = places[:, None] + steps
+        rows %= len(self._rows)
+        terminals = steps < n_rows[:, None]
+        terminals &= self._rows[rows, layout.terminal] > 0
         ended: Any = terminals.any(axis=1)
         n_rows = np.where(ended, terminals.argmax(axis=1) + 1, n_rows)
-        return Rest(rows[..., layout.reward], n_rows, ended)
+        return Rest(self._rows[rows, layout.reward], n_rows, ended)
 
     @property
     def held(self) -> Places:

@@ -280,7 +280,7 @@ class ImaginedSource:
 
     def _validate_critic(self) -> None:
         assert self._learner is not None
-        rows = self._real.for_models
+        rows = self._real.transitions
         learners.check_built(
             self._learner,
             rows.observation_size,

@@ -5,7 +5,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from d3rlpy.dataset import EpisodeBase, MixedReplayBuffer, ReplayBufferBase
+from d3rlpy.dataset import (
+    EpisodeBase,
+    FIFOBuffer,
+    MixedReplayBuffer,
+    ReplayBufferBase,
+)
 
 __all__ = ["KeptRows", "kept_rows"]
 
@@ -78,14 +83,36 @@ def _one_by_one(dataset: ReplayBufferBase) -> KeptRows:
     """Asks for each: a FIFO buffer at its limit keeps episodes, but not all their rows."""
     episodes: list[EpisodeBase] = []
     firsts, counts = list[int](), list[int]()
-    for i in range(dataset.transition_count):
+    i = 0
+    while i < dataset.transition_count:
         episode, index = dataset.buffer[i]
+        n_rows = _rows_in_order(dataset, i, episode, index)
         if episodes and episodes[-1] is episode and index == firsts[-1] + counts[-1]:
-            counts[-1] += 1
+            counts[-1] += n_rows
         else:
             episodes.append(episode)
             firsts.append(index)
-            counts.append(1)
+            counts.append(n_rows)
+        i += n_rows
     return KeptRows(
         episodes, np.array(firsts, dtype=np.int64), np.array(counts, dtype=np.int64)
     )
+
+
+def _rows_in_order(
+    dataset: ReplayBufferBase, first: int, episode: EpisodeBase, index: int
+) -> int:
+    """Returns how many rows from one on are sure to be those that follow in its episode.
+
+    A FIFO buffer is a deque, in which the way to a row grows with its place: asked for
+    each, a million rows take seconds, ten million a quarter of an hour. It was filled in
+    order, so if the last row of an episode is where it must be, so are those before it.
+    """
+    if type(dataset.buffer) is not FIFOBuffer:
+        return 1
+    last = min(first + episode.transition_count - index, dataset.transition_count) - 1
+    if last <= first:
+        return 1
+    its_episode, its_index = dataset.buffer[last]
+    in_order = its_episode is episode and its_index == index + last - first
+    return last - first + 1 if in_order else 1

@@ -133,7 +133,7 @@ def _untrue_outcomes(
     assert rows.next_observations is not None
     terminals, timeouts, notes = rows.terminals, rows.timeouts, []
     # Where an observation repeats itself, that it is the following one says nothing.
-    moves = np.append(np.diff(rows.observations, axis=0).any(axis=1), False)
+    moves = _moves(rows.observations)
     chained = terminals & follows & moves
     if chained.mean() > 0.5:
         raise DatasetError(
@@ -177,9 +177,35 @@ def _are_resets(
     inside = follows & ~rows.terminals & ~rows.timeouts
     if not at.any() or not inside.any():
         return bool(at.any())
-    changes = np.abs(np.diff(rows.observations, axis=0))
-    usual = changes[inside[:-1]].mean(axis=0)
-    return bool((changes[at[:-1]].mean(axis=0) > _RESET_CHANGE * usual).any())
+    usual = _mean_changes(rows.observations, inside[:-1])
+    there = _mean_changes(rows.observations, at[:-1])
+    return bool((there > _RESET_CHANGE * usual).any())
+
+
+def _moves(observations: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """(N,) whether the following row's observation is another one; False for the last."""
+    moves = np.zeros(len(observations), dtype=bool)
+    for start in range(0, len(moves) - 1, _ROWS):
+        some = observations[start : start + _ROWS + 1]
+        moves[start : start + len(some) - 1] = (some[1:] != some[:-1]).any(axis=1)
+    return moves
+
+
+def _mean_changes(
+    observations: npt.NDArray[np.float32], where: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """(D,) how far to the following row on average, of those where (N - 1,) holds.
+
+    NumPy adds columns up in their own type: in float32 a mean of steps of 1 is 0.84 after
+    20 million of them.
+    """
+    total = np.zeros(observations.shape[1])
+    for start in range(0, len(where), _ROWS):
+        some = observations[start : start + _ROWS + 1]
+        changes = np.abs(np.diff(some, axis=0))[where[start : start + _ROWS]]
+        total += changes.sum(axis=0, dtype=np.float64)
+    mean: npt.NDArray[np.float64] = total / where.sum()
+    return mean
 
 
 def _of_unmarked_resets(rows: Rows, ends: npt.NDArray[np.bool_]) -> list[str]:

@@ -1,11 +1,13 @@
 """Numbers and flags that a user gives: what float32 cannot hold is refused by name."""
 
+from collections.abc import Iterator
 from numbers import Real
 from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
 
+from ..support.devices import ROWS_IN_DOUBLE
 from ..support.errors import DatasetError
 
 __all__ = [
@@ -137,10 +139,15 @@ def lost_by_float32(values: Any, name: str, whose: str) -> list[str]:
     array = numbers(values, name, whose)
     if float32_holds(array.dtype) or not len(array):
         return []
-    exact = array.reshape(len(array), -1).astype(np.float64)
-    lost = np.abs(exact - exact.astype(np.float32)).max(axis=0)
-    spread = exact.std(axis=0)
-    large = np.abs(exact).max(axis=0)
+    lost = large = total = squares = np.zeros(1)
+    for exact in _in_double(array):
+        lost = np.maximum(lost, np.abs(exact - exact.astype(np.float32)).max(axis=0))
+        large = np.maximum(large, np.abs(exact).max(axis=0))
+        total = total + exact.sum(axis=0)
+    mean = total / len(array)
+    for exact in _in_double(array):
+        squares = squares + np.square(exact - mean).sum(axis=0)
+    spread = np.sqrt(squares / len(array))
     # float64's own rounding leaves a constant column this deviation.
     varies = spread > 1e-14 * large
     wrong = np.flatnonzero(varies & (large > _LARGE) & (lost > _LOST_SHARE * spread))
@@ -150,8 +157,15 @@ def lost_by_float32(values: Any, name: str, whose: str) -> list[str]:
     return [
         f"float32 loses up to {lost[first]:.3g} in column {first} of {name} of {whose}, "
         f"whose values differ by {spread[first]:.3g} (standard deviation): subtract its "
-        f"mean, {exact[:, first].mean():.6g}, before."
+        f"mean, {mean[first]:.6g}, before."
     ]
+
+
+def _in_double(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.float64]]:
+    """Yields some rows after the other, (n, size): all of them would be several copies."""
+    for start in range(0, len(array), ROWS_IN_DOUBLE):
+        some = array[start : start + ROWS_IN_DOUBLE]
+        yield some.reshape(len(some), -1).astype(np.float64)
 
 
 def zero_or_one(values: Any, name: str, whose: str) -> npt.NDArray[np.bool_]:

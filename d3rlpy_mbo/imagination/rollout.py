@@ -200,7 +200,8 @@ class _Walk:
         self._actions = proposals.at(observations)
         self._next_actions, self._terminals = starts.next_actions, starts.terminals
         self._alive = torch.ones(len(starts), 1, dtype=torch.bool, device=device)
-        self._produced, self._dropped = torch.zeros(2, device=device)
+        # Counts, of which float32 would lose some beyond 2^24.
+        self._produced, self._dropped = torch.zeros(2, dtype=torch.int64, device=device)
         self._steps: list[_Step] = []
 
     def advance(self, is_last: bool) -> None:

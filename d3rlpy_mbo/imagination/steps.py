@@ -21,6 +21,11 @@ from .contracts import ComponentChecks
 __all__ = ["Imagined", "Proposals", "StepModel", "finite_rows"]
 
 
+# Of a column's largest action: what float32 may lay an action at the border beyond it,
+# where it was scaled to the range (ours).
+_ROUNDING = 1e-6
+
+
 class Imagined(NamedTuple):
     """What a model imagined; (B, D) states, else (B, 1).
 
@@ -68,7 +73,9 @@ class Proposals:
         self._checks.finite(self._policy, proposed)
         actions = self._action_set.project(proposed)
         self.n_entries += actions.numel()
-        self.n_projected = self.n_projected + (actions != proposed).sum()
+        rounding = _ROUNDING * actions.abs().amax(dim=0)
+        outside = (actions - proposed).abs() > rounding
+        self.n_projected = self.n_projected + outside.sum()
         return actions
 
 

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from ..support.devices import STATES_IN_CACHE
+from ..support.devices import ROWS_OF_A_LEARNER, STATES_IN_CACHE
 from ..support.fastest import about_processor, fastest
 from .q_values import q_value
 from .reading import (
@@ -52,7 +52,7 @@ def state_value(
         DivergedError: A discrete learner's networks give no probabilities.
     """
     validate_tensor("observations", observations)
-    together = max(len(observations), 1)
+    together = ROWS_OF_A_LEARNER
     if device_of(learner).type == "cpu":
         learner, together = _fused_learner(learner), STATES_IN_CACHE
     values = []

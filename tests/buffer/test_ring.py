@@ -2,6 +2,7 @@ import numpy as np
 
 from d3rlpy_mbo.buffer.ring import Ring
 from d3rlpy_mbo.data.packed_rows import PackedLayout
+from sizes import peak_of_numpy
 from toys import line_transitions
 
 
@@ -98,3 +99,23 @@ def test_packing_and_taking_columns_are_inverse():
     columns = layout.columns(layout.pack(transitions))
     for name, values in columns.items():
         np.testing.assert_array_equal(values, getattr(transitions, name))
+
+
+def test_what_follows_rows_is_read_without_the_columns_that_nobody_asks_for():
+    layout = PackedLayout(50, 10)
+    ring = Ring(capacity=1000, width=layout.width, retained_refreshes=2)
+    rows = np.random.uniform(size=(500, layout.width)).astype(np.float32)
+    rows[:, layout.terminal] = 0.0
+    rows[300, layout.terminal] = 1.0
+    for _ in range(2):
+        ring.begin_refresh()
+        ring.append(rows, np.zeros((500, 2), np.int64))
+    places, n_rows = np.array([790, 100, 900]), np.full(3, 200)  # 900: over the end
+    with peak_of_numpy() as peak:
+        rest = ring.rest(places, n_rows, layout)
+    assert peak[0] < 3 * 200 * layout.width * 4 / 3
+    assert rest.n_rows.tolist() == [11, 200, 200]
+    assert rest.ended.tolist() == [True, False, False]
+    rewards = np.tile(rows[:, layout.reward], 3)
+    for place, n, found in zip(places, rest.n_rows, rest.rewards, strict=True):
+        assert found[:n].tolist() == rewards[place : place + n].tolist()

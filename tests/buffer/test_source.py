@@ -123,3 +123,14 @@ def test_shorter_rollouts_and_another_penalty_are_followed():
     survival = [buffer.sources[0].metrics[f"survival_{step}"] for step in range(1, 6)]
     assert survival[:2] == [1.0, 1.0]
     assert np.isnan(survival[2:]).all()  # nothing of the longer ones before
+
+
+def test_a_critics_sizes_are_read_without_a_copy_of_the_data(monkeypatch):
+    dataset, learner = line_dataset(), small_learner("td3_plus_bc")
+    learner.build_with_dataset(dataset)
+    penalty = ConstantPenalty()
+    penalty.needs_critic = True
+    imagination = line_imagination("forward", dataset, penalty=penalty)
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination, learner)
+    monkeypatch.setattr(mbo.RealData, "for_models", property(lambda own: 1 / 0))
+    assert len(buffer.sample_transition_batch(8).rewards) == 8

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.data import outcomes
+from d3rlpy_mbo.data.rows import Rows
 from own_data import by_episode, walk
+from sizes import peak_of_numpy
 
 
 def silent(**columns: Any) -> mbo.Transitions:
@@ -476,3 +478,38 @@ def test_random_walks_come_out_row_by_row_whichever_form_they_have(shapes, in_ep
     same_rows(rows, columns)
     assert [episode.size() for episode in dataset.episodes] == list(lengths)
     assert len(rows.for_learners()) == len(rows) - int(columns["timeouts"].sum())
+
+
+def test_what_is_found_of_the_ends_of_episodes_needs_no_copy_of_the_data(monkeypatch):
+    monkeypatch.setattr(outcomes, "_ROWS", 1000)
+    steps = np.random.uniform(-1, 1, (20_001, 20)).astype(np.float32)
+    states = np.cumsum(steps, axis=0)  # one walk that goes on through its time-outs
+    timeouts = np.arange(1, 20_001) % 500 == 0
+    columns = {
+        "observations": states[:-1],
+        "actions": np.zeros((20_000, 1), np.float32),
+        "rewards": np.zeros(20_000, np.float32),
+        "next_observations": states[1:],
+        "terminals": None,
+        "timeouts": timeouts,
+    }
+    rows = Rows.of(columns, "the arrays")
+    with peak_of_numpy() as peak:
+        _, known, notes = outcomes.known_outcomes(rows, "the arrays")
+    assert known.all()
+    assert notes == []
+    assert peak[0] < 0.5 * rows.observations.nbytes
+
+
+def test_changes_are_averaged_in_float64(monkeypatch):
+    monkeypatch.setattr(outcomes, "_ROWS", 7777)
+    observations = np.cumsum(
+        np.random.choice([1e-4, 0.3, 7.0], (300_000, 2)), axis=0
+    ).astype(np.float32)
+    where = np.random.uniform(size=299_999) < 0.7
+    found = outcomes._mean_changes(observations, where)
+    exact = np.abs(np.diff(observations, axis=0))[where].mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
+    assert outcomes._moves(np.float32([[1], [1], [2], [2]])).tolist() == [
+        False, True, False, False,
+    ]  # fmt: skip

@@ -232,3 +232,32 @@ def test_a_minari_dataset_that_minari_opened_is_not_asked_for_its_id(
     dataset = minari.load_dataset("parts/one-v0")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(minari_root / "elsewhere"))
     assert load(dataset).transition_count == 9
+
+
+def test_a_full_fifo_buffer_is_not_asked_for_each_of_its_rows(monkeypatch):
+    lengths = [900, 1, 99, 1000]
+    ends = np.cumsum(lengths)
+    states = np.arange(2001.0)[:, None]
+    dataset = mbo.dataset_from_arrays(
+        [states[end - n : end + 1] for n, end in zip(lengths, ends, strict=True)],
+        [np.full((length, 1), 0.5) for length in lengths],
+        [np.zeros(length) for length in lengths],
+    )
+    kept = create_fifo_replay_buffer(1500, dataset.episodes, dataset.transition_picker)
+    asked = []
+    ask = FIFOBuffer.__getitem__
+    monkeypatch.setattr(
+        FIFOBuffer, "__getitem__", lambda own, i: asked.append(i) or ask(own, i)
+    )
+    read = mbo.RealData.of(kept).transitions
+    assert read.observations[:, 0].tolist() == list(range(500, 2000))
+    assert len(asked) <= 3 * len(lengths)
+
+
+def test_rows_that_a_fifo_buffer_got_out_of_order_are_read_as_they_are():
+    dataset = mbo.dataset_from_arrays(**walk())
+    episodes = dataset.episodes[:2]
+    kept = create_fifo_replay_buffer(100, episodes, dataset.transition_picker)
+    for episode, index in ((episodes[1], 2), (episodes[0], 1), (episodes[1], 3)):
+        kept.buffer.append(episode, index)
+    assert firsts(kept) == [0, 1, 2, 100, 101, 102, 103, 102, 1, 103]

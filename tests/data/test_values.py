@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.data.values import numbers
+from d3rlpy_mbo.data.values import lost_by_float32, numbers
 from own_data import by_episode, walk
+from sizes import peak_of_numpy
 
 pandas = pytest.importorskip("pandas")
 
@@ -94,3 +95,16 @@ def test_an_array_of_episodes_of_several_lengths_is_read_as_their_list():
     read = mbo.Transitions.from_dataset(mbo.dataset_from_arrays(**objects))
     expected = mbo.Transitions.from_dataset(mbo.dataset_from_arrays(**parts))
     assert read.observations.tolist() == expected.observations.tolist()
+
+
+def test_what_float32_loses_is_found_a_few_rows_at_a_time():
+    values = np.random.uniform(-1, 1, (200_000, 6))
+    values[:, 2] += 1e9
+    with peak_of_numpy() as peak:
+        (said,) = lost_by_float32(values, "observations", "the arrays")
+    assert "column 2" in said
+    assert f"differ by {values[:, 2].std():.3g}" in said
+    assert f"subtract its mean, {values[:, 2].mean():.6g}" in said
+    assert peak[0] < 0.8 * values.nbytes
+    assert lost_by_float32(values[:, :2], "observations", "the arrays") == []
+    assert lost_by_float32(np.zeros((3, 0)), "observations", "the arrays") == []

@@ -237,3 +237,29 @@ def test_reverse_rollouts_end_in_real_dataset_states():
     distances = torch.cdist(imagined.next_observations[last], real).amin(dim=1)
     assert int(last.sum()) == 50
     assert float(distances.max()) == 0.0
+
+
+def test_an_action_at_the_border_is_not_outside_by_float32s_rounding():
+    # -0.3 + (0.7 - -0.3) is more than 0.7 in float32: a saturated policy is there always.
+    low, high = torch.rand(2, 1000, generator=torch.Generator().manual_seed(0))
+    sets = [ActionRange(-low[i : i + 1], high[i : i + 1]) for i in range(1000)]
+    beyond = [each for each in sets if each.from_unit(torch.ones(1)) > each.high]
+    assert len(beyond) > 50
+    imagined = imagine(
+        "forward",
+        [float(beyond[0].from_unit(torch.ones(1)))] * 2,
+        start(),
+        1,
+        action_set=beyond[0],
+    )
+    assert imagined.transitions.actions.item() == float(beyond[0].high)
+    assert imagined.counts.report()["clipped_share"] == 0
+    far = [float(beyond[0].high) + 1e-4] * 2
+    imagined = imagine("forward", far, start(), 1, action_set=beyond[0])
+    assert imagined.counts.report()["clipped_share"] == 1
+
+
+def test_what_happened_is_counted_in_whole_numbers():
+    counts = imagine("forward", [1, 1], start(), 1).counts
+    for field in dataclasses.fields(counts):
+        assert not getattr(counts, field.name).is_floating_point(), field.name

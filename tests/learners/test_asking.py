@@ -113,3 +113,19 @@ def test_nobody_answers_without_networks_or_a_critic():
     learner.build_with_dataset(line_dataset(5, 20))
     with pytest.raises(mbo.CompositionError, match="has no critic"):
         mbo.learners.state_value(learner, torch.zeros(2, 1))
+
+
+def test_on_a_gpu_no_more_states_pass_at_once_than_anywhere_else(monkeypatch):
+    learner = small_learner("td3")
+    learner.build_with_dataset(line_dataset(5, 20))
+    monkeypatch.setattr(asking, "device_of", lambda learner: torch.device("cuda"))
+    monkeypatch.setattr(asking, "ROWS_OF_A_LEARNER", 30)
+    sizes, ask = [], asking.q_value
+
+    def q_value(learner, observations, *rest):
+        sizes.append(len(observations))
+        return ask(learner, observations, *rest)
+
+    monkeypatch.setattr(asking, "q_value", q_value)
+    assert mbo.learners.state_value(learner, torch.randn(70, 1)).shape == (70, 1)
+    assert sizes == [30, 30, 10]

@@ -458,3 +458,20 @@ def test_without_a_halt_nothing_is_said_of_one():
     diagnosis = mbo.diagnose(imagination, data, n_rollouts=20)
     assert diagnosis.rollouts.halted == []
     assert "stopped by the halt" not in str(diagnosis)
+
+
+@pytest.mark.filterwarnings("ignore:Where [0-9]+ of")
+def test_the_rows_for_models_are_copied_once_however_many_parts_ask(monkeypatch):
+    dataset = line_dataset(terminated=True)  # d3rlpy loses where terminals lead
+    imagination = line_imagination("forward", dataset, termination=mbo.NoTermination())
+    real = mbo.RealData.of(dataset)
+    n_copies, take = [0], mbo.Transitions.__getitem__
+
+    def counted(own, rows):
+        n_copies[0] += rows is real.model_rows
+        return take(own, rows)
+
+    monkeypatch.setattr(mbo.Transitions, "__getitem__", counted)
+    mbo.diagnose(imagination, real, n_rollouts=10)
+    assert len(real.model_rows) < len(real)
+    assert n_copies[0] == 1

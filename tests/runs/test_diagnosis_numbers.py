@@ -1,6 +1,8 @@
 """Numbers of a diagnosis against answers worked out by hand."""
 
+import dataclasses
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -33,12 +35,16 @@ from d3rlpy_mbo.runs.diagnosis.statistics import (
     found_in_worst_tenth,
     quantile,
     spearman,
+    spread,
 )
 from d3rlpy_mbo.runs.diagnosis.values import returns_to_go
+from sizes import Made
 from toys import (
     BeyondTermination,
+    ChoiceDynamicsConfig,
     LineDynamicsConfig,
     ScriptedPolicyConfig,
+    choice_dataset,
     line_dataset,
 )
 
@@ -398,3 +404,59 @@ def test_distances_of_states_are_in_units_of_their_deviation(direction):
     expected = [2 / deviation, 4 / deviation]
     assert found.states.median == pytest.approx(expected, rel=1e-5)
     assert found.states.real_high == 0
+
+
+def test_returns_to_go_of_a_long_episode_take_no_step_of_python_for_each_of_its_own():
+    rewards = np.random.uniform(-1, 1, 3001)
+    data = [
+        episode([0] * 3002, rewards, actions=[[0]] * 3001),
+        episode([0, 0, 0], [5, 7], actions=[[0]] * 2),
+    ]
+    real = RealData.of(dataset_of(data))
+    with Made() as made:
+        returns, _ = returns_to_go(real, real.transitions.rewards, 0.99)
+    assert made.n_calls < 500
+    expected = [0.0]
+    for reward in real.transitions.rewards[:3001, 0].tolist()[::-1]:
+        expected.append(reward + 0.99 * expected[-1])
+    assert returns[:3001].tolist() == pytest.approx(expected[:0:-1], rel=1e-9, abs=1e-9)
+    assert returns[3001:].tolist() == pytest.approx([5 + 0.99 * 7, 7])
+
+
+def test_the_spread_of_columns_comes_a_chunk_at_a_time():
+    values = torch.rand(1000, 3) * torch.tensor([1.0, 1e-3, 0.0]) + 5.0
+    found = spread(torch.split(values, 300))
+    double = values.double()
+    torch.testing.assert_close(found.mean, double.mean(dim=0))
+    torch.testing.assert_close(found.std, double.std(dim=0, correction=0))
+    assert found.varies.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("part", ["nearness", "open_loop"])
+def test_the_data_never_become_float64_as_a_whole(part, monkeypatch):
+    n_actions, data = 300, choice_dataset(10, 100)
+    rows = RealData.of(data)
+    real = dataclasses.replace(
+        rows,
+        transitions=dataclasses.replace(rows.transitions, n_actions=n_actions),
+    )
+    module = sys.modules[f"d3rlpy_mbo.runs.diagnosis.{part}"]
+    monkeypatch.setattr(module, "ROWS_IN_DOUBLE", 50)
+    with Made() as made:
+        if part == "nearness":
+            for name in ("_COMPARED", "_BESIDE", "_IMAGINED"):
+                monkeypatch.setattr(module, name, 20)
+            steps = torch.zeros(len(real), dtype=torch.long)
+            module.nearness(real.transitions, steps, 1, real.transitions, False)
+            assert made.largest < 0.2 * len(real) * n_actions * 4
+        else:
+            monkeypatch.setattr(module, "_SEQUENCES", 20)
+            dynamics = ChoiceDynamicsConfig("forward").create()
+            wide = real.transitions.observations.repeat(1, 50)
+            columns = {"observations": wide, "next_observations": wide}
+            real = dataclasses.replace(
+                real, transitions=dataclasses.replace(real.transitions, **columns)
+            )
+            made.largest = 0
+            assert module.open_loop(dynamics, real, 3) is not None
+            assert made.largest < 0.5 * wide.nbytes

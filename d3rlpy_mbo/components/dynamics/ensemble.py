@@ -6,6 +6,7 @@ snapshots include; hold-out indices are kept.
 """
 
 import dataclasses
+import weakref
 from collections.abc import Iterable
 from typing import Any, ClassVar, Optional
 
@@ -152,6 +153,11 @@ class ProbabilisticEnsemble(Dynamics):
         self._holdout_indices: torch.Tensor
         self._n_rows: int
         self._n_actions: Optional[int] = None
+        # The rows that are known to be those of `fit`: to tell, all are read.
+        self._recognised: Optional[weakref.ref[Transitions]] = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_recognised": None}
 
     @property
     def fitted(self) -> bool:
@@ -223,6 +229,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._others = members[order[config.n_elites :]]
         self._holdout_indices = holdout
         self._n_rows, self._n_actions = len(transitions), n_actions
+        self._recognised = weakref.ref(transitions)
         self._fitted = True
         self.history = history
         self.metrics = {
@@ -341,6 +348,7 @@ class ProbabilisticEnsemble(Dynamics):
         self._holdout_indices = state["holdout_indices"]
         self._n_rows = state["n_rows"]
         self._n_actions = state.get("n_actions")
+        self._recognised = None
         self._fitted = True
 
     @property
@@ -371,6 +379,8 @@ class ProbabilisticEnsemble(Dynamics):
 
     def _validate_fitted_on(self, transitions: Transitions) -> None:
         """Refuses other rows than `fit` got: hold-out indices would mean nothing."""
+        if self._recognised is not None and self._recognised() is transitions:
+            return
         sizes = transitions.observation_size, transitions.action_size
         got = f"{len(transitions)} with observations and actions of sizes {sizes}"
         same = (len(transitions), *sizes) == self.fitted_on
@@ -387,6 +397,7 @@ class ProbabilisticEnsemble(Dynamics):
                 "Give those that were given to fit, in the same order: the rows held out "
                 "are known by their indices."
             )
+        self._recognised = weakref.ref(transitions)
 
     def log_prob(self, transitions: Transitions) -> torch.Tensor:
         """See `Dynamics.log_prob`: of the equal mixture of the elites.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 import torch
@@ -13,7 +14,7 @@ from ...data.action_sets import columns_of
 from ...data.transitions import Direction, Transitions
 from ...registry.component import Component
 from ...registry.fields import number, number_list
-from ...support.devices import ROWS_OF_A_TERMINATION
+from ...support.devices import ROWS_IN_DOUBLE, ROWS_OF_A_TERMINATION, on_device
 from ...support.errors import DatasetError
 from ..base import LearnedComponent
 from ..dynamics.networks import Standardizer
@@ -161,20 +162,22 @@ class LearnedTermination(LearnedComponent):
         """
         self.check_transitions(transitions)
         known = transitions.for_models()
-        columns = known.action_columns
-        values = _inputs_of(known.observations, columns, known.next_observations)
-        terminal = known.terminals[:, 0] > 0
-        training_ends, holdout_ends = self._split(values[terminal])
-        training_rest, holdout_rest = self._split(values[~terminal])
-        inputs = Standardizer.fit(torch.cat([training_ends, training_rest]))
+        steps, terminal = _Steps.of(known), known.terminals[:, 0] > 0
+        training_ends, holdout_ends = self._split(torch.nonzero(terminal)[:, 0])
+        training_rest, holdout_rest = self._split(torch.nonzero(~terminal)[:, 0])
+        every = torch.cat([training_ends, training_rest])
+        inputs = Standardizer.of_chunks(
+            steps.at(rows) for rows in torch.split(every, ROWS_IN_DOUBLE)
+        )
         inputs = inputs.to(self.device)
-        network = self._build(values.shape[1])
+        network = self._build(len(inputs.mean))
         ends, size = training_ends.to(self.device), known.observation_size
+        asked = steps.to(self.device)
 
         def loss(rest: torch.Tensor) -> torch.Tensor:
             # However rare terminals are, half of each batch is terminal.
             rows = torch.randint(len(ends), (len(rest),), device=self.device)
-            batch = torch.cat([ends[rows], rest])
+            batch = asked.at(torch.cat([ends[rows], rest]))
             if self.direction == "reverse":
                 half = torch.rand(len(batch), 1, device=self.device) < 0.5
                 batch = torch.where(half, _as_reverse_asks(batch, batch, size), batch)
@@ -195,17 +198,18 @@ class LearnedTermination(LearnedComponent):
         )
         self._inputs, self._n_actions = inputs, known.n_actions
         self._network = network.eval()
-        if self.direction == "reverse":
-            training_ends, training_rest, holdout_ends, holdout_rest = (
-                _as_reverse_asks(rows, training_rest, size)
-                for rows in (training_ends, training_rest, holdout_ends, holdout_rest)
-            )
-        self._threshold = _best_threshold(
-            self._logits(training_ends), self._logits(training_rest)
-        )
+
+        def logits(rows: torch.Tensor) -> torch.Tensor:
+            others = None
+            if self.direction == "reverse":
+                drawn = torch.randint(len(training_rest), (len(rows),))
+                others = training_rest[drawn]
+            return self._logits_of(steps.parts(rows, others))
+
+        self._threshold = _best_threshold(logits(training_ends), logits(training_rest))
         self.metrics = {
             "termination_loss": value,
-            **self._holdout_metrics(holdout_ends, holdout_rest),
+            **self._holdout_metrics(logits(holdout_ends), logits(holdout_rest)),
         }
 
     def _optimizer(
@@ -243,8 +247,8 @@ class LearnedTermination(LearnedComponent):
     def _holdout_metrics(
         self, ends: torch.Tensor, rest: torch.Tensor
     ) -> dict[str, float]:
-        found = int((self._logits(ends) > self._threshold).sum())
-        mistaken = int((self._logits(rest) > self._threshold).sum())
+        found = int((ends > self._threshold).sum())
+        mistaken = int((rest > self._threshold).sum())
         return {
             "termination_precision": found / max(found + mistaken, 1),
             "termination_recall": found / len(ends),
@@ -252,15 +256,15 @@ class LearnedTermination(LearnedComponent):
         }
 
     @torch.no_grad()
-    def _logits(self, values: torch.Tensor) -> torch.Tensor:
-        """Returns (B, 1) on this component's device."""
+    def _logits_of(self, parts: Iterable[torch.Tensor]) -> torch.Tensor:
+        """Returns (B, 1) on this component's device, of rows that come in parts."""
         self.check_fitted()
         assert self._network is not None
-        parts = [
+        found = [
             self._network(self._inputs.standardize(part.to(self.device)))
-            for part in torch.split(values, ROWS_OF_A_TERMINATION)
+            for part in parts
         ]
-        return torch.cat(parts)
+        return torch.cat(found)
 
     def __call__(
         self,
@@ -271,7 +275,8 @@ class LearnedTermination(LearnedComponent):
         """See `Termination`; False where a value is NaN."""
         columns = columns_of(actions, self._n_actions)
         values = _inputs_of(observations, columns, next_observations)
-        return self._logits(values) > self._threshold
+        parts = torch.split(values, ROWS_OF_A_TERMINATION)
+        return self._logits_of(parts) > self._threshold
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the network, the scaling of its inputs and the threshold."""
@@ -292,6 +297,52 @@ class LearnedTermination(LearnedComponent):
         network = self._build(len(self._inputs.mean))
         network.load_state_dict(state["network"])
         self._network = network.eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Steps:
+    """Real steps, of which some rows are asked for.
+
+    Those of all rows as one matrix would be as large as the data, and with many choices
+    far larger.
+
+    Args:
+        observations: (N, D).
+        actions: (N, A).
+        next_observations: (N, D).
+        n_actions: Choices; None where actions are continuous.
+    """
+
+    observations: torch.Tensor
+    actions: torch.Tensor
+    next_observations: torch.Tensor
+    n_actions: Optional[int]
+
+    @classmethod
+    def of(cls, rows: Transitions) -> "_Steps":
+        columns = rows.observations, rows.actions, rows.next_observations
+        return cls(*columns, rows.n_actions)
+
+    def to(self, device: str) -> "_Steps":
+        columns = (self.observations, self.actions, self.next_observations)
+        return _Steps(*(on_device(each, device) for each in columns), self.n_actions)
+
+    def at(
+        self, rows: torch.Tensor, others: Optional[torch.Tensor] = None
+    ) -> torch.Tensor:
+        """Returns (B, 2 D + A) of (B,) rows; see `_as_reverse_asks` for others."""
+        after = self.next_observations[rows]
+        before = self.observations[rows] if others is None else after
+        actions = self.actions[rows if others is None else others]
+        return _inputs_of(before, columns_of(actions, self.n_actions), after)
+
+    def parts(
+        self, rows: torch.Tensor, others: Optional[torch.Tensor]
+    ) -> Iterator[torch.Tensor]:
+        """Yields the same, as many rows as are asked about at once."""
+        for first in range(0, len(rows), ROWS_OF_A_TERMINATION):
+            some = slice(first, first + ROWS_OF_A_TERMINATION)
+            yield self.at(rows[some], None if others is None else others[some])
 
 
 def _inputs_of(

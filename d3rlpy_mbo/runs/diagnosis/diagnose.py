@@ -167,6 +167,8 @@ class _Parts:
         self._maze: Optional[Maze] = None
         self._imagination, self._dynamics = imagination, imagination.dynamics
         self._real, self._held_out = real, held_out
+        # Kept, or each part that asks for them would copy them anew.
+        self._kept = [each.for_models for each in (real, held_out) if each is not None]
         self._learner, self._n_rollouts = learner, n_rollouts
         self._reverse = self._dynamics.direction == "reverse"
         self._left_out: list[str] = []

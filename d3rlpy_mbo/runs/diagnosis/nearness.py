@@ -1,13 +1,15 @@
 """Distances of imagined states and actions to the data."""
 
+from collections.abc import Iterable
 from typing import Optional
 
 import torch
 
+from ...data.action_sets import columns_of
 from ...data.transitions import Direction, Transitions
-from .one_step import varies
+from ...support.devices import ROWS_IN_DOUBLE
 from .results import Nearness
-from .statistics import quantile
+from .statistics import quantile, spread
 
 __all__ = ["nearness"]
 
@@ -38,8 +40,11 @@ def nearness(
         real: The data; in reverse its rows whose next observation is known.
         reverse: Whether rollouts lead backwards.
     """
-    states = _Scale(real.observations)
-    actions = _Scale(real.action_columns)  # of choices: 0 apart are the same ones
+    states = _Scale(torch.split(real.observations, ROWS_IN_DOUBLE))
+    actions = _Scale(  # of choices: 0 apart are the same ones
+        columns_of(some, real.n_actions)
+        for some in torch.split(real.actions, ROWS_IN_DOUBLE)
+    )
     order = torch.randperm(len(real))
     n_beside = min(_BESIDE, max(len(real) // 5, 1))
     beside = real[order[:n_beside]]
@@ -88,11 +93,8 @@ class _Scale:
     In float64: what a ruined model imagines, 1e25 or more, has no square in float32.
     """
 
-    def __init__(self, values: torch.Tensor):
-        values = values.double()
-        self._kept = varies(values)
-        self._mean = values.mean(dim=0)
-        self._std = values.std(dim=0, unbiased=False)
+    def __init__(self, chunks: Iterable[torch.Tensor]):
+        self._mean, self._std, self._kept = spread(chunks)
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         return ((values.double() - self._mean) / self._std)[:, self._kept]

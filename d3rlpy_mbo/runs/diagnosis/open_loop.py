@@ -7,10 +7,10 @@ import torch
 from ...components.dynamics.interface import Dynamics
 from ...data.real_data import RealData
 from ...data.transitions import Transitions
-from .one_step import varies
+from ...support.devices import ROWS_IN_DOUBLE
 from .predictions import moments, targets
 from .results import OpenLoop
-from .statistics import quantile
+from .statistics import quantile, spread
 
 __all__ = ["open_loop", "sequence_starts"]
 
@@ -70,8 +70,8 @@ def open_loop(
     first = starts if direction == "forward" else starts + n_steps - 1
     pace = 1 if direction == "forward" else -1
     started = rows[first].given_observations(direction).double()
-    usable = varies(rows.observations.double())
-    scale = rows.observations.double().std(dim=0, unbiased=False)[usable]
+    _, std, usable = spread(torch.split(rows.observations, ROWS_IN_DOUBLE))
+    scale = std[usable]
 
     state = started.float().to(dynamics.device)
     member: Optional[torch.Tensor] = None

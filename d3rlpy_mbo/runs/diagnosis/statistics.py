@@ -1,14 +1,56 @@
 """Ranks, quantiles and distributions of plain tensors."""
 
-from typing import Optional
+from collections.abc import Iterable
+from typing import NamedTuple, Optional
 
 import torch
 
 from .results import Distribution
 
-__all__ = ["distribution", "found_in_worst_tenth", "quantile", "spearman"]
+__all__ = [
+    "Spread",
+    "distribution",
+    "found_in_worst_tenth",
+    "quantile",
+    "spearman",
+    "spread",
+]
 
 _SHOWN = (0.0, 0.05, 0.5, 0.95, 1.0)
+
+
+class Spread(NamedTuple):
+    """Of columns, (n,) each.
+
+    Attributes:
+        mean: float64.
+        std: Likewise, of all there are.
+        varies: Whether by more than float32's rounding.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    varies: torch.Tensor
+
+
+def spread(chunks: Iterable[torch.Tensor]) -> Spread:
+    """Returns that of (B, n) values that come a chunk at a time, at least one.
+
+    The data as float64 would be twice as large as it is. Source: Chan, Golub and LeVeque
+    1983, equation 1.5.
+    """
+    n_rows, mean = 0, torch.zeros((), dtype=torch.float64)
+    squares = largest = mean
+    for chunk in chunks:
+        double = chunk.double()
+        its_mean, share = double.mean(dim=0), len(double) / (n_rows + len(double))
+        change = its_mean - mean
+        squares = squares + (double - its_mean).square().sum(dim=0)
+        squares = squares + change.square() * (n_rows * share)
+        mean, n_rows = mean + change * share, n_rows + len(double)
+        largest = torch.maximum(largest, double.abs().amax(dim=0))
+    std = (squares / n_rows).sqrt()
+    return Spread(mean, std, std > 1e-6 * largest)
 
 
 def quantile(values: torch.Tensor, share: float) -> float:

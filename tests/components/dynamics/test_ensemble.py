@@ -1,7 +1,9 @@
+import copy
 import dataclasses
 import itertools
 import math
 import operator
+import pickle
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from structlog.testing import capture_logs
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.components.dynamics import ensemble
 from d3rlpy_mbo.components.dynamics.networks import (
     GaussianNetworks,
     Standardizer,
@@ -736,3 +739,30 @@ def test_a_user_who_asks_with_other_rows_is_told_what_to_ask_with(
 ):
     with pytest.raises(mbo.CompositionError, match=words):
         fitted(max_steps=2).predict(observations, actions, all_members=False)
+
+
+def test_rows_are_recognised_once_and_not_read_again_at_each_update(monkeypatch):
+    transitions = line_transitions(400)
+    dynamics = fitted(transitions=transitions, max_steps=3)
+    n_read, read = [0], ensemble.Regression.standardizer
+
+    def counted(own, columns):
+        n_read[0] += 1
+        return read(own, columns)
+
+    monkeypatch.setattr(ensemble.Regression, "standardizer", counted)
+    expected = dynamics.holdout_errors(transitions)
+    same = dataclasses.replace(transitions)
+    copied = copy.deepcopy(dynamics)
+    assert n_read[0] == 0  # as `fit` got them
+    for _ in range(3):
+        assert dynamics.holdout_errors(same) == expected
+    assert n_read[0] == 1
+    with pytest.raises(mbo.CompositionError, match="as many others"):
+        dynamics.holdout_errors(
+            dataclasses.replace(same, observations=same.actions + 9)
+        )
+    copied.load_state_dict(dynamics.state_dict())
+    assert copied.holdout_errors(same) == expected
+    assert n_read[0] == 3
+    pickle.loads(pickle.dumps(dynamics))

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.components.terminations import learned
 from d3rlpy_mbo.components.terminations.learned import (
     LearnedTerminationConfig,
     _best_threshold,
 )
 from d3rlpy_mbo.registry.json_form import decode, encode
+from sizes import Made
 from toys import line_dataset, line_transitions
 
 
@@ -223,3 +225,22 @@ def test_data_with_too_few_rows_of_either_outcome_is_refused(n_terminals, messag
 def test_settings_out_of_range_are_refused_by_name(setting, message):
     with pytest.raises(mbo.CompositionError, match=message):
         LearnedTerminationConfig(**setting)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_it_is_fitted_without_a_matrix_of_all_rows(direction, monkeypatch):
+    for name in ("ROWS_IN_DOUBLE", "ROWS_OF_A_TERMINATION"):
+        monkeypatch.setattr(learned, name, 100)
+    transitions = line(3000)
+    n_rows, n_actions = len(transitions), 400
+    transitions = dataclasses.replace(
+        transitions,
+        actions=torch.randint(n_actions, (n_rows, 1)).float(),
+        n_actions=n_actions,
+    )
+    termination = create(n_steps=3, batch_size=64, hidden_units=[8])
+    termination.direction = direction
+    with Made() as made:
+        termination.fit(transitions)
+    assert made.largest < 0.2 * n_rows * n_actions * 4
+    assert predictions(termination, transitions).shape == (n_rows, 1)
