@@ -324,8 +324,12 @@ class _Steps:
         return cls(*columns, rows.n_actions)
 
     def to(self, device: str) -> "_Steps":
-        columns = (self.observations, self.actions, self.next_observations)
-        return _Steps(*(on_device(each, device) for each in columns), self.n_actions)
+        return _Steps(
+            on_device(self.observations, device),
+            on_device(self.actions, device),
+            on_device(self.next_observations, device),
+            self.n_actions,
+        )
 
     def at(
         self, rows: torch.Tensor, others: Optional[torch.Tensor] = None
