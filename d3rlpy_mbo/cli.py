@@ -120,8 +120,8 @@ _TASK_FIELDS = {
 )
 @click.option("--env", "environment", help="For replay: Gymnasium's id, Hopper-v5.")
 @click.option("--from", "source", help="For relabelling: a local Minari id.")
-@click.option("--seed", type=int, help="For mazes and replay; 0 by default.")
-@click.option("--device", help="For replay; cpu by default.")
+@click.option("--seed", type=int, help="For all but relabelling; 0 by default.")
+@click.option("--device", help="For replay and hiv; cpu by default.")
 @click.option("--id", "dataset_id", help="Minari id; by default named after the task.")
 @click.option(
     "--reference-episodes",

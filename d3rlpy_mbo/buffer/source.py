@@ -178,6 +178,7 @@ class ImaginedSource:
         counts: list[RolloutCounts] = []
         rewards: list[torch.Tensor] = []
         penalties: list[torch.Tensor] = []
+        of_model: list[torch.Tensor] = []  # what it pays: a halt may give any reward
         for imagined in self._rollouts():
             origins = torch.stack([imagined.start_rows, imagined.distances], dim=1)
             rows, intervals = imagined.transitions, None
@@ -190,6 +191,8 @@ class ImaginedSource:
             counts.append(imagined.counts)
             rewards.append(imagined.transitions.rewards)
             penalties.append(imagined.penalties)
+            paid = imagined.transitions.rewards + imagined.penalties
+            of_model.append(paid[~imagined.spared[:, 0]])
         total = functools.reduce(operator.add, counts)
         validate_divergence(total.dropped_share)
         # Rollouts may be shorter now, or without a penalty: nothing of before stays.
@@ -212,10 +215,9 @@ class ImaginedSource:
             "reward_mean": float(every.mean()),
             **total.report(),
         }
-        # A halt may give its rows any reward.
-        if not self._warned and self.imagination.halt is None:
+        if not self._warned:
             self._warned = warn_if_rewards_are_far(
-                every + taken, *self._real_rewards, config.get_type()
+                torch.cat(of_model), *self._real_rewards, config.get_type()
             )
         if self.imagination.penalty_when("imagined") is not None:
             self._report |= penalty_report(taken.cpu().numpy())

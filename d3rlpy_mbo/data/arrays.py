@@ -60,8 +60,9 @@ def dataset_from_arrays(
 
     Raises:
         DatasetError: Shapes or lengths do not fit, values are not finite real numbers,
-            flags are not 0 or 1, terminals hold masks (1: goes on), nothing says where
-            episodes end, or actions are no indices of choices.
+            flags are not 0 or 1, terminals hold masks (1: goes on) by what follows (where
+            nothing tells, mostly terminals are a warning), nothing says where episodes
+            end, or actions are no indices of choices.
     """
     columns = {
         "observations": observations,

@@ -44,8 +44,9 @@ def evaluation_environment(
     """Makes the environment to evaluate in, or warns and returns None.
 
     Minari's ``recover_environment`` imports and calls whatever the metadata name. This
-    makes an environment that is registered with Gymnasium, as it is registered and not
-    as the dataset describes it, or one of ours.
+    makes an environment that is registered with Gymnasium, from the code registered there
+    and not from what the dataset names, or one of ours. Settings, time limit and wrappers
+    are the dataset's.
 
     Args:
         source: The dataset.

@@ -40,8 +40,9 @@ def load_minari(
     observation does not hold it already, as in AntMaze. Discrete actions become indices
     from 0 on, whatever the space counts from. The environment is wrapped to match.
 
-    The environment is made if its id is registered with Gymnasium, as it is registered
-    there, or if it is one of d3rlpy-mbo's. Code that only the dataset names is not run.
+    The environment is made if its id is registered with Gymnasium, from the code that is
+    registered there, or if it is one of d3rlpy-mbo's; its settings and its time limit are
+    the dataset's. Code that only the dataset names is not run.
 
     Args:
         dataset_id: Such as ``"mujoco/hopper/medium-v0"``. Downloaded if it is not

@@ -75,7 +75,8 @@ class Transitions:
         Args:
             dataset: Vector observations, continuous or discrete actions and either
                 d3rlpy's `BasicTransitionPicker` or what `load_minari`,
-                `dataset_from_arrays` and `load_hdf5` return.
+                `dataset_from_arrays` and `load_hdf5` return. Of a `RealData` its own are
+                returned.
 
         Returns:
             Transitions on the CPU. Rows whose next observation d3rlpy zero-fills
@@ -86,6 +87,9 @@ class Transitions:
                 are no indices of choices, another transition picker, no transitions, NaN
                 or infinite values.
         """
+        read = getattr(dataset, "transitions", None)  # of a `RealData`, made of these
+        if isinstance(read, Transitions):
+            return read
         return transitions_of(read_columns(dataset))
 
     @classmethod

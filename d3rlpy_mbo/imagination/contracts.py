@@ -5,6 +5,7 @@ from typing import Optional
 
 import torch
 
+from ..components.dynamics.interface import Prediction
 from ..components.halts import HaltDecision
 from ..registry import discovery
 from ..support.errors import CompositionError
@@ -27,7 +28,7 @@ class ComponentChecks:
         self,
         component: object,
         values: torch.Tensor,
-        expected: tuple[int, int],
+        expected: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """Raises CompositionError unless values have this shape and type."""
@@ -37,6 +38,24 @@ class ComponentChecks:
                 f"{_name(component)} returned shape {found[0]} of {found[1]}, expected "
                 f"{expected} of {dtype}."
             )
+
+    def prediction(
+        self, component: object, prediction: Prediction, asked: torch.Tensor
+    ) -> None:
+        """Raises CompositionError unless outcomes have the shapes and type of a model's.
+
+        Args:
+            component: The dynamics.
+            prediction: What they predict.
+            asked: (B, D) observations that they were given.
+        """
+        n_rows, size = asked.shape
+        self.shape(component, prediction.observations, (n_rows, size))
+        self.shape(component, prediction.rewards, (n_rows, 1))
+        for values in (prediction.means, prediction.stds):
+            if values is not None:
+                expected = (len(values) if values.ndim else 0, n_rows, size + 1)
+                self.shape(component, values, expected)
 
     def finite(
         self,

@@ -113,6 +113,7 @@ class StepModel:
             observations, actions, not (self._penalty is None and self._halt is None)
         )
         reached, rewards = prediction.observations, prediction.rewards
+        checks.prediction(self._dynamics, prediction, observations)
         usable = alive & finite_rows(reached, rewards)
         before, after = observations, reached
         if self.reverse:

@@ -79,7 +79,7 @@ def fit(
 
     Returns:
         (epoch, metrics) for each epoch, as `learner.fit` returns it; also for
-        transformers, whose own `fit` returns nothing and plays ten episodes by itself.
+        transformers, whose own `fit` returns nothing.
 
     Raises:
         CompositionError: An argument has no use, n_steps is no whole number of epochs, or

@@ -38,9 +38,10 @@ def rank_by_q_values(q_values: Mapping[str, Sequence[float]]) -> list[Candidate]
     The paper chooses offline among (rollout_length, coef) by "the magnitude and
     stability of the Q-values during training" (Rigter et al. 2022, section 6; its
     appendix C.3 is not in the text we work from). Ours: stable settings come before
-    unstable ones, and then small Q-values before large ones, because an offline
-    learner fails by overestimation: if rewards are negative, -500 before -10. Only
-    settings with the same data, rewards and discount can be compared.
+    unstable ones, and among them small Q-values before large ones, because an offline
+    learner fails by overestimation: if rewards are negative, -500 before -10; of unstable
+    ones the less unstable come first. Only settings with the same data, rewards and
+    discount can be compared.
 
     Args:
         q_values: For each setting, the metric ``q_value_mean`` at equal intervals of

@@ -50,7 +50,7 @@ class NotFittedError(D3RLPyMBOError):
 
 
 class TerminationRequiredError(CompositionError):
-    """The dataset holds terminals, but no rule says when imagined episodes end."""
+    """Nothing says when episodes end: those of data with terminals, or an environment's."""
 
 
 class LearnerMismatchError(D3RLPyMBOError):
@@ -58,7 +58,7 @@ class LearnerMismatchError(D3RLPyMBOError):
 
 
 class UnknownComponentError(D3RLPyMBOError):
-    """No registered component, dataset, learner or setting has this name."""
+    """No component, learner or setting has this name."""
 
 
 class DuplicateComponentError(D3RLPyMBOError):

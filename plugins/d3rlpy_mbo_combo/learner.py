@@ -43,8 +43,8 @@ class COMBOConfig(d3rlpy.algos.CQLConfig):
             are.
 
     Raises:
-        CompositionError: Another rho, or compile_graph: later batches would reach a
-            captured graph without their flags.
+        CompositionError: By `create`: another rho, or compile_graph, since later batches
+            would reach a captured graph without their flags.
     """
 
     alpha_learning_rate: float = 0.0

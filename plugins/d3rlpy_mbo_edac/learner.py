@@ -46,8 +46,9 @@ class EDACConfig(d3rlpy.algos.SACConfig):
         eta: Weight of the term, at least 0.
 
     Raises:
-        CompositionError: A value out of range; compile_graph, since a compiled loss has
-            no second derivatives; or, with eta above 0, several processes, likewise.
+        CompositionError: By `create`: a value out of range; compile_graph, since a
+            compiled loss has no second derivatives; or, with eta above 0, several
+            processes, likewise.
     """
 
     actor_encoder_factory: EncoderFactory = dataclasses.field(

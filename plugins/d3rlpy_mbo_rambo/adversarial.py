@@ -128,6 +128,7 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
             advantages, reached = self._advantages(dynamics, prediction, learner)
             learn(advantages)
 
+    @torch.no_grad()  # as rollouts ask: policies and rules need not see to it
     def _propose(
         self,
         dynamics: mbo.Dynamics,
@@ -142,6 +143,7 @@ class AdversarialUpdater(mbo.DynamicsUpdater):
             return mbo.learners.sample_action(learner, observations)
         return self.rollout_policy.sample_action(observations, learner)
 
+    @torch.no_grad()
     def _advantages(
         self,
         dynamics: mbo.Dynamics,

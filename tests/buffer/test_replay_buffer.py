@@ -14,6 +14,8 @@ from toys import (
     LEARNERS,
     QUIET,
     ConstantPenalty,
+    DoubtfulLineConfig,
+    ReadingConfig,
     line_dataset,
     line_imagination,
     rows_of,
@@ -491,6 +493,25 @@ def test_rewards_far_from_the_datas_are_warned_of_once(dataset):
     with pytest.warns(UserWarning, match=words):
         buffer.refresh()
     buffer.refresh()  # once is enough: warnings are errors
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e6])
+def test_with_a_halt_they_are_the_models_own_whatever_the_halt_pays(dataset, factor):
+    # A threshold of 0.5 halts some of the rows, and -1e9 is what MOReL may say of them.
+    imagination = line_imagination(
+        "forward",
+        dataset,
+        dynamics=DoubtfulLineConfig(),
+        halt=ReadingConfig(reading="morel", threshold=0.5, reward=-1e9),
+        reward_function=Exploding(factor=factor),
+    )
+    buffer = mbo.ImaginedReplayBuffer(dataset, imagination)
+    if factor == 1:
+        buffer.refresh()  # warnings are errors
+        assert buffer.sample_imagined(1000).rewards.min() == -1e9
+        return
+    with pytest.warns(UserWarning, match="imagined lie beyond those of the data"):
+        buffer.refresh()
 
 
 def test_a_large_penalty_is_no_reward_far_from_the_datas(dataset):

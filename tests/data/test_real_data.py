@@ -48,6 +48,7 @@ def test_a_fit_with_two_imaginations_reads_the_dataset_once(reads):
 def test_who_reads_it_beforehand_may_hand_it_on(reads):
     real = mbo.RealData.of(line_dataset())
     assert mbo.RealData.of(real) is real
+    assert mbo.Transitions.from_dataset(real) is real.transitions
     imagination = line_imagination("reverse", rollout_batch_size=20)
     imagination.fit(real)
     imagination.imagine(real, 5)

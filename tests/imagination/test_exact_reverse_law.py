@@ -19,6 +19,11 @@ def share(part, whole):
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
+def ended(law):
+    """The share of outcomes that are ends, mean over states and actions."""
+    return law[:, :, LIVING:].sum(axis=2).mean()
+
+
 class Tables:
     """The world, and what is known exactly of data that the task's default logs.
 
@@ -77,6 +82,8 @@ def test_uniform_proposals_imagine_a_law_whose_optimum_is_too_good_and_misleads(
     law = tables.imagined(np.full_like(tables.proposals, 1 / 25), tables.ends)
     assert optimal_value() == pytest.approx(0.875, abs=5e-4)
     assert tables.best(law) == pytest.approx((0.929, 0.849), abs=5e-4)
+    assert np.abs(law - tables.law).max() == pytest.approx(0.47, abs=5e-3)
+    assert ended(law) == pytest.approx(0.123, abs=5e-4)
 
 
 def test_earlier_steps_lead_to_no_end_so_that_five_imagine_too_few_of_them(tables):
@@ -86,6 +93,7 @@ def test_earlier_steps_lead_to_no_end_so_that_five_imagine_too_few_of_them(table
         step = np.append(back @ step, np.zeros(3))
         steps += step
     law = tables.imagined(tables.proposals, steps)
-    ended = [each[:, :, LIVING:].sum(axis=2).mean() for each in (tables.law, law)]
-    assert ended == pytest.approx([0.123, 0.031], abs=5e-4)
+    ends = [ended(each) for each in (tables.law, law)]
+    assert ends == pytest.approx([0.123, 0.031], abs=5e-4)
+    assert np.abs(law - tables.law).max() == pytest.approx(0.36, abs=5e-3)
     assert tables.best(law) == pytest.approx((0.893, 0.874), abs=5e-4)

@@ -227,6 +227,30 @@ def test_wrong_shapes_are_refused_by_the_components_name():
         imagine("forward", [1], start(), 1, penalty=Flat())
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rewards": torch.zeros(1)}, r"shape \(1,\) of .*expected \(1, 1\)"),
+        ({"rewards": torch.zeros(1, 1).double()}, "of torch.float64"),
+        ({"observations": torch.zeros(1, 2)}, r"shape \(1, 2\).*expected \(1, 1\)"),
+        ({"means": torch.zeros(3, 1, 1)}, r"expected \(3, 1, 2\)"),
+        ({"stds": torch.zeros(1, 2)}, r"expected \(1, 1, 2\)"),
+    ],
+)
+def test_a_prediction_of_another_shape_or_type_is_the_models_fault_by_name(
+    change, words, monkeypatch
+):
+    model = type(LineDynamicsConfig().create())
+    predict = model.predict
+
+    def other(self, *asked):
+        return dataclasses.replace(predict(self, *asked), **change)
+
+    monkeypatch.setattr(model, "predict", other)
+    with pytest.raises(mbo.CompositionError, match=rf"{model.__name__} .*{words}"):
+        imagine("forward", [1], start(), 1)
+
+
 def test_reverse_rollouts_end_in_real_dataset_states():
     dataset = line_dataset()
     imagined = line_imagination("reverse", dataset).imagine(dataset, 50)

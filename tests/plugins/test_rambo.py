@@ -444,6 +444,22 @@ def test_it_composes_with_reverse_dynamics_and_a_policy_that_supports_them():
     assert not equal(weights(imagination.dynamics), before)
 
 
+def test_in_reverse_the_policy_is_asked_without_gradients_as_in_rollouts():
+    asked = []
+
+    class Policy:
+        def sample_action(self, observations, learner):
+            asked.append(torch.is_grad_enabled())
+            return torch.zeros(len(observations), 1)
+
+    transitions = line_transitions()
+    created = updater()
+    created.rollout_policy = Policy()
+    model = fitted_ensemble(transitions, direction="reverse")
+    created.update(model, transitions, built("sac"))
+    assert asked == [False] * 3  # one each step
+
+
 @pytest.mark.training
 def test_a_saved_run_goes_on_as_it_would_have(tmp_path):
     dataset = line_dataset()

@@ -40,7 +40,7 @@ __all__ = ["diagnose"]
     "--learner",
     "learner_path",
     metavar="FILE.d3",
-    help="A saved d3rlpy learner, for its Q-values and for rollout policies that ask it. "
+    help="A saved d3rlpy learner, for its Q-values and for rollouts that ask it. "
     "d3rlpy reads it: only give files that you trust.",
 )
 @click.option(
@@ -87,8 +87,8 @@ def diagnose(
 ) -> None:
     """Say whether an imagination is any good.
 
-    If its rollout policy asks a learner, rollouts are judged only if --learner is given.
-    Imagined episodes end by the same rule as in train.
+    If its rollouts ask a learner, for actions or values, they are judged only if --learner
+    is given. Imagined episodes end by the same rule as in train.
     """
     if (name is None) == (path is None):
         raise click.UsageError("Give one of --imagination NAME and --load FILE.")

@@ -449,8 +449,9 @@ class Diagnosis:
         penalties: The imagination's own, and every registered one that needs no critic
             and does not learn.
         ends: None without a termination.
-        rollouts: None if the rollout policy asks a learner and none was given, if a
-            component broke its contract, or if no row was kept.
+        rollouts: None if the rollout policy, or a penalty that is subtracted when rows
+            are imagined, asks a learner and none was given, if a component broke its
+            contract, or if no row was kept.
         values: None without `rollouts`, or without a learner that has a critic.
         left_out: Parts that were left out, each with its reason.
         verdicts: Judgements, see `Verdict`.
