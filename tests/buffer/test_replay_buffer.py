@@ -346,6 +346,30 @@ def test_refresh_is_public_and_replaces_what_was_imagined(dataset):
     assert not np.array_equal(before, buffer.sources[0].ring.rows())
 
 
+def test_a_refresh_that_was_cut_short_is_done_again_before_the_next_batch(
+    dataset, monkeypatch
+):
+    buffer = mbo.ImaginedReplayBuffer(dataset, line_imagination("reverse", dataset))
+    buffer.sample_transition_batch(8)
+    (source,) = buffer.sources
+    n_rows, rollouts = len(source.ring), mbo.Imagination.rollouts
+
+    def interrupted(self, real, n_rollouts, *others):
+        yield from rollouts(self, real, n_rollouts // 2, *others)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mbo.Imagination, "rollouts", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            buffer.refresh()
+    assert len(source.ring) < n_rows  # and nothing is due: it imagines once
+    assert source.checkpoint_state()["refreshed"] is None
+    steps = count_refreshes(buffer)
+    buffer.sample_transition_batch(8)
+    buffer.sample_transition_batch(8)
+    assert (len(source.ring), len(steps)) == (n_rows, 1)
+
+
 def test_an_imagination_without_a_share_never_imagines(dataset):
     buffer = mbo.ImaginedReplayBuffer(
         dataset, line_imagination("reverse", dataset), real_ratio=1.0
