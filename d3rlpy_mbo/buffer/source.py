@@ -144,8 +144,9 @@ class ImaginedSource:
             CompositionError: See `Fill.validate`.
         """
         if not self.fill.leads_in:
-            self.fill = dataclasses.replace(self.fill, leads_in=True)
-            self.fill.validate()
+            fill = dataclasses.replace(self.fill, leads_in=True)
+            fill.validate()  # as often as it is asked: a refused one is not kept
+            self.fill = fill
 
     def prepare(self, step: int) -> None:
         """Does what is due before the batch of this step: update, then imagine.
