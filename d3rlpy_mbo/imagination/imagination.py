@@ -1,5 +1,6 @@
 """Imagination: a composition of components and its schedule."""
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -542,6 +543,8 @@ class Imagination:
             raise
         except BaseException:  # interrupted: some of it was
             self._note_change(learner)
+            with contextlib.suppress(Exception):  # it may be what went wrong
+                self.dynamics.measure_holdout(transitions)
             raise
         self._note_change(learner)
         return self.dynamics.measure_holdout(transitions)
