@@ -98,6 +98,20 @@ def test_imagined_rows_can_be_looked_at_without_a_trace_in_what_is_drawn(dataset
     assert len(buffer.sample_imagined(7, 1)) == 0
 
 
+def test_another_bit_generator_of_numpys_goes_on_as_well(dataset):
+    buffer = mbo.ImaginedReplayBuffer(dataset, line_imagination("reverse", dataset))
+    buffer.refresh()
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.PCG64(0))
+    try:
+        expected = np.random.rand()
+        np.random.set_bit_generator(np.random.PCG64(0))
+        buffer.sample_imagined(5)  # NumPy warns where its state is asked for otherwise
+        assert np.random.rand() == expected
+    finally:
+        np.random.set_bit_generator(before)
+
+
 def test_rows_to_look_at_are_split_equally_over_all_that_imagined(dataset):
     both = [line_imagination(d, dataset) for d in ("reverse", "forward")]
     buffer = mbo.ImaginedReplayBuffer(dataset, both, real_ratio=0.5)
