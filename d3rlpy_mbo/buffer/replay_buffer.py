@@ -293,7 +293,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         rows = np.empty(
             (n_rows if chosen else 0, self._real.layout.width), dtype=np.float32
         )
-        state = np.random.get_state()  # drawn as batches are, then put back
+        # Drawn as batches are, then put back, whatever bit generator it is.
+        state = np.random.get_state(legacy=False)
         try:
             for source, out in zip(
                 chosen, np.array_split(rows, max(len(chosen), 1)), strict=False

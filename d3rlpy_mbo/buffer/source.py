@@ -108,6 +108,7 @@ class ImaginedSource:
                 stacklevel=3,
             )
         self._refreshed: Optional[int] = None  # step of the last refresh
+        self._torn = False  # whether the refresh after it was cut short
         self._updated = 0  # step of the last update of the dynamics
         self._warned = False  # of rewards far from the data's: once is enough
         names = ["rows", "reward_mean", "dropped_share", "clipped_share"]
@@ -143,8 +144,9 @@ class ImaginedSource:
             CompositionError: See `Fill.validate`.
         """
         if not self.fill.leads_in:
-            self.fill = dataclasses.replace(self.fill, leads_in=True)
-            self.fill.validate()
+            fill = dataclasses.replace(self.fill, leads_in=True)
+            fill.validate()  # as often as it is asked: a refused one is not kept
+            self.fill = fill
 
     def prepare(self, step: int) -> None:
         """Does what is due before the batch of this step: update, then imagine.
@@ -158,10 +160,9 @@ class ImaginedSource:
         if step == 0 and self.imagination.needs_critic:
             self._validate_critic()  # before anything is trained
         self._update_dynamics(step)
-        interval = self.imagination.config.rollout_interval
-        if self._refreshed is None or (
-            interval is not None and step - self._refreshed >= interval
-        ):
+        interval, last = self.imagination.config.rollout_interval, self._refreshed
+        is_due = interval is not None and last is not None and step - last >= interval
+        if last is None or self._torn or is_due:
             self.refresh(step)
 
     def refresh(self, step: int) -> None:
@@ -173,6 +174,7 @@ class ImaginedSource:
         """
         self._follow_imagination()
         self._validate_store()
+        self._torn = True  # until all of it is there: the rows of before are going
         self.ring.begin_refresh()
         config = self.imagination.config
         counts: list[RolloutCounts] = []
@@ -208,7 +210,7 @@ class ImaginedSource:
                 f"None of {self.fill.n_rollouts} rollouts has a row left: the "
                 "termination ends every one at once. Is it the rule of this environment?"
             )
-        self._refreshed = step
+        self._refreshed, self._torn = step, False
         every, taken = torch.cat(rewards), torch.cat(penalties)
         self._report |= {
             "rows": float(len(self.ring)),
@@ -345,7 +347,7 @@ class ImaginedSource:
         """Returns where the schedule stands, and its numbers; the ring has the rows."""
         known = "_first_holdout_errors" in vars(self)
         return {
-            "refreshed": self._refreshed,
+            "refreshed": None if self._torn else self._refreshed,
             "updated": self._updated,
             "report": dict(self._report),
             "first_holdout_errors": self._first_holdout_errors if known else None,

@@ -25,6 +25,7 @@ from ..support.errors import CompositionError
 
 __all__ = [
     "MADE_OF",
+    "changed_fields",
     "not_followed",
     "validate_action_set",
     "validate_declared",
@@ -92,6 +93,28 @@ def not_followed(
         if now is not before and not asked and encode(now) != encode(before):
             kept[name] = before
     return kept
+
+
+def changed_fields(
+    config: Component, fitted_by: Mapping[str, Optional[Component]]
+) -> list[str]:
+    """Returns which fields of an imagination's parts are others than when it was fitted.
+
+    Args:
+        config: As it is now.
+        fitted_by: Copies of its parts as they were then, by their fields.
+    """
+    found = []
+    for name, before in fitted_by.items():
+        then, now = encode(before), encode(getattr(config, name))
+        if then is None or now is None or then == now:
+            continue
+        found += [
+            f"{name}.{field} is {value!r}, and was {then['params'].get(field)!r}"
+            for field, value in now["params"].items()
+            if value != then["params"].get(field)
+        ]
+    return found
 
 
 def warn_of_other_parts(

@@ -1,5 +1,6 @@
 """Imagination: a composition of components and its schedule."""
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -45,9 +46,11 @@ from ..support.errors import (
     LoadError,
     NotFittedError,
 )
+from ..support.generators import generators_kept
 from ..support.resuming import fit_once
 from .composition import (
     MADE_OF,
+    changed_fields,
     not_followed,
     validate_action_set,
     validate_declared,
@@ -212,6 +215,7 @@ class Imagination:
         self._validate_rules()
         self._rows_together = rollouts_together(self.device)
         self._fitted_on: Optional[FittedOn] = None
+        self._fitted_by: dict[str, Any] = {}  # configs of its parts, as they were then
         self._changed = False  # by the dynamics updater, while ...
         self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
         self.version = 0  # of what was learned: grows with each change
@@ -449,6 +453,7 @@ class Imagination:
             if part is not None:
                 self._fit_part(name, part, self.dynamics, known)
         self._fitted_on = fitted_on
+        self._fitted_by = copy.deepcopy(self._made_of)
         self.version += 1
         self.times_settled += 1
 
@@ -542,6 +547,8 @@ class Imagination:
             raise
         except BaseException:  # interrupted: some of it was
             self._note_change(learner)
+            with contextlib.suppress(Exception):  # it may be what went wrong
+                self.dynamics.measure_holdout(transitions)
             raise
         self._note_change(learner)
         return self.dynamics.measure_holdout(transitions)
@@ -658,6 +665,8 @@ class Imagination:
 
         Raises:
             NotFittedError: There is nothing to save yet.
+            CompositionError: The config of a part was changed since it was fitted, so
+                that no file of it could be loaded; nothing is written then.
         """
         if self._fitted_on is None:
             raise NotFittedError(
@@ -673,7 +682,29 @@ class Imagination:
             **self._fitted_on.state_dict(),
             "changed": self._changed,
         }
+        self._validate_loadable(config, state)
         write_component(path, config, state)
+
+    def _validate_loadable(
+        self, config: ImaginationConfig, state: dict[str, Any]
+    ) -> None:
+        """Refuses a state that parts of changed configs, two layers for four, cannot take.
+
+        A config may have been changed in place for the next imagination.
+        """
+        changed = changed_fields(config, self._fitted_by)
+        if not changed:
+            return
+        try:
+            with generators_kept():
+                config.create(self.device).load_state_dict(state)
+        except Exception as error:
+            raise CompositionError(
+                f"The imagination {config.get_type()!r} cannot be saved: its config was "
+                f"changed since it was fitted ({'; '.join(changed)}), and what was fitted "
+                "does not go with that. Set it back, or fit it again; for another "
+                "imagination change a copy: copy.deepcopy(config)."
+            ) from error
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over the state that `save` wrote."""
@@ -682,6 +713,7 @@ class Imagination:
         # If it was changed, then not for a learner of this process; 0.1 did not write it.
         self._changed, self._changed_for = state.get("changed", False), None
         self._settle(FittedOn.of_state(state, self.device))
+        self._fitted_by = copy.deepcopy(self._made_of)
         self.version += 1
 
     def checkpoint_state(self) -> dict[str, Any]:
@@ -705,6 +737,7 @@ class Imagination:
         for name, part in self._learned().items():
             part.restore_checkpoint(state["parts"][name])
         self._settle(FittedOn.of_state(state, self.device))
+        self._fitted_by = copy.deepcopy(self._made_of)
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
         self.version += 1

@@ -238,7 +238,7 @@ class RunCheckpoint:
         numbers = {name: float(value) for name, value in metrics.items()}
         self._run["results"] = [*self._run["results"], [epoch, numbers]]
         self._run["n_steps"], self._run["losses"] = 0, {}
-        if self._interrupts.received and not last:
+        if self._interrupts.received:  # after the last one, too: a loop of runs ends
             self._stop()
         if self._is_due() or last:
             self._write()

@@ -32,7 +32,7 @@ from .settings import apply_settings
 from .terminations import with_known_termination
 from .training import Run
 from .transformers import target_return_of
-from .validation import build_for_critics, validate_parts, validated_epochs
+from .validation import validate_parts, validated_epochs
 
 __all__ = ["UNFINISHED", "Experiment", "versions"]
 
@@ -209,7 +209,6 @@ class Experiment:
         real = RealData.of(dataset)
         validate_parts(learner, real, imaginations, env=env)
         target_return = target_return_of(learner, real, self.target_return)
-        build_for_critics(learner, real, imaginations)
         run = Run(
             learner,
             real,

@@ -115,14 +115,15 @@ class LoggerOfImaginations(LoggerAdapterFactory):
         write_params = adapter.write_params
 
         def write_all(params: dict[str, Any]) -> None:
+            # Once: a factory may return the same adapter for the next run.
+            adapter.write_params = write_params  # type: ignore[method-assign]
             params = {**params, "imaginations": self._configs}
             if self._goes_on():
                 for leaf in _leaves(adapter):
                     if not isinstance(leaf, FileAdapter):
-                        write = write_params if leaf is adapter else leaf.write_params
-                        write(params)
+                        leaf.write_params(params)
                 return
-            write_params(params)
+            adapter.write_params(params)
             for leaf in _leaves(adapter):
                 _write(leaf, self._records)
 

@@ -1,5 +1,6 @@
 """KEY=VALUE settings of configs, by dotted path into their JSON form."""
 
+import copy
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -166,7 +167,7 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
                 where[name]["params"] = written(chosen)
         else:
             _validate_type(path, _plain(allowed) or [type(current)], value)
-            where[name] = value
+            where[name] = copy.deepcopy(value)  # longer paths are set in it
     return _decode(config, encoded, ", ".join(settings), "as given")
 
 

@@ -97,7 +97,11 @@ class Run:
         """
         factory = logger_adapter or FileAdapterFactory()
         to_fit = [not each.fitted for each in self.imaginations]
+        # Drawn first, so that runs with the same seed are evaluated from the same
+        # starts whatever they imagine, build or pretrain.
+        seed = int(np.random.randint(2**31))
         if kept is not None:
+            seed = kept.noted("seed", seed)
             self._validate_steps(kept)
             fit_arguments = _with_own_folder(kept, factory, self.learner, fit_arguments)
             to_fit = kept.noted("to_fit", to_fit)
@@ -105,11 +109,6 @@ class Run:
         with progress_shown(fit_arguments.get("show_progress", True)):
             if self.n_pretraining_epochs:
                 self._pretrain(kept)
-            # Drawn first, so that runs with the same seed are evaluated from the same
-            # starts whatever they imagine.
-            seed = int(np.random.randint(2**31))
-            if kept is not None:
-                seed = kept.noted("seed", seed)
             build_for_critics(self.learner, self.real, self.imaginations)
             self._fit_models(kept, to_fit)
             buffer = ImaginedReplayBuffer(

@@ -223,7 +223,7 @@ def validate_parts(
     if learners.is_built(learner):
         _validate_sizes(learner, real, critic=_needs_critic(imaginations))
     else:
-        _validate_buildable(learner, real)
+        _validate_buildable(learner, real, critic=_needs_critic(imaginations))
     warn_beyond_range(learner, real)
 
 
@@ -277,13 +277,18 @@ def _validate_sizes(learner: AnyLearner, real: RealData, critic: bool) -> None:
     )
 
 
-def _validate_buildable(learner: AnyLearner, real: RealData) -> None:
-    """Builds a copy: d3rlpy refuses some settings only then, after the models' hours."""
+def _validate_buildable(learner: AnyLearner, real: RealData, critic: bool) -> None:
+    """Builds a copy: d3rlpy refuses some settings only then, after the models' hours.
+
+    The learner itself is left to be built where its run begins: that draws.
+    """
     name = type(learner).__name__
     with generators_kept():
         try:
             trial = copy.deepcopy(learner.config).create(device=learner._device)
             build(trial, real.dataset)
+            if critic:
+                _validate_sizes(trial, real, critic)
         except D3RLPyMBOError:
             raise
         except Exception as error:

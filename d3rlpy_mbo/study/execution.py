@@ -55,10 +55,9 @@ def execute(job: Job, out: Path) -> None:
         job: What to make.
         out: The study's folder.
     """
-    torch.set_num_threads(1)  # networks this small gain nothing from more
     path = out / job.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(out / ".locks" / "--".join(job.path.parts)):
+    with _one_thread(), _alone(out / ".locks" / "--".join(job.path.parts)):
         try:
             if job.result(out).exists():
                 job.check(out)
@@ -77,6 +76,20 @@ def execute(job: Job, out: Path) -> None:
             error_path(job, out).unlink(missing_ok=True)
         except Exception:
             error_path(job, out).write_bytes(utf8(traceback.format_exc()))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Has torch use one thread: networks this small gain nothing from more.
+
+    The process may be the study's own, which goes on with as many as it had.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _opened_log(path: Path) -> TextIO:

@@ -2,12 +2,8 @@
 
 from typing import BinaryIO
 
-import matplotlib
-
-matplotlib.use("Agg")  # a file, whatever screen there is
-
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -26,7 +22,10 @@ def draw_curves(task: Task, n_last: int, file: BinaryIO) -> None:
         n_last: Evaluations that count for the score; they are shaded.
         file: Gets a PNG.
     """
-    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    # Not by pyplot, whose backend is the caller's: a file, whatever screen there is.
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
     last_steps: list[int] = []
     for i, (method, rows) in enumerate(task.methods.items()):
         steps = rows[0].steps
@@ -80,7 +79,6 @@ def draw_curves(task: Task, n_last: int, file: BinaryIO) -> None:
         scale.set_ylabel("normalised score")
     _legend(figure, len(task.methods))
     figure.savefig(file, format="png", dpi=130)
-    plt.close(figure)
 
 
 def _legend(figure: Figure, n_methods: int) -> None:

@@ -136,8 +136,9 @@ def test_it_is_held_against_the_memory_before_any_fit(memory):
     assert not imagination.fitted
     imagination.fit(line_dataset())
     buffer = mbo.ImaginedReplayBuffer(line_dataset(), imagination)
-    with pytest.raises(mbo.CompositionError, match="would need a store of 18 MB"):
-        buffer.sample_trajectory_batch(8, 3)  # nobody said so before
+    for _ in range(2):
+        with pytest.raises(mbo.CompositionError, match="would need a store of 18 MB"):
+            buffer.sample_trajectory_batch(8, 3)  # nobody said so before
 
 
 def test_a_quarter_of_the_memory_is_no_matter(memory, real):

@@ -100,6 +100,20 @@ def test_imagined_rows_can_be_looked_at_without_a_trace_in_what_is_drawn(dataset
     assert len(buffer.sample_imagined(7, 1)) == 0
 
 
+def test_another_bit_generator_of_numpys_goes_on_as_well(dataset):
+    buffer = mbo.ImaginedReplayBuffer(dataset, line_imagination("reverse", dataset))
+    buffer.refresh()
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.PCG64(0))
+    try:
+        expected = np.random.rand()
+        np.random.set_bit_generator(np.random.PCG64(0))
+        buffer.sample_imagined(5)  # NumPy warns where its state is asked for otherwise
+        assert np.random.rand() == expected
+    finally:
+        np.random.set_bit_generator(before)
+
+
 def test_rows_to_look_at_are_split_equally_over_all_that_imagined(dataset):
     both = [line_imagination(d, dataset) for d in ("reverse", "forward")]
     buffer = mbo.ImaginedReplayBuffer(dataset, both, real_ratio=0.5)
@@ -346,6 +360,30 @@ def test_refresh_is_public_and_replaces_what_was_imagined(dataset):
     buffer.refresh()
     assert before.shape == buffer.sources[0].ring.rows().shape
     assert not np.array_equal(before, buffer.sources[0].ring.rows())
+
+
+def test_a_refresh_that_was_cut_short_is_done_again_before_the_next_batch(
+    dataset, monkeypatch
+):
+    buffer = mbo.ImaginedReplayBuffer(dataset, line_imagination("reverse", dataset))
+    buffer.sample_transition_batch(8)
+    (source,) = buffer.sources
+    n_rows, rollouts = len(source.ring), mbo.Imagination.rollouts
+
+    def interrupted(self, real, n_rollouts, *others):
+        yield from rollouts(self, real, n_rollouts // 2, *others)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mbo.Imagination, "rollouts", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            buffer.refresh()
+    assert len(source.ring) < n_rows  # and nothing is due: it imagines once
+    assert source.checkpoint_state()["refreshed"] is None
+    steps = count_refreshes(buffer)
+    buffer.sample_transition_batch(8)
+    buffer.sample_transition_batch(8)
+    assert (len(source.ring), len(steps)) == (n_rows, 1)
 
 
 def test_an_imagination_without_a_share_never_imagines(dataset):

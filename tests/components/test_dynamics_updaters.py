@@ -83,6 +83,29 @@ def test_an_interrupted_update_has_changed_the_model_and_a_refused_one_has_not(
     assert not imagination.changed_for_another(learner)
 
 
+def test_after_an_interrupted_update_the_errors_are_of_the_model_as_it_is(
+    dataset, monkeypatch
+):
+    def stop(dynamics, *_):
+        for parameter in dynamics.parameters():
+            parameter.data += 1.0
+        raise KeyboardInterrupt
+
+    imagination = line_imagination(
+        "forward",
+        dataset,
+        dynamics=small_ensemble(max_steps=5),
+        dynamics_updater=CountingUpdaterConfig(),
+    )
+    monkeypatch.setattr(imagination.dynamics_updater, "update", stop)
+    rows, model = mbo.RealData.of(dataset).for_models, imagination.dynamics
+    before = model.metrics["model_holdout_error"]
+    with pytest.raises(KeyboardInterrupt):
+        imagination.update_dynamics(rows, small_learner("sac"))
+    assert model.metrics.items() >= model.holdout_errors(rows).items()
+    assert model.metrics["model_holdout_error"] != before
+
+
 def test_a_dynamics_updater_needs_a_learner(dataset):
     imagination = line_imagination(
         "forward", dataset, dynamics_updater=CountingUpdaterConfig()

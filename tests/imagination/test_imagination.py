@@ -462,6 +462,25 @@ def test_a_penalty_for_other_actions_that_is_put_into_the_config_later_is_refuse
 
 
 @pytest.mark.training
+def test_a_config_that_is_changed_for_the_next_imagination_makes_no_file_of_this_one(
+    dataset, tmp_path
+):
+    path, ensemble = tmp_path / "first.mbo", small_ensemble(max_steps=5)
+    config = mbo.ImaginationConfig(dynamics=ensemble)
+    imagination = config.create()
+    imagination.fit(dataset)
+    units, config.dynamics.hidden_units = config.dynamics.hidden_units, [16, 16]
+    with pytest.raises(mbo.CompositionError) as refused:
+        imagination.save(path)
+    assert "dynamics.hidden_units is [16, 16], and was [32, 32]" in str(refused.value)
+    assert not path.exists()
+    config.dynamics.hidden_units = units
+    config.dynamics.max_steps = 7  # of no matter to what is fitted
+    imagination.save(path)
+    assert mbo.load_imagination(path).config.dynamics.max_steps == 7
+
+
+@pytest.mark.training
 def test_an_interrupted_fit_is_no_fit(dataset, monkeypatch):
     imagination = learned()
     imagination.fit(dataset)

@@ -243,6 +243,19 @@ def test_a_signal_stops_it_amid_an_epoch_and_says_how_to_go_on(
     assert log_files(tmp_path / "killed") == log_files(tmp_path / "whole")
 
 
+def test_a_signal_amid_the_last_evaluations_is_not_lost(tmp_path):
+    def stop(algo, dataset):
+        if algo.grad_step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0.0
+
+    folder, own = tmp_path / "checkpoints", {"own": lambda algo, dataset: 0.0}
+    with pytest.raises(KeyboardInterrupt, match="a checkpoint is written to"):
+        run("learner alone", tmp_path / "stopped", folder, evaluators={"own": stop})
+    left = run("learner alone", tmp_path / "stopped", folder)  # it was complete
+    assert same(left, run("learner alone", tmp_path / "whole", evaluators=own))
+
+
 def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(tmp_path, kill_after):
     folder = tmp_path / "checkpoints"
     kill_after(3)

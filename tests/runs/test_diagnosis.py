@@ -281,6 +281,30 @@ def test_a_penalty_that_would_have_to_learn_first_is_nobody_elses_business(
     assert "installed_beside" not in str(diagnosis)
 
 
+def test_what_the_penalty_of_another_plugin_draws_moves_no_other_number(monkeypatch):
+    @dataclasses.dataclass()
+    class Drawing(MaxAleatoric):
+        @staticmethod
+        def get_type() -> str:
+            return "drawing"
+
+        def uncertainty(self, means, stds):
+            return torch.rand(means.shape[1])
+
+    data = noisy_line()
+    imagination = imagination_of(data, ModelOfNoiseConfig())
+    alone = mbo.diagnose(imagination, data)
+    beside = Plugin("beside", "1.0", "main", (Drawing,))
+    found = Registry([*registry().plugins, beside])
+    for module in (penalties, discovery):
+        monkeypatch.setattr(module, "registry", lambda: found)
+    both = mbo.diagnose(imagination, data)
+    (drawing,) = (each for each in both.penalties if each.name == "drawing")
+    others = [each for each in both.penalties if each is not drawing]
+    assert str(dataclasses.replace(both, penalties=others)) == str(alone)
+    assert both.rollouts == alone.rollouts
+
+
 def test_two_penalties_of_one_name_are_left_out_and_end_no_diagnosis(monkeypatch):
     def made():
         @dataclasses.dataclass()

@@ -12,6 +12,7 @@ import d3rlpy_mbo as mbo
 from d3rlpy_mbo.components.dynamics.ensemble import ProbabilisticEnsemble
 from d3rlpy_mbo.imagination.file_content import digest_of
 from d3rlpy_mbo.metrics import normalized_score
+from d3rlpy_mbo.runs.evaluation import EnvironmentEvaluations
 from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.tasks.pointmaze import PointMaze
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
@@ -217,6 +218,34 @@ def test_a_run_is_not_replaced_by_one_that_is_refused(root, tmp_path):
     with pytest.raises(mbo.CompositionError, match="BC has no critic"):
         refused.run(tmp_path, force=True)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
+
+
+def test_runs_of_a_seed_are_evaluated_from_the_same_starts_whatever_they_are(
+    root, tmp_path, monkeypatch
+):
+    seeds = []
+
+    class Noting(EnvironmentEvaluations):
+        def __init__(self, env, evaluator, seed, n_done):
+            seeds.append(seed)
+            super().__init__(env, evaluator, seed, n_done)
+
+    monkeypatch.setattr("d3rlpy_mbo.runs.training.EnvironmentEvaluations", Noting)
+    settings = forward().imagination_settings
+    asking = dataclasses.replace(  # a critic, for which the learner is built first
+        forward(),
+        imagination_settings={
+            **settings,
+            "dynamics.n_elites": 2,
+            "penalty": "bellman_spread",
+        },
+    )
+    for i, each in enumerate(
+        [experiment(), forward(), asking, experiment(n_pretraining_epochs=1)]
+    ):
+        each.run(tmp_path / str(i))
+    assert len(seeds) == 4
+    assert len(set(seeds)) == 1
 
 
 def test_the_policy_is_pretrained_if_asked_and_a_policy_that_cannot_be_is_refused(

@@ -86,6 +86,30 @@ class Factory:
         return type(self.kind, (Adapter,), {})(self.kept)
 
 
+class Shared(d3rlpy.logging.LoggerAdapter):
+    """A logger that is its own factory, and so the same one in every run."""
+
+    def __init__(self):
+        self.params, self.names = [], []
+
+    def create(self, algo, experiment_name, n_steps_per_epoch):
+        return self
+
+    def write_params(self, params):
+        self.params.append(params["imaginations"][0]["params"]["rollout_length"])
+
+    def write_metric(self, epoch, step, name, value):
+        self.names.append(name)
+
+
+def test_a_logger_that_two_runs_share_is_told_of_each_ones_own_imagination():
+    shared = Shared()
+    for rollout_length in (2, 3):
+        each = line_imagination(rollout_length=rollout_length, rollout_batch_size=20)
+        run(each, logger_adapter=shared)
+    assert shared.params == [2, 3]
+
+
 def test_no_logger_loses_the_training_to_the_fits_steps_even_combined():
     kinds = ("WanDBAdapter", "TensorboardAdapter", "MyAdapter")
     factories = [Factory(kind) for kind in kinds]

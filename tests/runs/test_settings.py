@@ -55,6 +55,13 @@ def test_a_component_is_set_by_name_before_its_parameters_are():
     )
 
 
+def test_settings_stay_as_they_were_given_for_the_next_run():
+    base = {"penalty": {"type": "max_aleatoric", "params": {"coef": 1.0}}}
+    config = apply_settings(MOPOConfig(), {**base, "penalty.coef": 5.0})
+    assert config.penalty == MaxAleatoric(coef=5.0)
+    assert apply_settings(MOPOConfig(), base).penalty == MaxAleatoric(coef=1.0)
+
+
 def test_parameters_of_the_default_component_can_be_set_alone():
     config = apply_settings(ROMIConfig(), {"rollout_policy.n_steps": 3})
     assert config.rollout_policy == CVAEPolicyConfig(n_steps=3)

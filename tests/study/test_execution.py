@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("joblib")
 
@@ -45,6 +46,27 @@ def test_an_error_is_kept_whatever_it_says(tmp_path):
     execute(Loud(fails=True), tmp_path)
     said = error_of(error_path(Loud(), tmp_path))
     assert said == "ValueError: ± in d\\udce9/job"
+
+
+class Counting(Loud):
+    """A job that notes with how many threads it is done."""
+
+    threads = 0
+
+    def make(self, out: Path) -> None:
+        self.threads = torch.get_num_threads()
+        super().make(out)
+
+
+def test_a_job_has_one_thread_and_the_process_as_many_as_before(tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        job = Counting()
+        execute(job, tmp_path)
+        assert (job.threads, torch.get_num_threads()) == (1, 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 class Begun(Loud):

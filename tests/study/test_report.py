@@ -1,3 +1,4 @@
+import importlib
 import io
 import json
 import math
@@ -13,6 +14,7 @@ import pytest
 pytest.importorskip("joblib")
 pytest.importorskip("matplotlib")
 
+import matplotlib
 from click.testing import CliRunner
 
 from d3rlpy_mbo.cli import main
@@ -258,7 +260,7 @@ def test_evidence_that_one_seed_lacks_is_no_mean_of_the_others(folder):
 
 def test_the_legend_says_of_how_many_seeds_a_curve_has_gaps(monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures.plt, "close", drawn.append)
+    monkeypatch.setattr(figures.Figure, "savefig", lambda f, *_, **__: drawn.append(f))
     evaluations = [
         [{"step": 10, "return": 1.0}, {"step": 20, "return": last}]
         for last in (3.0, None)
@@ -416,7 +418,7 @@ def test_mopos_committed_results_give_the_table_of_their_readme():
 @pytest.mark.parametrize("length", [8, 20, 40])
 def test_the_legend_of_many_methods_stays_inside_the_picture(monkeypatch, length):
     drawn = []
-    monkeypatch.setattr(figures.plt, "close", drawn.append)
+    monkeypatch.setattr(figures.Figure, "savefig", lambda f, *_, **__: drawn.append(f))
     row = Row(0, {"evaluations": [{"step": 10, "return": 1.0}]}, 1)
     methods = {f"{i}{'n' * length}": [row] for i in range(8)}
     figures.draw_curves(Task("maze/a-v0", methods, None, None), 1, io.BytesIO())
@@ -426,3 +428,17 @@ def test_the_legend_of_many_methods_stays_inside_the_picture(monkeypatch, length
     assert inside.x0 >= 0
     assert inside.x1 <= figure.bbox.width
     assert len(legend.get_texts()) == 8
+
+
+def test_curves_are_drawn_beside_whatever_a_notebook_draws_with():
+    backend = matplotlib.get_backend()
+    matplotlib.use("svg")
+    try:
+        importlib.reload(figures)
+        file = io.BytesIO()
+        row = Row(0, {"evaluations": [{"step": 1, "return": 2.0}]}, 1)
+        figures.draw_curves(Task("maze/a-v0", {"bcq": [row]}, None, None), 1, file)
+        assert file.getvalue().startswith(b"\x89PNG")
+        assert matplotlib.get_backend() == "svg"
+    finally:
+        matplotlib.use(backend)

@@ -1,5 +1,6 @@
 """Penalties against the true error of the model."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Optional, TypeAlias, Union, cast
 
@@ -8,6 +9,7 @@ import torch
 from ...components.penalties import LearnedPenalty, LearnedPenaltyConfig, Penalty
 from ...learners.reading import Learner
 from ...registry.discovery import get_component, registry
+from ...support.generators import generators_kept
 from .predictions import Predicted
 from .results import PenaltyRank
 from .statistics import found_in_worst_tenth, spearman
@@ -47,16 +49,21 @@ def penalty_ranks(
     nulls = [_drawn_errors(judged, known_reward) for _ in range(_DRAWS)]
     ranks, left_out = [], []
     for name, penalty in _all(own):
+        # What is installed must not move the numbers of what is not.
+        drawn: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if penalty is None:
+            drawn = generators_kept()
         try:
-            if penalty is None:
-                component = get_component("penalty", name)
-                learns = issubclass(component, LearnedPenaltyConfig)
-                if learns or getattr(component, "needs_critic", False):
-                    continue
-                penalty = cast(Penalty, component())
-            if judged.rows.n_actions is not None:
-                _refuse_unless_discrete(penalty)
-            scores = penalty(judged.prediction, learner).cpu().double()[:, 0]
+            with drawn:
+                if penalty is None:
+                    component = get_component("penalty", name)
+                    learns = issubclass(component, LearnedPenaltyConfig)
+                    if learns or getattr(component, "needs_critic", False):
+                        continue
+                    penalty = cast(Penalty, component())
+                if judged.rows.n_actions is not None:
+                    _refuse_unless_discrete(penalty)
+                scores = penalty(judged.prediction, learner).cpu().double()[:, 0]
             if len(scores) != len(errors) or not bool(torch.isfinite(scores).all()):
                 raise ValueError("it returned no finite number for each row")
         except Exception as error:  # a stranger's component must not end the diagnosis
@@ -84,7 +91,9 @@ def _all(own: _Asked) -> Iterator[tuple[str, _Asked]]:
     own_name = config.get_type() if config is not None else None
     if own_name is not None:
         yield own_name, own
-    for name in registry().names("penalty"):
+    with generators_kept():  # plugins are imported, if nobody asked for one before
+        names = registry().names("penalty")
+    for name in names:
         if name != own_name:
             yield name, None
 
