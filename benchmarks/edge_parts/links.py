@@ -77,4 +77,5 @@ def without_last_link(imagined: Rollout, n_links: int = 1) -> Rollout:
         penalties=imagined.penalties[kept],
         start_rows=imagined.start_rows[kept],
         distances=imagined.distances[kept],
+        spared=imagined.spared[kept],
     )

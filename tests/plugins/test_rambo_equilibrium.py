@@ -135,6 +135,7 @@ def frozen_critic(
 
     monkeypatch.setattr(mbo.learners, "check_built", lambda *args, **kwargs: None)
     monkeypatch.setattr(mbo.learners, "discount", lambda learner: 1.0)
+    monkeypatch.setattr(mbo.learners, "counted_reward", lambda _, rewards: rewards)
     monkeypatch.setattr(mbo.learners, "q_value", q_value)
     monkeypatch.setattr(mbo.learners, "predict_action", policy)
     monkeypatch.setattr(mbo.learners, "sample_action", policy)
