@@ -174,9 +174,12 @@ def differences(
         without = [str(seed) for seed in seeds if seed not in used]
         said = f"{len(used)} of {len(seeds)}"
         said += f" (without {', '.join(without)})" if without else ""
-        mean, low, high = paired(list(used.values())) if used else [math.nan] * 3
         each = ", ".join(f"{value:+.1f}" for value in of.values())
-        shown = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+        shown = "-"
+        if used:
+            mean, low, high = paired(list(used.values()))
+            one = math.isnan(low)  # of which there is no interval
+            shown = f"{mean:+.1f} " + ("[-]" if one else f"[{low:+.1f}, {high:+.1f}]")
         lines.append(f"| {name} | {said} | {shown} | {each} |")
     return lines
 

@@ -105,7 +105,7 @@ def test_a_value_that_is_not_finite_is_named_and_left_out_of_its_pairs():
     assert lines[2].startswith("| rambo | 2 of 3 (without 1) | +4.0 [")
     assert lines[2].endswith("| +3.0, +inf, +5.0 |")
     assert lines[4] == (
-        "| rambo - coef-0 | 1 of 3 (without 1, 2) | +2.0 [+nan, +nan] | +2.0, +inf |"
+        "| rambo - coef-0 | 1 of 3 (without 1, 2) | +2.0 [-] | +2.0, +inf |"
     )
 
 
