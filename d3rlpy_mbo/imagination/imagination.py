@@ -364,10 +364,8 @@ class Imagination:
         chosen = self.config.termination
         if not isinstance(chosen, LearnedTerminationConfig):
             return chosen
-        if self._learned_termination is None:  # it was put there since: not created
-            kept: Optional[Termination] = self._made_of["termination"]
-            return kept
-        return self._learned_termination
+        # One that was put there since was never created: what stood there before stays.
+        return self._learned_termination or self._made_of["termination"]
 
     @property
     def penalty(self) -> Union[Penalty, LearnedPenalty, None]:
@@ -375,10 +373,7 @@ class Imagination:
         chosen = self.config.penalty
         if not isinstance(chosen, LearnedPenaltyConfig):
             return chosen
-        if self._learned_penalty is None:  # it was put there since: not created
-            kept: Optional[Penalty] = self._made_of["penalty"]
-            return kept
-        return self._learned_penalty
+        return self._learned_penalty or self._made_of["penalty"]  # likewise
 
     def penalty_when(self, when: str) -> Union[Penalty, LearnedPenalty, None]:
         """Returns the `penalty` if it is subtracted then.

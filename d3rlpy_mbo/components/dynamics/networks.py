@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...support.devices import ROWS_IN_DOUBLE
+from ...support.moments import moments_of_chunks
 from .products import evaluate_members
 
 __all__ = ["GaussianNetworks", "Standardizer", "mixture_log_prob"]
@@ -129,19 +130,8 @@ class Standardizer:
 
     @classmethod
     def of_chunks(cls, chunks: Iterable[torch.Tensor]) -> "Standardizer":
-        """Returns the standardizer of (B, D) values that come a chunk at a time.
-
-        Source: Chan, Golub and LeVeque 1983, equation 1.5: deviations of joined samples.
-        """
-        n_rows, mean, squares = 0, torch.zeros(()), torch.zeros(())
-        for chunk in chunks:
-            double = chunk.double()
-            its_mean, share = double.mean(dim=0), len(double) / (n_rows + len(double))
-            change = its_mean - mean
-            squares = squares + (double - its_mean).square().sum(dim=0)
-            squares = squares + change.square() * (n_rows * share)
-            mean, n_rows = mean + change * share, n_rows + len(double)
-        std = (squares / n_rows).sqrt()
+        """Returns the standardizer of (B, D) values that come a chunk at a time."""
+        mean, std = moments_of_chunks(chunks)
         # Rounding leaves about 1e-8 of a constant column's size as its deviation.
         std[std <= 1e-6 * mean.abs()] = 0.0
         return cls(mean.float(), std.float())

@@ -1,10 +1,11 @@
 """Ranks, quantiles and distributions of plain tensors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Optional
 
 import torch
 
+from ...support.moments import moments_of_chunks
 from .results import Distribution
 
 __all__ = [
@@ -34,23 +35,17 @@ class Spread(NamedTuple):
 
 
 def spread(chunks: Iterable[torch.Tensor]) -> Spread:
-    """Returns that of (B, n) values that come a chunk at a time, at least one.
+    """Returns that of (B, n) values that come a chunk at a time, at least one."""
+    largest = torch.zeros(())
 
-    The data as float64 would be twice as large as it is. Source: Chan, Golub and LeVeque
-    1983, equation 1.5.
-    """
-    n_rows, mean = 0, torch.zeros((), dtype=torch.float64)
-    squares = largest = mean
-    for chunk in chunks:
-        double = chunk.double()
-        its_mean, share = double.mean(dim=0), len(double) / (n_rows + len(double))
-        change = its_mean - mean
-        squares = squares + (double - its_mean).square().sum(dim=0)
-        squares = squares + change.square() * (n_rows * share)
-        mean, n_rows = mean + change * share, n_rows + len(double)
-        largest = torch.maximum(largest, double.abs().amax(dim=0))
-    std = (squares / n_rows).sqrt()
-    return Spread(mean, std, std > 1e-6 * largest)
+    def seen() -> Iterator[torch.Tensor]:
+        nonlocal largest
+        for chunk in chunks:
+            largest = torch.maximum(largest, chunk.abs().amax(dim=0))
+            yield chunk
+
+    mean, std = moments_of_chunks(seen())
+    return Spread(mean, std, std > 1e-6 * largest.double())
 
 
 def quantile(values: torch.Tensor, share: float) -> float:
