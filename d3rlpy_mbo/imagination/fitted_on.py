@@ -1,17 +1,20 @@
-"""What an imagination keeps of the data that it was fitted on."""
+"""What an imagination keeps of how it was fitted."""
 
+import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Optional
 
 from ..data.action_sets import ActionSet, action_set_of
 from ..data.real_data import RealData
+from ..registry.component import Component
 
 __all__ = ["FittedOn"]
 
 
 @dataclasses.dataclass(frozen=True)
 class FittedOn:
-    """Facts of real data.
+    """Facts of the real data that parts were fitted on, and what these parts were.
 
     Args:
         action_set: What proposed actions are projected to, on the imagination's device.
@@ -19,22 +22,30 @@ class FittedOn:
         n_rows: How many rows the models saw.
         reward_range: The least and the greatest reward of all rows, also of those that
             models do not see. None if a file was loaded: it does not hold them.
+        configs: Copies of the parts' configs as they were then, by their fields.
     """
 
     action_set: ActionSet
     observation_size: int
     n_rows: int
-    reward_range: Optional[tuple[float, float]] = None
+    reward_range: Optional[tuple[float, float]]
+    configs: Mapping[str, Optional[Component]]
 
     @classmethod
-    def of(cls, real: RealData, device: str) -> "FittedOn":
-        """Returns those of a dataset."""
+    def of(
+        cls,
+        real: RealData,
+        device: str,
+        configs: Mapping[str, Optional[Component]],
+    ) -> "FittedOn":
+        """Returns those of a dataset, and of parts about to be fitted on it."""
         known, rewards = real.for_models, real.transitions.rewards
         return cls(
             action_set=known.action_set().to(device),
             observation_size=known.observation_size,
             n_rows=len(known),
             reward_range=(float(rewards.min()), float(rewards.max())),
+            configs=copy.deepcopy(dict(configs)),
         )
 
     @property
@@ -55,12 +66,24 @@ class FittedOn:
         return {**self.state_dict(), "reward_range": self.reward_range}
 
     @classmethod
-    def of_state(cls, state: dict[str, Any], device: str) -> "FittedOn":
-        """Returns the facts in a `state_dict` or `checkpoint_state`, on a device."""
+    def of_state(
+        cls,
+        state: dict[str, Any],
+        device: str,
+        configs: Mapping[str, Optional[Component]],
+    ) -> "FittedOn":
+        """Returns the facts in a `state_dict` or `checkpoint_state`, on a device.
+
+        Args:
+            state: What they returned.
+            device: The imagination's.
+            configs: Of the parts that take over the state.
+        """
         return cls(
             action_set=action_set_of(state["action_range"]).to(device),
             observation_size=state["observation_size"],
             n_rows=state["n_rows"],
             # In no file, and not in older checkpoints.
             reward_range=state.get("reward_range"),
+            configs=copy.deepcopy(dict(configs)),
         )

@@ -215,7 +215,6 @@ class Imagination:
         self._validate_rules()
         self._rows_together = rollouts_together(self.device)
         self._fitted_on: Optional[FittedOn] = None
-        self._fitted_by: dict[str, Any] = {}  # configs of its parts, as they were then
         self._changed = False  # by the dynamics updater, while ...
         self._changed_for: Optional[weakref.ref[Learner]] = None  # ... this one trained
         self.version = 0  # of what was learned: grows with each change
@@ -428,7 +427,7 @@ class Imagination:
         if learns and self.dynamics.direction == "forward":
             warn_of_lost_ends(real.transitions)
         known = real.for_models
-        fitted_on = FittedOn.of(real, self.device)
+        fitted_on = FittedOn.of(real, self.device, self._made_of)
         before, updater = self._fitted_on, self.dynamics_updater
         self._fitted_on = None  # an interrupted fit is no fit
         self.dynamics_updater = self._new_updater()
@@ -448,7 +447,6 @@ class Imagination:
             if part is not None:
                 self._fit_part(name, part, self.dynamics, known)
         self._fitted_on = fitted_on
-        self._fitted_by = copy.deepcopy(self._made_of)
         self.version += 1
         self.times_settled += 1
 
@@ -663,7 +661,8 @@ class Imagination:
             CompositionError: The config of a part was changed since it was fitted, so
                 that no file of it could be loaded; nothing is written then.
         """
-        if self._fitted_on is None:
+        fitted_on = self._fitted_on
+        if fitted_on is None:
             raise NotFittedError(
                 "An imagination that is not fitted cannot be saved. Call fit first; "
                 "the composition alone is imagination.config.serialize()."
@@ -674,20 +673,20 @@ class Imagination:
         state = {
             "components": {name: part.state_dict() for name, part in parts},
             "metrics": {name: part.metrics for name, part in parts},
-            **self._fitted_on.state_dict(),
+            **fitted_on.state_dict(),
             "changed": self._changed,
         }
-        self._validate_loadable(config, state)
+        self._validate_loadable(config, fitted_on, state)
         write_component(path, config, state)
 
     def _validate_loadable(
-        self, config: ImaginationConfig, state: dict[str, Any]
+        self, config: ImaginationConfig, fitted_on: FittedOn, state: dict[str, Any]
     ) -> None:
         """Refuses a state that parts of changed configs, two layers for four, cannot take.
 
         A config may have been changed in place for the next imagination.
         """
-        changed = changed_fields(config, self._fitted_by)
+        changed = changed_fields(config, fitted_on.configs)
         if not changed:
             return
         try:
@@ -707,8 +706,7 @@ class Imagination:
             part.restore(state["components"][name], state["metrics"][name])
         # If it was changed, then not for a learner of this process; 0.1 did not write it.
         self._changed, self._changed_for = state.get("changed", False), None
-        self._settle(FittedOn.of_state(state, self.device))
-        self._fitted_by = copy.deepcopy(self._made_of)
+        self._settle(FittedOn.of_state(state, self.device, self._made_of))
         self.version += 1
 
     def checkpoint_state(self) -> dict[str, Any]:
@@ -731,8 +729,7 @@ class Imagination:
         """
         for name, part in self._learned().items():
             part.restore_checkpoint(state["parts"][name])
-        self._settle(FittedOn.of_state(state, self.device))
-        self._fitted_by = copy.deepcopy(self._made_of)
+        self._settle(FittedOn.of_state(state, self.device, self._made_of))
         self._changed = state["changed"]
         self._changed_for = weakref.ref(learner) if learner is not None else None
         self.version += 1
