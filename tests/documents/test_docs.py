@@ -7,6 +7,7 @@ import inspect
 import itertools
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -287,3 +288,21 @@ def test_links_between_pages_lead_somewhere(page):
 def test_every_page_is_in_the_navigation():
     navigation = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
     assert sorted(navigation) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
+
+
+def test_a_methods_page_names_every_whole_study_of_it():
+    """Whole: all of its runs are there, and five seeds or more, as a verdict needs."""
+    missing, n_studies = [], 0
+    for path in sorted(ROOT.glob("benchmarks/results/*/study.toml")):
+        study, folder = tomllib.loads(path.read_text()), path.parent
+        seeds, methods = study["seeds"], study["methods"].values()
+        n_runs = len(study["datasets"]) * len(methods) * len(seeds)
+        if len(seeds) < 5 or len([*folder.rglob("result.json")]) < n_runs:
+            continue
+        n_studies += 1
+        for name in {method.get("imagination", "none") for method in methods}:
+            page = DOCS / "methods" / f"{name}.md"
+            if page.exists() and folder.name not in page.read_text():
+                missing.append((page.name, folder.name))
+    assert n_studies
+    assert missing == []
