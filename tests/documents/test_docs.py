@@ -27,6 +27,7 @@ from d3rlpy_mbo.components.terminations import lookup
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
 from d3rlpy_mbo.registry import discovery, hookspecs
 from d3rlpy_mbo.registry.kinds import LEARNER, key_of
+from d3rlpy_mbo_rambo import AdversarialUpdaterConfig
 from pages import blocks, look_again, run_page
 
 ROOT = Path(__file__).parents[2]
@@ -306,3 +307,10 @@ def test_a_methods_page_names_every_whole_study_of_it():
                 missing.append((page.name, folder.name))
     assert n_studies
     assert missing == []
+
+
+def test_what_rambos_lambda_means_is_said_for_either_unit_of_the_targets():
+    page = (DOCS / "papers.md").read_text().split("\n## RAMBO\n")[1]
+    for text in (page.split("\n## ")[0], AdversarialUpdaterConfig.__doc__):
+        for words in ("target_scale", '"change"', '"state"', "proportion"):
+            assert words in text
