@@ -136,3 +136,11 @@ def test_the_results_begin_with_one_table_of_claims_and_verdicts():
     assert table.startswith("| claim | paper | here | verdict |")
     assert "(#how-to-read-the-table)" in lead
     assert "\n## How to read the table\n" in text
+
+
+def test_every_paper_that_the_readme_names_can_be_cited():
+    papers = (ROOT / "README.md").read_text().split("\nMIT licence. Papers: ")[1]
+    titles = re.findall(r"\*(.+?)\*", papers)
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert len(titles) >= 7
+    assert [title for title in titles if title not in citation] == []
