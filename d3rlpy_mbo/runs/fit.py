@@ -12,7 +12,6 @@ from d3rlpy.metrics import EvaluatorProtocol
 from ..buffer.shares import imaginations_of
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..learners.building import take_plain_numbers
 from ..learners.reading import AnyLearner
 from .training import Run
 from .transformers import target_return_of
@@ -102,7 +101,6 @@ def fit(
     imaginations = imaginations_of(imagination)
     real = RealData.of(dataset)
     validate_parts(learner, real, imaginations, real_ratio, shares, env)
-    take_plain_numbers(learner)  # or d3rlpy fails to log it, once models are fitted
     run = Run(
         learner,
         real,

@@ -228,6 +228,7 @@ def test_a_run_is_not_replaced_by_one_that_is_refused(root, tmp_path):
         ({"n_steps": 1e2}, "n_steps is 100.0"),
         ({"device": "cuda:99"}, "cuda:99"),
         ({"learner_settings": {"gamma": "x"}}, "gamma"),
+        ({"learner_settings": {"gamma": np.float32("nan")}}, "gamma is nan"),
     ],
 )
 def test_a_setting_of_no_use_is_refused_and_nothing_is_replaced_or_written(
@@ -239,6 +240,15 @@ def test_a_setting_of_no_use_is_refused_and_nothing_is_replaced_or_written(
         experiment(**wrong).run(tmp_path, force=True)
     assert kept.read_text() == "of a run that is finished"
     assert [*tmp_path.iterdir()] == [kept]
+
+
+def test_numbers_of_numpys_among_the_settings_are_pythons_in_all_files(root, tmp_path):
+    settings = {"batch_size": np.int64(16), "gamma": np.float32(0.5)}
+    experiment(learner_settings=settings).run(tmp_path)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["learner"]["params"]["gamma"] == 0.5
+    assert written["experiment"]["learner_settings"] == {"batch_size": 16, "gamma": 0.5}
+    assert mbo.load_learner(tmp_path / "learner.d3").config.batch_size == 16
 
 
 @pytest.mark.filterwarnings("ignore:.*reward is a NaN value")
