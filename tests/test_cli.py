@@ -15,6 +15,7 @@ from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 from page_reader import PageReader
 from strangers import hook
+from toys import LEARNERS
 
 SMALL = [
     "--set", "learner.batch_size=16",
@@ -295,6 +296,18 @@ def test_learners_that_ask_what_follows_train_by_name(invoke, tmp_path, name):
     learner = mbo.load_learner(tmp_path / "run" / "learner.d3")
     assert learner.config.get_type() == name
     assert getattr(learner.config, "context_size", 5) == 5
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("name", [n for n in LEARNERS if n != "cal_ql"])
+def test_every_continuous_learner_trains_by_name(invoke, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("d3rlpy_mbo.study.commands.page_of", lambda folder: "no page")
+    result = train(invoke, tmp_path / "run", *ROMI, learner=name)
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["learner"]["type"] == name
+    assert [each["step"] for each in written["evaluations"]] == [2, 4]
+    assert written["metrics"][-1]["imagined_share"] > 0
 
 
 def test_collect_writes_a_dataset_once_and_names_the_nearest_task(invoke, root):

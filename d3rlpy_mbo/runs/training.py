@@ -14,6 +14,7 @@ from d3rlpy.metrics import EvaluatorProtocol
 from ..buffer.replay_buffer import ImaginedReplayBuffer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
+from ..learners.building import take_plain_numbers
 from ..learners.pretraining import pretrain_policy
 from ..learners.reading import AnyLearner, Learner
 from ..learners.state import LearnerState
@@ -52,6 +53,10 @@ class Run:
     shares: Optional[Sequence[float]] = None
     n_pretraining_epochs: int = 0
     target_return: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        # Or d3rlpy fails to log it, once the models are fitted.
+        take_plain_numbers(self.learner)
 
     def checkpoints(
         self, path: Path, interval: Optional[int] = None, go_on: str = _GO_ON

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from typing import Any, Optional, cast
 
 import d3rlpy
@@ -106,12 +107,13 @@ class EDAC(d3rlpy.algos.SAC):
 
 def _validate(config: EDACConfig, enable_ddp: bool) -> None:
     n_critics, eta = config.n_critics, config.eta
-    if not isinstance(n_critics, int) or n_critics < 2:
+    if not isinstance(n_critics, numbers.Integral) or n_critics < 2:
         raise mbo.CompositionError(
             f"EDACConfig.n_critics is {n_critics!r}, expected a whole number, at least 2: "
             "one critic has no other to differ from."
         )
-    if not isinstance(eta, (int, float)) or not 0 <= eta < math.inf:
+    is_number = isinstance(eta, numbers.Real) and not isinstance(eta, bool)
+    if not is_number or not 0 <= eta < math.inf:
         raise mbo.CompositionError(
             f"EDACConfig.eta is {eta!r}, expected a number, at least 0."
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from typing import Any, Optional, cast
 
 import d3rlpy
@@ -104,17 +105,39 @@ class MOBILESAC(d3rlpy.algos.SAC):
 
 
 def _validate(config: MOBILESACConfig) -> None:
-    found, expected = "", ""
-    if not isinstance(config.n_action_samples, int) or config.n_action_samples < 1:
-        found, expected = "n_action_samples", "a whole number, at least 1"
-    elif config.max_temperature is not None and not config.max_temperature > 0:
-        found, expected = "max_temperature", "a number, more than 0, or None"
-    elif config.target_floor is not None and not math.isfinite(config.target_floor):
-        found, expected = "target_floor", "a number, or None"
-    if found:
-        raise mbo.CompositionError(
-            f"MOBILESACConfig.{found} is {getattr(config, found)!r}, expected {expected}."
-        )
+    bound, floor = config.max_temperature, config.target_floor
+    allowed = {
+        "deterministic_backup": (
+            isinstance(config.deterministic_backup, bool),
+            "True or False",
+        ),
+        "max_q_backup": (isinstance(config.max_q_backup, bool), "True or False"),
+        "n_action_samples": (
+            isinstance(config.n_action_samples, numbers.Integral)
+            and _is_number(config.n_action_samples)
+            and config.n_action_samples >= 1,
+            "a whole number, at least 1",
+        ),
+        "max_temperature": (
+            bound is None or (_is_number(bound) and bound > 0),
+            "a number, more than 0, or None",
+        ),
+        "target_floor": (
+            floor is None or (_is_number(floor) and math.isfinite(floor)),
+            "a number, or None",
+        ),
+    }
+    for name, (is_allowed, expected) in allowed.items():
+        if not is_allowed:
+            raise mbo.CompositionError(
+                f"MOBILESACConfig.{name} is {getattr(config, name)!r}, expected "
+                f"{expected}."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    """Returns whether it is a number, NumPy's included; truth values are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 class MOBILESACImpl(SACImpl):

@@ -21,8 +21,13 @@ class AdversarialUpdaterConfig(mbo.DynamicsUpdaterConfig):
     Args:
         update_interval: Learner steps from one update to the next.
         coef: lambda, weight of the policy's value against the supervised loss, which
-            is a mean over dimensions and a sum over members. With 0 the model keeps
-            being fitted to the data; official code then makes no updates at all, as with
+            is a mean over dimensions and a sum over members, of targets in the unit that
+            the ensemble's ``target_scale`` says: ``"change"``, the deviation of each
+            column's change, or ``"state"``, that of the column itself as in official
+            code, where the same coef takes other steps. Where data hold the model, the
+            shift at which both balance is a share of its predicted deviation in
+            proportion to coef, in either unit. With 0 the model keeps being fitted to
+            the data; official code then makes no updates at all, as with
             ``dynamics_updater=None`` here.
         learning_rate: Of Adam, whose state is kept for the whole run.
         batch_size: Imagined transitions of a gradient step, and real ones that each

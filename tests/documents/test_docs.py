@@ -7,6 +7,7 @@ import inspect
 import itertools
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from d3rlpy_mbo.components.terminations import lookup
 from d3rlpy_mbo.data.episodes import CompleteEpisode, CompleteTransitionPicker
 from d3rlpy_mbo.registry import discovery, hookspecs
 from d3rlpy_mbo.registry.kinds import LEARNER, key_of
+from d3rlpy_mbo_rambo import AdversarialUpdaterConfig
 from pages import blocks, look_again, run_page
 
 ROOT = Path(__file__).parents[2]
@@ -287,3 +289,38 @@ def test_links_between_pages_lead_somewhere(page):
 def test_every_page_is_in_the_navigation():
     navigation = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
     assert sorted(navigation) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
+
+
+def test_a_methods_page_names_every_whole_study_of_it():
+    """Whole: all of its runs are there, and five seeds or more, as a verdict needs."""
+    missing, n_studies = [], 0
+    for path in sorted(ROOT.glob("benchmarks/results/*/study.toml")):
+        study, folder = tomllib.loads(path.read_text()), path.parent
+        seeds, methods = study["seeds"], study["methods"].values()
+        n_runs = len(study["datasets"]) * len(methods) * len(seeds)
+        if len(seeds) < 5 or len([*folder.rglob("result.json")]) < n_runs:
+            continue
+        n_studies += 1
+        for name in {method.get("imagination", "none") for method in methods}:
+            page = DOCS / "methods" / f"{name}.md"
+            if page.exists() and folder.name not in page.read_text():
+                missing.append((page.name, folder.name))
+    assert n_studies
+    assert missing == []
+
+
+def test_what_rambos_lambda_means_is_said_for_either_unit_of_the_targets():
+    page = (DOCS / "papers.md").read_text().split("\n## RAMBO\n")[1]
+    for text in (page.split("\n## ")[0], AdversarialUpdaterConfig.__doc__):
+        for words in ("target_scale", '"change"', '"state"', "proportion"):
+            assert words in text
+
+
+def test_where_imaginations_cannot_be_mixed_the_page_about_mixtures_says_so():
+    from d3rlpy_mbo.cli import main
+    from d3rlpy_mbo.study.settings import Method
+
+    [option] = [p for p in main.commands["train"].params if p.name == "imagination"]
+    one_alone = not option.multiple and Method("bcq").imagination == "none"
+    section = (DOCS / "papers.md").read_text().split("\n## Bidirectional\n")[1]
+    assert one_alone == ("for Python alone" in section.split("\n## ")[0])

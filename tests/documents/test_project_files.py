@@ -126,3 +126,21 @@ def test_results_name_no_path_of_the_machine_that_made_them():
     files = [*ROOT.glob("benchmarks/**/*.json"), *ROOT.glob("benchmarks/**/*.md")]
     assert files
     assert not [path for path in files if absolute.search(path.read_text())]
+
+
+def test_the_results_begin_with_one_table_of_claims_and_verdicts():
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    title, lead, table = text.split("\n\n")[:3]
+    assert title.startswith("# ")
+    assert len(lead) < 200
+    assert table.startswith("| claim | paper | here | verdict |")
+    assert "(#how-to-read-the-table)" in lead
+    assert "\n## How to read the table\n" in text
+
+
+def test_every_paper_that_the_readme_names_can_be_cited():
+    papers = (ROOT / "README.md").read_text().split("\nMIT licence. Papers: ")[1]
+    titles = re.findall(r"\*(.+?)\*", papers)
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert len(titles) >= 7
+    assert [title for title in titles if title not in citation] == []

@@ -1,5 +1,6 @@
 """The README's code runs, at sizes that fit a test."""
 
+import json
 import re
 import warnings
 from pathlib import Path
@@ -9,7 +10,8 @@ import torch
 
 import d3rlpy_mbo as mbo
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 EXAMPLE, PLUGIN = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -56,3 +58,18 @@ def test_the_shell_commands_name_real_options():
             line = README.split(f"d3rlpy-mbo {command} ")[1].split("```")[0]
             used = set(re.findall(r"--[a-z-]+", line.split("d3rlpy-mbo")[0]))
             assert used <= options
+
+
+def test_its_table_of_speed_has_every_row_that_was_measured():
+    result = json.loads((ROOT / "benchmarks/speed/results/speed.json").read_text())
+    table = README.split("## How fast\n")[1].split("\n## ")[0]
+    line = r"^\| .+ \| .+ \| (.+) \| (\d\S*)(?: s)? \|$"
+    shown = [
+        (set(re.findall(r"[\d.]*\d", measured)), float(goal))
+        for measured, goal in re.findall(line, table, re.MULTILINE)
+    ]
+    for row in result["rows"]:
+        median, goal = row["ratio"]["median"], float(row["goal"].split()[1])
+        rounded = {f"{median:.2g}", f"{median:.3g}"}
+        its = [numbers for numbers, other in shown if other == goal]
+        assert any(numbers & rounded for numbers in its), row["work"]

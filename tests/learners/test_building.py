@@ -5,7 +5,7 @@ import pytest
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.learners.state import LearnerState
 from d3rlpy_mbo.runs.validation import build_for_critics
-from toys import choice_imagination, small_learner
+from toys import choice_imagination, line_dataset, line_imagination, small_learner
 
 STATES = np.linspace(-1, 1, 8, dtype=np.float32)[:, None]
 
@@ -60,3 +60,33 @@ def test_a_learner_that_we_build_can_be_saved_whatever_counted_the_choices(
     learner.save(str(tmp_path / "x.d3"))
     loaded = mbo.load_learner(tmp_path / "x.d3")
     assert loaded.predict(STATES).tolist() == learner.predict(STATES).tolist()
+
+
+def test_numbers_of_numpys_in_a_learners_config_are_logged_and_saved(tmp_path):
+    # As a sweep has them: np.linspace(..., dtype=np.float32), 2 ** np.arange(9).
+    sizes = [np.int64(8), 16]
+    config = d3rlpy.algos.SACConfig(
+        batch_size=np.int64(16),
+        gamma=np.float32(0.5),
+        actor_encoder_factory=d3rlpy.models.VectorEncoderFactory(sizes),
+        critic_optim_factory=d3rlpy.optimizers.AdamFactory(eps=np.float32(0.25)),
+        reward_scaler=d3rlpy.preprocessing.MultiplyRewardScaler(np.float32(2)),
+        tau=np.float64(0.005),
+    )
+    learner, scaler = config.create(), config.reward_scaler
+    files = d3rlpy.logging.FileAdapterFactory(str(tmp_path / "logs"))
+    mbo.fit(
+        learner,
+        line_dataset(),
+        line_imagination("reverse"),
+        n_steps=2,
+        logger_adapter=files,
+        show_progress=False,
+    )
+    learner.save(str(tmp_path / "x.d3"))
+    loaded = mbo.load_learner(tmp_path / "x.d3").config
+    assert (loaded.batch_size, loaded.gamma, loaded.tau) == (16, 0.5, 0.005)
+    assert loaded.actor_encoder_factory.hidden_units == [8, 16]
+    assert loaded.critic_optim_factory.eps == 0.25
+    assert learner.config.reward_scaler is scaler
+    assert sizes[0] == 8

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import d3rlpy
+import numpy as np
 import pytest
 import torch
 from d3rlpy.torch_utility import TorchMiniBatch
@@ -201,12 +202,18 @@ def test_its_defaults_are_the_official_codes():
         ({"eta": -1.0}, "eta is -1.0, expected a number, at least 0"),
         ({"eta": math.nan}, "eta is nan"),
         ({"eta": math.inf}, "eta is inf"),
+        ({"eta": True}, "eta is True"),
+        ({"eta": "1"}, "eta is '1'"),
         ({"compile_graph": True}, "compile_graph"),
     ],
 )
 def test_what_it_cannot_do_is_refused_when_it_is_made(settings, message):
     with pytest.raises(mbo.CompositionError, match=message):
         EDACConfig(**settings).create()
+
+
+def test_numbers_of_numpys_are_taken():
+    EDACConfig(n_critics=np.int64(3), eta=np.float32(1)).create()
 
 
 def test_several_processes_are_refused_and_discrete_actions_too():

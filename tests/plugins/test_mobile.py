@@ -300,11 +300,24 @@ def test_a_learned_temperature_is_bounded_and_a_fixed_one_is_as_given(
         ({"n_action_samples": 0}, "n_action_samples is 0, expected a whole number"),
         ({"max_temperature": 0.0}, "max_temperature is 0.0, expected a number, more"),
         ({"target_floor": math.nan}, "target_floor is nan, expected a number, or None"),
+        ({"n_action_samples": True}, "n_action_samples is True, expected a whole"),
+        ({"max_temperature": "1"}, "max_temperature is '1', expected a number, more"),
+        ({"target_floor": "0"}, "target_floor is '0', expected a number, or None"),
+        ({"target_floor": False}, "target_floor is False, expected a number, or None"),
+        ({"deterministic_backup": "no"}, "backup is 'no', expected True or False"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(mbo.CompositionError, match=words):
         MOBILESACConfig(**settings).create()
+
+
+def test_numbers_of_numpys_are_taken():
+    MOBILESACConfig(
+        n_action_samples=np.int64(2),
+        max_temperature=np.float32(1),
+        target_floor=np.float32(0),
+    ).create()
 
 
 def test_the_actors_cosine_schedule_is_d3rlpys():

@@ -13,7 +13,7 @@ from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.components.dynamics.ensemble import ProbabilisticEnsemble
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 from page_reader import PageReader
-from toys import small_learner
+from toys import LineDynamicsConfig, small_learner
 
 pytestmark = pytest.mark.training
 
@@ -187,6 +187,23 @@ def test_a_learner_that_is_none_or_for_other_data_is_refused_before_anything_is_
     assert result.exit_code == 1
     assert words in result.output
     assert "Traceback" not in result.output
+
+
+def test_it_hands_on_whether_the_environment_is_trusted(invoke, tmp_path, monkeypatch):
+    def load(dataset, trust_environment):
+        found.append(trust_environment)
+        raise mbo.DatasetError("asked")
+
+    found: list[bool] = []
+    data, _ = mbo.load_minari(MAZE)
+    imagination = mbo.ImaginationConfig(dynamics=LineDynamicsConfig()).create()
+    imagination.fit(data)
+    imagination.save(tmp_path / "fitted.mbo")
+    monkeypatch.setattr("d3rlpy_mbo.runs.diagnosis.command.load_minari", load)
+    for given in (["--imagination", "mopo"], ["--load", tmp_path / "fitted.mbo"]):
+        invoke("--dataset", MAZE, *given)
+        invoke("--dataset", MAZE, *given, "--trust-environment")
+    assert found == [False, True] * 2
 
 
 @pytest.mark.parametrize(

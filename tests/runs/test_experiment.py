@@ -220,6 +220,57 @@ def test_a_run_is_not_replaced_by_one_that_is_refused(root, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"n_trials": 0}, "n_trials is 0"),
+        ({"n_final_trials": -1}, "n_final_trials is -1"),
+        ({"n_steps": 1e2}, "n_steps is 100.0"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"learner_settings": {"gamma": "x"}}, "gamma"),
+        ({"learner_settings": {"gamma": np.float32("nan")}}, "gamma is nan"),
+    ],
+)
+def test_a_setting_of_no_use_is_refused_and_nothing_is_replaced_or_written(
+    root, tmp_path, wrong, words
+):
+    kept = tmp_path / "result.json"
+    kept.write_text("of a run that is finished")
+    with pytest.raises(mbo.CompositionError, match=words):
+        experiment(**wrong).run(tmp_path, force=True)
+    assert kept.read_text() == "of a run that is finished"
+    assert [*tmp_path.iterdir()] == [kept]
+
+
+def test_numbers_of_numpys_among_the_settings_are_pythons_in_all_files(root, tmp_path):
+    settings = {"batch_size": np.int64(16), "gamma": np.float32(0.5)}
+    experiment(learner_settings=settings).run(tmp_path)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["learner"]["params"]["gamma"] == 0.5
+    assert written["experiment"]["learner_settings"] == {"batch_size": 16, "gamma": 0.5}
+    assert mbo.load_learner(tmp_path / "learner.d3").config.batch_size == 16
+
+
+@pytest.mark.filterwarnings("ignore:.*reward is a NaN value")
+def test_a_return_that_is_no_number_is_null_and_costs_no_result(
+    root, tmp_path, monkeypatch
+):
+    step = PointMaze.step
+
+    def worthless(self, action):
+        observation, _, *rest = step(self, action)
+        return observation, float("nan"), *rest
+
+    monkeypatch.setattr(PointMaze, "step", worthless)
+    experiment(n_final_trials=1).run(tmp_path)
+    text = (tmp_path / "result.json").read_text()
+    written = json.loads(text, parse_constant=pytest.fail)  # JSON has no NaN
+    none = {"return": None, "normalized_score": None}
+    assert written["evaluations"] == [{"step": 2, **none}]
+    assert written["final_evaluation"] == {"returns": [None], **none}
+    assert written["metrics"][0]["environment"] is None
+
+
 def test_runs_of_a_seed_are_evaluated_from_the_same_starts_whatever_they_are(
     root, tmp_path, monkeypatch
 ):
