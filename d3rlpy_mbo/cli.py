@@ -186,13 +186,18 @@ def _has_field(task: type[Task], name: str) -> bool:
     required=True,
     help="bcq, cql, sac, iql, td3_plus_bc, ..., or a plugin's.",
 )
-@click.option("--imagination", required=True, help="romi, ..., or none.")
+@click.option(
+    "--imagination",
+    required=True,
+    help="romi, ..., or none; several in one buffer: romi+mopo.",
+)
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="learner.KEY=VALUE or imagination.KEY=VALUE; repeatable; VALUE in JSON.",
+    help="learner.KEY=VALUE or imagination.KEY=VALUE, of several "
+    "imagination.romi.KEY=VALUE; repeatable; VALUE in JSON.",
 )
 @click.option(
     "--dynamics",
@@ -265,6 +270,10 @@ def train(
     If the data holds terminals, imagined episodes must end too: by default by the rule of
     the dataset's environment, where one is known; else by --set
     imagination.termination=NAME.
+
+    Several imaginations in one buffer need a real_ratio of the buffer, and take shares:
+    --imagination romi+mopo --set imagination.real_ratio=0.5 --set
+    'imagination.shares=[2,1]'.
     """
     parsed = parse_settings(settings)
     experiment = Experiment(

@@ -57,9 +57,9 @@ def test_a_result_says_how_to_run_it_again():
     for path in sorted((FILES / "study").rglob("result.json")):
         run = Experiment(**json.loads(path.read_text())["experiment"])
         assert run.learner_config().get_type() == "td3_plus_bc"
-        config = run.imagination_config()
-        assert (config is None) == (path.parts[-3] == "td3_plus_bc")
-        if config is not None:
+        configs = [*run.mixture().configs.values()]
+        assert (not configs) == (path.parts[-3] == "td3_plus_bc")
+        for config in configs:
             assert config.penalty is not None
             assert config.rollout_policy.get_type() == "uniform"
             assert config.real_ratio == 0.3

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from ..support.errors import CompositionError
 from .imagination import Imagination
 
-__all__ = ["log_prefixes", "validate_name"]
+__all__ = ["log_prefixes", "numbered", "validate_name"]
 
 
 def log_prefixes(imaginations: Sequence[Imagination]) -> list[str]:
     """Returns each one's type, with its place where several have the same."""
-    types = [each.config.get_type() for each in imaginations]
+    return numbered([each.config.get_type() for each in imaginations])
+
+
+def numbered(types: Sequence[str]) -> list[str]:
+    """Returns types with their places where several are the same."""
     return [
         name if types.count(name) == 1 else f"{name}_{i}"
         for i, name in enumerate(types)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,19 +16,18 @@ from d3rlpy.metrics import EvaluatorProtocol
 from ..components.dynamics.interface import Dynamics
 from ..data.minari import load_minari, reference_scores
 from ..data.real_data import RealData
-from ..imagination.imagination import Imagination, ImaginationConfig
 from ..learners.names import learner_config
 from ..learners.pretraining import validate_pretraining
-from ..registry.discovery import get_component
 from ..registry.fields import COUNT, SEED, Number
 from ..registry.json_form import encode
 from ..support.devices import validate_device
 from ..support.errors import CompositionError
-from ..support.json_values import plain
+from ..support.json_values import one_or_all, plain
 from ..support.version import commit_of, installed_versions
 from .evaluation import evaluation, final_evaluation
 from .folder import UNFINISHED, RunFolder
 from .given_dynamics import with_given_dynamics
+from .mixtures import Mixture, mixture_of, paths_to
 from .settings import apply_settings
 from .terminations import with_known_termination
 from .training import Run
@@ -47,7 +47,7 @@ class Experiment:
         dataset: Id of a Minari dataset.
         learner: Name of a d3rlpy algorithm's config, ``"bcq"``, ``"td3_plus_bc"``, or
             of a plugin's.
-        imagination: Name of an imagination, or ``"none"``.
+        imagination: Name of an imagination, several joined by ``+``, or ``"none"``.
         n_steps: Gradient steps.
         seed: Decides everything.
         device: As d3rlpy's `create`; ``"cpu"`` or ``"cuda:0"``.
@@ -57,7 +57,8 @@ class Experiment:
             for every seed, for comparisons in pairs.
         n_pretraining_epochs: Epochs of `pretrain_policy` before training.
         learner_settings: Fields of the learner's config by dotted path.
-        imagination_settings: Fields of the imagination's config, likewise.
+        imagination_settings: Fields of the imagination's config, likewise; for several
+            see `mixture_of`.
         trust_environment: See `load_minari`.
         target_return: The return that a transformer is asked for in evaluations; by
             default that of the data's best episode.
@@ -91,31 +92,26 @@ class Experiment:
         config = learner_config(self.learner)()
         return apply_settings(config, self.learner_settings)
 
-    def imagination_config(self) -> Optional[ImaginationConfig]:
-        """Returns the imagination's config with its settings, None for ``"none"``.
+    def mixture(self) -> Mixture:
+        """Returns the imaginations' configs with their settings; none for ``"none"``.
 
         Raises:
-            UnknownComponentError: There is no such imagination or field.
-            CompositionError: There are settings, or a model, but no imagination.
+            UnknownComponentError, CompositionError: See `mixture_of`; or there is a model
+                that none, or not one alone, imagines with.
         """
-        if self.imagination == "none":
-            if self.imagination_settings:
-                raise CompositionError(
-                    f"imagination is 'none', so its {sorted(self.imagination_settings)} "
-                    "cannot be set. Choose an imagination, or leave them out."
-                )
-            if self.dynamics_file is not None:
-                raise CompositionError(
-                    f"imagination is 'none', so nothing imagines with the model of "
-                    f"{self.dynamics_file!r}. Choose an imagination, or leave the file "
-                    "out."
-                )
-            return None
-        config: Any = get_component("imagination", self.imagination)()
-        configured: ImaginationConfig = apply_settings(
-            config, self.imagination_settings
+        mixture = mixture_of(self.imagination, self.imagination_settings)
+        if self.dynamics_file is None or len(mixture.configs) == 1:
+            return mixture
+        if mixture.configs:
+            raise CompositionError(
+                f"{self.imagination!r} imagines with several models, so which one is to be "
+                f"that of {self.dynamics_file!r} cannot be told. Leave the file out, or "
+                "train in Python: mbo.fit(learner, dataset, [first, second], ...)."
+            )
+        raise CompositionError(
+            f"imagination is 'none', so nothing imagines with the model of "
+            f"{self.dynamics_file!r}. Choose an imagination, or leave the file out."
         )
-        return configured
 
     def folder(self, out: Path) -> RunFolder:
         """Returns the folder of this run.
@@ -131,7 +127,7 @@ class Experiment:
         force: bool = False,
         *,
         resume: bool = False,
-        dynamics: Optional[Dynamics] = None,
+        dynamics: Sequence[Dynamics] = (),
         evaluators: Optional[dict[str, EvaluatorProtocol]] = None,
         record: Optional[dict[str, Any]] = None,
         show_progress: bool = True,
@@ -150,8 +146,8 @@ class Experiment:
             resume: Whether to go on with a run of this experiment in that folder that was
                 interrupted, or is finished with fewer steps. One that is finished with as
                 many is left as it is, and its result returned.
-            dynamics: A fitted model that several runs share; by default that of
-                `dynamics_file`, or else each run fits its own.
+            dynamics: Fitted models that several runs share, one for each imagination; by
+                default that of `dynamics_file`, or else each run fits its own.
             evaluators: More numbers after each epoch, into ``"metrics"``.
             record: More entries of the result, for example where the model came from.
             show_progress: Whether d3rlpy and the models' fits show their progress.
@@ -177,37 +173,39 @@ class Experiment:
             folder.validate_free(force)
         made_with = versions()  # a checkout may move on while this trains
         n_steps_per_epoch = validated_epochs(self.n_steps, self.n_steps_per_epoch)
-        learner_config, imagination_config = (
-            self.learner_config(),
-            self.imagination_config(),
-        )
+        learner_config, mixture = self.learner_config(), self.mixture()
+        configs = dict(mixture.configs)
+        models: list[Optional[Dynamics]] = [*dynamics] or [None] * len(configs)
         validate_device(self.device)
         seed = SEED.validated("seed", self.seed)
         COUNT.validated("n_trials", self.n_trials)
         Number(at_least=0, whole=True).validated("n_final_trials", self.n_final_trials)
-        file = self.dynamics_file if dynamics is None else None
-        if imagination_config is not None and file is not None:
-            imagination_config, dynamics = with_given_dynamics(
-                imagination_config, self.imagination_settings, file, self.device
+        if self.dynamics_file is not None and not dynamics:
+            [(name, config)] = configs.items()
+            configs[name], models[0] = with_given_dynamics(
+                config, self.imagination_settings, self.dynamics_file, self.device
             )
         d3rlpy.seed(seed)
         learner: Any = learner_config.create(device=self.device)
         if self.n_pretraining_epochs:
             validate_pretraining(learner, self.n_pretraining_epochs)
-        imaginations: list[Imagination] = []
-        if imagination_config is not None:
-            imaginations.append(imagination_config.create(self.device, dynamics))
+        imaginations = [
+            config.create(self.device, model)
+            for config, model in zip(configs.values(), models, strict=True)
+        ]
         dataset, env = load_minari(self.dataset, self.trust_environment)
-        if imagination_config is not None:
+        paths = paths_to(self.imagination, "termination")
+        for i, (name, config) in enumerate(configs.items()):
             completed = with_known_termination(
-                imagination_config, self.imagination_settings, dataset, env
+                config, mixture.settings[name], dataset, env, paths[name]
             )
             if completed is not None:
-                imagination_config = completed
-                imaginations = [completed.create(self.device, dynamics)]
+                configs[name] = completed
+                imaginations[i] = completed.create(self.device, models[i])
         scores = reference_scores(self.dataset)
         real = RealData.of(dataset)
-        validate_parts(learner, real, imaginations, env=env)
+        real_ratio, shares = mixture.real_ratio, mixture.shares
+        validate_parts(learner, real, imaginations, real_ratio, shares, env)
         target_return = target_return_of(learner, real, self.target_return)
         run = Run(
             learner,
@@ -217,6 +215,8 @@ class Experiment:
             n_steps_per_epoch,
             env,
             self.n_trials,
+            real_ratio,
+            shares,
             n_pretraining_epochs=self.n_pretraining_epochs,
             target_return=target_return,
         )
@@ -252,8 +252,9 @@ class Experiment:
                 )
                 seconds = kept.seconds
             learner.save(str(folder.work / "learner.d3"))
-            for imagination in imaginations:
-                imagination.save(folder.work / "imagination.mbo")
+            files = folder.imagination_files(configs)
+            for imagination, file in zip(imaginations, files, strict=True):
+                imagination.save(file)
             result = {
                 "experiment": dataclasses.asdict(self),
                 "evaluations": [
@@ -277,7 +278,7 @@ class Experiment:
                     # Not as a dict: d3rlpy's would hold enumerations.
                     "params": json.loads(learner_config.serialize()),
                 },
-                "imagination": encode(imagination_config),
+                "imagination": one_or_all([encode(each) for each in configs.values()]),
                 "seconds": seconds,
                 "versions": made_with,
                 "command": sys.argv,

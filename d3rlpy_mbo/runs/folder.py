@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,9 @@ UNFINISHED = "unfinished"
 
 _RESULT = "result.json"
 _LOGS, _CHECKPOINTS = "logs", "checkpoints"
+_IMAGINATION, _IMAGINATIONS = "imagination.mbo", "imaginations"
 # Moved in this order.
-_OURS = (_LOGS, _CHECKPOINTS, "imagination.mbo", "learner.d3", _RESULT)
+_OURS = (_LOGS, _CHECKPOINTS, _IMAGINATION, _IMAGINATIONS, "learner.d3", _RESULT)
 _LOCK = ".lock"
 _SETTINGS = "experiment.json"
 _MAY_DIFFER = ("n_steps", "trust_environment")
@@ -54,6 +55,18 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints of a run on its way."""
         return self.work / _CHECKPOINTS
+
+    def imagination_files(self, names: Collection[str]) -> list[Path]:
+        """Returns where imaginations are saved, and makes their folder.
+
+        Args:
+            names: In logs; one alone has a file of a known name.
+        """
+        if len(names) == 1:
+            return [self.work / _IMAGINATION]
+        if names:
+            (self.work / _IMAGINATIONS).mkdir(exist_ok=True)
+        return [self.work / _IMAGINATIONS / f"{name}.mbo" for name in names]
 
     def validate_free(self, force: bool) -> None:
         """Refuses a folder that is taken.
@@ -217,8 +230,11 @@ class RunFolder:
                 text = json.dumps(result, indent=1, allow_nan=False, default=_of_python)
                 file.write(text.encode())
         (self.out / _RESULT).unlink(missing_ok=True)
-        if result["imagination"] is None:
-            (self.out / "imagination.mbo").unlink(missing_ok=True)
+        # Of the run before, if this one has none, or has others.
+        if not isinstance(result["imagination"], dict):
+            (self.out / _IMAGINATION).unlink(missing_ok=True)
+        if not isinstance(result["imagination"], list):
+            shutil.rmtree(self.out / _IMAGINATIONS, ignore_errors=True)
         if not keep_checkpoint:
             for folder in (self.checkpoints, self.kept_checkpoints):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -42,6 +42,7 @@ def with_known_termination(
     settings: Mapping[str, Any],
     dataset: ReplayBuffer,
     env: Optional[gymnasium.Env[Any, Any]],
+    path: str = "termination",
 ) -> Optional[ImaginationConfig]:
     """Returns a config with the environment's termination, and prints which one it is.
 
@@ -50,6 +51,7 @@ def with_known_termination(
         settings: What the user set of it: a termination among them stays, be it none.
         dataset: See `known_termination`.
         env: See `known_termination`.
+        path: Of the termination among the imagination's settings, for what is printed.
 
     Returns:
         None if the config is to stay as it is.
@@ -62,6 +64,6 @@ def with_known_termination(
     click.echo(
         f"The dataset holds terminals: imagined episodes end by the rule of its "
         f"environment, {found['type']!r}. For another: "
-        "--set imagination.termination=NAME."
+        f"--set imagination.{path}=NAME."
     )
     return apply_settings(config, {"termination": found})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..runs.experiment import UNFINISHED, Experiment
+from ..runs.mixtures import paths_to
 from ..support.errors import CompositionError
 from ..support.files import atomic_write
 from .jobs import RunExperiment
@@ -15,7 +16,7 @@ from .records import (
     other_settings,
     read_begun,
     read_experiment,
-    read_model,
+    read_models,
 )
 from .settings import Study
 
@@ -90,11 +91,9 @@ def _changes(before: Study, study: Study) -> list[str]:
 
 def _comparable(found: Experiment, ours: Experiment) -> Experiment:
     """Returns a recorded run without the termination that its environment told."""
-    if "termination" in ours.imagination_settings:
-        return found
-    settings = {
-        k: v for k, v in found.imagination_settings.items() if k != "termination"
-    }
+    told = {*paths_to(found.imagination, "termination").values()}
+    told -= {*ours.imagination_settings}
+    settings = {k: v for k, v in found.imagination_settings.items() if k not in told}
     return dataclasses.replace(found, imagination_settings=settings)
 
 
@@ -111,19 +110,18 @@ def warn_of_other_models(out: Path, jobs: Iterable[RunExperiment]) -> None:
     theirs: dict[str, set[str]] = {}
     to_be_made = set[str]()
     for job in jobs:
-        if job.model is None:
-            continue
-        ours = _without_seed(str(job.model.path))
+        ours = [_without_seed(str(model.path)) for model in job.models]
         if not job.result(out).exists():
-            to_be_made.add(ours)
+            to_be_made.update(ours)
             continue
-        used = read_model(job.result(out))
-        if used is not None and _without_seed(used) != ours:
-            theirs.setdefault(ours, set()).add(_without_seed(used))
-    for ours in sorted(to_be_made & set(theirs)):
-        names = ", ".join(map(repr, sorted(theirs[ours])))
+        used = [_without_seed(file) for file in read_models(job.result(out))]
+        for one, other in zip(ours, used, strict=False):  # a run fitted its own: none
+            if one != other:
+                theirs.setdefault(one, set()).add(other)
+    for file in sorted(to_be_made & set(theirs)):
+        names = ", ".join(map(repr, sorted(theirs[file])))
         warnings.warn(
-            f"Runs in {out} imagined with {names}, which this version names {ours!r}: "
+            f"Runs in {out} imagined with {names}, which this version names {file!r}: "
             "they are of another version, whose models had other settings. The remaining "
             "runs get a model of this version. To compare like with like, choose another "
             "--out, or finish with the version that their result.json names.",

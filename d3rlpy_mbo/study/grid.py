@@ -17,7 +17,6 @@ this package must lie in the same place on every machine.
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -26,6 +25,7 @@ from ..data.minari import load_minari, reference_scores
 from ..learners.names import learner_config
 from ..learners.pretraining import validate_pretraining
 from ..registry.discovery import get_component
+from ..runs.mixtures import parts_of
 from ..runs.terminations import known_termination
 from ..runs.transformers import validate_target_return
 from ..runs.validation import validate_together, validated_epochs
@@ -98,7 +98,7 @@ def validate(study: Study, out: Path, local: bool = True) -> None:
     for collection in study.collect.values():
         collection.validate()
     jobs = [
-        RunExperiment(method, study.experiment(dataset, method, seed), None, [])
+        RunExperiment(method, study.experiment(dataset, method, seed), [], [])
         for dataset in study.datasets
         for method in study.methods
         for seed in study.seeds
@@ -121,9 +121,10 @@ def _validate_run(job: RunExperiment) -> None:
     validate_target_return(learner, experiment.target_return)
     if experiment.n_pretraining_epochs:
         validate_pretraining(learner, experiment.n_pretraining_epochs)
-    config = experiment.imagination_config()
-    imaginations = [] if config is None else [config.create()]
-    validate_together(learner, imaginations, batch_shares(imaginations, None, None))
+    mixture = experiment.mixture()
+    imaginations = [config.create() for config in mixture.configs.values()]
+    shares = batch_shares(imaginations, mixture.real_ratio, mixture.shares)
+    validate_together(learner, imaginations, shares)
 
 
 def _validate_tables(study: Study) -> None:
@@ -134,9 +135,11 @@ def _validate_tables(study: Study) -> None:
     find: Callable[[str], object]
     for kind, find in (
         ("learner", learner_config),
-        ("imagination", partial(get_component, "imagination")),
+        ("imagination", _find_imaginations),
     ):
         known = {getattr(method, kind) for method in study.methods.values()} - {"none"}
+        if kind == "imagination":  # those of a mixture too
+            known |= {part for name in known for part in parts_of(name).values()}
         for name in sorted({*getattr(study, f"{kind}_settings")} - known):
             try:
                 find(name)
@@ -145,6 +148,11 @@ def _validate_tables(study: Study) -> None:
                     f"[{kind}_settings.{name}]: there is no {kind} {name!r}, and no method "
                     f"has it. {suggest(name, known) if known else error}"
                 ) from error
+
+
+def _find_imaginations(name: str) -> None:
+    for part in parts_of(name).values():
+        get_component("imagination", part)
 
 
 def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:
@@ -173,20 +181,22 @@ def run(study: Study, out: Path, n_jobs: int) -> dict[str, str]:
             for method in study.methods
         ]
     jobs = [
-        RunExperiment(method, each, study.model(each), sys.argv)
+        RunExperiment(method, each, study.models(each), sys.argv)
         for method, each in experiments
     ]
     warn_of_other_models(out, jobs)
     models = {
-        job.model.path: FitModel(job.model, study.trust_environment)
+        model.path: FitModel(model, study.trust_environment)
         for job in jobs
-        if job.model is not None and not job.result(out).exists()
+        if not job.result(out).exists()
+        for model in job.models
     }
     failures |= run_stage("models", list(models.values()), out, n_jobs)
     ready = []
     for job in jobs:
-        if job.model is not None and str(job.model.path) in failures:
-            failures[str(job.path)] = f"its model {job.model.path} failed."
+        failed = [str(m.path) for m in job.models if str(m.path) in failures]
+        if failed:
+            failures[str(job.path)] = f"its model {failed[0]} failed."
         else:
             ready.append(job)
 

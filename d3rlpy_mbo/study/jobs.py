@@ -2,10 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import d3rlpy
 
+from ..components.dynamics.interface import Dynamics
 from ..components.terminations.interface import NoTermination
 from ..data.minari import load_minari
 from ..data.minari_files import dataset_folder
@@ -15,6 +16,7 @@ from ..registry.json_form import decode
 from ..runs.checkpoint import FitCheckpoint, lost
 from ..runs.experiment import UNFINISHED, Experiment
 from ..support.errors import CheckpointError
+from ..support.json_values import one_or_all
 from ..tasks import simulator  # noqa: F401  # settings find it by name
 from .collecting import Collection
 from .evaluators import evaluators
@@ -97,13 +99,13 @@ class RunExperiment:
     Args:
         method: Name of the method in the study.
         experiment: What is run.
-        model: What it imagines with, None if it imagines nothing.
+        models: What it imagines with, one for each imagination.
         command: The study's, for the record.
     """
 
     method: str
     experiment: Experiment
-    model: Optional[Model]
+    models: list[Model]
     command: list[str]
 
     @property
@@ -151,11 +153,12 @@ class RunExperiment:
             self._make(out, resume=False)
 
     def _make(self, out: Path, resume: bool) -> None:
-        dynamics, model = None, None
-        if self.model is not None:
-            path = out / self.model.path
-            dynamics = load_imagination(path, self.experiment.device).dynamics
-            model = {"file": str(self.model.path), "seed": self.model.seed}
+        dynamics: list[Dynamics] = []
+        models: list[dict[str, Any]] = []
+        for model in self.models:
+            saved = load_imagination(out / model.path, self.experiment.device)
+            dynamics.append(saved.dynamics)
+            models.append({"file": str(model.path), "seed": model.seed})
         self.experiment.run(
             out / self.path,
             force=True,
@@ -166,7 +169,7 @@ class RunExperiment:
             ),
             record={
                 "method": self.method,
-                "model": model,
+                "model": one_or_all(models),
                 "command": self.command,
             },
             show_progress=False,

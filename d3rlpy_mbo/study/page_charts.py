@@ -114,7 +114,7 @@ def metric_charts(
     order = [*finished, *begun]
     for title, axis, metrics in _CHARTS:
         points: list[Point] = []
-        for name, style in metrics.items():
+        for name, style in _of_each(metrics, finished, begun).items():
             points += _means(finished, _reader(name), style, most)
             points += _lines(begun, _reader(name), style, most)
         if any(math.isfinite(point.y) for point in points):
@@ -125,14 +125,37 @@ def metric_charts(
             yield curves(title, points, "gradient steps", axis, caption, order=order)
 
 
+def _of_each(metrics: dict[str, str], *groups: dict[str, list[Row]]) -> dict[str, str]:
+    """Returns metrics of the imaginations that there are, if a run has several."""
+    runs = [
+        {name for epoch in row.content["metrics"] for name in epoch}
+        for group in groups
+        for rows in group.values()
+        for row in rows
+    ]
+    found: dict[str, str] = {}
+    for name, style in metrics.items():
+        each = [{n for n in names if _follows(n, name)} for names in runs]
+        if max(map(len, each), default=0) <= 1:
+            found[name] = style
+            continue
+        for its in sorted(set().union(*each)):
+            found[its] = ", ".join(filter(None, (style, its.removesuffix(name))))
+    return found
+
+
+def _follows(name: str, end: str) -> bool:
+    """Whether a metric is an imagination's, by the end of its name."""
+    return end.startswith("_") and name.endswith(end) and name not in _WHOLE
+
+
 def _reader(name: str) -> _Read:
     def read(row: Row) -> _Series:
         found: _Series = []
         for step, metrics in zip(_steps(row), row.content["metrics"], strict=False):
             its = name
             if name.startswith("_"):
-                ours = (each for each in metrics if each.endswith(name))
-                its = next((each for each in ours if each not in _WHOLE), "")
+                its = next((each for each in metrics if _follows(each, name)), "")
             if its in metrics:
                 value = metrics[its]
                 found.append((step, math.nan if value is None else value))

@@ -17,7 +17,7 @@ __all__ = [
     "other_settings",
     "read_begun",
     "read_experiment",
-    "read_model",
+    "read_models",
     "read_scores",
 ]
 
@@ -54,15 +54,16 @@ def read_experiment(path: Path) -> Experiment:
     )
 
 
-def read_model(path: Path) -> Optional[str]:
-    """Returns the file of the shared model that a result.json is of, None for none.
+def read_models(path: Path) -> list[str]:
+    """Returns the files of the shared models that a result.json is of.
 
     Raises:
         CompositionError: The file is damaged.
     """
-    model = _read(path).get("model")
-    file = model.get("file") if isinstance(model, dict) else None
-    return file if isinstance(file, str) else None
+    found = _read(path).get("model")
+    models = found if isinstance(found, list) else [found]
+    files = [model.get("file") for model in models if isinstance(model, dict)]
+    return [file for file in files if isinstance(file, str)]
 
 
 def read_begun(run: Path) -> Optional[Experiment]:

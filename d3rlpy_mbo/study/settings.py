@@ -25,9 +25,14 @@
     learner = "decision_transformer"
     target_return = 300     # default: the return of the data's best episode
 
+    [methods.both]              # two imaginations in one buffer
+    learner = "bcq"
+    imagination = "romi+mopo"
+    imagination_settings = {real_ratio = 0.5, shares = [2, 1], "mopo.rollout_length" = 1}
+
     [learner_settings.bcq]      # of all methods with this learner, by dotted path
     batch_size = 100
-    [imagination_settings.romi]
+    [imagination_settings.romi] # likewise, also where it is one of several
     rollout_length = 5
     penalty = "none"            # nothing, where a field may be empty
     [imagination_settings.romi."pointmaze/large-sparse-v0"]  # of one dataset alone
@@ -49,6 +54,7 @@ from typing import Any, Optional
 
 from ..registry.json_form import encode
 from ..runs.experiment import Experiment
+from ..runs.mixtures import parts_of, paths_to
 from ..runs.settings import with_open_ends
 from .collecting import Collection
 from .names import folder_name
@@ -62,7 +68,7 @@ _MODEL_SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A learner with or without an imagination, and the settings of it alone."""
+    """A learner with or without imaginations, and the settings of it alone."""
 
     learner: str
     imagination: str = "none"
@@ -137,13 +143,10 @@ class Study:
                 settings choose none.
         """
         chosen = self.methods[method]
-        imagination_settings = self._merged(
-            dataset,
-            self.imagination_settings.get(chosen.imagination, {}),
-            chosen.imagination_settings,  # of none: refused with the run's config
-        )
-        if termination is not None and chosen.imagination != "none":
-            imagination_settings.setdefault("termination", termination)
+        imagination_settings = self._of_imaginations(dataset, chosen)
+        if termination is not None:
+            for path in paths_to(chosen.imagination, "termination").values():
+                imagination_settings.setdefault(path, termination)
         return Experiment(
             dataset=dataset,
             learner=chosen.learner,
@@ -165,6 +168,24 @@ class Study:
             target_return=chosen.target_return,
         )
 
+    def _of_imaginations(self, dataset: str, method: Method) -> dict[str, Any]:
+        """Returns settings of a method's imaginations: of their types, then its own."""
+        parts = parts_of(method.imagination)
+        if len(parts) <= 1:
+            return self._merged(
+                dataset,
+                self.imagination_settings.get(method.imagination, {}),
+                method.imagination_settings,  # of none: refused with the run's config
+            )
+        merged: dict[str, Any] = {}
+        for name, type_name in parts.items():
+            table = self.imagination_settings.get(type_name, {})
+            of_part = self._merged(dataset, table)
+            of_part.pop("real_ratio", None)  # a mixture's is the buffer's
+            merged.update({f"{name}.{path}": v for path, v in of_part.items()})
+        table = self.imagination_settings.get(method.imagination, {})
+        return merged | self._merged(dataset, table, method.imagination_settings)
+
     def _merged(self, dataset: str, *tables: dict[str, Any]) -> dict[str, Any]:
         """Later tables win, and in each what is for the dataset alone."""
         merged: dict[str, Any] = {}
@@ -175,15 +196,15 @@ class Study:
             k: None if v == "none" else with_open_ends(v) for k, v in merged.items()
         }
 
-    def model(self, experiment: Experiment) -> Optional["Model"]:
-        """Returns the model that a run imagines with, None if it imagines nothing."""
-        config = experiment.imagination_config()
-        if config is None:
-            return None
+    def models(self, experiment: Experiment) -> list["Model"]:
+        """Returns the models that a run imagines with, one for each imagination."""
         seed = experiment.seed if self.model_per_seed else _MODEL_SEED
-        encoded = encode(config.dynamics)
-        assert encoded is not None
-        return Model(experiment.dataset, encoded, seed, self.device)
+        models = []
+        for config in experiment.mixture().configs.values():
+            encoded = encode(config.dynamics)
+            assert encoded is not None
+            models.append(Model(experiment.dataset, encoded, seed, self.device))
+        return models
 
 
 @dataclasses.dataclass(frozen=True)

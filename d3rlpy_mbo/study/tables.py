@@ -3,6 +3,7 @@
 import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Optional
 
@@ -13,7 +14,7 @@ from .results import Row, Task, normalized
 __all__ = ["aggregate_of", "differences_of_returns", "evidence", "scores"]
 
 # What may explain the returns, from the last epoch's metrics, by name. One that begins
-# with an underscore follows the imagination's name.
+# with an underscore follows the imagination's name, which a run with several shows too.
 _EVIDENCE = {
     "q_real_mean": "Q, real rows",
     "q_value_mean": "Q, real rows",
@@ -87,34 +88,40 @@ def differences_of_returns(
 
 def evidence(task: Task) -> Optional[Table]:
     """Returns what the last epochs measured, means over seeds; None if nothing did."""
-    columns: dict[str, dict[str, list[float]]] = {}
+    # By the metric's name above, and the imagination's where a run has several.
+    columns: dict[tuple[str, str], dict[str, list[float]]] = {}
     for method, rows in task.methods.items():
         for row in rows:
-            for name, value in _last_metrics(row).items():
-                title = _title(name)
-                if title:
-                    found = columns.setdefault(title, {}).setdefault(method, [])
-                    found.append(math.nan if value is None else value)
-    titles = [
-        title
-        for title in dict.fromkeys(_EVIDENCE.values())
-        if any(map(math.isfinite, itertools.chain(*columns.get(title, {}).values())))
+            metrics = _last_metrics(row)
+            kinds = {name: kind for name in metrics if (kind := _kind(name))}
+            n_each = Counter(_EVIDENCE[kind] for kind in kinds.values())
+            for name, kind in kinds.items():
+                title, value = _EVIDENCE[kind], metrics[name]
+                whose = name.removesuffix(kind) if n_each[title] > 1 else ""
+                found = columns.setdefault((title, whose), {}).setdefault(method, [])
+                found.append(math.nan if value is None else value)
+    order = [*dict.fromkeys(_EVIDENCE.values())]
+    shown = [
+        column
+        for column in sorted(columns, key=lambda each: order.index(each[0]))
+        if any(map(math.isfinite, itertools.chain(*columns[column].values())))
     ]
     table = [
-        [Cell(method), *(_mean(columns[title].get(method, [])) for title in titles)]
+        [Cell(method), *(_mean(columns[column].get(method, [])) for column in shown)]
         for method in task.methods
     ]
-    if not titles:
+    if not shown:
         return None
-    return Table("What may explain the returns", ["at the end", *titles], table)
+    head = [f"{title}, {whose}" if whose else title for title, whose in shown]
+    return Table("What may explain the returns", ["at the end", *head], table)
 
 
-def _title(name: str) -> Optional[str]:
-    """Returns what a metric is called in tables; None for the others."""
+def _kind(name: str) -> Optional[str]:
+    """Returns the entry of `_EVIDENCE` that a metric is; None for the others."""
     if name in _EVIDENCE:
-        return _EVIDENCE[name]
+        return name
     ends = (end for end in _EVIDENCE if end[0] == "_" and name.endswith(end))
-    return _EVIDENCE.get(next(ends, ""))
+    return next(ends, None)
 
 
 def _last_metrics(row: Row) -> dict[str, Optional[float]]:

@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["plain"]
+__all__ = ["one_or_all", "plain"]
 
 
 def plain(value: Any) -> Any:
@@ -26,3 +27,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
     return value
+
+
+def one_or_all(values: Sequence[Any]) -> Any:
+    """Returns what a result holds of its imaginations: None, the one, or a list."""
+    return list(values) if len(values) > 1 else next(iter(values), None)

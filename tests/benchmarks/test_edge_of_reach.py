@@ -275,6 +275,11 @@ def test_bcq_alone_is_stage_a_s_and_with_the_papers_networks_differs_in_these(
     }
 
 
+def config_of(run):
+    [config] = run.mixture().configs.values()
+    return config
+
+
 def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(installed):
     pytest.importorskip("gymnasium_robotics")
     from d3rlpy_mbo.tasks import simulator  # noqa: F401
@@ -282,15 +287,13 @@ def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(inst
     stage_a, then = read("romi-umaze-sparse")
     study, now = read("edge-of-reach")
     vae, imitated = read("edge-of-reach-vae")
-    reverse = stage_a.model(then["romi"])
-    assert reverse == study.model(now["romi"]) == vae.model(imitated["romi-real-vae"])
-    assert reverse == study.model(now["romi-no-link"])
-    assert stage_a.model(then["fomi"]) == vae.model(imitated["fomi-real-vae"])
-    nine = {
-        name: now[name].imagination_config() for name in ("romi-9", "romi-no-4-links")
-    }
+    reverse = stage_a.models(then["romi"])
+    assert reverse == study.models(now["romi"]) == vae.models(imitated["romi-real-vae"])
+    assert reverse == study.models(now["romi-no-link"])
+    assert stage_a.models(then["fomi"]) == vae.models(imitated["fomi-real-vae"])
+    nine = {name: config_of(now[name]) for name in ("romi-9", "romi-no-4-links")}
     for run in [*now.values(), *imitated.values()]:
-        config = run.imagination_config()
+        config = config_of(run)
         if config not in nine.values():
             assert config.rollout_length * config.rollout_batch_size == 4_000_000
     for run, before, changed in (
@@ -305,10 +308,10 @@ def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(inst
         (imitated["fomi-real-vae"], then["fomi"], {"imitates_imagined": False}),
         (imitated["fomi"], then["fomi"], {}),
     ):
-        assert run.imagination_config() == before.imagination_config()
+        assert config_of(run) == config_of(before)
         assert changes(run, before) == changed
     for without, control, n_links in (
-        (now["romi-no-link"].imagination_config(), now["romi"].imagination_config(), 1),
+        (config_of(now["romi-no-link"]), config_of(now["romi"]), 1),
         (nine["romi-no-4-links"], nine["romi-9"], 4),
     ):
         expected = {**control.serialize_to_dict(), "n_links": n_links}
@@ -316,7 +319,7 @@ def test_the_studies_rows_differ_in_what_they_are_about_and_in_nothing_else(inst
     left = nine["romi-no-4-links"].rollout_length - 4
     assert left * nine["romi-no-4-links"].rollout_batch_size == 4_000_000
     assert changes(now["romi-9"], now["romi"]) == {}
-    longer = dataclasses.replace(now["romi"].imagination_config(), rollout_length=9)
+    longer = dataclasses.replace(config_of(now["romi"]), rollout_length=9)
     assert nine["romi-9"] == longer
 
 

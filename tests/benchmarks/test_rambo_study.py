@@ -37,7 +37,7 @@ def test_its_methods_share_the_model_of_a_seed_in_the_scale_of_the_dose(
     filled.write_text(text.replace(SCALE, SCALE.replace("change", scale)))
     study = Study.read(filled)
     runs = [study.experiment(study.datasets[0], name, 3) for name in study.methods]
-    models = [study.model(run) for run in runs]
+    models = [model for run in runs for model in study.models(run)]
     assert len(models) == 4
     assert len({model.path for model in models}) == 1
     assert {model.dynamics["params"]["target_scale"] for model in models} == {scale}

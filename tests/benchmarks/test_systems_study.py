@@ -22,10 +22,10 @@ def test_systems_differ_in_what_their_papers_differ_in_and_share_the_rest():
     study = Study.read(FILE)
     runs = runs_of(study)
     assert list(runs) == ["mopo", "combo", "morel", "mobile", "rambo"]
-    models = {name: study.model(run).path for name, run in runs.items()}
+    models = {name: study.models(run)[0].path for name, run in runs.items()}
     assert len({models[name] for name in runs if name != "rambo"}) == 1
     for run in runs.values():
-        config = run.imagination_config()
+        [config] = run.mixture().configs.values()
         assert (config.rollout_batch_size, config.dynamics.max_steps) == (
             10_000,
             20_000,

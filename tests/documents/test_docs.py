@@ -314,13 +314,3 @@ def test_what_rambos_lambda_means_is_said_for_either_unit_of_the_targets():
     for text in (page.split("\n## ")[0], AdversarialUpdaterConfig.__doc__):
         for words in ("target_scale", '"change"', '"state"', "proportion"):
             assert words in text
-
-
-def test_where_imaginations_cannot_be_mixed_the_page_about_mixtures_says_so():
-    from d3rlpy_mbo.cli import main
-    from d3rlpy_mbo.study.settings import Method
-
-    [option] = [p for p in main.commands["train"].params if p.name == "imagination"]
-    one_alone = not option.multiple and Method("bcq").imagination == "none"
-    section = (DOCS / "papers.md").read_text().split("\n## Bidirectional\n")[1]
-    assert one_alone == ("for Python alone" in section.split("\n## ")[0])

@@ -73,7 +73,7 @@ def test_a_command_that_is_shown_parses_as_it_stands(page, monkeypatch):
         if words[1] == "train" and not installs_a_plugin:
             experiment = experiment_of(given)
             experiment.learner_config()
-            experiment.imagination_config()
+            experiment.mixture()
         if words[1] == "collect":
             get_component("task", given["task"])
 
@@ -131,7 +131,7 @@ def test_the_command_of_a_methods_page_is_its_python(page, monkeypatch):
     assert run.n_steps == ran["n_steps"]
     assert run.n_pretraining_epochs == ran["n_epochs"]
     assert run.learner_config() == ran["learner"]
-    imagination = run.imagination_config()
+    [imagination] = run.mixture().configs.values()
     if "hopper" in run.dataset:  # it terminates, and train finds its rule
         rule = mbo.termination_for("Hopper-v5")
         imagination = dataclasses.replace(imagination, termination=rule)

@@ -97,7 +97,7 @@ def test_a_given_model_more_numbers_and_more_entries_reach_the_result(root, tmp_
     model.fit = None
     result = forward(seed=1).run(
         tmp_path / "given",
-        dynamics=model,
+        dynamics=[model],
         evaluators={"seven": lambda algo, dataset: 7.0},
         record={"model": "model.mbo"},
     )

@@ -118,6 +118,28 @@ def test_numbers_in_the_page_are_those_of_the_results(tmp_path):
     assert drawn(read, "The model on its hold-out rows") == {("romi", 30, 0.125)}
 
 
+def test_a_chart_has_a_line_for_each_of_several_imaginations(tmp_path):
+    one = {"romi_model_holdout_error": 0.5, "romi_reward_mean": 4.0}
+    two = {**one, "real_reward_mean": 3.0, "mopo_model_holdout_error": 0.25}
+    runs = {
+        (A, "bcq", 0): content([1.0] * 3, [{}, {}, one], imagination="romi"),
+        (A, "romi", 0): content([1.0] * 3, [{}, {}, two], imagination="romi+mopo"),
+    }
+    read, _ = reported(tmp_path, study(tmp_path / "s", runs))
+    chart = read.charts["The model on its hold-out rows"]["data"]["values"]
+    assert {(p["series"], p["style"], p["y"]) for p in chart} == {
+        ("bcq", "all columns, romi", 0.5),
+        ("romi", "all columns, romi", 0.5),
+        ("romi", "all columns, mopo", 0.25),
+    }
+    chart = read.charts["Imagined rewards against real ones"]["data"]["values"]
+    assert {(p["series"], p["style"], p["y"]) for p in chart} == {
+        ("bcq", "imagined", 4.0),
+        ("romi", "imagined", 4.0),
+        ("romi", "real", 3.0),
+    }
+
+
 def test_references_of_a_single_run_that_are_equal_are_none(tmp_path):
     what = {**content([2.0, 4.0]), "reference_scores": [0.0, 0.0]}
     read, _ = reported(tmp_path, write(tmp_path / "run" / "result.json", what))

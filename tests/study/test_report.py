@@ -258,6 +258,21 @@ def test_evidence_that_one_seed_lacks_is_no_mean_of_the_others(folder):
     assert table["bcq"]["Q, real rows"] == "3"
 
 
+def test_what_several_imaginations_measured_is_shown_for_each(folder):
+    written = folder({"bcq": [(1, 1)], "romi": [(1, 1)]})
+    path = written / "maze-a-v0/romi/seed-0/result.json"
+    content = json.loads(path.read_text())
+    last = content["metrics"][-1]
+    last |= {"romi_model_holdout_error": 0.25, "mopo_model_holdout_error": 0.75}
+    last |= {"mopo_penalty_mean": 2.0}
+    path.write_text(json.dumps(content))
+    table = rows(written)
+    assert table["romi"]["model's hold-out error, romi"] == "0.25"
+    assert table["romi"]["model's hold-out error, mopo"] == "0.75"
+    assert table["romi"]["penalty"] == "2"
+    assert table["bcq"]["model's hold-out error, mopo"] == "-"
+
+
 def test_the_legend_says_of_how_many_seeds_a_curve_has_gaps(monkeypatch):
     drawn = []
     monkeypatch.setattr(figures.Figure, "savefig", lambda f, *_, **__: drawn.append(f))

@@ -311,9 +311,9 @@ def test_a_field_that_a_rule_got_since_makes_no_other_run():
 def test_a_folder_of_a_version_with_other_models_is_warned_of_once_a_model(tmp_path):
     study = read(TEXT.replace("[0, 1]", "[0, 1, 2]"), tmp_path)
     experiments = [study.experiment("maze/a-v0", "romi", seed) for seed in study.seeds]
-    jobs = [RunExperiment("romi", e, study.model(e), []) for e in experiments]
-    ours = str(jobs[0].model.path)
-    assert {str(job.model.path) for job in jobs} == {ours}
+    jobs = [RunExperiment("romi", e, study.models(e), []) for e in experiments]
+    ours = str(jobs[0].models[0].path)
+    assert {str(job.models[0].path) for job in jobs} == {ours}
 
     def made(job: RunExperiment, model: str) -> None:
         job.result(tmp_path).parent.mkdir(parents=True, exist_ok=True)
@@ -335,8 +335,8 @@ def test_a_folder_of_a_version_with_other_models_is_warned_of_once_a_model(tmp_p
 def test_models_of_another_version_are_seen_across_seeds_that_have_their_own(tmp_path):
     study = read("model_per_seed = true\n" + TEXT, tmp_path)
     experiments = [study.experiment("maze/a-v0", "romi", seed) for seed in study.seeds]
-    jobs = [RunExperiment("romi", e, study.model(e), []) for e in experiments]
-    assert jobs[0].model.path != jobs[1].model.path
+    jobs = [RunExperiment("romi", e, study.models(e), []) for e in experiments]
+    assert jobs[0].models[0].path != jobs[1].models[0].path
     result = jobs[0].result(tmp_path)
     result.parent.mkdir(parents=True)
 
@@ -344,7 +344,7 @@ def test_models_of_another_version_are_seen_across_seeds_that_have_their_own(tmp
         content = {"experiment": vars(jobs[0].experiment), "model": {"file": model}}
         result.write_text(json.dumps(content))
 
-    made(str(jobs[0].model.path))
+    made(str(jobs[0].models[0].path))
     warn_of_other_models(tmp_path, jobs)
     made("maze-a-v0/model-reverse-0ldname1-seed-0.mbo")
     with pytest.warns(UserWarning, match="0ldname1.* another version"):

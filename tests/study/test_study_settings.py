@@ -97,7 +97,7 @@ def test_every_study_is_made_of_fields_with_values_of_their_type(path):
         for method in study.methods:
             experiment = study.experiment(dataset, method, study.seeds[0])
             experiment.learner_config()
-            study.model(experiment)
+            study.models(experiment)
     for collection in study.collect.values():
         collection.validate()
 
@@ -147,13 +147,13 @@ def test_the_environments_termination_is_used_unless_one_is_set(read):
         not in read().experiment("maze/a-v0", "bcq", 3, hopper).imagination_settings
     )
     mopo = read().experiment("maze/a-v0", "mopo", 3, hopper)
-    assert isinstance(mopo.imagination_config().termination, mbo.HopperTermination)
+    assert isinstance(mopo.mixture().configs["mopo"].termination, mbo.HopperTermination)
     chosen = TEXT.replace(
         "[imagination_settings.romi]\n",
         '[imagination_settings.mopo]\ntermination = "never"\n[imagination_settings.romi]\n',
     )
     mopo = read(chosen).experiment("maze/a-v0", "mopo", 3, hopper)
-    assert encode(mopo.imagination_config().termination) == never
+    assert encode(mopo.mixture().configs["mopo"].termination) == never
 
 
 def test_a_methods_target_return_is_its_runs_and_for_transformers_alone(read, tmp_path):
@@ -209,14 +209,15 @@ def test_parts_of_a_run_that_cannot_work_together_are_refused_before_any_model(
 
 
 def test_a_field_that_may_be_empty_can_be_emptied(read):
-    mbpo = read().experiment("maze/a-v0", "mbpo", 3).imagination_config()
+    [mbpo] = read().experiment("maze/a-v0", "mbpo", 3).mixture().configs.values()
     assert mbpo.penalty is None
 
 
 def test_rows_share_a_model_if_and_only_if_it_would_be_the_same(read):
     def path(method, dataset="maze/a-v0", seed=3, text=TEXT):
         study = read(text)
-        return study.model(study.experiment(dataset, method, seed)).path
+        [model] = study.models(study.experiment(dataset, method, seed))
+        return model.path
 
     assert path("fomi") == path("mopo") == path("mbpo")
     assert path("romi") != path("fomi")
@@ -377,3 +378,45 @@ def test_mopos_committed_results_are_those_of_its_study():
         for seed in study.seeds:
             experiment = study.experiment(study.datasets[0], method, seed, termination)
             RunExperiment(method, experiment, None, []).check(folder)
+
+
+MIXED = """
+[methods.both]
+learner = "bcq"
+imagination = "romi+mopo"
+imagination_settings = { real_ratio = 0.5, "mopo.rollout_length" = 7 }
+
+[imagination_settings."romi+mopo"]
+shares = [2, 1]
+
+[imagination_settings."romi+mopo"."maze/b-v0"]
+real_ratio = 0.25
+"romi.rollout_length" = 9
+"""
+
+
+def test_a_mixture_has_the_settings_of_its_types_and_then_its_own(read):
+    study, hopper = read(TEXT + MIXED), encode(mbo.HopperTermination())
+    assert study.experiment("maze/a-v0", "both", 3, hopper).imagination_settings == {
+        "romi.rollout_length": 1,  # and not ROMI's own real_ratio, .8
+        "shares": [2, 1],
+        "real_ratio": 0.5,
+        "mopo.rollout_length": 7,
+        "romi.termination": hopper,
+        "mopo.termination": hopper,
+    }
+    run = study.experiment("maze/b-v0", "both", 3)
+    mixture = run.mixture()
+    lengths = [config.rollout_length for config in mixture.configs.values()]
+    assert lengths == [9, 7]
+    assert mixture.real_ratio == 0.5  # a method's own comes last
+
+
+def test_a_mixture_shares_its_models_with_the_methods_of_its_types(read):
+    study = read(TEXT + MIXED)
+    by_method = {
+        name: study.models(study.experiment("maze/a-v0", name, 3))
+        for name in ("romi", "mopo", "both", "bcq")
+    }
+    assert by_method["both"] == [*by_method["romi"], *by_method["mopo"]]
+    assert by_method["bcq"] == []

@@ -14,6 +14,7 @@ from ...registry.discovery import get_component
 from ...registry.fields import SEED
 from ...support.errors import CompositionError
 from ...support.files import atomic_write, utf8, validate_writable
+from ..mixtures import parts_of
 from ..pages.html import require_pages
 from ..settings import apply_settings, parse_settings
 from ..terminations import with_known_termination
@@ -166,6 +167,11 @@ def _configured(
         raise CompositionError(
             f"diagnose makes no learner, so its {sorted(parsed['learner'])} cannot be "
             "set. Set imagination.KEY=VALUE, or give a saved learner: --learner FILE.d3."
+        )
+    if len(parts_of(name)) > 1:
+        raise CompositionError(
+            f"diagnose looks at one imagination at a time, found {name!r}. Give each by "
+            "itself; a run of several keeps them in its folder imaginations: --load FILE."
         )
     config: Any = get_component("imagination", name)()
     return apply_settings(config, parsed["imagination"]), parsed["imagination"]
