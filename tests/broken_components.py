@@ -483,6 +483,7 @@ class TensorInMetric(SoundPolicy):
 
 @component("sound_penalty")
 class SoundPenalty(mbo.Penalty):
+    compares = "members"
     coef: float = 1.0
 
     def __call__(self, prediction, learner=None):
@@ -536,6 +537,15 @@ class PenaltyWhenImagining(SoundPenalty):
 @breaks("check_when_and_compares")
 class PenaltyOfOneMember(SoundPenalty):
     compares = "member"
+
+
+@breaks("check_when_and_compares")
+class SpreadOfAnyModel(SoundPenalty):
+    compares = ""
+
+    def __call__(self, prediction, learner=None):
+        rewards = prediction.means[..., -1:]
+        return self.coef * rewards.std(dim=0, unbiased=False)
 
 
 @breaks("check_default_construction", quantile=0.9)
@@ -799,6 +809,7 @@ class FlatLearnedPenalty(SoundLearnedPenalty):
 
 
 class SpreadSum(mbo.Halt):
+    compares = "members"
     threshold: Optional[float] = None
 
     @property
@@ -884,7 +895,13 @@ class AsksTheDataWhenLoaded(SoundHalt):
 
 @breaks("check_when_and_compares")
 class ComparesOfTheConfigAlone(SoundHalt):
-    compares = "members"
+    compares = "elites"
+
+
+@breaks("check_when_and_compares")
+class HaltOfAnyModel(SoundHalt):
+    class Learned(SpreadSum):
+        compares = ""
 
 
 @breaks("check_fit_starts_anew")

@@ -145,6 +145,8 @@ def check_termination_of_nan(subject: Subject) -> None:
 def check_when_and_compares(subject: Subject) -> None:
     """Checks that its `when` and `compares`, if declared, are known words.
 
+    What compares the members of the dynamics must declare it.
+
     If it learns, the created object's count: its config must not declare otherwise,
     whatever the value of a field of that name.
     """
@@ -161,6 +163,38 @@ def check_when_and_compares(subject: Subject) -> None:
             )
         if subject.learned:
             _check_declared_alike(subject, name)
+    if subject.ready.compares == "":
+        _check_compares_nothing(subject)
+
+
+def _check_compares_nothing(subject: Subject) -> None:
+    """Checks that members which all say the same do not silence it.
+
+    One that is 0, or stops nothing, about copies of each member, but not about the members
+    together, compares them: of dynamics with one member it would say nothing.
+    """
+    prediction, *others = subject.inputs()
+    name = "penalties" if kind_of(subject.component) == "penalty" else "stop"
+
+    def most(prediction: Prediction) -> float:
+        d3rlpy.seed(0)
+        found = subject.ask(subject.ready, (prediction, *others))[name]
+        return float(found.double().abs().max())
+
+    members = {"means": prediction.means, "stds": prediction.stds}
+    copies = [
+        {key: column[i : i + 1].expand_as(column) for key, column in members.items()}
+        for i in range(len(prediction.means))
+    ]
+    of_copies = max(most(dataclasses.replace(prediction, **each)) for each in copies)
+    # The deviation of equal numbers from their mean may be rounding.
+    if of_copies < _TOLERANCE * most(prediction):
+        raise subject.violation(
+            "it must declare compares, 'members' or 'elites'",
+            f"'', but of members that all say the same every {name} is 0",
+            "a spread of the members, of which dynamics with one have none: nothing would "
+            "ever be penalised or halted, and nobody told",
+        )
 
 
 def _check_declared_alike(subject: Subject, name: str) -> None:
