@@ -315,6 +315,19 @@ class LikelihoodOfAnotherSample(SoundDynamics):
             return loss, self.predict(observations, actions, False), log_prob
 
 
+@breaks("check_training_loss_and_sample_agrees")
+class DifferentiableSample(SoundDynamics):
+    class Model(LinearModel):
+        def training_loss_and_sample(self, transitions, observations, actions):
+            mean = self.inputs(observations, actions) @ self.weights
+            sample = mean + self.noise * torch.randn_like(mean)
+            prediction = mbo.Prediction(
+                observations, actions, sample[:, :-1], sample[:, -1:]
+            )
+            log_prob = self.log_prob(prediction.transitions(self.direction))
+            return self.training_loss(transitions), prediction, log_prob
+
+
 @breaks("check_inputs_not_modified")
 class CentresRewardsToFit(SoundDynamics):
     class Model(Rescaled):

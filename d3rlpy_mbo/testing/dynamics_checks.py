@@ -229,10 +229,14 @@ def check_training_loss_and_sample_agrees(subject: Subject) -> None:
         return
     rows = subject.world.line_transitions(N_ROWS * model.n_members)
     given, actions = subject.inputs()
-    with torch.no_grad():
-        loss, prediction, log_prob = model.training_loss_and_sample(
-            rows, given, actions
+    loss, prediction, log_prob = model.training_loss_and_sample(rows, given, actions)
+    if prediction.observations.requires_grad or prediction.rewards.requires_grad:
+        raise subject.violation(
+            "its sample must not be differentiable",
+            "a sample with a gradient, through which that of its log_prob cancels out",
+            "outputs of the networks that were not detached before the draw",
         )
+    with torch.no_grad():
         alone = model.training_loss(rows)
         of_sample = model.log_prob(prediction.transitions(model.direction))
     for name, found, expected in (
