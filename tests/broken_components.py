@@ -305,6 +305,29 @@ class UnreducedTrainingLoss(SoundDynamics):
             return -self.log_prob(transitions)
 
 
+@breaks("check_truth_is_likelier")
+class LossForLogProb(SoundDynamics):
+    class Model(LinearModel):
+        def log_prob(self, transitions):
+            return -super().log_prob(transitions)
+
+        def training_loss(self, transitions):
+            return -super().training_loss(transitions)
+
+
+@breaks("check_truth_is_likelier")
+class LogProbOfStatesAlone(SoundDynamics):
+    class Model(LinearModel):
+        def log_prob(self, transitions):
+            given, targets = self.columns(transitions)
+            means = self.inputs(given, transitions.actions) @ self.weights
+            normal = torch.distributions.Normal(means[:, :-1], self.noise)
+            return normal.log_prob(targets[:, :-1]).sum(dim=1, keepdim=True)
+
+        def training_loss(self, transitions):
+            return -super().log_prob(transitions).mean()
+
+
 @breaks("check_training_loss_and_sample_agrees")
 class LikelihoodOfAnotherSample(SoundDynamics):
     class Model(LinearModel):

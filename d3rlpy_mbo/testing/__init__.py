@@ -31,6 +31,7 @@ from .dynamics_checks import (
     check_log_prob_differentiable,
     check_prediction_shapes,
     check_training_loss_and_sample_agrees,
+    check_truth_is_likelier,
     check_zero_filled_terminals_ignored,
 )
 from .halt_checks import (
@@ -115,6 +116,7 @@ __all__ = [
     "check_time_order",
     "check_training_loss_and_sample_agrees",
     "check_trains_learners",
+    "check_truth_is_likelier",
     "check_unique_type_name",
     "check_when_and_compares",
     "check_zero_filled_terminals_ignored",

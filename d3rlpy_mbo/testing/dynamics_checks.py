@@ -1,8 +1,10 @@
 """Checks of dynamics."""
 
+import dataclasses
 import warnings
-from typing import Any, get_args
+from typing import Any, Optional, get_args
 
+import d3rlpy
 import torch
 
 from ..components.dynamics.interface import Dynamics, Prediction
@@ -21,6 +23,7 @@ __all__ = [
     "check_log_prob_differentiable",
     "check_prediction_shapes",
     "check_training_loss_and_sample_agrees",
+    "check_truth_is_likelier",
     "check_zero_filled_terminals_ignored",
 ]
 
@@ -218,6 +221,51 @@ def check_log_prob_differentiable(subject: Subject) -> None:
                 "NaN or infinite values",
                 "exp() of a log-probability before the logarithm; use torch.logsumexp",
             )
+
+
+@conformance_check("dynamics")
+def check_truth_is_likelier(subject: Subject) -> None:
+    """Checks that log_prob and training_loss, if offered, tell true outcomes from others.
+
+    In every direction: of the rows it was fitted on log_prob must be higher than of the
+    same rows with each other's outcomes, or each other's rewards; training_loss must not
+    be higher.
+    """
+    assert isinstance(subject, DynamicsSubject)
+    for direction in get_args(Direction):
+        model = subject.ready_in(direction)
+        if model is None:
+            continue
+        rows = subject.world.line_transitions(1000 * model.n_members)
+        outcome = "next_observations" if direction == "forward" else "observations"
+        for name, sign in (("log_prob", 1), ("training_loss", -1)):
+            true = _mean_of(model, name, rows)
+            if true is None:
+                continue
+            for column in (outcome, "rewards"):
+                mixed = {column: getattr(rows, column).roll(1, dims=0)}
+                other = _mean_of(model, name, dataclasses.replace(rows, **mixed))
+                assert other is not None
+                better = sign * (true - other)
+                # A loss may be of what a network learns alone, and leave rewards to others.
+                if better < 0 or (better == 0 and name == "log_prob"):
+                    raise subject.violation(
+                        f"{direction}, {name} must be "
+                        f"{'higher' if sign > 0 else 'lower'} for true {column}",
+                        f"{true:.4g} for these, {other:.4g} for those of other rows",
+                        "the sign turned round, as of a loss that is given for a "
+                        f"log-probability, or {column} left out",
+                    )
+
+
+def _mean_of(model: Dynamics, name: str, rows: Transitions) -> Optional[float]:
+    """Returns the mean of what a method says of rows; None if it is not offered."""
+    d3rlpy.seed(0)
+    try:
+        with torch.no_grad():
+            return float(getattr(model, name)(rows).mean())
+    except CompositionError:
+        return None
 
 
 @conformance_check("dynamics")
