@@ -183,6 +183,20 @@ class AlwaysForward(SoundDynamics):
             )
 
 
+@breaks("check_predictions_stay")
+class OneBufferForAll(SoundDynamics):
+    class Model(LinearModel):
+        kept: Optional[torch.Tensor] = None
+
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            reached = prediction.observations
+            if self.kept is None or self.kept.shape != reached.shape:
+                self.kept = torch.empty_like(reached)
+            self.kept.copy_(reached)
+            return dataclasses.replace(prediction, observations=self.kept)
+
+
 class Rescaled(LinearModel):
     """Its rewards in some other unit."""
 

@@ -22,6 +22,7 @@ __all__ = [
     "check_dynamics_direction",
     "check_log_prob_differentiable",
     "check_prediction_shapes",
+    "check_predictions_stay",
     "check_training_loss_and_sample_agrees",
     "check_truth_is_likelier",
     "check_zero_filled_terminals_ignored",
@@ -96,6 +97,33 @@ def _check_members(subject: Subject, prediction: Prediction) -> None:
 
 def _shape(values: Any) -> Any:
     return None if values is None else tuple(values.shape)
+
+
+@conformance_check("dynamics")
+def check_predictions_stay(subject: Subject) -> None:
+    """Checks that what it predicted stays as it was when it predicts something else.
+
+    The steps of a rollout are taken out when all of them have been imagined.
+    """
+    given, actions = subject.inputs()
+    for all_members in (False, True):
+        first = subject.ready.predict(given, actions, all_members)
+        names = ("observations", "rewards", "means", "stds")
+        before = {
+            name: getattr(first, name).clone()
+            for name in names
+            if getattr(first, name) is not None
+        }
+        subject.ready.predict(given.flip(0), actions.flip(0), all_members)
+        for name, values in before.items():
+            changed = values != getattr(first, name)
+            if bool((changed & ~values.isnan()).any()):
+                raise subject.violation(
+                    f"{name} must stay as they were when it is asked about other rows",
+                    f"{int(changed.sum())} of {changed.numel()} numbers that changed",
+                    "a buffer of its own that is filled in place and returned, as by out= "
+                    "or a CUDA graph; return a clone()",
+                )
 
 
 @conformance_check("dynamics")

@@ -52,8 +52,8 @@ FITTED = LEARNED | {"check_fit_starts_anew"}
 APPLIES = {
     mbo.ProbabilisticEnsembleConfig: COMMON | FITTED | {
         "check_dynamics_direction", "check_log_prob_differentiable",
-        "check_prediction_shapes", "check_reward_units", "check_rows_answered_alone",
-        "check_standard_deviations",
+        "check_prediction_shapes", "check_predictions_stay", "check_reward_units",
+        "check_rows_answered_alone", "check_standard_deviations",
         "check_training_loss_and_sample_agrees", "check_truth_is_likelier",
         "check_zero_filled_terminals_ignored",
     },
