@@ -197,6 +197,17 @@ class OneBufferForAll(SoundDynamics):
             return dataclasses.replace(prediction, observations=self.kept)
 
 
+@breaks("check_dynamics_direction")
+class DifferencesOfSingleMembers(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            if self.direction == "reverse" and not all_members:
+                change = prediction.observations - observations
+                prediction = dataclasses.replace(prediction, observations=change)
+            return prediction
+
+
 class Rescaled(LinearModel):
     """Its rewards in some other unit."""
 
@@ -245,6 +256,15 @@ class TurnedRewards(SoundDynamics):
 class RewardsInThousandths(SoundDynamics):
     class Model(Rescaled):
         scale = 1000.0
+
+
+@breaks("check_reward_units")
+class StandardisedWithoutMembers(StandardisedRewards):
+    class Model(StandardisedRewards.Model):
+        def predict(self, observations, actions, all_members):
+            if all_members:
+                return LinearModel.predict(self, observations, actions, True)
+            return super().predict(observations, actions, False)
 
 
 @breaks("check_reward_units")

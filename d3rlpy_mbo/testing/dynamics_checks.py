@@ -140,8 +140,14 @@ def check_dynamics_direction(subject: Subject) -> None:
             continue
         rows = subject.world.line_transitions()
         given = rows.given_observations(direction)
-        prediction = ready.predict(given, rows.actions, True)
-        outcomes = {"observations": prediction.observations}
+        brief, prediction = (
+            ready.predict(given, rows.actions, all_members)
+            for all_members in (False, True)
+        )
+        outcomes = {
+            "observations": brief.observations,
+            "observations with all_members=True": prediction.observations,
+        }
         if prediction.means is not None:
             outcomes["means"] = prediction.means[..., :-1].mean(dim=0)
         sign, formula = (
