@@ -689,6 +689,12 @@ class FlatTermination(SoundTermination):
         return next_observations[:, 0] > self.limit
 
 
+@breaks("check_termination_reads_next_observations")
+class EndsOneStepLate(SoundTermination):
+    def __call__(self, next_observations, actions, observations):
+        return super().__call__(observations, actions, next_observations)
+
+
 @breaks("check_pure")
 class RandomTermination(SoundTermination):
     def __call__(self, observations, actions, next_observations):

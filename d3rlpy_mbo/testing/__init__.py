@@ -60,6 +60,7 @@ from .rule_checks import (
     check_reward_shape,
     check_rows_answered_alone,
     check_termination_of_nan,
+    check_termination_reads_next_observations,
     check_termination_shape_and_type,
     check_when_and_compares,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "check_standard_deviations",
     "check_task_collects",
     "check_termination_of_nan",
+    "check_termination_reads_next_observations",
     "check_termination_shape_and_type",
     "check_time_order",
     "check_training_loss_and_sample_agrees",

@@ -23,6 +23,7 @@ __all__ = [
     "check_reward_shape",
     "check_rows_answered_alone",
     "check_termination_of_nan",
+    "check_termination_reads_next_observations",
     "check_termination_shape_and_type",
     "check_when_and_compares",
 ]
@@ -139,6 +140,25 @@ def check_termination_of_nan(subject: Subject) -> None:
             "a guard against NaN, or numbers made indices; comparisons with NaN are "
             "False, and raise nothing",
         ) from error
+
+
+@conformance_check("termination", where=lambda rule: not hasattr(rule, "create"))
+def check_termination_reads_next_observations(subject: Subject) -> None:
+    """Checks that what it says of s it does not say without a look at a or s'.
+
+    An environment ends an episode at s'; a rule of s alone says it one step too late.
+    """
+    given, _, _ = subject.inputs()
+    try:
+        (ends,) = subject.ask(subject.ready, (given, None, None)).values()
+    except Exception:  # it looks at the others
+        return
+    if bool(ends.any()) and not bool(ends.all()):
+        raise subject.violation(
+            "it must say where the environment ends, which is at s'",
+            "answers that come from observations alone, s",
+            "the arguments in another order: they are s, a and s'; read next_observations",
+        )
 
 
 @conformance_check("penalty", "halt")

@@ -75,7 +75,7 @@ APPLIES = {
     },
     mbo.NoTermination: COMMON - {"check_finite_float32"} | {
         "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
-        "check_termination_shape_and_type",
+        "check_termination_reads_next_observations", "check_termination_shape_and_type",
     },
     mbo.LearnedTerminationConfig: COMMON - {"check_finite_float32"} | FITTED | {
         "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
@@ -382,7 +382,7 @@ def test_a_rule_that_accepts_no_size_fails_by_saying_so_and_not_by_its_device(
     rule, found
 ):
     results = [each.error for each in testing.run_checks(rule) if each.error]
-    assert len(results) == 8
+    assert len(results) == 9
     for error in results:
         assert "it accepted no size up to 400 columns of observations" in str(error)
         assert found in str(error)
