@@ -22,6 +22,7 @@ __all__ = [
     "check_pure",
     "check_reward_shape",
     "check_rows_answered_alone",
+    "check_rows_of_nan",
     "check_termination_of_nan",
     "check_termination_reads_next_observations",
     "check_termination_shape_and_type",
@@ -123,6 +124,34 @@ def _differ(values: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 def _shown(values: torch.Tensor) -> str:
     return ", ".join(f"{value:.4g}" for value in values.flatten()[:3].tolist())
+
+
+@conformance_check("penalty", "halt", "reward_function")
+def check_rows_of_nan(subject: Subject) -> None:
+    """Checks that it may be asked about imagined rows with NaN, which are dropped.
+
+    A penalty that is subtracted when rows are drawn meets none.
+    """
+    if getattr(subject.ready, "when", "") == "drawn":
+        return
+    asked = subject.inputs()
+    if kind_of(subject.component) == "reward_function":
+        given, _, reached = asked
+        given[1::3], reached[::3] = torch.nan, torch.nan  # in reverse s is imagined
+    else:
+        prediction = asked[0]
+        prediction.observations[::3] = prediction.rewards[::3] = torch.nan
+        prediction.means[:, ::3] = prediction.stds[:, ::3] = torch.nan
+    try:
+        subject.ask(subject.ready, asked)
+    except Exception as error:
+        raise subject.violation(
+            "it must not raise where a model has diverged; its answer for rows with NaN "
+            "does not matter",
+            subject.raised(error),
+            "a distribution of torch's, which refuses NaN: give it validate_args=False; a "
+            "guard against NaN, or numbers made indices",
+        ) from error
 
 
 @conformance_check("termination")

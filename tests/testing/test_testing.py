@@ -62,16 +62,16 @@ APPLIES = {
     },
     SoundPenalty: COMMON | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
-        "check_rows_answered_alone", "check_when_and_compares",
+        "check_rows_answered_alone", "check_rows_of_nan", "check_when_and_compares",
     },
     SoundLearnedPenalty: COMMON | FITTED | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
-        "check_rows_answered_alone", "check_when_and_compares",
+        "check_rows_answered_alone", "check_rows_of_nan", "check_when_and_compares",
     },
     SoundHalt: COMMON - {"check_finite_float32"} | FITTED | {
         "check_halt_consistent", "check_halt_shapes_and_types",
         "check_halt_state_kept_by_row", "check_pure", "check_rows_answered_alone",
-        "check_when_and_compares",
+        "check_rows_of_nan", "check_when_and_compares",
     },
     mbo.NoTermination: COMMON - {"check_finite_float32"} | {
         "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
@@ -83,6 +83,7 @@ APPLIES = {
     },
     mbo.AntAngleReward: COMMON | {
         "check_pure", "check_reward_shape", "check_rows_answered_alone",
+        "check_rows_of_nan",
     },
     SoundUpdater: COMMON - {"check_batch_of_one"} | {
         "check_metrics_can_be_logged", "check_only_the_dynamics_change",
@@ -233,7 +234,7 @@ def test_check_component_names_each_failed_check_and_why():
         testing.check_component(Worse())
     message = str(caught.value)
     assert isinstance(caught.value, mbo.D3RLPyMBOError)
-    assert message.startswith("3 of 13 checks of Worse failed.")
+    assert message.startswith("3 of 14 checks of Worse failed.")
     assert "check_penalty_shape: Worse: penalties of 31 rows must have" in message
     assert "check_penalty_non_negative: " in message
     assert "check_unique_type_name: " in message
@@ -476,7 +477,7 @@ def test_a_strangers_tests_pass_fail_and_are_excused(tmp_path):
         env={**os.environ, "PYTHONPATH": str(here)},
         cwd=tmp_path,
     )
-    assert "1 failed, 37 passed, 1 xfailed" in result.stdout, result.stdout
+    assert "1 failed, 40 passed, 1 xfailed" in result.stdout, result.stdout
     assert "by design" in result.stdout
     assert "test_broken[PenaltyWithAMemory-check_pure]" in result.stdout
 
