@@ -476,6 +476,20 @@ class UnclippedNoise(SoundPolicy):
             return 2 * actions
 
 
+@breaks("check_config_kept")
+class ScaleForAllWhoFollow(SoundPolicy):
+    scale: Optional[float] = None
+
+    class Policy(LinearPolicy):
+        def fit(self, transitions):
+            super().fit(transitions)
+            if self.config.scale is None:
+                self.config.scale = float(transitions.actions.std())
+
+        def noise(self, observations, actions):
+            return 0.1 * self.config.scale * torch.randn_like(actions)
+
+
 @breaks("check_policy_directions")
 class AlwaysFromS(SoundPolicy):
     class Policy(LinearPolicy):

@@ -19,6 +19,7 @@ from .basic_checks import (
 )
 from .common_checks import (
     check_batch_of_one,
+    check_config_kept,
     check_device_kept,
     check_finite_float32,
     check_fit_starts_anew,
@@ -84,6 +85,7 @@ __all__ = [
     "check_actions_within_bounds",
     "check_batch_of_one",
     "check_component",
+    "check_config_kept",
     "check_default_construction",
     "check_device_kept",
     "check_dynamics_direction",

@@ -1,5 +1,6 @@
 """Checks of how every component answers, whatever it answers."""
 
+import dataclasses
 import itertools
 import math
 import warnings
@@ -18,6 +19,7 @@ from .subjects import N_ROWS, Subject
 
 __all__ = [
     "check_batch_of_one",
+    "check_config_kept",
     "check_device_kept",
     "check_finite_float32",
     "check_fit_starts_anew",
@@ -81,6 +83,23 @@ def check_batch_of_one(subject: Subject) -> None:
                 f"{name} of a batch of one must be finite",
                 one[name].flatten()[:3].tolist(),
                 "a statistic over the rows of the batch, such as a standard deviation",
+            )
+
+
+@conformance_check(*KINDS, learned_only=True)
+def check_config_kept(subject: Subject) -> None:
+    """Checks that its config stays as it is, whatever what it created has learned."""
+    subject.answers()
+    for field in dataclasses.fields(subject.component):
+        before = getattr(subject.as_given, field.name)
+        found = getattr(subject.component, field.name)
+        if found != before:
+            raise subject.violation(
+                f"its config's {field.name} must stay as it was, for the next that is "
+                "created of it",
+                f"{found!r}, and {before!r} before",
+                "self.config.x = ... in create or fit; what the data determines belongs "
+                "into attributes and state_dict",
             )
 
 

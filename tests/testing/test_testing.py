@@ -47,7 +47,9 @@ COMMON = {
 BASIC = {
     "check_default_construction", "check_json_round_trip", "check_unique_type_name",
 }  # fmt: skip
-LEARNED = {"check_metrics_can_be_logged", "check_save_and_load_alike"}
+LEARNED = {
+    "check_config_kept", "check_metrics_can_be_logged", "check_save_and_load_alike",
+}  # fmt: skip
 FITTED = LEARNED | {"check_fit_starts_anew"}
 APPLIES = {
     mbo.ProbabilisticEnsembleConfig: COMMON | FITTED | {
@@ -85,9 +87,8 @@ APPLIES = {
         "check_pure", "check_reward_shape", "check_rows_answered_alone",
         "check_rows_of_nan",
     },
-    SoundUpdater: COMMON - {"check_batch_of_one"} | {
-        "check_metrics_can_be_logged", "check_only_the_dynamics_change",
-        "check_save_and_load_alike",
+    SoundUpdater: COMMON - {"check_batch_of_one"} | LEARNED | {
+        "check_only_the_dynamics_change",
     },
     mbo.ImaginationConfig: COMMON - {"check_inputs_not_modified"} | LEARNED | {
         "check_real_episodes_stay_real", "check_time_order", "check_trains_learners",
