@@ -412,6 +412,12 @@ class AveragesItsFits(SoundDynamics):
                 self.weights.data += 0.3 * (before.data - self.weights.data)
 
 
+@breaks("check_fit_starts_anew")
+class AlwaysFitted(SoundDynamics):
+    class Model(LinearModel):
+        fitted = True
+
+
 @breaks("check_save_and_load_alike")
 class StaysOnTheCPU(SoundDynamics):
     class Model(LinearModel):
@@ -1019,6 +1025,20 @@ class KeepsTheLargest(SoundHalt):
             before = self.threshold or 0.0
             super().fit(dynamics, transitions)
             self.threshold = max(self.threshold, before)
+
+
+@breaks("check_fit_starts_anew")
+class OneThresholdForAll(SoundHalt):
+    class Learned(SpreadSum):
+        thresholds: dict[str, float] = {}  # noqa: RUF012 - the mistake
+
+        @property
+        def threshold(self):
+            return self.thresholds.get("sum")
+
+        @threshold.setter
+        def threshold(self, value):
+            self.thresholds["sum"] = value
 
 
 @breaks("check_halt_shapes_and_types")

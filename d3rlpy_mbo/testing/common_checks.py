@@ -5,7 +5,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 import d3rlpy
 import torch
@@ -125,22 +125,62 @@ def check_same_seed_same_output(subject: Subject) -> None:
     "dynamics", "rollout_policy", "termination", "penalty", "halt", learned_only=True
 )
 def check_fit_starts_anew(subject: Subject) -> None:
-    """Checks that a second `fit`, after one on other data, has the result of a first."""
-    again = subject.created()
+    """Checks that a second `fit`, after one on other data, has the result of a first.
+
+    Nor may the fits of one change another, or one that says it is fitted need a `fit`.
+    """
+    expected, again = subject.answers(), subject.created()
+    if again.fitted:
+        _check_needs_no_fit(subject, again, expected)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of that data nobody asked
         subject.refit(again, subject.other_data())
+    meanwhile = subject.answers()
     subject.refit(again, subject.data())
-    expected = subject.answers()
+    name = _other_answer(expected, meanwhile)
+    if name is not None:
+        raise subject.violation(
+            f"it must give the same {name} when another one was fitted on other data",
+            "other values, after the same seed",
+            "a list, dict or module in the body of the class, which all that are created "
+            "share: make it in __init__ or fit",
+        )
     d3rlpy.seed(0)
-    for name, values in subject.ask(again, subject.inputs()).items():
-        if not close(expected[name], values):
-            raise subject.violation(
-                f"fitted again, it must give the same {name} as fitted once",
-                "other values, after the same seed",
-                "a `fit` that goes on from what it has: networks made in __init__, rows "
-                "appended, or an extreme or average kept",
-            )
+    name = _other_answer(expected, subject.ask(again, subject.inputs()))
+    if name is not None:
+        raise subject.violation(
+            f"fitted again, it must give the same {name} as fitted once",
+            "other values, after the same seed",
+            "a `fit` that goes on from what it has: networks made in __init__, rows "
+            "appended, or an extreme or average kept",
+        )
+
+
+def _check_needs_no_fit(
+    subject: Subject, made: Any, expected: dict[str, torch.Tensor]
+) -> None:
+    """Checks that what says it is fitted answers as what was fitted does."""
+    subject.attach(made, with_data=True)
+    found = "other answers than after fit"
+    try:
+        d3rlpy.seed(0)
+        if _other_answer(expected, subject.ask(made, subject.inputs())) is None:
+            return
+    except Exception as error:
+        found = subject.raised(error)
+    raise subject.violation(
+        "fitted must be False before fit",
+        f"True, and {found}",
+        "fitted = True in its class, of what has something to learn",
+    )
+
+
+def _other_answer(
+    expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]
+) -> Optional[str]:
+    """Returns the name of the first answer that differs, None if there is none."""
+    names = (name for name, each in expected.items() if not close(each, found[name]))
+    return next(names, None)
 
 
 @conformance_check(*(kind for kind in KINDS if kind not in ("termination", "halt")))
