@@ -496,6 +496,23 @@ class ScaleForAllWhoFollow(SoundPolicy):
             return 0.1 * self.config.scale * torch.randn_like(actions)
 
 
+@breaks("check_generators_left_alone")
+class SeedsItsFit(SoundPolicy):
+    seed: int = 0
+
+    class Policy(LinearPolicy):
+        def fit(self, transitions):
+            torch.manual_seed(self.config.seed)
+            super().fit(transitions)
+
+
+@breaks("check_generators_left_alone")
+class SeedsWhenCreated(SoundPolicy):
+    def create(self, device=False):
+        np.random.seed(0)
+        return super().create(device)
+
+
 @breaks("check_policy_directions")
 class AlwaysFromS(SoundPolicy):
     class Policy(LinearPolicy):

@@ -3,11 +3,13 @@
 import dataclasses
 import itertools
 import math
+import random
 import warnings
 from collections.abc import Iterator
 from typing import Any, Optional
 
 import d3rlpy
+import numpy as np
 import torch
 
 from ..components.dynamics.interface import Prediction
@@ -23,6 +25,7 @@ __all__ = [
     "check_device_kept",
     "check_finite_float32",
     "check_fit_starts_anew",
+    "check_generators_left_alone",
     "check_inputs_not_modified",
     "check_metrics_can_be_logged",
     "check_same_seed_same_output",
@@ -119,6 +122,42 @@ def check_same_seed_same_output(subject: Subject) -> None:
                 "a random generator of its own, such as np.random.default_rng(), a clock, "
                 "or the order of a set",
             )
+
+
+@conformance_check(*KINDS, "learner")
+def check_generators_left_alone(subject: Subject) -> None:
+    """Checks that it seeds no generator: what is drawn after it follows `d3rlpy.seed`."""
+    after = []
+    for seed in (1, 2):
+        inputs, data = subject.inputs(), subject.data()
+        drawn: dict[str, Any] = {}
+        if subject.learned:
+            d3rlpy.seed(seed)
+            subject.created()
+            drawn |= _drawn("when it is created")
+        d3rlpy.seed(seed)
+        made = subject.build(data, seed)
+        drawn |= _drawn("when it is fitted")
+        d3rlpy.seed(seed)
+        subject.ask(made, inputs)
+        after.append(drawn | _drawn("when it is asked"))
+    for name, numbers in after[0].items():
+        if numbers == after[1][name]:
+            raise subject.violation(
+                f"it must not seed {name}",
+                "the same numbers drawn after it, whatever d3rlpy.seed was given before",
+                "torch.manual_seed, d3rlpy.seed or np.random.seed: all runs would go on "
+                "alike, and be no independent seeds; leave seeding to whoever runs it",
+            )
+
+
+def _drawn(when: str) -> dict[str, Any]:
+    """Returns what each generator draws next."""
+    return {
+        f"torch's generator {when}": torch.rand(8).tolist(),
+        f"NumPy's generator {when}": np.random.rand(8).tolist(),
+        f"Python's generator {when}": random.random(),
+    }
 
 
 @conformance_check(

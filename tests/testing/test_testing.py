@@ -41,8 +41,8 @@ CHECKS = [name for name in CHECKS if name != "check_component"]
 
 COMMON = {
     "check_batch_of_one", "check_default_construction", "check_device_kept",
-    "check_finite_float32", "check_inputs_not_modified", "check_json_round_trip",
-    "check_same_seed_same_output", "check_unique_type_name",
+    "check_finite_float32", "check_generators_left_alone", "check_inputs_not_modified",
+    "check_json_round_trip", "check_same_seed_same_output", "check_unique_type_name",
 }  # fmt: skip
 BASIC = {
     "check_default_construction", "check_json_round_trip", "check_unique_type_name",
@@ -96,7 +96,8 @@ APPLIES = {
     SoundTask: BASIC | {"check_task_collects"},
     mbo.get_component("task", "ant-angle"): BASIC,  # needs a dataset
     SoundLearner: BASIC | {
-        "check_device_kept", "check_learner_goes_on_alike", "check_learner_loads_alike",
+        "check_device_kept", "check_generators_left_alone",
+        "check_learner_goes_on_alike", "check_learner_loads_alike",
         "check_learner_takes_any_rows", "check_learner_trains",
         "check_same_seed_same_output",
     },
@@ -235,7 +236,7 @@ def test_check_component_names_each_failed_check_and_why():
         testing.check_component(Worse())
     message = str(caught.value)
     assert isinstance(caught.value, mbo.D3RLPyMBOError)
-    assert message.startswith("3 of 14 checks of Worse failed.")
+    assert message.startswith("3 of 15 checks of Worse failed.")
     assert "check_penalty_shape: Worse: penalties of 31 rows must have" in message
     assert "check_penalty_non_negative: " in message
     assert "check_unique_type_name: " in message
@@ -384,7 +385,7 @@ def test_a_rule_that_accepts_no_size_fails_by_saying_so_and_not_by_its_device(
     rule, found
 ):
     results = [each.error for each in testing.run_checks(rule) if each.error]
-    assert len(results) == 9
+    assert len(results) == 10
     for error in results:
         assert "it accepted no size up to 400 columns of observations" in str(error)
         assert found in str(error)
@@ -478,7 +479,7 @@ def test_a_strangers_tests_pass_fail_and_are_excused(tmp_path):
         env={**os.environ, "PYTHONPATH": str(here)},
         cwd=tmp_path,
     )
-    assert "1 failed, 40 passed, 1 xfailed" in result.stdout, result.stdout
+    assert "1 failed, 43 passed, 1 xfailed" in result.stdout, result.stdout
     assert "by design" in result.stdout
     assert "test_broken[PenaltyWithAMemory-check_pure]" in result.stdout
 
