@@ -1146,6 +1146,37 @@ class ChangesACopy(SoundUpdater):
             return super().update(copy.deepcopy(dynamics), transitions, learner)
 
 
+class GoesOnFitting(RandomStep):
+    """Fits the model to the data that it was not held out from."""
+
+    def rows(self, dynamics, transitions):
+        training = torch.ones(len(transitions), dtype=torch.bool)
+        training[dynamics.holdout_indices] = False
+        return transitions[training]
+
+    def update(self, dynamics, transitions, learner):
+        rows = self.rows(dynamics, transitions)
+        rows = rows[: len(rows) // dynamics.n_members * dynamics.n_members]
+        loss = dynamics.training_loss(rows.to(dynamics.device))
+        parameters = list(dynamics.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.data -= 0.01 * gradient
+        return {"step_size": 0.01}
+
+
+@component("sound_fitting_updater")
+class SoundFittingUpdater(SoundUpdater):
+    Updater = GoesOnFitting
+
+
+@breaks("check_holdout_left_out")
+class FitsAllRows(SoundUpdater):
+    class Updater(GoesOnFitting):
+        def rows(self, dynamics, transitions):
+            return transitions
+
+
 @breaks("check_save_and_load_alike")
 class MomentumOnTheCPU(SoundUpdater):
     class Updater(RandomStep):
@@ -1431,6 +1462,7 @@ SOUND = [
     SoundTermination(),
     SoundReward(),
     SoundUpdater(),
+    SoundFittingUpdater(),
     SoundImagination(),
     SoundImagination(dynamics=SoundDynamics(), rollout_interval=1),
     SoundTask(),

@@ -77,7 +77,7 @@ from .running import (
 from .saving_checks import check_save_and_load_alike
 from .task_checks import check_task_collects
 from .unit_checks import check_reward_units, check_standard_deviations
-from .updater_checks import check_only_the_dynamics_change
+from .updater_checks import check_holdout_left_out, check_only_the_dynamics_change
 
 __all__ = [
     "CheckResult",
@@ -96,6 +96,7 @@ __all__ = [
     "check_halt_consistent",
     "check_halt_shapes_and_types",
     "check_halt_state_kept_by_row",
+    "check_holdout_left_out",
     "check_inputs_not_modified",
     "check_json_round_trip",
     "check_learner_goes_on_alike",

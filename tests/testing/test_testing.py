@@ -88,7 +88,7 @@ APPLIES = {
         "check_rows_of_nan",
     },
     SoundUpdater: COMMON - {"check_batch_of_one"} | LEARNED | {
-        "check_only_the_dynamics_change",
+        "check_holdout_left_out", "check_only_the_dynamics_change",
     },
     mbo.ImaginationConfig: COMMON - {"check_inputs_not_modified"} | LEARNED | {
         "check_real_episodes_stay_real", "check_time_order", "check_trains_learners",
