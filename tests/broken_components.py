@@ -1273,12 +1273,15 @@ class SoundTask(mbo.Task):
         self.write(dataset_id or self.default_id, force)
         return dataset_id or self.default_id
 
+    def rewards(self):
+        return np.zeros(self.n_steps)
+
     def write(self, dataset_id, force):
         ends = np.arange(self.n_steps) == self.n_steps - 1
         episode = EpisodeBuffer(
             observations=np.zeros((self.n_steps + 1, 3), np.float32),
             actions=np.zeros((self.n_steps, 1), np.float32),
-            rewards=np.zeros(self.n_steps),
+            rewards=self.rewards(),
             terminations=np.zeros(self.n_steps, bool),
             truncations=ends,
         )
@@ -1296,6 +1299,18 @@ class AlwaysItsOwnId(SoundTask):
 class Overwrites(SoundTask):
     def collect(self, dataset_id=None, *, force=False):
         return super().collect(dataset_id, force=True)
+
+
+@breaks("check_task_collects")
+class NeverReplaces(SoundTask):
+    def write(self, dataset_id, force):
+        super().write(dataset_id, False)
+
+
+@breaks("check_task_collects")
+class OtherRewardsEachTime(SoundTask):
+    def rewards(self):
+        return np.random.rand(self.n_steps)
 
 
 @breaks("check_task_collects")
