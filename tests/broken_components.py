@@ -1405,10 +1405,14 @@ class ReadsTheFlags(SoundLearner):
             q = self._q_func_forwarder.compute_expected_q(
                 batch.observations, batch.actions, reduction="none"
             )
-            target = batch.rewards + self._gamma * q_tpn * (1 - batch.terminals)
+            discount = self.discount(batch)
+            target = batch.rewards + discount * q_tpn * (1 - batch.terminals)
             weights = torch.where(self.flags(batch), 0.5, 1.0)
             loss = (weights * (q - target).square()).mean(dim=(1, 2)).sum()
             return DDPGBaseCriticLoss(self.also(loss, target, batch))
+
+        def discount(self, batch):
+            return self._gamma**batch.intervals
 
         def also(self, loss, target, batch):
             return loss
@@ -1424,6 +1428,13 @@ class FlagsOnTheCPU(ReadsTheFlags):
     class Impl(ReadsTheFlags.Impl):
         def flags(self, batch):
             return torch.from_numpy(batch.numpy_batch.imagined)
+
+
+@breaks("check_learner_discounts_by_intervals")
+class OneStepAlways(ReadsTheFlags):
+    class Impl(ReadsTheFlags.Impl):
+        def discount(self, batch):
+            return self._gamma
 
 
 @breaks("check_learner_takes_any_rows")

@@ -48,6 +48,7 @@ from .imagination_checks import (
     check_trains_learners,
 )
 from .learner_checks import (
+    check_learner_discounts_by_intervals,
     check_learner_goes_on_alike,
     check_learner_loads_alike,
     check_learner_takes_any_rows,
@@ -99,6 +100,7 @@ __all__ = [
     "check_holdout_left_out",
     "check_inputs_not_modified",
     "check_json_round_trip",
+    "check_learner_discounts_by_intervals",
     "check_learner_goes_on_alike",
     "check_learner_loads_alike",
     "check_learner_takes_any_rows",

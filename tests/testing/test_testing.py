@@ -97,7 +97,8 @@ APPLIES = {
     mbo.get_component("task", "ant-angle"): BASIC,  # needs a dataset
     SoundLearner: BASIC | {
         "check_device_kept", "check_generators_left_alone",
-        "check_learner_goes_on_alike", "check_learner_loads_alike",
+        "check_learner_discounts_by_intervals", "check_learner_goes_on_alike",
+        "check_learner_loads_alike",
         "check_learner_takes_any_rows", "check_learner_trains",
         "check_same_seed_same_output",
     },
