@@ -183,6 +183,31 @@ class AlwaysForward(SoundDynamics):
             )
 
 
+@breaks("check_predictions_stay")
+class OneBufferForAll(SoundDynamics):
+    class Model(LinearModel):
+        kept: Optional[torch.Tensor] = None
+
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            reached = prediction.observations
+            if self.kept is None or self.kept.shape != reached.shape:
+                self.kept = torch.empty_like(reached)
+            self.kept.copy_(reached)
+            return dataclasses.replace(prediction, observations=self.kept)
+
+
+@breaks("check_dynamics_direction")
+class DifferencesOfSingleMembers(SoundDynamics):
+    class Model(LinearModel):
+        def predict(self, observations, actions, all_members):
+            prediction = super().predict(observations, actions, all_members)
+            if self.direction == "reverse" and not all_members:
+                change = prediction.observations - observations
+                prediction = dataclasses.replace(prediction, observations=change)
+            return prediction
+
+
 class Rescaled(LinearModel):
     """Its rewards in some other unit."""
 
@@ -231,6 +256,15 @@ class TurnedRewards(SoundDynamics):
 class RewardsInThousandths(SoundDynamics):
     class Model(Rescaled):
         scale = 1000.0
+
+
+@breaks("check_reward_units")
+class StandardisedWithoutMembers(StandardisedRewards):
+    class Model(StandardisedRewards.Model):
+        def predict(self, observations, actions, all_members):
+            if all_members:
+                return LinearModel.predict(self, observations, actions, True)
+            return super().predict(observations, actions, False)
 
 
 @breaks("check_reward_units")
@@ -305,6 +339,29 @@ class UnreducedTrainingLoss(SoundDynamics):
             return -self.log_prob(transitions)
 
 
+@breaks("check_truth_is_likelier")
+class LossForLogProb(SoundDynamics):
+    class Model(LinearModel):
+        def log_prob(self, transitions):
+            return -super().log_prob(transitions)
+
+        def training_loss(self, transitions):
+            return -super().training_loss(transitions)
+
+
+@breaks("check_truth_is_likelier")
+class LogProbOfStatesAlone(SoundDynamics):
+    class Model(LinearModel):
+        def log_prob(self, transitions):
+            given, targets = self.columns(transitions)
+            means = self.inputs(given, transitions.actions) @ self.weights
+            normal = torch.distributions.Normal(means[:, :-1], self.noise)
+            return normal.log_prob(targets[:, :-1]).sum(dim=1, keepdim=True)
+
+        def training_loss(self, transitions):
+            return -super().log_prob(transitions).mean()
+
+
 @breaks("check_training_loss_and_sample_agrees")
 class LikelihoodOfAnotherSample(SoundDynamics):
     class Model(LinearModel):
@@ -313,6 +370,19 @@ class LikelihoodOfAnotherSample(SoundDynamics):
                 transitions, observations, actions
             )
             return loss, self.predict(observations, actions, False), log_prob
+
+
+@breaks("check_training_loss_and_sample_agrees")
+class DifferentiableSample(SoundDynamics):
+    class Model(LinearModel):
+        def training_loss_and_sample(self, transitions, observations, actions):
+            mean = self.inputs(observations, actions) @ self.weights
+            sample = mean + self.noise * torch.randn_like(mean)
+            prediction = mbo.Prediction(
+                observations, actions, sample[:, :-1], sample[:, -1:]
+            )
+            log_prob = self.log_prob(prediction.transitions(self.direction))
+            return self.training_loss(transitions), prediction, log_prob
 
 
 @breaks("check_inputs_not_modified")
@@ -340,6 +410,12 @@ class AveragesItsFits(SoundDynamics):
             super().fit(transitions)
             if before is not None:
                 self.weights.data += 0.3 * (before.data - self.weights.data)
+
+
+@breaks("check_fit_starts_anew")
+class AlwaysFitted(SoundDynamics):
+    class Model(LinearModel):
+        fitted = True
 
 
 @breaks("check_save_and_load_alike")
@@ -404,6 +480,37 @@ class UnclippedNoise(SoundPolicy):
     class Policy(LinearPolicy):
         def clip(self, actions):
             return 2 * actions
+
+
+@breaks("check_config_kept")
+class ScaleForAllWhoFollow(SoundPolicy):
+    scale: Optional[float] = None
+
+    class Policy(LinearPolicy):
+        def fit(self, transitions):
+            super().fit(transitions)
+            if self.config.scale is None:
+                self.config.scale = float(transitions.actions.std())
+
+        def noise(self, observations, actions):
+            return 0.1 * self.config.scale * torch.randn_like(actions)
+
+
+@breaks("check_generators_left_alone")
+class SeedsItsFit(SoundPolicy):
+    seed: int = 0
+
+    class Policy(LinearPolicy):
+        def fit(self, transitions):
+            torch.manual_seed(self.config.seed)
+            super().fit(transitions)
+
+
+@breaks("check_generators_left_alone")
+class SeedsWhenCreated(SoundPolicy):
+    def create(self, device=False):
+        np.random.seed(0)
+        return super().create(device)
 
 
 @breaks("check_policy_directions")
@@ -483,6 +590,7 @@ class TensorInMetric(SoundPolicy):
 
 @component("sound_penalty")
 class SoundPenalty(mbo.Penalty):
+    compares = "members"
     coef: float = 1.0
 
     def __call__(self, prediction, learner=None):
@@ -528,6 +636,15 @@ class PenaltyOfTheChunksLargest(SoundPenalty):
         return penalties / penalties.max().clamp(min=1e-6)
 
 
+@breaks("check_rows_of_nan")
+class DivergenceOfMembers(SoundPenalty):
+    def __call__(self, prediction, learner=None):
+        members = torch.distributions.Normal(prediction.means, prediction.stds)
+        first = torch.distributions.Normal(prediction.means[0], prediction.stds[0])
+        divergences = torch.distributions.kl_divergence(members, first).sum(dim=2)
+        return self.coef * divergences.amax(dim=0).clamp(min=0)[:, None]
+
+
 @breaks("check_when_and_compares")
 class PenaltyWhenImagining(SoundPenalty):
     when = "imagining"
@@ -536,6 +653,15 @@ class PenaltyWhenImagining(SoundPenalty):
 @breaks("check_when_and_compares")
 class PenaltyOfOneMember(SoundPenalty):
     compares = "member"
+
+
+@breaks("check_when_and_compares")
+class SpreadOfAnyModel(SoundPenalty):
+    compares = ""
+
+    def __call__(self, prediction, learner=None):
+        rewards = prediction.means[..., -1:]
+        return self.coef * rewards.std(dim=0, unbiased=False)
 
 
 @breaks("check_default_construction", quantile=0.9)
@@ -609,6 +735,12 @@ class FlatTermination(SoundTermination):
         return next_observations[:, 0] > self.limit
 
 
+@breaks("check_termination_reads_next_observations")
+class EndsOneStepLate(SoundTermination):
+    def __call__(self, next_observations, actions, observations):
+        return super().__call__(observations, actions, next_observations)
+
+
 @breaks("check_pure")
 class RandomTermination(SoundTermination):
     def __call__(self, observations, actions, next_observations):
@@ -665,6 +797,15 @@ class RewardInNumpy(SoundReward):
     def __call__(self, observations, actions, next_observations):
         rewards = -(next_observations.numpy() ** 2).sum(axis=1, keepdims=True)
         return torch.as_tensor(rewards, device=observations.device)
+
+
+@breaks("check_rows_of_nan")
+class RewardByTable(SoundReward):
+    def __call__(self, observations, actions, next_observations):
+        table = torch.tensor([0.0, 1.0], device=observations.device)
+        known = torch.isfinite(next_observations[:, :1])
+        cells = torch.where(known, (next_observations[:, :1] > 0).float(), torch.nan)
+        return table[cells.long()]
 
 
 @breaks("check_rows_answered_alone")
@@ -799,6 +940,7 @@ class FlatLearnedPenalty(SoundLearnedPenalty):
 
 
 class SpreadSum(mbo.Halt):
+    compares = "members"
     threshold: Optional[float] = None
 
     @property
@@ -884,7 +1026,13 @@ class AsksTheDataWhenLoaded(SoundHalt):
 
 @breaks("check_when_and_compares")
 class ComparesOfTheConfigAlone(SoundHalt):
-    compares = "members"
+    compares = "elites"
+
+
+@breaks("check_when_and_compares")
+class HaltOfAnyModel(SoundHalt):
+    class Learned(SpreadSum):
+        compares = ""
 
 
 @breaks("check_fit_starts_anew")
@@ -894,6 +1042,20 @@ class KeepsTheLargest(SoundHalt):
             before = self.threshold or 0.0
             super().fit(dynamics, transitions)
             self.threshold = max(self.threshold, before)
+
+
+@breaks("check_fit_starts_anew")
+class OneThresholdForAll(SoundHalt):
+    class Learned(SpreadSum):
+        thresholds: dict[str, float] = {}  # noqa: RUF012 - the mistake
+
+        @property
+        def threshold(self):
+            return self.thresholds.get("sum")
+
+        @threshold.setter
+        def threshold(self, value):
+            self.thresholds["sum"] = value
 
 
 @breaks("check_halt_shapes_and_types")
@@ -982,6 +1144,37 @@ class ChangesACopy(SoundUpdater):
     class Updater(RandomStep):
         def update(self, dynamics, transitions, learner):
             return super().update(copy.deepcopy(dynamics), transitions, learner)
+
+
+class GoesOnFitting(RandomStep):
+    """Fits the model to the data that it was not held out from."""
+
+    def rows(self, dynamics, transitions):
+        training = torch.ones(len(transitions), dtype=torch.bool)
+        training[dynamics.holdout_indices] = False
+        return transitions[training]
+
+    def update(self, dynamics, transitions, learner):
+        rows = self.rows(dynamics, transitions)
+        rows = rows[: len(rows) // dynamics.n_members * dynamics.n_members]
+        loss = dynamics.training_loss(rows.to(dynamics.device))
+        parameters = list(dynamics.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.data -= 0.01 * gradient
+        return {"step_size": 0.01}
+
+
+@component("sound_fitting_updater")
+class SoundFittingUpdater(SoundUpdater):
+    Updater = GoesOnFitting
+
+
+@breaks("check_holdout_left_out")
+class FitsAllRows(SoundUpdater):
+    class Updater(GoesOnFitting):
+        def rows(self, dynamics, transitions):
+            return transitions
 
 
 @breaks("check_save_and_load_alike")
@@ -1080,12 +1273,15 @@ class SoundTask(mbo.Task):
         self.write(dataset_id or self.default_id, force)
         return dataset_id or self.default_id
 
+    def rewards(self):
+        return np.zeros(self.n_steps)
+
     def write(self, dataset_id, force):
         ends = np.arange(self.n_steps) == self.n_steps - 1
         episode = EpisodeBuffer(
             observations=np.zeros((self.n_steps + 1, 3), np.float32),
             actions=np.zeros((self.n_steps, 1), np.float32),
-            rewards=np.zeros(self.n_steps),
+            rewards=self.rewards(),
             terminations=np.zeros(self.n_steps, bool),
             truncations=ends,
         )
@@ -1103,6 +1299,18 @@ class AlwaysItsOwnId(SoundTask):
 class Overwrites(SoundTask):
     def collect(self, dataset_id=None, *, force=False):
         return super().collect(dataset_id, force=True)
+
+
+@breaks("check_task_collects")
+class NeverReplaces(SoundTask):
+    def write(self, dataset_id, force):
+        super().write(dataset_id, False)
+
+
+@breaks("check_task_collects")
+class OtherRewardsEachTime(SoundTask):
+    def rewards(self):
+        return np.random.rand(self.n_steps)
 
 
 @breaks("check_task_collects")
@@ -1197,10 +1405,14 @@ class ReadsTheFlags(SoundLearner):
             q = self._q_func_forwarder.compute_expected_q(
                 batch.observations, batch.actions, reduction="none"
             )
-            target = batch.rewards + self._gamma * q_tpn * (1 - batch.terminals)
+            discount = self.discount(batch)
+            target = batch.rewards + discount * q_tpn * (1 - batch.terminals)
             weights = torch.where(self.flags(batch), 0.5, 1.0)
             loss = (weights * (q - target).square()).mean(dim=(1, 2)).sum()
             return DDPGBaseCriticLoss(self.also(loss, target, batch))
+
+        def discount(self, batch):
+            return self._gamma**batch.intervals
 
         def also(self, loss, target, batch):
             return loss
@@ -1216,6 +1428,13 @@ class FlagsOnTheCPU(ReadsTheFlags):
     class Impl(ReadsTheFlags.Impl):
         def flags(self, batch):
             return torch.from_numpy(batch.numpy_batch.imagined)
+
+
+@breaks("check_learner_discounts_by_intervals")
+class OneStepAlways(ReadsTheFlags):
+    class Impl(ReadsTheFlags.Impl):
+        def discount(self, batch):
+            return self._gamma
 
 
 @breaks("check_learner_takes_any_rows")
@@ -1269,6 +1488,7 @@ SOUND = [
     SoundTermination(),
     SoundReward(),
     SoundUpdater(),
+    SoundFittingUpdater(),
     SoundImagination(),
     SoundImagination(dynamics=SoundDynamics(), rollout_interval=1),
     SoundTask(),

@@ -79,8 +79,9 @@ class DrawnPenalty:
         prediction = dataclasses.replace(
             predicted, observations=outcome, rewards=rewards
         )
-        penalties = penalty(prediction, self._learner)
         checks = ComponentChecks()
+        checks.members(penalty, prediction)
+        penalties = penalty(prediction, self._learner)
         checks.shape(penalty, penalties, (len(rows), 1))
         checks.finite(penalty, penalties)
         checks.positive(penalty, penalties)

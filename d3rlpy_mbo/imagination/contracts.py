@@ -1,12 +1,13 @@
 """What components return in a rollout, held against their contracts."""
 
 from collections.abc import Callable
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 
 from ..components.dynamics.interface import Prediction
-from ..components.halts import HaltDecision
+from ..components.halts import Halt, HaltDecision
+from ..components.penalties import LearnedPenalty, Penalty
 from ..registry import discovery
 from ..support.errors import CompositionError
 
@@ -56,6 +57,24 @@ class ComponentChecks:
             if values is not None:
                 expected = (len(values) if values.ndim else 0, n_rows, size + 1)
                 self.shape(component, values, expected)
+
+    def members(
+        self, judge: Union[Penalty, LearnedPenalty, Halt], prediction: Prediction
+    ) -> None:
+        """Raises CompositionError if a penalty or halt has nothing to compare.
+
+        A config need not say how many members its model will have; the model does.
+        """
+        if judge.compares == "" or prediction.means is None:
+            return
+        found = len(prediction.means)
+        if judge.compares == "elites" and prediction.n_elites is not None:
+            found = prediction.n_elites
+        if found < 2:
+            raise CompositionError(
+                f"{_name(judge)} compares the {judge.compares} of the dynamics, and these "
+                f"have {found}: expected 2 or more."
+            )
 
     def finite(
         self,

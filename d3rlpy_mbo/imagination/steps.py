@@ -131,6 +131,7 @@ class StepModel:
             )
         penalties = torch.zeros_like(rewards)
         if self._penalty is not None:
+            checks.members(self._penalty, prediction)
             penalties = self._penalty(prediction, self._learner)
             checks.shape(self._penalty, penalties, shape)
             checks.finite(self._penalty, penalties, where=usable)
@@ -167,6 +168,7 @@ class StepModel:
         """Asks the halt, which is handed what it carried from the last step."""
         if self._halt is None:
             return HaltDecision.nowhere(usable)
+        self._checks.members(self._halt, prediction)
         halted = self._halt(prediction, self._carried)
         self._checks.halt(self._halt, halted, usable)
         self._carried = halted.state

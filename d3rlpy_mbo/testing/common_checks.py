@@ -1,12 +1,15 @@
 """Checks of how every component answers, whatever it answers."""
 
+import dataclasses
 import itertools
 import math
+import random
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 import d3rlpy
+import numpy as np
 import torch
 
 from ..components.dynamics.interface import Prediction
@@ -18,9 +21,11 @@ from .subjects import N_ROWS, Subject
 
 __all__ = [
     "check_batch_of_one",
+    "check_config_kept",
     "check_device_kept",
     "check_finite_float32",
     "check_fit_starts_anew",
+    "check_generators_left_alone",
     "check_inputs_not_modified",
     "check_metrics_can_be_logged",
     "check_same_seed_same_output",
@@ -84,6 +89,23 @@ def check_batch_of_one(subject: Subject) -> None:
             )
 
 
+@conformance_check(*KINDS, learned_only=True)
+def check_config_kept(subject: Subject) -> None:
+    """Checks that its config stays as it is, whatever what it created has learned."""
+    subject.answers()
+    for field in dataclasses.fields(subject.component):
+        before = getattr(subject.as_given, field.name)
+        found = getattr(subject.component, field.name)
+        if found != before:
+            raise subject.violation(
+                f"its config's {field.name} must stay as it was, for the next that is "
+                "created of it",
+                f"{found!r}, and {before!r} before",
+                "self.config.x = ... in create or fit; what the data determines belongs "
+                "into attributes and state_dict",
+            )
+
+
 @conformance_check(*KINDS, "learner")
 def check_same_seed_same_output(subject: Subject) -> None:
     """Checks that `d3rlpy.seed` determines everything: fitting and answers."""
@@ -102,26 +124,102 @@ def check_same_seed_same_output(subject: Subject) -> None:
             )
 
 
+@conformance_check(*KINDS, "learner")
+def check_generators_left_alone(subject: Subject) -> None:
+    """Checks that it seeds no generator: what is drawn after it follows `d3rlpy.seed`."""
+    after = []
+    for seed in (1, 2):
+        inputs, data = subject.inputs(), subject.data()
+        drawn: dict[str, Any] = {}
+        if subject.learned:
+            d3rlpy.seed(seed)
+            subject.created()
+            drawn |= _drawn("when it is created")
+        d3rlpy.seed(seed)
+        made = subject.build(data, seed)
+        drawn |= _drawn("when it is fitted")
+        d3rlpy.seed(seed)
+        subject.ask(made, inputs)
+        after.append(drawn | _drawn("when it is asked"))
+    for name, numbers in after[0].items():
+        if numbers == after[1][name]:
+            raise subject.violation(
+                f"it must not seed {name}",
+                "the same numbers drawn after it, whatever d3rlpy.seed was given before",
+                "torch.manual_seed, d3rlpy.seed or np.random.seed: all runs would go on "
+                "alike, and be no independent seeds; leave seeding to whoever runs it",
+            )
+
+
+def _drawn(when: str) -> dict[str, Any]:
+    """Returns what each generator draws next."""
+    return {
+        f"torch's generator {when}": torch.rand(8).tolist(),
+        f"NumPy's generator {when}": np.random.rand(8).tolist(),
+        f"Python's generator {when}": random.random(),
+    }
+
+
 @conformance_check(
     "dynamics", "rollout_policy", "termination", "penalty", "halt", learned_only=True
 )
 def check_fit_starts_anew(subject: Subject) -> None:
-    """Checks that a second `fit`, after one on other data, has the result of a first."""
-    again = subject.created()
+    """Checks that a second `fit`, after one on other data, has the result of a first.
+
+    Nor may the fits of one change another, or one that says it is fitted need a `fit`.
+    """
+    expected, again = subject.answers(), subject.created()
+    if again.fitted:
+        _check_needs_no_fit(subject, again, expected)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of that data nobody asked
         subject.refit(again, subject.other_data())
+    meanwhile = subject.answers()
     subject.refit(again, subject.data())
-    expected = subject.answers()
+    name = _other_answer(expected, meanwhile)
+    if name is not None:
+        raise subject.violation(
+            f"it must give the same {name} when another one was fitted on other data",
+            "other values, after the same seed",
+            "a list, dict or module in the body of the class, which all that are created "
+            "share: make it in __init__ or fit",
+        )
     d3rlpy.seed(0)
-    for name, values in subject.ask(again, subject.inputs()).items():
-        if not close(expected[name], values):
-            raise subject.violation(
-                f"fitted again, it must give the same {name} as fitted once",
-                "other values, after the same seed",
-                "a `fit` that goes on from what it has: networks made in __init__, rows "
-                "appended, or an extreme or average kept",
-            )
+    name = _other_answer(expected, subject.ask(again, subject.inputs()))
+    if name is not None:
+        raise subject.violation(
+            f"fitted again, it must give the same {name} as fitted once",
+            "other values, after the same seed",
+            "a `fit` that goes on from what it has: networks made in __init__, rows "
+            "appended, or an extreme or average kept",
+        )
+
+
+def _check_needs_no_fit(
+    subject: Subject, made: Any, expected: dict[str, torch.Tensor]
+) -> None:
+    """Checks that what says it is fitted answers as what was fitted does."""
+    subject.attach(made, with_data=True)
+    found = "other answers than after fit"
+    try:
+        d3rlpy.seed(0)
+        if _other_answer(expected, subject.ask(made, subject.inputs())) is None:
+            return
+    except Exception as error:
+        found = subject.raised(error)
+    raise subject.violation(
+        "fitted must be False before fit",
+        f"True, and {found}",
+        "fitted = True in its class, of what has something to learn",
+    )
+
+
+def _other_answer(
+    expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]
+) -> Optional[str]:
+    """Returns the name of the first answer that differs, None if there is none."""
+    names = (name for name, each in expected.items() if not close(each, found[name]))
+    return next(names, None)
 
 
 @conformance_check(*(kind for kind in KINDS if kind not in ("termination", "halt")))

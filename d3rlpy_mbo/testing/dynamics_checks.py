@@ -1,8 +1,10 @@
 """Checks of dynamics."""
 
+import dataclasses
 import warnings
-from typing import Any, get_args
+from typing import Any, Optional, get_args
 
+import d3rlpy
 import torch
 
 from ..components.dynamics.interface import Dynamics, Prediction
@@ -20,7 +22,9 @@ __all__ = [
     "check_dynamics_direction",
     "check_log_prob_differentiable",
     "check_prediction_shapes",
+    "check_predictions_stay",
     "check_training_loss_and_sample_agrees",
+    "check_truth_is_likelier",
     "check_zero_filled_terminals_ignored",
 ]
 
@@ -96,6 +100,33 @@ def _shape(values: Any) -> Any:
 
 
 @conformance_check("dynamics")
+def check_predictions_stay(subject: Subject) -> None:
+    """Checks that what it predicted stays as it was when it predicts something else.
+
+    The steps of a rollout are taken out when all of them have been imagined.
+    """
+    given, actions = subject.inputs()
+    for all_members in (False, True):
+        first = subject.ready.predict(given, actions, all_members)
+        names = ("observations", "rewards", "means", "stds")
+        before = {
+            name: getattr(first, name).clone()
+            for name in names
+            if getattr(first, name) is not None
+        }
+        subject.ready.predict(given.flip(0), actions.flip(0), all_members)
+        for name, values in before.items():
+            changed = values != getattr(first, name)
+            if bool((changed & ~values.isnan()).any()):
+                raise subject.violation(
+                    f"{name} must stay as they were when it is asked about other rows",
+                    f"{int(changed.sum())} of {changed.numel()} numbers that changed",
+                    "a buffer of its own that is filled in place and returned, as by out= "
+                    "or a CUDA graph; return a clone()",
+                )
+
+
+@conformance_check("dynamics")
 def check_dynamics_direction(subject: Subject) -> None:
     """Checks on s' = s + M a that forward it predicts s', in reverse s.
 
@@ -109,8 +140,14 @@ def check_dynamics_direction(subject: Subject) -> None:
             continue
         rows = subject.world.line_transitions()
         given = rows.given_observations(direction)
-        prediction = ready.predict(given, rows.actions, True)
-        outcomes = {"observations": prediction.observations}
+        brief, prediction = (
+            ready.predict(given, rows.actions, all_members)
+            for all_members in (False, True)
+        )
+        outcomes = {
+            "observations": brief.observations,
+            "observations with all_members=True": prediction.observations,
+        }
         if prediction.means is not None:
             outcomes["means"] = prediction.means[..., :-1].mean(dim=0)
         sign, formula = (
@@ -221,6 +258,51 @@ def check_log_prob_differentiable(subject: Subject) -> None:
 
 
 @conformance_check("dynamics")
+def check_truth_is_likelier(subject: Subject) -> None:
+    """Checks that log_prob and training_loss, if offered, tell true outcomes from others.
+
+    In every direction: of the rows it was fitted on log_prob must be higher than of the
+    same rows with each other's outcomes, or each other's rewards; training_loss must not
+    be higher.
+    """
+    assert isinstance(subject, DynamicsSubject)
+    for direction in get_args(Direction):
+        model = subject.ready_in(direction)
+        if model is None:
+            continue
+        rows = subject.world.line_transitions(1000 * model.n_members)
+        outcome = "next_observations" if direction == "forward" else "observations"
+        for name, sign in (("log_prob", 1), ("training_loss", -1)):
+            true = _mean_of(model, name, rows)
+            if true is None:
+                continue
+            for column in (outcome, "rewards"):
+                mixed = {column: getattr(rows, column).roll(1, dims=0)}
+                other = _mean_of(model, name, dataclasses.replace(rows, **mixed))
+                assert other is not None
+                better = sign * (true - other)
+                # A loss may be of what a network learns alone, and leave rewards to others.
+                if better < 0 or (better == 0 and name == "log_prob"):
+                    raise subject.violation(
+                        f"{direction}, {name} must be "
+                        f"{'higher' if sign > 0 else 'lower'} for true {column}",
+                        f"{true:.4g} for these, {other:.4g} for those of other rows",
+                        "the sign turned round, as of a loss that is given for a "
+                        f"log-probability, or {column} left out",
+                    )
+
+
+def _mean_of(model: Dynamics, name: str, rows: Transitions) -> Optional[float]:
+    """Returns the mean of what a method says of rows; None if it is not offered."""
+    d3rlpy.seed(0)
+    try:
+        with torch.no_grad():
+            return float(getattr(model, name)(rows).mean())
+    except CompositionError:
+        return None
+
+
+@conformance_check("dynamics")
 def check_training_loss_and_sample_agrees(subject: Subject) -> None:
     """Checks, if it is overridden, that it agrees with training_loss and log_prob."""
     model = subject.ready
@@ -229,10 +311,14 @@ def check_training_loss_and_sample_agrees(subject: Subject) -> None:
         return
     rows = subject.world.line_transitions(N_ROWS * model.n_members)
     given, actions = subject.inputs()
-    with torch.no_grad():
-        loss, prediction, log_prob = model.training_loss_and_sample(
-            rows, given, actions
+    loss, prediction, log_prob = model.training_loss_and_sample(rows, given, actions)
+    if prediction.observations.requires_grad or prediction.rewards.requires_grad:
+        raise subject.violation(
+            "its sample must not be differentiable",
+            "a sample with a gradient, through which that of its log_prob cancels out",
+            "outputs of the networks that were not detached before the draw",
         )
+    with torch.no_grad():
         alone = model.training_loss(rows)
         of_sample = model.log_prob(prediction.transitions(model.direction))
     for name, found, expected in (

@@ -58,10 +58,11 @@ class DynamicsSubject(Subject):
         return None if config is None else type(self)(config, self.world).ready
 
     @functools.cached_property
-    def in_small_units(self) -> list[tuple[Transitions, Prediction]]:
-        """`LineWorld.small_transitions`, and what is predicted of them by all members.
+    def in_small_units(self) -> list[tuple[Transitions, Prediction, Prediction]]:
+        """`LineWorld.small_transitions`, and what is predicted of them.
 
-        Fitted on them, in each direction in which it can be made.
+        Without and with all members, as rollouts ask with and without a penalty. Fitted on
+        them, in each direction in which it can be made.
         """
         rows, found = self.world.small_transitions(), []
         for direction in get_args(Direction):
@@ -71,5 +72,6 @@ class DynamicsSubject(Subject):
                     self.world.small_transitions()
                 )
                 given = rows.given_observations(direction)
-                found.append((rows, model.predict(given, rows.actions, True)))
+                brief = model.predict(given, rows.actions, False)
+                found.append((rows, brief, model.predict(given, rows.actions, True)))
         return found

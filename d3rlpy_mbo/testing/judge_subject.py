@@ -22,7 +22,10 @@ class JudgeSubject(Subject):
     @functools.cached_property
     def _dynamics(self) -> Dynamics:
         """A model of the world, for those that learn what it says of the data."""
-        return _copied(_fitted_dynamics(self.world, self.direction), self.device)
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # made when first asked for, maybe in a fit
+            return _copied(_fitted_dynamics(self.world, self.direction), self.device)
 
     def data(self) -> Any:
         """Returns rows of episodes, those that `dynamics` was fitted on."""

@@ -1,9 +1,11 @@
 """Checks of learners."""
 
+import dataclasses
 import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import d3rlpy
 import numpy as np
@@ -20,6 +22,7 @@ from .running import conformance_check
 from .subjects import Subject
 
 __all__ = [
+    "check_learner_discounts_by_intervals",
     "check_learner_goes_on_alike",
     "check_learner_loads_alike",
     "check_learner_takes_any_rows",
@@ -91,6 +94,53 @@ def check_learner_takes_any_rows(subject: Subject) -> None:
         losses = [{k: v for k, v in step.items() if k not in ill} for step in losses]
         _check_finite(subject, losses, f" on a batch of {kind} rows alone", cause)
     _check_order(subject, batch)
+
+
+@conformance_check("learner")
+def check_learner_discounts_by_intervals(subject: Subject) -> None:
+    """Checks that what it adds for the next state is discounted by the batch's intervals.
+
+    A row may lead several steps on, of an imagination with `steps_per_row` or of d3rlpy's
+    `MultiStepTransitionPicker`. Whether it adds something, terminals show: they end it.
+    """
+    assert isinstance(subject, LearnerSubject)
+    if getattr(subject.component, "gamma", 1.0) == 1.0:  # then they say nothing
+        return
+    batch = subject.fitted_on[0]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"terminals": 1 - batch.terminals},
+        {"intervals": 1000 * batch.intervals},
+    ]
+    kept, ended, farther = (
+        _first_step(subject, dataclasses.replace(batch, **columns))
+        for columns in changes
+    )
+    follow = [name for name in kept if _differs(kept[name], ended.get(name))]
+    if follow and not any(_differs(kept[name], farther.get(name)) for name in kept):
+        raise subject.violation(
+            "it must discount the value of next observations by gamma ** intervals",
+            f"the same {follow[0]} whether they lie 1 or 1000 steps ahead",
+            "gamma alone in a target of its own; write self._gamma ** batch.intervals",
+        )
+
+
+def _first_step(
+    subject: LearnerSubject, batch: ImaginedMiniBatch
+) -> Mapping[str, float]:
+    """Returns what a new learner, always the same, says of a batch."""
+    d3rlpy.seed(0)
+    learner = subject.created()
+    d3rlpy.seed(0)
+    (losses,) = subject.losses(learner, [batch])
+    return losses
+
+
+def _differs(one: float, other: Optional[float]) -> bool:
+    """Whether losses differ by more than rounding; what is not finite does not."""
+    if other is None or not (math.isfinite(one) and math.isfinite(other)):
+        return False
+    return not math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-7)
 
 
 def _check_order(subject: LearnerSubject, batch: ImaginedMiniBatch) -> None:

@@ -22,7 +22,9 @@ __all__ = [
     "check_pure",
     "check_reward_shape",
     "check_rows_answered_alone",
+    "check_rows_of_nan",
     "check_termination_of_nan",
+    "check_termination_reads_next_observations",
     "check_termination_shape_and_type",
     "check_when_and_compares",
 ]
@@ -124,6 +126,34 @@ def _shown(values: torch.Tensor) -> str:
     return ", ".join(f"{value:.4g}" for value in values.flatten()[:3].tolist())
 
 
+@conformance_check("penalty", "halt", "reward_function")
+def check_rows_of_nan(subject: Subject) -> None:
+    """Checks that it may be asked about imagined rows with NaN, which are dropped.
+
+    A penalty that is subtracted when rows are drawn meets none.
+    """
+    if getattr(subject.ready, "when", "") == "drawn":
+        return
+    asked = subject.inputs()
+    if kind_of(subject.component) == "reward_function":
+        given, _, reached = asked
+        given[1::3], reached[::3] = torch.nan, torch.nan  # in reverse s is imagined
+    else:
+        prediction = asked[0]
+        prediction.observations[::3] = prediction.rewards[::3] = torch.nan
+        prediction.means[:, ::3] = prediction.stds[:, ::3] = torch.nan
+    try:
+        subject.ask(subject.ready, asked)
+    except Exception as error:
+        raise subject.violation(
+            "it must not raise where a model has diverged; its answer for rows with NaN "
+            "does not matter",
+            subject.raised(error),
+            "a distribution of torch's, which refuses NaN: give it validate_args=False; a "
+            "guard against NaN, or numbers made indices",
+        ) from error
+
+
 @conformance_check("termination")
 def check_termination_of_nan(subject: Subject) -> None:
     """Checks that it may be asked about rows with NaN, which are dropped."""
@@ -141,9 +171,30 @@ def check_termination_of_nan(subject: Subject) -> None:
         ) from error
 
 
+@conformance_check("termination", where=lambda rule: not hasattr(rule, "create"))
+def check_termination_reads_next_observations(subject: Subject) -> None:
+    """Checks that what it says of s it does not say without a look at a or s'.
+
+    An environment ends an episode at s'; a rule of s alone says it one step too late.
+    """
+    given, _, _ = subject.inputs()
+    try:
+        (ends,) = subject.ask(subject.ready, (given, None, None)).values()
+    except Exception:  # it looks at the others
+        return
+    if bool(ends.any()) and not bool(ends.all()):
+        raise subject.violation(
+            "it must say where the environment ends, which is at s'",
+            "answers that come from observations alone, s",
+            "the arguments in another order: they are s, a and s'; read next_observations",
+        )
+
+
 @conformance_check("penalty", "halt")
 def check_when_and_compares(subject: Subject) -> None:
     """Checks that its `when` and `compares`, if declared, are known words.
+
+    What compares the members of the dynamics must declare it.
 
     If it learns, the created object's count: its config must not declare otherwise,
     whatever the value of a field of that name.
@@ -161,6 +212,38 @@ def check_when_and_compares(subject: Subject) -> None:
             )
         if subject.learned:
             _check_declared_alike(subject, name)
+    if subject.ready.compares == "":
+        _check_compares_nothing(subject)
+
+
+def _check_compares_nothing(subject: Subject) -> None:
+    """Checks that members which all say the same do not silence it.
+
+    One that is 0, or stops nothing, about copies of each member, but not about the members
+    together, compares them: of dynamics with one member it would say nothing.
+    """
+    prediction, *others = subject.inputs()
+    name = "penalties" if kind_of(subject.component) == "penalty" else "stop"
+
+    def most(prediction: Prediction) -> float:
+        d3rlpy.seed(0)
+        found = subject.ask(subject.ready, (prediction, *others))[name]
+        return float(found.double().abs().max())
+
+    members = {"means": prediction.means, "stds": prediction.stds}
+    copies = [
+        {key: column[i : i + 1].expand_as(column) for key, column in members.items()}
+        for i in range(len(prediction.means))
+    ]
+    of_copies = max(most(dataclasses.replace(prediction, **each)) for each in copies)
+    # The deviation of equal numbers from their mean may be rounding.
+    if of_copies < _TOLERANCE * most(prediction):
+        raise subject.violation(
+            "it must declare compares, 'members' or 'elites'",
+            f"'', but of members that all say the same every {name} is 0",
+            "a spread of the members, of which dynamics with one have none: nothing would "
+            "ever be penalised or halted, and nobody told",
+        )
 
 
 def _check_declared_alike(subject: Subject, name: str) -> None:

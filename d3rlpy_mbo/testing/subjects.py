@@ -56,6 +56,7 @@ class Subject:
     """
 
     component: Component
+    as_given: Component  # nothing that was made of it since has changed this one
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Subject:
         direction: Direction = "forward",
     ):
         self.component = component
+        self.as_given = copy.deepcopy(component)
         self.world = world
         self.device = device
         self.direction: Direction = direction

@@ -7,6 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import d3rlpy
+import numpy as np
+import numpy.typing as npt
+
 from ..data.minari import load_minari
 from ..support.errors import DatasetError
 from ..tasks.interface import Task
@@ -33,6 +37,7 @@ def _is_cheap(component: Checkable) -> bool:
 def check_task_collects(subject: Subject) -> None:
     """Checks that it collects a dataset that loads, under the given id, and only once.
 
+    Unless it is forced; it must then collect the same again, wherever the generators stand.
     With its `smallest_settings`, in a folder of its own; left out if there are none.
     """
     assert isinstance(subject.component, Task)
@@ -54,7 +59,7 @@ def check_task_collects(subject: Subject) -> None:
                 "no return, or its own id although another was given",
             )
         try:
-            load_minari(_DATASET_ID)
+            first = _collected()
         except DatasetError as error:
             raise subject.violation(
                 "load_minari must be able to load what collect wrote",
@@ -68,6 +73,34 @@ def check_task_collects(subject: Subject) -> None:
                 "no DatasetError at the second time",
                 "force is not looked at",
             )
+        d3rlpy.seed(1)
+        try:
+            task.collect(_DATASET_ID, force=True)
+        except DatasetError as error:
+            raise subject.violation(
+                "collect must replace a dataset if force is true",
+                subject.raised(error),
+                "force is not handed on, or the dataset that is there is not deleted",
+            ) from error
+        again = _collected()
+        alike = [array.shape for array in first] == [array.shape for array in again]
+        if not (alike and all(map(np.array_equal, first, again))):
+            raise subject.violation(
+                "the same settings must give the same dataset",
+                "other numbers the second time",
+                "an action_space that is not seeded, a reset without seed=, or the global "
+                "generators; make all of it follow a field of the task, such as seed",
+            )
+
+
+def _collected() -> list[npt.NDArray[Any]]:
+    """Returns what the dataset's episodes hold, one after the other."""
+    dataset, _ = load_minari(_DATASET_ID)
+    return [
+        np.asarray(array)
+        for each in dataset.episodes
+        for array in (each.observations, each.actions, each.rewards, each.terminated)
+    ]
 
 
 def _check_default_id(subject: Subject, task: Task) -> None:

@@ -25,8 +25,11 @@ def check_reward_units(subject: Subject) -> None:
     On data of r = 0.1 s1 + 0.5, whose rewards differ from standardised ones.
     """
     assert isinstance(subject, DynamicsSubject)
-    for rows, prediction in subject.in_small_units:
-        outcomes = {"rewards": prediction.rewards}
+    for rows, brief, prediction in subject.in_small_units:
+        outcomes = {
+            "rewards": brief.rewards,
+            "rewards with all_members=True": prediction.rewards,
+        }
         if prediction.means is not None:
             outcomes["means of rewards"] = prediction.means[..., -1:].mean(dim=0)
         for name, values in outcomes.items():
@@ -51,7 +54,7 @@ def check_standard_deviations(subject: Subject) -> None:
     """
     assert isinstance(subject, DynamicsSubject)
     variance = world.SMALL_NOISE**2
-    for _, prediction in subject.in_small_units:
+    for *_, prediction in subject.in_small_units:
         stds = prediction.stds
         if stds is None:
             continue

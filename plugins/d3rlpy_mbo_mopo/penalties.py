@@ -75,6 +75,8 @@ class Disagreement(_Scaled):
     The reward is left out, as in the official code.
     """
 
+    compares = "members"
+
     @staticmethod
     def get_type() -> str:
         """Returns ``"disagreement"``."""

@@ -8,6 +8,7 @@ import torch
 
 @dataclasses.dataclass()
 class RewardDispute(mbo.Penalty):
+    compares = "members"
     coef: float = 1.0
 
     @staticmethod

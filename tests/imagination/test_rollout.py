@@ -10,6 +10,7 @@ from d3rlpy_mbo.imagination.rollout import Rollout, rollout
 from toys import (
     BeyondTermination,
     ConstantPenalty,
+    LineDynamics,
     LineDynamicsConfig,
     ScriptedPolicyConfig,
     line_dataset,
@@ -287,3 +288,22 @@ def test_what_happened_is_counted_in_whole_numbers():
     counts = imagine("forward", [1, 1], start(), 1).counts
     for field in dataclasses.fields(counts):
         assert not getattr(counts, field.name).is_floating_point(), field.name
+
+
+class OneElite(LineDynamics):
+    def predict(self, observations, actions, all_members):
+        prediction = super().predict(observations, actions, all_members)
+        return dataclasses.replace(prediction, n_elites=1)
+
+
+def test_a_model_that_turns_out_to_have_one_member_is_refused_where_two_are_compared():
+    assert LineDynamicsConfig().members is None  # so that nobody could know before
+    model = OneElite(LineDynamicsConfig())
+    policy = ScriptedPolicyConfig(script=[1]).create()
+    penalty = ConstantPenalty()
+    for penalty.compares in ("", "members"):
+        rollout(model, policy, start(), 1, action_set=WIDE, penalty=penalty)
+    penalty.compares = "elites"
+    words = "ConstantPenalty .* compares the elites of the dynamics, and these have 1"
+    with pytest.raises(mbo.CompositionError, match=words):
+        rollout(model, policy, start(), 1, action_set=WIDE, penalty=penalty)

@@ -51,6 +51,13 @@ def test_disagreement_is_the_largest_distance_of_s_from_the_mean_reward_excluded
     assert value == pytest.approx(2.236068, abs=1e-6)
 
 
+def test_disagreement_of_one_member_is_refused_before_anything_is_fitted():
+    one = mbo.ProbabilisticEnsembleConfig(n_models=1, n_elites=1)
+    with pytest.raises(mbo.CompositionError, match="Disagreement compares the members"):
+        mbo.ImaginationConfig(dynamics=one, penalty=Disagreement()).create()
+    mbo.ImaginationConfig(dynamics=one, penalty=MaxAleatoric()).create()
+
+
 class Case1(mbo.Dynamics):
     """Says what case 1 says, whatever it is asked."""
 

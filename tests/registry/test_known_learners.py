@@ -140,7 +140,7 @@ def test_plugins_lists_a_learner_and_check_checks_it(install):
     assert "good 1.2: main\n  learner theirs - TD3+BC, theirs.\n" in shown.output
     checked = CliRunner().invoke(main, ["check", "good"])
     assert checked.exit_code == 0, checked.output
-    assert "9 checks of 1 components, 0 failed." in checked.output
+    assert "11 checks of 1 components, 0 failed." in checked.output
 
 
 def save(learner: str, path: Path) -> list[float]:

@@ -1,6 +1,7 @@
 """Penalties and halts that learn are asked in both directions, unless one is refused."""
 
 import pytest
+import torch
 
 import d3rlpy_mbo as mbo
 from broken_components import DistanceFromUsual, SoundLearnedPenalty, component
@@ -55,6 +56,15 @@ def test_what_is_wrong_in_reverse_alone_is_found_there():
 def test_what_no_reverse_imagination_would_take_is_asked_forward_alone(forward_alone):
     assert [subject.direction for subject in subjects_of(forward_alone)] == ["forward"]
     testing.check_component(forward_alone)
+
+
+def draw_rows(self, dynamics, transitions):
+    drawn = transitions[torch.randperm(len(transitions))[:10]]
+    DistanceFromUsual.fit(self, dynamics, drawn)
+
+
+def test_a_fit_that_draws_gives_the_same_again_whichever_check_is_the_first():
+    testing.check_fit_starts_anew(penalty("Drawing", fit=draw_rows))
 
 
 def test_half_of_what_one_that_learns_is_asked_about_is_its_data():

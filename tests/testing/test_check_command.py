@@ -48,8 +48,8 @@ def test_a_sound_module_is_a_table_of_passed_checks(check):
     result = check("their_sound", PENALTY.format(name="Spread", change=""))
     assert result.exit_code == 0, result.output
     *rows, summary = result.output.splitlines()
-    assert summary == "13 checks of 1 components, 0 failed."
-    assert len(rows) == 13
+    assert summary == "15 checks of 1 components, 0 failed."
+    assert len(rows) == 15
     assert {row.split()[0] for row in rows} == {"Spread"}
     assert {row.split()[2] for row in rows} == {"passed"}
     assert len({row.index("passed") for row in rows}) == 1

@@ -41,20 +41,22 @@ CHECKS = [name for name in CHECKS if name != "check_component"]
 
 COMMON = {
     "check_batch_of_one", "check_default_construction", "check_device_kept",
-    "check_finite_float32", "check_inputs_not_modified", "check_json_round_trip",
-    "check_same_seed_same_output", "check_unique_type_name",
+    "check_finite_float32", "check_generators_left_alone", "check_inputs_not_modified",
+    "check_json_round_trip", "check_same_seed_same_output", "check_unique_type_name",
 }  # fmt: skip
 BASIC = {
     "check_default_construction", "check_json_round_trip", "check_unique_type_name",
 }  # fmt: skip
-LEARNED = {"check_metrics_can_be_logged", "check_save_and_load_alike"}
+LEARNED = {
+    "check_config_kept", "check_metrics_can_be_logged", "check_save_and_load_alike",
+}  # fmt: skip
 FITTED = LEARNED | {"check_fit_starts_anew"}
 APPLIES = {
     mbo.ProbabilisticEnsembleConfig: COMMON | FITTED | {
         "check_dynamics_direction", "check_log_prob_differentiable",
-        "check_prediction_shapes", "check_reward_units", "check_rows_answered_alone",
-        "check_standard_deviations",
-        "check_training_loss_and_sample_agrees",
+        "check_prediction_shapes", "check_predictions_stay", "check_reward_units",
+        "check_rows_answered_alone", "check_standard_deviations",
+        "check_training_loss_and_sample_agrees", "check_truth_is_likelier",
         "check_zero_filled_terminals_ignored",
     },
     mbo.UniformPolicyConfig: COMMON | FITTED | {
@@ -62,20 +64,20 @@ APPLIES = {
     },
     SoundPenalty: COMMON | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
-        "check_rows_answered_alone", "check_when_and_compares",
+        "check_rows_answered_alone", "check_rows_of_nan", "check_when_and_compares",
     },
     SoundLearnedPenalty: COMMON | FITTED | {
         "check_penalty_non_negative", "check_penalty_shape", "check_pure",
-        "check_rows_answered_alone", "check_when_and_compares",
+        "check_rows_answered_alone", "check_rows_of_nan", "check_when_and_compares",
     },
     SoundHalt: COMMON - {"check_finite_float32"} | FITTED | {
         "check_halt_consistent", "check_halt_shapes_and_types",
         "check_halt_state_kept_by_row", "check_pure", "check_rows_answered_alone",
-        "check_when_and_compares",
+        "check_rows_of_nan", "check_when_and_compares",
     },
     mbo.NoTermination: COMMON - {"check_finite_float32"} | {
         "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
-        "check_termination_shape_and_type",
+        "check_termination_reads_next_observations", "check_termination_shape_and_type",
     },
     mbo.LearnedTerminationConfig: COMMON - {"check_finite_float32"} | FITTED | {
         "check_pure", "check_rows_answered_alone", "check_termination_of_nan",
@@ -83,10 +85,10 @@ APPLIES = {
     },
     mbo.AntAngleReward: COMMON | {
         "check_pure", "check_reward_shape", "check_rows_answered_alone",
+        "check_rows_of_nan",
     },
-    SoundUpdater: COMMON - {"check_batch_of_one"} | {
-        "check_metrics_can_be_logged", "check_only_the_dynamics_change",
-        "check_save_and_load_alike",
+    SoundUpdater: COMMON - {"check_batch_of_one"} | LEARNED | {
+        "check_holdout_left_out", "check_only_the_dynamics_change",
     },
     mbo.ImaginationConfig: COMMON - {"check_inputs_not_modified"} | LEARNED | {
         "check_real_episodes_stay_real", "check_time_order", "check_trains_learners",
@@ -94,7 +96,9 @@ APPLIES = {
     SoundTask: BASIC | {"check_task_collects"},
     mbo.get_component("task", "ant-angle"): BASIC,  # needs a dataset
     SoundLearner: BASIC | {
-        "check_device_kept", "check_learner_goes_on_alike", "check_learner_loads_alike",
+        "check_device_kept", "check_generators_left_alone",
+        "check_learner_discounts_by_intervals", "check_learner_goes_on_alike",
+        "check_learner_loads_alike",
         "check_learner_takes_any_rows", "check_learner_trains",
         "check_same_seed_same_output",
     },
@@ -233,7 +237,7 @@ def test_check_component_names_each_failed_check_and_why():
         testing.check_component(Worse())
     message = str(caught.value)
     assert isinstance(caught.value, mbo.D3RLPyMBOError)
-    assert message.startswith("3 of 13 checks of Worse failed.")
+    assert message.startswith("3 of 15 checks of Worse failed.")
     assert "check_penalty_shape: Worse: penalties of 31 rows must have" in message
     assert "check_penalty_non_negative: " in message
     assert "check_unique_type_name: " in message
@@ -382,7 +386,7 @@ def test_a_rule_that_accepts_no_size_fails_by_saying_so_and_not_by_its_device(
     rule, found
 ):
     results = [each.error for each in testing.run_checks(rule) if each.error]
-    assert len(results) == 8
+    assert len(results) == 10
     for error in results:
         assert "it accepted no size up to 400 columns of observations" in str(error)
         assert found in str(error)
@@ -476,7 +480,7 @@ def test_a_strangers_tests_pass_fail_and_are_excused(tmp_path):
         env={**os.environ, "PYTHONPATH": str(here)},
         cwd=tmp_path,
     )
-    assert "1 failed, 37 passed, 1 xfailed" in result.stdout, result.stdout
+    assert "1 failed, 43 passed, 1 xfailed" in result.stdout, result.stdout
     assert "by design" in result.stdout
     assert "test_broken[PenaltyWithAMemory-check_pure]" in result.stdout
 

@@ -240,7 +240,8 @@ class Dynamics(LearnedComponent):
             CompositionError: This model offers no `training_loss` or no `log_prob`.
         """
         loss = self.training_loss(transitions)
-        prediction = self.predict(observations, actions, False)
+        with torch.no_grad():  # through its sample a density's gradient cancels out
+            prediction = self.predict(observations, actions, False)
         return loss, prediction, self.log_prob(prediction.transitions(self.direction))
 
     def parameters(self) -> Iterable[torch.nn.Parameter]:
