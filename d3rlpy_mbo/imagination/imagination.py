@@ -34,7 +34,7 @@ from ..components.terminations.learned import (
 )
 from ..data.action_sets import ActionRange, ActionSet
 from ..data.real_data import RealData, start_rows
-from ..data.transitions import Transitions
+from ..data.transitions import Transitions, validate_transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import COUNT, component_field, number
@@ -590,6 +590,7 @@ class Imagination:
                 transitions.transitions,
             )
         else:
+            validate_transitions(transitions)
             rows = start_rows(direction, transitions)
         started = time.perf_counter()
         for first in range(0, n_rollouts, self._rows_together):

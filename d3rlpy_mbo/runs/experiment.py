@@ -193,7 +193,9 @@ class Experiment:
         d3rlpy.seed(seed)
         learner: Any = learner_config.create(device=self.device)
         if self.n_pretraining_epochs:
-            validate_pretraining(learner, self.n_pretraining_epochs)
+            validate_pretraining(
+                learner, self.n_pretraining_epochs, "n_pretraining_epochs"
+            )
         imaginations: list[Imagination] = []
         if imagination_config is not None:
             imaginations.append(imagination_config.create(self.device, dynamics))

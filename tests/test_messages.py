@@ -1,0 +1,139 @@
+"""What an error tells whoever made the mistake: whose it is, and what to do next."""
+
+from pathlib import Path
+
+import d3rlpy
+import numpy as np
+import pytest
+import torch
+
+import d3rlpy_mbo as mbo
+from d3rlpy_mbo import learners
+from d3rlpy_mbo_mopo import MOPOConfig
+from toys import (
+    LineDynamicsConfig,
+    line_dataset,
+    line_imagination,
+    line_transitions,
+    small_learner,
+)
+
+SAC = d3rlpy.algos.SACConfig
+
+
+def fitted_mopo() -> mbo.Imagination:
+    config = MOPOConfig(dynamics=LineDynamicsConfig(), rollout_batch_size=50)
+    imagination = config.create()
+    imagination.fit(line_dataset())
+    return imagination
+
+
+def built(size: int) -> d3rlpy.algos.SAC:
+    learner = small_learner("sac")
+    learner.create_impl((size,), 1)
+    return learner
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: learners.sample_action(SAC(), torch.zeros(2, 1)),
+        lambda: learners.q_value(SAC(), torch.zeros(2, 1), torch.zeros(2, 1)),
+        lambda: mbo.pretrain_policy(SAC(), line_dataset()),
+        lambda: fitted_mopo().imagine(line_dataset(), 3, learner=SAC()),
+    ],
+)
+def test_a_config_in_the_place_of_a_learner_is_told_to_be_created(ask):
+    with pytest.raises(
+        mbo.CompositionError, match=r"SACConfig\(...\).create\(device\)"
+    ):
+        ask()
+
+
+def test_a_class_in_the_place_of_a_learner_is_named():
+    with pytest.raises(mbo.CompositionError, match="The class SAC cannot train"):
+        learners.sample_action(d3rlpy.algos.SAC, torch.zeros(2, 1))
+
+
+def test_a_learner_of_other_data_is_named_where_torch_spoke_of_matrices():
+    words = r"SAC was built for observations of shape \(5,\).*shape \(1,\)"
+    with pytest.raises(mbo.CompositionError, match=words):
+        fitted_mopo().imagine(line_dataset(), 3, learner=built(5))
+    with pytest.raises(mbo.CompositionError, match=words):
+        learners.predict_action(built(5), torch.zeros(2, 1))
+
+
+def test_a_mistake_in_a_plugins_critic_is_the_cause_of_its_having_none():
+    class Impl:
+        @property
+        def q_function(self):
+            return self.q_functoin
+
+    learner = built(1)
+    learner._impl = Impl()
+    with pytest.raises(mbo.CompositionError, match="SAC has no critic") as caught:
+        learners.reading.critics_of(learner)
+    assert "q_functoin" in str(caught.value.__cause__)
+
+
+def test_a_dataset_in_the_place_of_what_was_read_of_it_is_told_how_to_read_it():
+    with pytest.raises(mbo.DatasetError, match=r"Transitions.from_dataset\(dataset\)"):
+        list(fitted_mopo().rollouts(line_dataset(), 3, built(1)))
+
+
+def test_metrics_name_the_argument_that_is_something_else():
+    rows = line_transitions(20)
+    with pytest.raises(
+        mbo.CompositionError, match="type Imagination.*imagination.dynamics"
+    ):
+        mbo.metrics.one_step_model_error(line_imagination(), rows)
+    for path in ([[0.0, 0.0]], [0.0]):
+        with pytest.raises(
+            mbo.CompositionError, match=r"trajectory has .*\(steps, 1\)"
+        ):
+            mbo.metrics.average_trajectory_discrepancy(rows, path)
+    for scores in (None, (3.0, 3.0)):
+        with pytest.raises(
+            mbo.CompositionError, match="reference_scores is .*raw returns"
+        ):
+            mbo.metrics.normalized_score(1.0, scores)
+
+
+@pytest.mark.parametrize("given", ["diagnosis.json", Path("diagnosis.json")])
+def test_a_files_name_in_the_place_of_its_text_is_told_to_be_read(given):
+    with pytest.raises(mbo.CompositionError, match=r"not its name: .*read_text"):
+        mbo.Diagnosis.from_json(given)
+
+
+def test_what_is_no_path_is_refused_by_its_kind():
+    with pytest.raises(
+        mbo.DatasetError, match="load_hdf5 was given a dict.*_from_arrays"
+    ):
+        mbo.load_hdf5({"observations": np.zeros((3, 1))})
+    with pytest.raises(mbo.LoadError, match="A NoneType was given to load"):
+        mbo.load_imagination(None)
+
+
+def test_a_learner_that_cannot_be_rebuilt_names_the_device_that_was_meant(
+    tmp_path, monkeypatch
+):
+    built(1).save(str(tmp_path / "learner.d3"))
+
+    def fails(path, device):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(d3rlpy, "load_learnable", fails)
+    with pytest.raises(mbo.LoadError, match="the device 'cpu:0' not there"):
+        mbo.load_learner(tmp_path / "learner.d3")
+
+
+def test_a_misspelt_kind_is_not_called_a_kind_without_names():
+    with pytest.raises(
+        mbo.UnknownComponentError, match="kind .*'imaginaton'.*'imagination'"
+    ):
+        mbo.get_component("imaginaton", "romi")
+
+
+def test_shares_say_how_many_there_must_be_whatever_the_number():
+    with pytest.raises(mbo.CompositionError, match=r"one for each imagination \(1\)"):
+        mbo.ImaginedReplayBuffer(line_dataset(), fitted_mopo(), built(1), shares=0.5)
