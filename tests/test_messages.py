@@ -9,6 +9,8 @@ import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo import learners
+from d3rlpy_mbo.runs.experiment import Experiment
+from d3rlpy_mbo.tasks.replay import collect_replay
 from d3rlpy_mbo_mopo import MOPOConfig
 from toys import (
     LineDynamicsConfig,
@@ -137,3 +139,29 @@ def test_a_misspelt_kind_is_not_called_a_kind_without_names():
 def test_shares_say_how_many_there_must_be_whatever_the_number():
     with pytest.raises(mbo.CompositionError, match=r"one for each imagination \(1\)"):
         mbo.ImaginedReplayBuffer(line_dataset(), fitted_mopo(), built(1), shares=0.5)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:7"])
+def test_a_device_to_collect_on_that_is_not_here_is_refused_before_anything(
+    device, minari_root
+):
+    with pytest.raises(mbo.CompositionError, match=f"evice.*{device}"):
+        collect_replay("CartPole-v1", n_steps=10, device=device)
+    assert not minari_root.exists()
+
+
+@pytest.mark.parametrize("batch_size", [0, -5, 1e3])
+def test_a_batch_size_that_is_none_is_refused_before_models_are_fitted(batch_size):
+    imagination = line_imagination()
+    learner = SAC(batch_size=batch_size).create()
+    with pytest.raises(
+        mbo.CompositionError, match=r"SACConfig.batch_size is .*at least 1"
+    ):
+        mbo.fit(learner, line_dataset(), imagination, n_steps=1)
+    assert not imagination.fitted
+
+
+def test_epochs_of_pretraining_are_named_as_the_command_line_does(tmp_path):
+    run = Experiment("any/data-v0", "sac", "none", 1, n_pretraining_epochs=-1)
+    with pytest.raises(mbo.CompositionError, match="n_pretraining_epochs is -1"):
+        run.run(tmp_path / "out")
