@@ -6,14 +6,18 @@ import d3rlpy
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo import learners
+from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.runs.diagnosis import command
 from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.tasks.replay import collect_replay
 from d3rlpy_mbo_mopo import MOPOConfig
 from toys import (
     LineDynamicsConfig,
+    choice_dataset,
     line_dataset,
     line_imagination,
     line_transitions,
@@ -165,3 +169,31 @@ def test_epochs_of_pretraining_are_named_as_the_command_line_does(tmp_path):
     run = Experiment("any/data-v0", "sac", "none", 1, n_pretraining_epochs=-1)
     with pytest.raises(mbo.CompositionError, match="n_pretraining_epochs is -1"):
         run.run(tmp_path / "out")
+
+
+def test_data_held_out_of_another_task_is_named_and_not_the_dataset():
+    real, other = line_dataset(), line_dataset(size=2)
+    imagination = line_imagination()
+    imagination.fit(real)
+    with pytest.raises(
+        mbo.CompositionError, match="held_out has .*size 2.* dataset has"
+    ):
+        mbo.diagnose(imagination, real, held_out=other)
+    choices = choice_dataset()
+    with pytest.raises(mbo.CompositionError, match="held_out has .*3 choices"):
+        mbo.diagnose(imagination, real, held_out=choices)
+
+
+def test_diagnose_has_the_option_that_its_warning_of_an_environment_names(monkeypatch):
+    asked = []
+
+    def load(dataset, trust_environment):
+        asked.append(trust_environment)
+        raise mbo.DatasetError("enough")
+
+    monkeypatch.setattr(command, "load_minari", load)
+    arguments = ["--dataset", "any/data-v0", "--imagination", "romi"]
+    for more in ([], ["--trust-environment"]):
+        result = CliRunner().invoke(main, ["diagnose", *arguments, *more])
+        assert "enough" in result.output
+    assert asked == [False, True]

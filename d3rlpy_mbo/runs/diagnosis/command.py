@@ -71,6 +71,11 @@ __all__ = ["diagnose"]
 )
 @click.option("--seed", default=0, show_default=True, type=int)
 @click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--trust-environment",
+    is_flag=True,
+    help="Import and call the environment that the dataset names.",
+)
 def diagnose(
     dataset: str,
     name: Optional[str],
@@ -84,6 +89,7 @@ def diagnose(
     html: Optional[Path],
     seed: int,
     device: str,
+    trust_environment: bool,
 ) -> None:
     """Say whether an imagination is any good.
 
@@ -117,11 +123,11 @@ def diagnose(
         learner = load_learner(learner_path, device)
     if path is not None:
         imagination = load_imagination(path, device)
-        data, env = load_minari(dataset)
+        data, env = load_minari(dataset, trust_environment)
     else:
         config, given = _configured(str(name), settings)
         imagination = config.create(device)  # refused before the data is loaded
-        data, env = load_minari(dataset)
+        data, env = load_minari(dataset, trust_environment)
         completed = with_known_termination(config, given, data, env)
         if completed is not None:
             imagination = completed.create(device)
