@@ -13,8 +13,9 @@ from d3rlpy_mbo import learners
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.runs.diagnosis import command
 from d3rlpy_mbo.runs.experiment import Experiment
+from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo.tasks.replay import collect_replay
-from d3rlpy_mbo_mopo import MOPOConfig
+from d3rlpy_mbo_mopo import MaxAleatoric, MOPOConfig
 from toys import (
     LineDynamicsConfig,
     choice_dataset,
@@ -197,3 +198,54 @@ def test_diagnose_has_the_option_that_its_warning_of_an_environment_names(monkey
         result = CliRunner().invoke(main, ["diagnose", *arguments, *more])
         assert "enough" in result.output
     assert asked == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"real_ratio": 0.3, "penalty": 3},
+            "^penalty is 3, expected the name of a comp",
+        ),
+        ({"penalty": {"typ": "x"}}, "^penalty is {'typ': 'x'}, expected the name"),
+        (
+            {"dynamics": {"type": "any", "params": [1]}},
+            "^dynamics is .*expected the name",
+        ),
+        ({"rollout_policy": ["uniform"]}, "^rollout_policy is .*expected the name"),
+        (
+            {"penalty": {"type": "max_aleatoric", "params": {"coeff": 1}}},
+            "^penalty: MaxAleatoric has no parameter 'coeff'. Did you mean 'coef'.$",
+        ),
+        (
+            {"termination.healthy_z_range": [0.7, None]},
+            "setting 'termination.healthy_z_range' yet: .*: termination=NAME",
+        ),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named_and_not_what_python_made_of_it(
+    settings, words
+):
+    with pytest.raises(mbo.D3RLPyMBOError, match=words):
+        apply_settings(MOPOConfig(), settings)
+
+
+def test_the_parameters_of_an_empty_scaler_ask_for_its_name():
+    words = "yet: observation_scaler is empty. .*observation_scaler=NAME"
+    with pytest.raises(mbo.UnknownComponentError, match=words):
+        apply_settings(SAC(), {"observation_scaler.eps": 0.5})
+
+
+def test_a_components_form_may_leave_its_parameters_out_as_d3rlpys_may():
+    settings = {"penalty": {"type": "max_aleatoric"}, "penalty.coef": 2.5}
+    assert apply_settings(MOPOConfig(), settings).penalty == MaxAleatoric(coef=2.5)
+
+
+@pytest.mark.parametrize("whose", ["learner", "imagination"])
+def test_settings_of_a_run_say_whether_they_are_the_learners(whose):
+    run = Experiment("any/data-v0", "sac", "romi", 1, **{f"{whose}_settings": {"x": 1}})
+    name = {"learner": "sac", "imagination": "romi"}[whose]
+    with pytest.raises(
+        mbo.UnknownComponentError, match=f"of the {whose} '{name}': .*'x'"
+    ):
+        getattr(run, f"{whose}_config")()

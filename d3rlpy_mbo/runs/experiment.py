@@ -22,7 +22,7 @@ from ..registry.discovery import get_component
 from ..registry.fields import COUNT, SEED, Number
 from ..registry.json_form import encode
 from ..support.devices import validate_device
-from ..support.errors import CompositionError
+from ..support.errors import CompositionError, told_of
 from ..support.json_values import plain
 from ..support.version import commit_of, installed_versions
 from .evaluation import evaluation, final_evaluation
@@ -89,7 +89,8 @@ class Experiment:
             DuplicateComponentError, PluginError: See `learner_config`.
         """
         config = learner_config(self.learner)()
-        return apply_settings(config, self.learner_settings)
+        with told_of(f"Settings of the learner {self.learner!r}"):
+            return apply_settings(config, self.learner_settings)
 
     def imagination_config(self) -> Optional[ImaginationConfig]:
         """Returns the imagination's config with its settings, None for ``"none"``.
@@ -112,9 +113,10 @@ class Experiment:
                 )
             return None
         config: Any = get_component("imagination", self.imagination)()
-        configured: ImaginationConfig = apply_settings(
-            config, self.imagination_settings
-        )
+        with told_of(f"Settings of the imagination {self.imagination!r}"):
+            configured: ImaginationConfig = apply_settings(
+                config, self.imagination_settings
+            )
         return configured
 
     def folder(self, out: Path) -> RunFolder:

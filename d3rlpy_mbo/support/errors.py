@@ -1,6 +1,7 @@
 """One exception type per failure; every message says what, whose, and what next."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "TerminationRequiredError",
     "UnknownComponentError",
     "suggest",
+    "told_of",
 ]
 
 
@@ -75,6 +77,15 @@ class DivergedError(D3RLPyMBOError):
 
 class LoadError(D3RLPyMBOError):
     """A file is no saved imagination or learner, is damaged, or cannot be read here."""
+
+
+@contextlib.contextmanager
+def told_of(whose: str) -> Iterator[None]:
+    """Has the errors that we raise inside begin with whose they are."""
+    try:
+        yield
+    except D3RLPyMBOError as error:
+        raise type(error)(f"{whose}: {error}") from error
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
