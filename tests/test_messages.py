@@ -14,6 +14,7 @@ from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.runs.diagnosis import command
 from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.runs.settings import apply_settings
+from d3rlpy_mbo.study.results import read_results
 from d3rlpy_mbo.tasks.replay import collect_replay
 from d3rlpy_mbo_mopo import MaxAleatoric, MOPOConfig
 from toys import (
@@ -249,3 +250,49 @@ def test_settings_of_a_run_say_whether_they_are_the_learners(whose):
         mbo.UnknownComponentError, match=f"of the {whose} '{name}': .*'x'"
     ):
         getattr(run, f"{whose}_config")()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '[imagination_settings.romi]\nreel_ratio = 0.5\n[methods.one]\nlearner = "sac"'
+            '\nimagination = "romi"',
+            "The method 'one' on 'any/data-v0': .*'romi': .*Did you mean 'real_ratio'",
+        ),
+        (
+            '[methods.two]\nlearner = "bcq"\nn_pretraining_epochs = 3',
+            "The method 'two' on .*: The policy of BCQ cannot be pretrained",
+        ),
+        (
+            '[methods.one]\nlearner = "sac"\n[collect."any/data-v0"]\ntask = "hiv"\nn = 3',
+            "collect.'any/data-v0': There is no setting 'n'",
+        ),
+    ],
+)
+def test_what_a_study_refuses_names_the_method_or_the_dataset_it_is_of(
+    tmp_path, text, words
+):
+    pytest.importorskip("joblib")
+    from d3rlpy_mbo.study import grid
+
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'datasets = ["any/data-v0"]\nseeds = [0]\nn_steps = 1\nn_steps_per_epoch = 1\n'
+        f"n_trials = 1\nn_last = 1\n{text}\n"
+    )
+    with pytest.raises(mbo.D3RLPyMBOError, match=words):
+        grid.run_file(file, tmp_path / "out")
+
+
+def test_a_report_of_a_folder_above_runs_says_where_they_are(tmp_path):
+    with pytest.raises(mbo.CompositionError, match="There is no folder .*no'"):
+        read_results(tmp_path / "no")
+    words = "neither a run, .*study.toml. Give the --out"
+    with pytest.raises(mbo.CompositionError, match=words):
+        read_results(tmp_path)
+    (tmp_path / "maze" / "bcq-romi-seed0").mkdir(parents=True)
+    (tmp_path / "maze" / "bcq-romi-seed0" / "result.json").touch()
+    words = r"runs, such as .*bcq-romi-seed0' \(1 of them\)"
+    with pytest.raises(mbo.CompositionError, match=words):
+        read_results(tmp_path)
