@@ -13,6 +13,7 @@ from d3rlpy_mbo import learners
 from d3rlpy_mbo.cli import main
 from d3rlpy_mbo.runs.diagnosis import command
 from d3rlpy_mbo.runs.experiment import Experiment
+from d3rlpy_mbo.runs.identity import validate_same_run
 from d3rlpy_mbo.runs.settings import apply_settings
 from d3rlpy_mbo.study.results import read_results
 from d3rlpy_mbo.tasks.replay import collect_replay
@@ -296,3 +297,42 @@ def test_a_report_of_a_folder_above_runs_says_where_they_are(tmp_path):
     words = r"runs, such as .*bcq-romi-seed0' \(1 of them\)"
     with pytest.raises(mbo.CompositionError, match=words):
         read_results(tmp_path)
+
+
+def test_a_folder_of_something_else_is_not_offered_for_replacement_as_a_run(tmp_path):
+    run, folder = Experiment("any/data-v0", "sac", "none", 1), tmp_path / "mine"
+    (folder / "logs").mkdir(parents=True)
+    words = "holds 'logs', and no result.json of a run.* remove what is called logs,"
+    with pytest.raises(mbo.CompositionError, match=words):
+        run.folder(folder).validate_free(force=False)
+    (folder / "result.json").touch()
+    with pytest.raises(mbo.CompositionError, match="--force to replace the run in it"):
+        run.folder(folder).validate_free(force=False)
+    for force in (False, True):  # no run is in it to be replaced
+        with pytest.raises(mbo.CompositionError, match="is a file. Choose another"):
+            run.folder(folder / "result.json").validate_free(force)
+
+
+def test_of_hundreds_of_columns_ten_are_listed():
+    zeros = np.zeros((4, 300))
+    rows = (
+        zeros,
+        np.zeros((4, 1)),
+        np.zeros(4),
+        np.full((4, 300), np.nan),
+        np.zeros(4),
+    )
+    with pytest.raises(mbo.DatasetError, match=r"\[0, .*, 9 and 290 more\] and 4 rows"):
+        mbo.Transitions.from_arrays(*rows)
+    episodes = [np.arange(11)[:, None] * np.eye(1, 300)] * 2
+    actions = [np.random.uniform(-1, 1, (10, 1))] * 2
+    data = mbo.dataset_from_arrays(episodes, actions, [np.zeros(10)] * 2)
+    scaler = d3rlpy.preprocessing.MinMaxObservationScaler()
+    learner = SAC(observation_scaler=scaler).create()
+    with pytest.raises(mbo.CompositionError, match=r"columns \[1, .*10 and 289 more\]"):
+        mbo.fit(learner, data, [], n_steps=1)
+    saved, ours = ({"learner": {"mean": [x] * 300}} for x in (0.0, 1.0))
+    with pytest.raises(
+        mbo.CheckpointError, match=r"mean\[9\] is .* and 290 more. Give"
+    ):
+        validate_same_run(saved, ours, Path("kept"))

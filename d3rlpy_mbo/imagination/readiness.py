@@ -17,6 +17,7 @@ from ..support.errors import (
     DatasetError,
     DivergedError,
     TerminationRequiredError,
+    listed,
 )
 
 __all__ = [
@@ -223,8 +224,8 @@ def validate_magnitudes(transitions: Transitions) -> None:
         if columns:
             raise DatasetError(
                 f"The {name} reach {float(largest[columns[0]]):.1e} in columns "
-                f"{columns}, beyond {_LARGEST:.0e}, where squares in a model's float32 "
-                "become infinite. Scale those columns."
+                f"[{listed(columns)}], beyond {_LARGEST:.0e}, where squares in a model's "
+                "float32 become infinite. Scale those columns."
             )
 
 

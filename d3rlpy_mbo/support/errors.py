@@ -18,6 +18,7 @@ __all__ = [
     "PluginError",
     "TerminationRequiredError",
     "UnknownComponentError",
+    "listed",
     "suggest",
     "told_of",
 ]
@@ -25,6 +26,9 @@ __all__ = [
 
 # Names that a message lists at most (ours: d3rlpy has 26 algorithms).
 _SHOWN = 60
+
+# Of what may be as many as the data has columns (ours).
+_LISTED = 10
 
 
 class D3RLPyMBOError(Exception):
@@ -77,6 +81,13 @@ class DivergedError(D3RLPyMBOError):
 
 class LoadError(D3RLPyMBOError):
     """A file is no saved imagination or learner, is damaged, or cannot be read here."""
+
+
+def listed(items: Iterable[object], separator: str = ", ") -> str:
+    """Returns the first of what may be a thousand things, and how many follow."""
+    every = list(map(str, items))
+    more = f" and {len(every) - _LISTED:,} more" if len(every) > _LISTED else ""
+    return separator.join(every[:_LISTED]) + more
 
 
 @contextlib.contextmanager
