@@ -336,3 +336,11 @@ def test_of_hundreds_of_columns_ten_are_listed():
         mbo.CheckpointError, match=r"mean\[9\] is .* and 290 more. Give"
     ):
         validate_same_run(saved, ours, Path("kept"))
+
+
+def test_a_components_name_in_its_place_is_told_what_to_write():
+    words = r"'uniform', expected .*'rollout_policy'. Write UniformPolicyConfig\(\)."
+    with pytest.raises(mbo.CompositionError, match=words):
+        MOPOConfig(rollout_policy="uniform")
+    with pytest.raises(mbo.CompositionError, match="'unifrom'.* Names are for files"):
+        MOPOConfig(rollout_policy="unifrom")
