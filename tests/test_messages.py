@@ -1,5 +1,6 @@
 """What an error tells whoever made the mistake: whose it is, and what to do next."""
 
+import warnings
 from pathlib import Path
 
 import d3rlpy
@@ -344,3 +345,46 @@ def test_a_components_name_in_its_place_is_told_what_to_write():
         MOPOConfig(rollout_policy="uniform")
     with pytest.raises(mbo.CompositionError, match="'unifrom'.* Names are for files"):
         MOPOConfig(rollout_policy="unifrom")
+
+
+def test_of_slow_rollouts_one_warning_is_enough_though_the_measured_time_differs(
+    monkeypatch,
+):
+    monkeypatch.setattr("d3rlpy_mbo.imagination.readiness._SLOW", 0.0)
+    imagination, data, learner = fitted_mopo(), line_dataset(), built(1)
+    imagination._rows_together = 5
+    with pytest.warns(UserWarning, match="10 rollouts .* minutes"):
+        imagination.imagine(data, 10, learner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            imagination.imagine(data, 10, learner)
+    with pytest.warns(
+        UserWarning, match="20 rollouts .* minutes"
+    ):  # more than was said
+        imagination.imagine(data, 20, learner)
+
+
+@pytest.mark.parametrize(
+    ("length", "advice"), [(1, "accident. Fit"), (2, "now 2, or fit")]
+)
+def test_rows_that_are_not_finite_are_those_of_an_imagination_and_the_advice_fits_it(
+    length, advice
+):
+    broken = LineDynamicsConfig(broken_at=0.1)
+    imagination = line_imagination(dynamics=broken, rollout_length=length)
+    imagination.fit(line_dataset())
+    words = f"the rows that 'custom' imagined .*{advice} the dynamics on more data"
+    with pytest.raises(mbo.DivergedError, match=words):
+        imagination.imagine(line_dataset(), 20)
+
+
+@pytest.mark.filterwarnings("ignore:All 20 episodes that end")  # of the toys
+def test_the_imagination_without_a_termination_is_named_and_the_studys_table():
+    words = (
+        "imagination 'mopo' has no termination: .*imagination_settings, such as learned"
+    )
+    with pytest.raises(mbo.TerminationRequiredError, match=words):
+        MOPOConfig(dynamics=LineDynamicsConfig()).create().fit(
+            line_dataset(terminated=True)
+        )

@@ -181,6 +181,8 @@ class Imagination:
         CompositionError, NotFittedError: See `ImaginationConfig.create`.
     """
 
+    _said_slow = 0  # how many rollouts were said to take long
+
     def __init__(
         self,
         config: ImaginationConfig,
@@ -515,7 +517,8 @@ class Imagination:
         """
         warn_of_other_parts(self.config, self._made_of)
         self._validate_rules()
-        validate_termination(self.termination, transitions)
+        name = self.config.get_type()
+        validate_termination(self.termination, transitions, name)
         if fitted_on is not None:
             n_rows, observation_size, action_size = fitted_on
             validate_sizes(whose, (observation_size, action_size), transitions)
@@ -596,8 +599,12 @@ class Imagination:
         for first in range(0, n_rollouts, self._rows_together):
             if first == self._rows_together:
                 seconds = (time.perf_counter() - started) / self._rows_together
-                if self.rollout_policy.needs_learner:
-                    warn_if_slow(type(learner).__name__, seconds, n_rollouts)
+                # Once: what is measured differs each time, so Python would show it anew.
+                is_more = n_rollouts > self._said_slow
+                if self.rollout_policy.needs_learner and is_more:
+                    name = type(learner).__name__
+                    if warn_if_slow(name, seconds, n_rollouts):
+                        self._said_slow = n_rollouts
             size = min(self._rows_together, n_rollouts - first)
             drawn = rows[torch.randint(len(rows), (size,))]
             imagined = rollout(
@@ -653,7 +660,11 @@ class Imagination:
             ids = part.rollout_ids + i * self._rows_together
             parts.append(dataclasses.replace(part, rollout_ids=ids))
             counts.append(imagined.counts)
-        validate_divergence(functools.reduce(operator.add, counts).dropped_share)
+        validate_divergence(
+            functools.reduce(operator.add, counts).dropped_share,
+            self.config.get_type(),
+            rollout_length or self.config.rollout_length,
+        )
         return Transitions.concatenate(parts)
 
     def save(self, path: Union[str, Path]) -> None:

@@ -57,17 +57,26 @@ _MAX_HALTED = 0.99
 
 
 def validate_termination(
-    termination: Union[Component, LearnedTermination, None], transitions: Transitions
+    termination: Union[Component, LearnedTermination, None],
+    transitions: Transitions,
+    name: str,
 ) -> None:
-    """Raises TerminationRequiredError if data terminates and nothing says when."""
+    """Raises TerminationRequiredError if data terminates and nothing says when.
+
+    Args:
+        termination: Of an imagination, None if it has none.
+        transitions: The data.
+        name: Of the imagination.
+    """
     if termination is None and bool(transitions.terminals.any()):
         known = ", ".join(discovery.imported_names("termination"))
         raise TerminationRequiredError(
-            f"The dataset has {int(transitions.terminals.sum())} terminals, but this "
-            "imagination has no termination: imagined episodes would never end. Pass "
-            "termination=mbo.termination_for(env), LearnedTerminationConfig() if the "
+            f"The dataset has {int(transitions.terminals.sum())} terminals, but the "
+            f"imagination {name!r} has no termination: imagined episodes would never end. "
+            "Pass termination=mbo.termination_for(env), LearnedTerminationConfig() if the "
             "rule is not known, or NoTermination() if the dataset's terminals mean "
-            "nothing. On the command line: --set imagination.termination=NAME, such as "
+            "nothing. On the command line: --set imagination.termination=NAME, in a "
+            "study's file termination = NAME in its imagination_settings, such as "
             f"learned. Known by name: {known}."
         )
 
@@ -234,14 +243,22 @@ def _n_for_models(transitions: Transitions) -> int:
     return len(transitions) if known is None else int(known.sum())
 
 
-def validate_divergence(dropped: float) -> None:
-    """Raises DivergedError if too large a share of imagined rows was not finite."""
+def validate_divergence(dropped: float, name: str, rollout_length: int) -> None:
+    """Raises DivergedError if too large a share of imagined rows was not finite.
+
+    Args:
+        dropped: That share.
+        name: Of the imagination.
+        rollout_length: Of what it imagined.
+    """
     if dropped > _MAX_DROPPED:
+        shorter = f"Shorten rollout_length, now {rollout_length}, or fit"
         raise DivergedError(
-            f"{dropped:.0%} of the imagined rows held NaN or infinite values, or states "
-            "whose known reward is NaN or infinite, and were dropped; more than "
-            f"{_MAX_DROPPED:.0%} is no accident. Shorten rollout_length, or fit the "
-            "dynamics on more data."
+            f"{dropped:.1%} of the rows that {name!r} imagined held NaN or infinite "
+            "values, or states whose known reward is NaN or infinite, and were dropped; "
+            f"more than {_MAX_DROPPED:.0%} is no accident. "
+            f"{shorter if rollout_length > 1 else 'Fit'} the dynamics on more data; "
+            "mbo.diagnose (`d3rlpy-mbo diagnose`) says what they get wrong."
         )
 
 
@@ -302,18 +319,20 @@ def warn_if_rewards_are_far(
     return n_far > 0
 
 
-def warn_if_slow(learner: str, seconds: float, n_rollouts: int) -> None:
-    """Warns if rollouts with a learner's policy will take long.
+def warn_if_slow(learner: str, seconds: float, n_rollouts: int) -> bool:
+    """Warns if rollouts with a learner's policy will take long, and says whether.
 
     Args:
         learner: Its name.
         seconds: Measured for one rollout.
         n_rollouts: How many there will be.
     """
-    if seconds * n_rollouts > _SLOW:
+    is_slow = seconds * n_rollouts > _SLOW
+    if is_slow:
         warnings.warn(
             f"{n_rollouts} rollouts with the policy of {learner} will take about "
             f"{seconds * n_rollouts / 60:.0f} minutes, {1000 * seconds:.1f} ms each. Lower "
             "rollout_batch_size, or the learner's n_action_samples if it has any.",
             stacklevel=2,
         )
+    return is_slow
