@@ -1,5 +1,6 @@
 """What an error tells whoever made the mistake: whose it is, and what to do next."""
 
+import dataclasses
 import warnings
 from pathlib import Path
 
@@ -388,3 +389,45 @@ def test_the_imagination_without_a_termination_is_named_and_the_studys_table():
         MOPOConfig(dynamics=LineDynamicsConfig()).create().fit(
             line_dataset(terminated=True)
         )
+
+
+@dataclasses.dataclass()
+class AnotherTasks(mbo.RewardFunction):
+    """Reads a column that the data has not, or answers in another form."""
+
+    answer: str = "none"
+
+    @staticmethod
+    def get_type() -> str:
+        return "another_tasks"
+
+    def __call__(self, observations, actions, next_observations):
+        if self.answer == "none":
+            return next_observations[:, 7]
+        return 1.0 if self.answer == "number" else next_observations[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            "none",
+            "reward_function AnotherTasks cannot be asked .* size 1 .* IndexError",
+        ),
+        (
+            "number",
+            r"AnotherTasks .* returned a float, expected a tensor of shape \(2, 1",
+        ),
+        ("flat", r"AnotherTasks .* returned shape \(2,\) .* expected \(2, 1\)"),
+    ],
+)
+def test_a_rule_that_cannot_be_asked_is_refused_before_the_model_is_fitted(
+    answer, words
+):
+    rule = AnotherTasks(answer)
+    imagination = MOPOConfig(
+        dynamics=LineDynamicsConfig(), reward_function=rule
+    ).create()
+    with pytest.raises(mbo.CompositionError, match=words):
+        mbo.fit(SAC().create(), line_dataset(), imagination, n_steps=1)
+    assert imagination.dynamics.n_rows_fitted is None

@@ -69,6 +69,7 @@ from .readiness import (
     validate_divergence,
     validate_magnitudes,
     validate_model_rows,
+    validate_rules,
     validate_same_data,
     validate_sizes,
     validate_termination,
@@ -467,11 +468,17 @@ class Imagination:
             TerminationRequiredError: They hold terminals, and no termination is given.
             CompositionError: The dynamics given at creation were fitted on data of other
                 sizes, or on other data while there is a dynamics updater; or a component
-                does not support the data's kind of actions.
+                does not support the data's kind of actions; or a known reward or a
+                termination cannot be asked about two of the rows.
         """
         validate_action_spaces(self.config, transitions)
         validate_model_rows(transitions)
         validate_magnitudes(transitions)
+        asked = (self.config.reward_function, self.termination)
+        rules = [
+            each for each in asked if isinstance(each, RewardFunction | Termination)
+        ]
+        validate_rules(rules, transitions, self.device)
         if self._learned_termination is not None:
             self._learned_termination.check_transitions(transitions)
         whose = "The dynamics given"

@@ -2,11 +2,14 @@
 
 import inspect
 import warnings
+from collections.abc import Iterable
 from typing import Optional, Union
 
 import torch
 
 from ..components.halts import Halt
+from ..components.rewards import RewardFunction
+from ..components.terminations.interface import Termination
 from ..components.terminations.learned import LearnedTermination
 from ..data.transitions import Transitions
 from ..registry import discovery
@@ -19,6 +22,8 @@ from ..support.errors import (
     TerminationRequiredError,
     listed,
 )
+from ..support.generators import generators_kept
+from .contracts import ComponentChecks
 
 __all__ = [
     "validate_action_spaces",
@@ -27,6 +32,7 @@ __all__ = [
     "validate_halts",
     "validate_magnitudes",
     "validate_model_rows",
+    "validate_rules",
     "validate_same_data",
     "validate_sizes",
     "validate_termination",
@@ -236,6 +242,40 @@ def validate_magnitudes(transitions: Transitions) -> None:
                 f"[{listed(columns)}], beyond {_LARGEST:.0e}, where squares in a model's "
                 "float32 become infinite. Scale those columns."
             )
+
+
+@torch.no_grad()
+def validate_rules(
+    rules: Iterable[Union[RewardFunction, Termination]],
+    transitions: Transitions,
+    device: str,
+) -> None:
+    """Asks known rewards and ends about two real rows: rollouts come hours later.
+
+    Args:
+        rules: Of an imagination.
+        transitions: The data, some of whose next observations are known.
+        device: Where rollouts will ask them.
+
+    Raises:
+        CompositionError: One raises an error, or returns another shape or type than is
+            due; names it.
+    """
+    known = transitions.next_observation_known
+    rows = slice(2) if known is None else torch.nonzero(known)[:2, 0]
+    some, checks = transitions[rows].to(device), ComponentChecks()
+    for rule in rules:
+        try:
+            with generators_kept():
+                found = rule(some.observations, some.actions, some.next_observations)
+        except Exception as error:
+            raise CompositionError(
+                f"The {rule.kind} {type(rule).__name__} cannot be asked about this data, "
+                f"observations of size {some.observation_size} and actions of size "
+                f"{some.action_size}: {type(error).__name__}: {error}. Is it of this task?"
+            ) from error
+        dtype = torch.bool if isinstance(rule, Termination) else torch.float32
+        checks.shape(rule, found, (len(some), 1), dtype)
 
 
 def _n_for_models(transitions: Transitions) -> int:
