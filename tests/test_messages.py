@@ -431,3 +431,21 @@ def test_a_rule_that_cannot_be_asked_is_refused_before_the_model_is_fitted(
     with pytest.raises(mbo.CompositionError, match=words):
         mbo.fit(SAC().create(), line_dataset(), imagination, n_steps=1)
     assert imagination.dynamics.n_rows_fitted is None
+
+
+def test_a_loss_that_became_nan_ends_the_fit_at_the_next_hundredth():
+    policy, parameter = mbo.BehaviorCloningPolicyConfig().create(), torch.zeros(1)
+    parameter.requires_grad_()
+    asked = []
+
+    def loss(rows):
+        asked.append(len(rows))
+        return parameter.sum() * float("nan")
+
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    rows = (torch.zeros(5, 1),)
+    with pytest.raises(mbo.DivergedError, match="Fitting it: the loss became nan"):
+        policy.fit_by_gradient(
+            optimizer, loss, rows, n_steps=2000, batch_size=4, description="Fitting it"
+        )
+    assert len(asked) == 20
