@@ -111,6 +111,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
+    if not near:  # as d3rlpy's classes are written: TD3PlusBC for td3_plus_bc
+        by_letters = {each.casefold(): each for each in names}
+        nearest = get_close_matches(name.casefold(), by_letters, n=1)
+        near = [by_letters[each] for each in nearest]
     if near:
         return f"Did you mean {near[0]!r}?"
     shown = ", ".join(names[:_SHOWN]) if names else "none"
