@@ -50,10 +50,15 @@ def one_step_model_error(
             needed in reverse.
 
     Raises:
-        CompositionError: A reverse model without true_dynamics.
+        CompositionError: A reverse model without true_dynamics, or no model.
         DatasetError: No transitions.
     """
     validate_transitions(transitions)
+    if not isinstance(dynamics, Dynamics):
+        raise CompositionError(
+            f"dynamics is of type {type(dynamics).__name__}, expected Dynamics: those of "
+            "an imagination are imagination.dynamics."
+        )
     known = transitions.for_models().to(dynamics.device)
     given = known.given_observations(dynamics.direction)
     prediction = dynamics.predict(given, known.actions, False)
@@ -83,10 +88,16 @@ def average_trajectory_discrepancy(
         Mean over the path of the Euclidean distance to the nearest observation.
 
     Raises:
+        CompositionError: The path is of other observations.
         DatasetError: No transitions.
     """
     validate_transitions(transitions)
     path = torch.as_tensor(np.asarray(trajectory, dtype=np.float32))
+    if path.ndim != 2 or path.shape[1] != transitions.observation_size:
+        raise CompositionError(
+            f"trajectory has shape {tuple(path.shape)}, expected (steps, "
+            f"{transitions.observation_size}): full observations, as the transitions have."
+        )
     nearest = torch.full((len(path),), float("inf"))
     for first in range(0, len(transitions), ROWS_COMPARED):
         some = transitions.observations[first : first + ROWS_COMPARED].cpu()
@@ -102,7 +113,16 @@ def normalized_score(value: float, reference_scores: tuple[float, float]) -> flo
     Args:
         value: A return.
         reference_scores: Returns that score 0 and 100.
+
+    Raises:
+        CompositionError: There are none, as of a dataset that records none, or both are
+            equal.
     """
+    if reference_scores is None or len({*reference_scores}) != 2:
+        raise CompositionError(
+            f"reference_scores is {reference_scores!r}, expected two returns that differ, "
+            "those that score 0 and 100. A dataset that records none has raw returns only."
+        )
     low, high = reference_scores
     return 100 * (value - low) / (high - low)
 

@@ -72,8 +72,8 @@ def batch_shares(
         np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0
     ):
         raise CompositionError(
-            f"shares is {shares}, expected {len(imaginations)} numbers from 0 on, one "
-            "for each imagination, not all 0."
+            f"shares is {shares}, expected a list of numbers from 0 on, one for each "
+            f"imagination ({len(imaginations)}), not all 0."
         )
     return np.concatenate([[real_ratio], (1 - real_ratio) * weights / weights.sum()])
 

@@ -196,7 +196,9 @@ class ImaginedSource:
             paid = imagined.transitions.rewards + imagined.penalties
             of_model.append(paid[~imagined.spared[:, 0]])
         total = functools.reduce(operator.add, counts)
-        validate_divergence(total.dropped_share)
+        validate_divergence(
+            total.dropped_share, config.get_type(), config.rollout_length
+        )
         # Rollouts may be shorter now, or without a penalty: nothing of before stays.
         of_before = self._report.keys() - {"model_holdout_growth"}
         self._report |= dict.fromkeys(of_before, math.nan)
@@ -207,8 +209,9 @@ class ImaginedSource:
             self._report |= halted
         if not len(self.ring):
             raise DivergedError(
-                f"None of {self.fill.n_rollouts} rollouts has a row left: the "
-                "termination ends every one at once. Is it the rule of this environment?"
+                f"None of {self.fill.n_rollouts} rollouts of {config.get_type()!r} has a "
+                "row left: the termination ends every one at once. Is it the rule of this "
+                "environment?"
             )
         self._refreshed, self._torn = step, False
         every, taken = torch.cat(rewards), torch.cat(penalties)

@@ -134,7 +134,7 @@ class LearnedComponent(ABC):
             Mean loss of the last tenth of the steps.
 
         Raises:
-            DivergedError: That mean is not finite.
+            DivergedError: That mean is not finite, or that of a hundredth is NaN.
         """
         columns = tuple(on_device(column, self.device) for column in columns)
         n_tail = max(1, n_steps // 10)
@@ -163,6 +163,8 @@ class LearnedComponent(ABC):
                 n_done = (step + 1) * n_kept // n_steps
                 if n_done > len(history):
                     average = float(recent) / n_recent
+                    if math.isnan(average):  # so are the parameters, for good
+                        raise _diverged(description, average)
                     history.append(FitRecord(n_done, step + 1, "loss", average))
                     progress.note(loss=average)
                     recent, n_recent = torch.zeros_like(recent), 0
@@ -171,11 +173,15 @@ class LearnedComponent(ABC):
         self.history = history
         mean = float(tail) / n_tail
         if not math.isfinite(mean):
-            raise DivergedError(
-                f"{description}: the loss became {mean}. Lower the learning_rate, or "
-                "look for outliers in the dataset."
-            )
+            raise _diverged(description, mean)
         return mean
+
+
+def _diverged(description: str, loss: float) -> DivergedError:
+    return DivergedError(
+        f"{description}: the loss became {loss}. Lower the learning_rate, or look for "
+        "outliers in the dataset."
+    )
 
 
 class _Parameters:

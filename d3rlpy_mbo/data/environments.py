@@ -144,7 +144,7 @@ def trusted_spec(spec: EnvSpec) -> tuple[Optional[EnvSpec], str]:
 
 _HOW = (
     "If you know who made the dataset, pass trust_environment=True "
-    "(--trust-environment)."
+    "(--trust-environment; in a study's file trust_environment = true)."
 )
 
 

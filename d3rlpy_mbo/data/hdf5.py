@@ -55,6 +55,11 @@ def load_hdf5(
         DatasetError: There is no such file, it is damaged or has another layout, or see
             `dataset_from_arrays`.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise DatasetError(
+            f"load_hdf5 was given a {type(path).__name__}, expected the path of a file. "
+            "For arrays, such as those of an open file, use mbo.dataset_from_arrays."
+        )
     whose = repr(str(path))
     columns = _read(Path(path), whose)
     if max_episode_steps is not None and (

@@ -59,7 +59,8 @@ def open_minari(
         raise DatasetError(
             f"The metadata of {dataset_id!r} have no {' and '.join(sorted(_SPACES))}; to "
             "find out, Minari would make the environment that they name. If you know who "
-            "made the dataset, pass trust_environment=True (--trust-environment)."
+            "made the dataset, pass trust_environment=True (--trust-environment; in a "
+            "study's file trust_environment = true)."
         )
     try:
         return minari.MinariDataset(dataset_folder(dataset_id) / "data")

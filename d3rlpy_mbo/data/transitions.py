@@ -10,7 +10,7 @@ import torch
 from d3rlpy.dataset import ReplayBufferBase
 
 from ..support.devices import on_device
-from ..support.errors import DatasetError
+from ..support.errors import DatasetError, listed
 from .action_sets import ActionChoices, ActionRange, ActionSet, columns_of
 from .choices import validate_choices, validated_n_actions
 from .columns import DatasetColumns, read_columns
@@ -316,6 +316,6 @@ def _validate_finite(columns: dict[str, npt.NDArray[Any]]) -> None:
             rows = np.flatnonzero(bad.any(axis=1))
             raise DatasetError(
                 f"{name} has {int(bad.sum())} NaN or infinite values, in columns "
-                f"{np.flatnonzero(bad.any(axis=0)).tolist()} and {len(rows)} rows, the "
+                f"[{listed(np.flatnonzero(bad.any(axis=0)))}] and {len(rows)} rows, the "
                 f"first at row {rows[0]}. Remove or repair those rows."
             )

@@ -32,7 +32,12 @@ class ComponentChecks:
         expected: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Raises CompositionError unless values have this shape and type."""
+        """Raises CompositionError unless values are a tensor of this shape and type."""
+        if not isinstance(values, torch.Tensor):
+            raise CompositionError(
+                f"{_name(component)} returned a {type(values).__name__}, expected a tensor "
+                f"of shape {expected} of {dtype}."
+            )
         found = tuple(values.shape), values.dtype
         if found != (expected, dtype):
             raise CompositionError(

@@ -34,7 +34,7 @@ from ..components.terminations.learned import (
 )
 from ..data.action_sets import ActionRange, ActionSet
 from ..data.real_data import RealData, start_rows
-from ..data.transitions import Transitions
+from ..data.transitions import Transitions, validate_transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import COUNT, component_field, number
@@ -69,6 +69,7 @@ from .readiness import (
     validate_divergence,
     validate_magnitudes,
     validate_model_rows,
+    validate_rules,
     validate_same_data,
     validate_sizes,
     validate_termination,
@@ -180,6 +181,8 @@ class Imagination:
     Raises:
         CompositionError, NotFittedError: See `ImaginationConfig.create`.
     """
+
+    _said_slow = 0  # how many rollouts were said to take long
 
     def __init__(
         self,
@@ -463,11 +466,17 @@ class Imagination:
             TerminationRequiredError: They hold terminals, and no termination is given.
             CompositionError: The dynamics given at creation were fitted on data of other
                 sizes, or on other data while there is a dynamics updater; or a component
-                does not support the data's kind of actions.
+                does not support the data's kind of actions; or a known reward or a
+                termination cannot be asked about two of the rows.
         """
         validate_action_spaces(self.config, transitions)
         validate_model_rows(transitions)
         validate_magnitudes(transitions)
+        asked = (self.config.reward_function, self.termination)
+        rules = [
+            each for each in asked if isinstance(each, RewardFunction | Termination)
+        ]
+        validate_rules(rules, transitions, self.device)
         if self._learned_termination is not None:
             self._learned_termination.check_transitions(transitions)
         whose = "The dynamics given"
@@ -513,7 +522,8 @@ class Imagination:
         """
         warn_of_other_parts(self.config, self._made_of)
         self._validate_rules()
-        validate_termination(self.termination, transitions)
+        name = self.config.get_type()
+        validate_termination(self.termination, transitions, name)
         if fitted_on is not None:
             n_rows, observation_size, action_size = fitted_on
             validate_sizes(whose, (observation_size, action_size), transitions)
@@ -588,13 +598,18 @@ class Imagination:
                 transitions.transitions,
             )
         else:
+            validate_transitions(transitions)
             rows = start_rows(direction, transitions)
         started = time.perf_counter()
         for first in range(0, n_rollouts, self._rows_together):
             if first == self._rows_together:
                 seconds = (time.perf_counter() - started) / self._rows_together
-                if self.rollout_policy.needs_learner:
-                    warn_if_slow(type(learner).__name__, seconds, n_rollouts)
+                # Once: what is measured differs each time, so Python would show it anew.
+                is_more = n_rollouts > self._said_slow
+                if self.rollout_policy.needs_learner and is_more:
+                    name = type(learner).__name__
+                    if warn_if_slow(name, seconds, n_rollouts):
+                        self._said_slow = n_rollouts
             size = min(self._rows_together, n_rollouts - first)
             drawn = rows[torch.randint(len(rows), (size,))]
             imagined = rollout(
@@ -650,7 +665,11 @@ class Imagination:
             ids = part.rollout_ids + i * self._rows_together
             parts.append(dataclasses.replace(part, rollout_ids=ids))
             counts.append(imagined.counts)
-        validate_divergence(functools.reduce(operator.add, counts).dropped_share)
+        validate_divergence(
+            functools.reduce(operator.add, counts).dropped_share,
+            self.config.get_type(),
+            rollout_length or self.config.rollout_length,
+        )
         return Transitions.concatenate(parts)
 
     def save(self, path: Union[str, Path]) -> None:

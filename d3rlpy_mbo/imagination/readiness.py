@@ -2,11 +2,14 @@
 
 import inspect
 import warnings
+from collections.abc import Iterable
 from typing import Optional, Union
 
 import torch
 
 from ..components.halts import Halt
+from ..components.rewards import RewardFunction
+from ..components.terminations.interface import Termination
 from ..components.terminations.learned import LearnedTermination
 from ..data.transitions import Transitions
 from ..registry import discovery
@@ -17,7 +20,10 @@ from ..support.errors import (
     DatasetError,
     DivergedError,
     TerminationRequiredError,
+    listed,
 )
+from ..support.generators import generators_kept
+from .contracts import ComponentChecks
 
 __all__ = [
     "validate_action_spaces",
@@ -26,6 +32,7 @@ __all__ = [
     "validate_halts",
     "validate_magnitudes",
     "validate_model_rows",
+    "validate_rules",
     "validate_same_data",
     "validate_sizes",
     "validate_termination",
@@ -56,17 +63,26 @@ _MAX_HALTED = 0.99
 
 
 def validate_termination(
-    termination: Union[Component, LearnedTermination, None], transitions: Transitions
+    termination: Union[Component, LearnedTermination, None],
+    transitions: Transitions,
+    name: str,
 ) -> None:
-    """Raises TerminationRequiredError if data terminates and nothing says when."""
+    """Raises TerminationRequiredError if data terminates and nothing says when.
+
+    Args:
+        termination: Of an imagination, None if it has none.
+        transitions: The data.
+        name: Of the imagination.
+    """
     if termination is None and bool(transitions.terminals.any()):
         known = ", ".join(discovery.imported_names("termination"))
         raise TerminationRequiredError(
-            f"The dataset has {int(transitions.terminals.sum())} terminals, but this "
-            "imagination has no termination: imagined episodes would never end. Pass "
-            "termination=mbo.termination_for(env), LearnedTerminationConfig() if the "
+            f"The dataset has {int(transitions.terminals.sum())} terminals, but the "
+            f"imagination {name!r} has no termination: imagined episodes would never end. "
+            "Pass termination=mbo.termination_for(env), LearnedTerminationConfig() if the "
             "rule is not known, or NoTermination() if the dataset's terminals mean "
-            "nothing. On the command line: --set imagination.termination=NAME, such as "
+            "nothing. On the command line: --set imagination.termination=NAME, in a "
+            "study's file termination = NAME in its imagination_settings, such as "
             f"learned. Known by name: {known}."
         )
 
@@ -223,9 +239,43 @@ def validate_magnitudes(transitions: Transitions) -> None:
         if columns:
             raise DatasetError(
                 f"The {name} reach {float(largest[columns[0]]):.1e} in columns "
-                f"{columns}, beyond {_LARGEST:.0e}, where squares in a model's float32 "
-                "become infinite. Scale those columns."
+                f"[{listed(columns)}], beyond {_LARGEST:.0e}, where squares in a model's "
+                "float32 become infinite. Scale those columns."
             )
+
+
+@torch.no_grad()
+def validate_rules(
+    rules: Iterable[Union[RewardFunction, Termination]],
+    transitions: Transitions,
+    device: str,
+) -> None:
+    """Asks known rewards and ends about two real rows: rollouts come hours later.
+
+    Args:
+        rules: Of an imagination.
+        transitions: The data, some of whose next observations are known.
+        device: Where rollouts will ask them.
+
+    Raises:
+        CompositionError: One raises an error, or returns another shape or type than is
+            due; names it.
+    """
+    known = transitions.next_observation_known
+    rows = slice(2) if known is None else torch.nonzero(known)[:2, 0]
+    some, checks = transitions[rows].to(device), ComponentChecks()
+    for rule in rules:
+        try:
+            with generators_kept():
+                found = rule(some.observations, some.actions, some.next_observations)
+        except Exception as error:
+            raise CompositionError(
+                f"The {rule.kind} {type(rule).__name__} cannot be asked about this data, "
+                f"observations of size {some.observation_size} and actions of size "
+                f"{some.action_size}: {type(error).__name__}: {error}. Is it of this task?"
+            ) from error
+        dtype = torch.bool if isinstance(rule, Termination) else torch.float32
+        checks.shape(rule, found, (len(some), 1), dtype)
 
 
 def _n_for_models(transitions: Transitions) -> int:
@@ -233,14 +283,22 @@ def _n_for_models(transitions: Transitions) -> int:
     return len(transitions) if known is None else int(known.sum())
 
 
-def validate_divergence(dropped: float) -> None:
-    """Raises DivergedError if too large a share of imagined rows was not finite."""
+def validate_divergence(dropped: float, name: str, rollout_length: int) -> None:
+    """Raises DivergedError if too large a share of imagined rows was not finite.
+
+    Args:
+        dropped: That share.
+        name: Of the imagination.
+        rollout_length: Of what it imagined.
+    """
     if dropped > _MAX_DROPPED:
+        shorter = f"Shorten rollout_length, now {rollout_length}, or fit"
         raise DivergedError(
-            f"{dropped:.0%} of the imagined rows held NaN or infinite values, or states "
-            "whose known reward is NaN or infinite, and were dropped; more than "
-            f"{_MAX_DROPPED:.0%} is no accident. Shorten rollout_length, or fit the "
-            "dynamics on more data."
+            f"{dropped:.1%} of the rows that {name!r} imagined held NaN or infinite "
+            "values, or states whose known reward is NaN or infinite, and were dropped; "
+            f"more than {_MAX_DROPPED:.0%} is no accident. "
+            f"{shorter if rollout_length > 1 else 'Fit'} the dynamics on more data; "
+            "mbo.diagnose (`d3rlpy-mbo diagnose`) says what they get wrong."
         )
 
 
@@ -301,18 +359,20 @@ def warn_if_rewards_are_far(
     return n_far > 0
 
 
-def warn_if_slow(learner: str, seconds: float, n_rollouts: int) -> None:
-    """Warns if rollouts with a learner's policy will take long.
+def warn_if_slow(learner: str, seconds: float, n_rollouts: int) -> bool:
+    """Warns if rollouts with a learner's policy will take long, and says whether.
 
     Args:
         learner: Its name.
         seconds: Measured for one rollout.
         n_rollouts: How many there will be.
     """
-    if seconds * n_rollouts > _SLOW:
+    is_slow = seconds * n_rollouts > _SLOW
+    if is_slow:
         warnings.warn(
             f"{n_rollouts} rollouts with the policy of {learner} will take about "
             f"{seconds * n_rollouts / 60:.0f} minutes, {1000 * seconds:.1f} ms each. Lower "
             "rollout_batch_size, or the learner's n_action_samples if it has any.",
             stacklevel=2,
         )
+    return is_slow

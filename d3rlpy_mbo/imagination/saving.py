@@ -1,6 +1,7 @@
 """Files of fitted components: they can run no code, and say what they need."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Union
 
@@ -57,6 +58,11 @@ def read_component(
     Raises:
         LoadError: See `load_imagination`.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise LoadError(
+            f"A {type(path).__name__} was given to load, expected the path of a file "
+            "written by save."
+        )
     if Path(path).is_dir():
         raise LoadError(f"{str(path)!r} is a folder, expected a file written by save.")
     validate_archive(path)

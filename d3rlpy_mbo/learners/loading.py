@@ -50,7 +50,7 @@ def load_learner(
         raise LoadError(
             f"The learner {name!r} in {str(path)!r} cannot be rebuilt here "
             f"({type(error).__name__}: {error}). Was it saved by another version, or is "
-            f"the device {device!r} not there?"
+            f"the device {device_name(device)!r} not there?"
         ) from error
 
 

@@ -31,7 +31,7 @@ from ..support.progress import Progress
 from ..support.resuming import Loop
 from .building import build
 from .distributions import unvalidated
-from .reading import Learner, check_actions
+from .reading import Learner, check, check_actions
 from .scalers import validate_scalers, warn_beyond_range
 
 __all__ = ["pretrain_policy", "validate_pretraining"]
@@ -109,8 +109,17 @@ def pretrain_policy(
     return mean
 
 
-def validate_pretraining(learner: Learner, n_epochs: int) -> None:
-    """Raises what `pretrain_policy` would, before anything is done."""
+def validate_pretraining(
+    learner: Learner, n_epochs: int, name: str = "n_epochs"
+) -> None:
+    """Raises what `pretrain_policy` would, before anything is done.
+
+    Args:
+        learner: See `pretrain_policy`.
+        n_epochs: Likewise.
+        name: What the user knows that number by.
+    """
+    check(learner)
     known = _TANH_GAUSSIAN + _GAUSSIAN + _CATEGORICAL + _DETERMINISTIC
     if not isinstance(learner.config, known):
         names = ", ".join(config.__name__.removesuffix("Config") for config in known)
@@ -119,7 +128,7 @@ def validate_pretraining(learner: Learner, n_epochs: int) -> None:
             "a generative model or by its critic alone, or is cloned from the data anyway. "
             f"Those that can: {names}."
         )
-    COUNT.validated("n_epochs", n_epochs)
+    COUNT.validated(name, n_epochs)
 
 
 def _scaled(

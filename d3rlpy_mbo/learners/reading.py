@@ -198,6 +198,8 @@ def check_built(
 
 def impl_of(learner: AnyLearner) -> Any:
     """Returns what d3rlpy keeps its networks in; CompositionError if there are none."""
+    if isinstance(learner, type) or not hasattr(learner, "impl"):
+        check(learner)  # a config, or no learner at all: says which
     if learner.impl is None:
         raise CompositionError(
             f"{type(learner).__name__} is not built, so it has neither actions nor "
@@ -213,11 +215,12 @@ def critics_of(learner: AnyLearner, target: bool = False) -> Any:
     try:
         critics = impl_of(learner).q_function
         return learner.impl.modules.targ_q_funcs if target else critics  # type: ignore[union-attr]
-    except (NotImplementedError, AttributeError):  # a transformer has none
+    except (NotImplementedError, AttributeError) as error:  # a transformer has none
+        # With its cause: it may be a mistake in a plugin's `q_function`.
         raise CompositionError(
             f"{type(learner).__name__} has no critic, so nobody can say what an imagined "
             "state is worth. Use an actor-critic learner such as SAC, TD3+BC, CQL or IQL."
-        ) from None
+        ) from error
 
 
 def has_critic(learner: Learner) -> bool:
@@ -290,7 +293,8 @@ def sample_action(
         learner (B, 1), indices of choices.
 
     Raises:
-        CompositionError: The learner has no networks yet.
+        CompositionError: The learner has no networks yet, or networks for observations of
+            another size.
         DivergedError: A discrete learner's networks give no probabilities.
     """
     actions = _act(learner, observations, "sample_action")
@@ -320,6 +324,13 @@ def _act(learner: Learner, observations: torch.Tensor, method: str) -> torch.Ten
         )
     validate_scalers_fitted(learner)
     validate_tensor("observations", observations)
+    shape = tuple(impl.observation_shape)
+    if tuple(observations.shape[1:]) != shape:
+        raise CompositionError(
+            f"{type(learner).__name__} was built for observations of shape {shape}, but is "
+            f"asked about rows of shape {tuple(observations.shape[1:])}. Ask the one that "
+            "was built on data of this size."
+        )
 
     def act(rows: torch.Tensor) -> torch.Tensor:
         x = scaled_observations(config, rows.to(impl.device))

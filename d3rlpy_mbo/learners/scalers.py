@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..data.real_data import RealData
-from ..support.errors import CompositionError
+from ..support.errors import CompositionError, listed
 from .reading import AnyLearner, is_transformer
 
 __all__ = ["validate_scalers", "warn_beyond_range"]
@@ -67,9 +67,9 @@ def validate_scalers(learner: AnyLearner, real: RealData) -> None:
         if constant:
             raise CompositionError(
                 f"The {name} of {type(learner).__name__}, {type(scaler).__name__}, divides "
-                f"by zero: columns {constant} of the {columns} never change. Leave those "
-                "columns out of the data, or give the scaler bounds that differ, or use a "
-                "Standard scaler, which has an eps."
+                f"by zero: columns [{listed(constant)}] of the {columns} never change. "
+                "Leave those columns out of the data, or give the scaler bounds that "
+                "differ, or use a Standard scaler, which has an eps."
             )
 
 
@@ -160,8 +160,8 @@ def warn_beyond_range(learner: AnyLearner, real: RealData) -> None:
     if beyond:
         first = beyond[0]
         warnings.warn(
-            f"The dataset's actions lie outside [-1, 1] in columns {beyond} (column "
-            f"{first}: {float(low[first]):g} to {float(high[first]):g}), but "
+            f"The dataset's actions lie outside [-1, 1] in columns [{listed(beyond)}] "
+            f"(column {first}: {float(low[first]):g} to {float(high[first]):g}), but "
             f"{type(learner).__name__} acts within [-1, 1]. Give the learner "
             "action_scaler=d3rlpy.preprocessing.MinMaxActionScaler().",
             stacklevel=3,

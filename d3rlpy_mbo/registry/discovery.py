@@ -193,7 +193,7 @@ def get_component(kind: str, name: str) -> type[Provided]:
         among learners also d3rlpy's own.
 
     Raises:
-        UnknownComponentError: There is none; names the nearest.
+        UnknownComponentError: There is none, or no such kind; names the nearest.
         DuplicateComponentError: Two distributions provide it.
         PluginError: There is none, and a plugin that may have provided it failed, or
             is switched off by ``D3RLPY_MBO_DISABLE``.
@@ -206,7 +206,14 @@ def get_component(kind: str, name: str) -> type[Provided]:
         return found
     if looked_again():
         return get_component(kind, name)
-    refuse_unknown(kind, name, {*registry().names(kind), *imported})
+    names = {*registry().names(kind), *imported}
+    if not names:
+        kinds = {LEARNER, *filter(None, map(kind_of, defined_components()))}
+        if kind not in kinds:
+            raise UnknownComponentError(
+                f"There is no kind of component named {kind!r}. {suggest(kind, kinds)}"
+            )
+    refuse_unknown(kind, name, names)
 
 
 def refuse_unknown(kind: str, name: str, known: Iterable[str]) -> NoReturn:

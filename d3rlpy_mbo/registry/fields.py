@@ -9,8 +9,10 @@ from typing import Any, Optional, Union
 import numpy as np
 from dataclasses_json import config as json_field
 
-from .component import DECLARATION, Component, Declaration
+from .component import DECLARATION, Component, Declaration, defined_components
+from .entry_points import component_name
 from .json_form import decode, encode
+from .kinds import kind_of
 
 __all__ = [
     "COUNT",
@@ -192,6 +194,15 @@ class _Part(Declaration):
     def allowed(self) -> str:
         without = "" if self.required else ", or None"
         return f"a component of kind {self.kind!r}{without}"
+
+    def advice(self, value: Any) -> str:
+        """See `Declaration.advice`: for a name, which files and the shell have."""
+        if not isinstance(value, str):
+            return ""
+        for known in defined_components():
+            if kind_of(known) == self.kind and component_name(known) == value:
+                return f" Write {known.__name__}()."
+        return " Names are for files and the command line: give the component itself."
 
     def plain(self, value: Any) -> Any:
         if value is None and not self.required:

@@ -66,8 +66,7 @@ def decode(kind: str, encoded: Optional[Mapping[str, Any]]) -> Optional[Componen
     for name in encoded["params"]:
         if name not in known:
             raise LoadError(
-                f"{component.__name__} has no parameter {name!r}. {suggest(name, known)} "
-                "Was it saved by another version?"
+                f"{component.__name__} has no parameter {name!r}. {suggest(name, known)}"
             )
     decoded: Component = component.deserialize_from_dict(dict(encoded["params"]))
     return decoded

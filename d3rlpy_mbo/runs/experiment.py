@@ -21,7 +21,7 @@ from ..learners.pretraining import validate_pretraining
 from ..registry.fields import COUNT, SEED, Number
 from ..registry.json_form import encode
 from ..support.devices import validate_device
-from ..support.errors import CompositionError
+from ..support.errors import CompositionError, told_of
 from ..support.json_values import one_or_all, plain
 from ..support.version import commit_of, installed_versions
 from .evaluation import evaluation, final_evaluation
@@ -90,7 +90,8 @@ class Experiment:
             DuplicateComponentError, PluginError: See `learner_config`.
         """
         config = learner_config(self.learner)()
-        return apply_settings(config, self.learner_settings)
+        with told_of(f"Settings of the learner {self.learner!r}"):
+            return apply_settings(config, self.learner_settings)
 
     def mixture(self) -> Mixture:
         """Returns the imaginations' configs with their settings; none for ``"none"``.
@@ -188,7 +189,9 @@ class Experiment:
         d3rlpy.seed(seed)
         learner: Any = learner_config.create(device=self.device)
         if self.n_pretraining_epochs:
-            validate_pretraining(learner, self.n_pretraining_epochs)
+            validate_pretraining(
+                learner, self.n_pretraining_epochs, "n_pretraining_epochs"
+            )
         imaginations = [
             config.create(self.device, model)
             for config, model in zip(configs.values(), models, strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..registry.fields import COUNT
 from ..support.checkpoints import CheckpointFolder
-from ..support.errors import CheckpointError, CompositionError
+from ..support.errors import CheckpointError, CompositionError, listed
 from ..support.files import atomic_write
 from ..support.locks import held_alone
 from .identity import differences
@@ -72,16 +72,28 @@ class RunFolder:
         """Refuses a folder that is taken.
 
         Raises:
-            CompositionError: Something lies there, or another process writes into it.
+            CompositionError: Something lies there, or another process writes into it; or
+                it is a file, whatever may be replaced.
         """
         if not self.out.exists():
             return
-        if self.out.is_dir() and (self.out / _LOCK).exists():
+        if not self.out.is_dir():
+            raise CompositionError(
+                f"The output folder {str(self.out)!r} is a file. Choose another --out."
+            )
+        if (self.out / _LOCK).exists():
             with self.held():
                 pass
-        if force or (self.out.is_dir() and not self._content()):
+        if force or not self._content():
             return
         hint = "Choose another --out, or pass --force to replace the run in it."
+        if not (self.out / _RESULT).exists():
+            others = sorted(path.name for path in self._content())
+            hint = (
+                f"It holds {listed(map(repr, others))}, and no {_RESULT} of a run. Choose "
+                "another --out; --force would write a run beside that, and remove what is "
+                f"called {', '.join(_OURS)}."
+            )
         if self.on_its_way:
             hint = (
                 "Pass --resume to go on with the run in it, or --force to begin anew."
@@ -141,9 +153,9 @@ class RunFolder:
         changed = differences("", theirs, ours)
         if changed:
             raise CheckpointError(
-                f"The run in {str(self.out)!r} has other settings: {'; '.join(changed)}. "
-                "Give the settings of that run, or choose another --out; only --n-steps "
-                "may grow."
+                f"The run in {str(self.out)!r} has other settings: "
+                f"{listed(changed, '; ')}. Give the settings of that run, or choose "
+                "another --out; only --n-steps may grow."
             )
 
     def _validate_kept(self, n_steps: int) -> None:

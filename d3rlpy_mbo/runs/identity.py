@@ -15,7 +15,7 @@ from ..imagination.file_content import digest_of
 from ..imagination.imagination import Imagination
 from ..registry.json_form import encode
 from ..support.devices import device_name
-from ..support.errors import CheckpointError
+from ..support.errors import CheckpointError, listed
 from ..support.version import installed_versions
 
 __all__ = [
@@ -193,8 +193,8 @@ def validate_same_run(
             changed += _differences_of_scalers(name, theirs[name], scaler)
     if changed:
         raise CheckpointError(
-            f"The checkpoints in {str(path)!r} are of another run: {'; '.join(changed)}. "
-            "Give the same as then, or choose another folder."
+            f"The checkpoints in {str(path)!r} are of another run: "
+            f"{listed(changed, '; ')}. Give the same as then, or choose another folder."
         )
 
 

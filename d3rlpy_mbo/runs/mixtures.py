@@ -7,7 +7,7 @@ from typing import Any, Optional
 from ..imagination.imagination import ImaginationConfig
 from ..imagination.prefixes import numbered
 from ..registry.discovery import get_component, registry
-from ..support.errors import CompositionError, UnknownComponentError
+from ..support.errors import CompositionError, UnknownComponentError, told_of
 from .settings import apply_settings
 
 __all__ = ["Mixture", "mixture_of", "parts_of", "paths_to"]
@@ -80,7 +80,8 @@ def mixture_of(imagination: str, settings: Mapping[str, Any]) -> Mixture:
     configs: dict[str, ImaginationConfig] = {}
     for name, type_name in parts.items():
         config: Any = get_component("imagination", type_name)()
-        configs[name] = apply_settings(config, divided[name])
+        with told_of(f"Settings of the imagination {name!r}"):
+            configs[name] = apply_settings(config, divided[name])
     if len(parts) > 1 and of_buffer.get("real_ratio") is None:
         own = [config.real_ratio for config in configs.values()]
         raise CompositionError(

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 from d3rlpy.serializable_config import SerializableConfig
 
+from ..registry.component import Component
 from ..registry.json_form import decoding_to, parts
 from ..support.errors import (
     CompositionError,
     D3RLPyMBOError,
+    LoadError,
     UnknownComponentError,
     suggest,
 )
@@ -152,28 +154,39 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
     for path, value in sorted(settings.items(), key=lambda item: item[0].count(".")):
         *parents, name = path.split(".")
         where = encoded
-        for parent in parents:
+        for i, parent in enumerate(parents):
             _validate_known(encoded, where, parent, path)
+            if _is_empty(where[parent]):
+                _validate_empty(config, encoded, ".".join(parents[: i + 1]), path)
             where = _parameters(where[parent])
         _validate_known(encoded, where, name, path)
         current = where[name]
+        types = _types(config, encoded, path) if _is_typed(current) else ()
+        is_ours = _holds_parts(types) and not _plain(types)
+        if is_ours and isinstance(value, Mapping) and set(value) == {"type"}:
+            value = value["type"]  # with its defaults, as by its name
+        if is_ours and not (value is None or isinstance(value, str) or _is_form(value)):
+            raise CompositionError(
+                f"{path} is {value!r}, expected the name of a component, or "
+                '{"type": name, "params": {...}}.'
+            )
         allowed: tuple[Any, ...] = ()
         if None in (current, value) or _mistyped(current, value):
-            allowed = _types(config, encoded, path)
+            allowed = types or _types(config, encoded, path)
         if value is None:
             if type(None) not in allowed:
                 raise CompositionError(
                     f"{path} cannot be left out, but null was given."
                 )
             where[name] = None
-        elif _is_typed(current) and is_d3rlpys(types := _types(config, encoded, path)):
+        elif _is_typed(current) and is_d3rlpys(types):
             where[name] = json_form(path, value, types, settings)
         elif isinstance(value, str) and _is_typed(current) and not _plain(allowed):
             if value == "none" and type(None) in types:
                 where[name] = None
                 continue
             where[name] = {"type": value, "params": {}}
-            chosen = _decode(config, encoded, path, value)
+            chosen = _decode(config, encoded, {path: value})
             for step in (*parents, name):
                 chosen = getattr(chosen, step)
             if isinstance(chosen, SerializableConfig):
@@ -181,7 +194,43 @@ def _apply(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
         else:
             _validate_type(path, _plain(allowed) or [type(current)], value)
             where[name] = copy.deepcopy(value)  # longer paths are set in it
-    return _decode(config, encoded, ", ".join(settings), "as given")
+    return _decode(config, encoded, settings)
+
+
+def _holds_parts(types: Iterable[Any]) -> bool:
+    """Whether a field of these types holds components of ours."""
+    return any(isinstance(each, type) and issubclass(each, Component) for each in types)
+
+
+def _is_form(value: Any) -> bool:
+    """Whether it is a component's form, of a name and parameters and nothing else."""
+    return (
+        isinstance(value, Mapping)
+        and set(value) == {"type", "params"}
+        and isinstance(value["type"], str)
+        and isinstance(value["params"], Mapping)
+    )
+
+
+def _is_empty(form: Any) -> bool:
+    """Whether it is the JSON form of no component, as ours or d3rlpy's are written."""
+    return form is None or (isinstance(form, Mapping) and form.get("type") == "none")
+
+
+def _validate_empty(
+    config: Any, encoded: dict[str, Any], parent: str, path: str
+) -> None:
+    """Refuses parameters of a component or factory that is not there.
+
+    Raises:
+        UnknownComponentError: Says what has to be set first.
+    """
+    types = _types(config, encoded, parent)
+    if _holds_parts(types) or is_d3rlpys(types):
+        raise UnknownComponentError(
+            f"There is no setting {path!r} yet: {parent} is empty. Set it by its name too: "
+            f"{parent}=NAME."
+        )
 
 
 def _mistyped(current: Any, value: Any) -> bool:
@@ -210,7 +259,7 @@ def _types(config: Any, encoded: dict[str, Any], path: str) -> tuple[Any, ...]:
         owner, where = getattr(owner, parent), where[parent]
         if not (isinstance(where, Mapping) and _is_of_type(owner, where)):
             # Set since; else what is set half is not looked at as a whole.
-            owner = _decode(config, encoded, path, None)
+            owner = _decode(config, encoded, {path: None})
             for step in parents:
                 owner = getattr(owner, step)
             break
@@ -224,15 +273,29 @@ def _is_of_type(owner: Any, form: Mapping[str, Any]) -> bool:
     return has is not None and form.get("type", has()) == has()
 
 
-def _decode(config: TConfig, encoded: dict[str, Any], path: str, value: Any) -> TConfig:
+def _decode(
+    config: TConfig, encoded: dict[str, Any], settings: Mapping[str, Any]
+) -> TConfig:
+    """Returns the config of a JSON form.
+
+    Args:
+        config: One of its type.
+        encoded: Its fields.
+        settings: What was set of it, for messages.
+    """
     try:
         return type(config).deserialize_from_dict(encoded)
+    except LoadError as error:  # no file's: one of the forms that were given
+        forms = [path for path, value in settings.items() if isinstance(value, Mapping)]
+        whose = f"{', '.join(forms)}: " if forms else ""
+        raise UnknownComponentError(f"{whose}{error}") from error
     except D3RLPyMBOError:
         raise
     except Exception as error:
+        given = ", ".join(f"{path} = {value!r}" for path, value in settings.items())
         raise UnknownComponentError(
-            f"{path} = {value!r} cannot be used: {error!r}. A component or factory is set "
-            'by its name, or as {"type": name, "params": {...}}.'
+            f"{given} cannot be used: {error!r}. A component or factory is set by its "
+            'name, or as {"type": name, "params": {...}}.'
         ) from error
 
 

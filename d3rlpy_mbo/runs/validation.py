@@ -203,6 +203,9 @@ def validate_parts(
     Args, Raises: as `fit`.
     """
     learners.check(learner)
+    # d3rlpy asks for a batch only once the models are fitted, and takes any number.
+    name = f"{type(learner.config).__name__}.batch_size"
+    COUNT.validated(name, learner.config.batch_size)
     learners.check_actions(learner, real.transitions.n_actions)
     validate_processes(imaginations, learner)
     every_share = batch_shares(imaginations, real_ratio, shares)

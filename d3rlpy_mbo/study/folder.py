@@ -8,7 +8,7 @@ from typing import Optional
 
 from ..runs.experiment import UNFINISHED, Experiment
 from ..runs.mixtures import paths_to
-from ..support.errors import CompositionError
+from ..support.errors import CompositionError, listed
 from ..support.files import atomic_write
 from .jobs import RunExperiment
 from .records import (
@@ -50,7 +50,7 @@ def require_same_study(study: Study, out: Path, jobs: Iterable[RunExperiment]) -
         changed = _changes(Study.read(path), study) if path.exists() else []
         if changed:
             raise CompositionError(
-                f"{out} holds runs of another study: {'; '.join(changed)}. Choose "
+                f"{out} holds runs of another study: {listed(changed, '; ')}. Choose "
                 "another --out, or move it away."
             )
     for job in jobs:

@@ -35,6 +35,7 @@ from ..support.errors import (
     D3RLPyMBOError,
     UnknownComponentError,
     suggest,
+    told_of,
 )
 from . import report
 from .folder import require_same_study, warn_of_other_models, write_settings
@@ -95,8 +96,9 @@ def validate(study: Study, out: Path, local: bool = True) -> None:
     if local:
         validate_device(study.device)
     _validate_tables(study)
-    for collection in study.collect.values():
-        collection.validate()
+    for dataset, collection in study.collect.items():
+        with told_of(f"collect.{dataset!r}"):
+            collection.validate()
     jobs = [
         RunExperiment(method, study.experiment(dataset, method, seed), [], [])
         for dataset in study.datasets
@@ -104,7 +106,8 @@ def validate(study: Study, out: Path, local: bool = True) -> None:
         for seed in study.seeds
     ]
     for job in jobs[:: len(study.seeds)]:
-        _validate_run(job)
+        with told_of(f"The method {job.method!r} on {job.experiment.dataset!r}"):
+            _validate_run(job)
     require_same_study(study, out, jobs)
     for dataset in study.datasets:
         if dataset not in study.collect:
@@ -120,7 +123,9 @@ def _validate_run(job: RunExperiment) -> None:
     learner: Any = experiment.learner_config().create()
     validate_target_return(learner, experiment.target_return)
     if experiment.n_pretraining_epochs:
-        validate_pretraining(learner, experiment.n_pretraining_epochs)
+        validate_pretraining(
+            learner, experiment.n_pretraining_epochs, "n_pretraining_epochs"
+        )
     mixture = experiment.mixture()
     imaginations = [config.create() for config in mixture.configs.values()]
     shares = batch_shares(imaginations, mixture.real_ratio, mixture.shares)

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from ..registry.json_form import decode, encode
 from ..runs.experiment import UNFINISHED, Experiment
-from ..support.errors import CompositionError, D3RLPyMBOError
+from ..support.errors import CompositionError, D3RLPyMBOError, listed
 from ..support.version import __version__
 from .reading import require
 
@@ -128,7 +128,7 @@ def other_settings(path: Path, was: str, changed: list[str]) -> CompositionError
         changed: Which settings differ.
     """
     return CompositionError(
-        f"{path} was {was} with other settings: {'; '.join(changed)}. Choose another "
+        f"{path} was {was} with other settings: {listed(changed, '; ')}. Choose another "
         "--out, or move it away."
     )
 

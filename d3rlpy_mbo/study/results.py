@@ -26,6 +26,8 @@ __all__ = [
 
 Scores = Optional[tuple[float, float]]
 
+_BELOW = "*/result.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -118,8 +120,10 @@ def read_results(out: Path) -> Results:
     """Reads what a study wrote.
 
     Raises:
-        CompositionError: The folder holds no study.toml, or one that is damaged.
+        CompositionError: The folder is none, holds no study.toml, or one that is damaged.
     """
+    if not (out / "study.toml").exists():
+        raise CompositionError(_no_study(out))
     study = Study.read(out / "study.toml")
     tasks: list[Task] = []
     missing: list[str] = []
@@ -151,6 +155,23 @@ def read_results(out: Path) -> Results:
         for path in sorted(out.rglob("*.error.txt"))
     }
     return Results(study, tasks, missing, errors, damaged)
+
+
+def _no_study(folder: Path) -> str:
+    """Returns what to say of a folder that a report cannot be made of."""
+    if not folder.is_dir():
+        return f"There is no folder {str(folder)!r} of a run or a study."
+    runs = [path.parent for path in (*folder.glob(_BELOW), *folder.glob(f"*/{_BELOW}"))]
+    advice = "Give the --out of a train or a study."
+    if runs:
+        advice = (
+            f"Below it lie runs, such as {str(min(runs))!r} ({len(runs)} of them): give "
+            "each of them, for example by a pattern of the shell."
+        )
+    return (
+        f"{str(folder)!r} is neither a run, which holds a result.json, nor a study, which "
+        f"holds a study.toml. {advice}"
+    )
 
 
 def evaluated(task: Task) -> Task:

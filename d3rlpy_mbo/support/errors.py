@@ -1,6 +1,7 @@
 """One exception type per failure; every message says what, whose, and what next."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 __all__ = [
@@ -17,12 +18,17 @@ __all__ = [
     "PluginError",
     "TerminationRequiredError",
     "UnknownComponentError",
+    "listed",
     "suggest",
+    "told_of",
 ]
 
 
 # Names that a message lists at most (ours: d3rlpy has 26 algorithms).
 _SHOWN = 60
+
+# Of what may be as many as the data has columns (ours).
+_LISTED = 10
 
 
 class D3RLPyMBOError(Exception):
@@ -77,6 +83,22 @@ class LoadError(D3RLPyMBOError):
     """A file is no saved imagination or learner, is damaged, or cannot be read here."""
 
 
+def listed(items: Iterable[object], separator: str = ", ") -> str:
+    """Returns the first of what may be a thousand things, and how many follow."""
+    every = list(map(str, items))
+    more = f" and {len(every) - _LISTED:,} more" if len(every) > _LISTED else ""
+    return separator.join(every[:_LISTED]) + more
+
+
+@contextlib.contextmanager
+def told_of(whose: str) -> Iterator[None]:
+    """Has the errors that we raise inside begin with whose they are."""
+    try:
+        yield
+    except D3RLPyMBOError as error:
+        raise type(error)(f"{whose}: {error}") from error
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Returns the tail of an error message about an unknown name.
 
@@ -89,6 +111,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
+    if not near:  # as d3rlpy's classes are written: TD3PlusBC for td3_plus_bc
+        by_letters = {each.casefold(): each for each in names}
+        nearest = get_close_matches(name.casefold(), by_letters, n=1)
+        near = [by_letters[each] for each in nearest]
     if near:
         return f"Did you mean {near[0]!r}?"
     shown = ", ".join(names[:_SHOWN]) if names else "none"

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
 from ..data.environments import simulator_advice
-from ..support.devices import device_name
+from ..support.devices import device_name, validate_device
 from ..support.errors import DatasetError
 from ..support.progress import Progress
 from ..support.version import installed_versions
@@ -94,6 +94,7 @@ def collect_replay(
         The dataset's id.
 
     Raises:
+        CompositionError: There is no such device.
         DatasetError: There is no such environment, its spaces are of another kind, a
             number is out of range, the dataset exists or its id is malformed, or an
             unfinished collection of that id had other settings or cannot be read.
@@ -111,6 +112,7 @@ def collect_replay(
             raise DatasetError(
                 f"Replay of {name_of}: {name} is {value}, expected at least {least}."
             )
+    validate_device(device)
     dataset_id = dataset_id or replay_id(name_of)
     with (
         contextlib.closing(_make_environment(environment)) as env,

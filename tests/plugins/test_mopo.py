@@ -289,11 +289,10 @@ def test_components_that_break_their_contract_are_named_with_their_distribution(
     settings, words
 ):
     dataset = line_dataset()
-    imagination = line_imagination("forward", dataset, **settings)
     with pytest.raises(
         mbo.CompositionError, match=rf"Bad \(of no installed distribution\).*{words}"
     ):
-        imagination.imagine(dataset, 5)
+        line_imagination("forward", dataset, **settings).imagine(dataset, 5)
 
 
 def test_a_learner_whose_actions_are_not_finite_is_named():

@@ -15,11 +15,7 @@ from ...components.penalties import LearnedPenalty
 from ...data.real_data import RealData
 from ...data.transitions import Transitions
 from ...imagination.imagination import Imagination
-from ...imagination.readiness import (
-    validate_choices_alike,
-    validate_model_rows,
-    validate_sizes,
-)
+from ...imagination.readiness import validate_model_rows
 from ...learners import check, check_actions, check_built
 from ...learners.q_values import counted_reward
 from ...learners.reading import Learner, has_critic, modes_kept
@@ -122,16 +118,44 @@ def diagnose(
     other = None if held_out is None else RealData.of(held_out)
     sizes = real.transitions.observation_size, real.transitions.action_size
     if other is not None:
-        validate_sizes("The imagination", sizes, other.transitions)
-        n_actions = real.transitions.n_actions
-        validate_choices_alike("The imagination", n_actions, other.transitions)
-        validate_model_rows(other.transitions)
+        _validate_held_out(other.transitions, real.transitions)
     if learner is not None:
         validate_learner(learner, real.transitions)
     with own_generators(seed), modes_kept(learner), torch.no_grad():
         parts = _Parts(imagination, real, other, learner, n_rollouts, env)
         names = [*column_names(env, sizes[0]), "reward"]
         return parts.diagnosed(seed, names, leave_out_returns)
+
+
+def _validate_held_out(given: Transitions, rows: Transitions) -> None:
+    """Refuses data that the imagination could not have been fitted on.
+
+    Args:
+        given: As held_out.
+        rows: Of the dataset that it was fitted on.
+
+    Raises:
+        CompositionError: They have other sizes, or another kind of actions.
+        DatasetError: Nothing can be judged on them.
+    """
+    theirs, ours = map(_columns, (given, rows))
+    if theirs != ours:
+        raise CompositionError(
+            f"held_out has {theirs}, but the dataset has {ours}. Expected other data of "
+            "the same task."
+        )
+    if not len(given.for_models()):
+        raise DatasetError(
+            "No transition of held_out has a known next observation, so nothing can be "
+            "judged on it. Build it as the dataset was built, or leave it out."
+        )
+
+
+def _columns(rows: Transitions) -> str:
+    actions = f"continuous actions of size {rows.action_size}"
+    if rows.n_actions is not None:
+        actions = f"{rows.n_actions} choices"
+    return f"observations of size {rows.observation_size} and {actions}"
 
 
 def validate_learner(learner: Learner, transitions: Transitions) -> None:

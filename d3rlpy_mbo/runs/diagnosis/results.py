@@ -490,9 +490,10 @@ class Diagnosis:
         """
         try:
             content = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise CompositionError(
-                f"This is no diagnosis, or a damaged one: {error}. Write it anew with "
+                f"This is no diagnosis, or a damaged one: {error}. Expected the text of a "
+                'file, not its name: Path(FILE).read_text("utf-8"). Write it anew with '
                 "Diagnosis.to_json or `d3rlpy-mbo diagnose --json FILE`."
             ) from error
         return read_as(cls, content, "the diagnosis")
