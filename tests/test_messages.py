@@ -8,12 +8,9 @@ import d3rlpy
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo import learners
-from d3rlpy_mbo.cli import main
-from d3rlpy_mbo.runs.diagnosis import command
 from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.runs.identity import validate_same_run
 from d3rlpy_mbo.runs.settings import apply_settings
@@ -189,21 +186,6 @@ def test_data_held_out_of_another_task_is_named_and_not_the_dataset():
         mbo.diagnose(imagination, real, held_out=choices)
 
 
-def test_diagnose_has_the_option_that_its_warning_of_an_environment_names(monkeypatch):
-    asked = []
-
-    def load(dataset, trust_environment):
-        asked.append(trust_environment)
-        raise mbo.DatasetError("enough")
-
-    monkeypatch.setattr(command, "load_minari", load)
-    arguments = ["--dataset", "any/data-v0", "--imagination", "romi"]
-    for more in ([], ["--trust-environment"]):
-        result = CliRunner().invoke(main, ["diagnose", *arguments, *more])
-        assert "enough" in result.output
-    assert asked == [False, True]
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -252,7 +234,7 @@ def test_settings_of_a_run_say_whether_they_are_the_learners(whose):
     with pytest.raises(
         mbo.UnknownComponentError, match=f"of the {whose} '{name}': .*'x'"
     ):
-        getattr(run, f"{whose}_config")()
+        {"learner": run.learner_config, "imagination": run.mixture}[whose]()
 
 
 @pytest.mark.parametrize(
