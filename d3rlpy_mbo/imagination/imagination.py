@@ -437,7 +437,7 @@ class Imagination:
         self._attach(fitted_on)
         if not self.dynamics_given:
             try:
-                self._fit_part("dynamics", self.dynamics, known)
+                fit_once("dynamics", self.dynamics, lambda: self._fit_dynamics(known))
             except (CompositionError, DatasetError):  # refused: it is what it was
                 self._fitted_on, self.dynamics_updater = before, updater
                 self._attach(before)
@@ -452,6 +452,10 @@ class Imagination:
         self._fitted_on = fitted_on
         self.version += 1
         self.times_settled += 1
+
+    def _fit_dynamics(self, known: Transitions) -> None:
+        self.dynamics.fit(known)
+        self.dynamics.measure_holdout(known)
 
     @staticmethod
     def _fit_part(name: str, part: Any, *data: Any) -> None:

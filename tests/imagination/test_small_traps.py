@@ -26,6 +26,13 @@ def test_holdout_errors_of_other_rows_are_refused():
             model.holdout_errors(others)
 
 
+def test_holdout_errors_of_any_model_are_measured_once_it_is_fitted():
+    imagination = line_imagination("forward")
+    imagination.dynamics.holdout_errors = lambda rows: {"model_error": float(len(rows))}
+    imagination.fit(line_dataset(n_episodes=3, length=5))
+    assert imagination.metrics == {"model_error": 12.0}
+
+
 @pytest.mark.parametrize("column", ["rewards", "observations"])
 def test_values_too_large_for_a_model_are_refused_by_column_not_by_penalty(column):
     episodes = line_episodes(20, 25)
