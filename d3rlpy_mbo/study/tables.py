@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Optional
 
 from ..runs.pages.parts import Cell, Table
@@ -88,16 +88,15 @@ def differences_of_returns(
 
 def evidence(task: Task) -> Optional[Table]:
     """Returns what the last epochs measured, means over seeds; None if nothing did."""
-    # By the metric's name above, and the imagination's where a run has several.
+    split = _of_several(task)
+    # By the title, and the imagination's name where a run has several.
     columns: dict[tuple[str, str], dict[str, list[float]]] = {}
     for method, rows in task.methods.items():
         for row in rows:
             metrics = _last_metrics(row)
-            kinds = {name: kind for name in metrics if (kind := _kind(name))}
-            n_each = Counter(_EVIDENCE[kind] for kind in kinds.values())
-            for name, kind in kinds.items():
+            for name, kind in _kinds(metrics).items():
                 title, value = _EVIDENCE[kind], metrics[name]
-                whose = name.removesuffix(kind) if n_each[title] > 1 else ""
+                whose = name.removesuffix(kind) if kind in split else ""
                 found = columns.setdefault((title, whose), {}).setdefault(method, [])
                 found.append(math.nan if value is None else value)
     order = [*dict.fromkeys(_EVIDENCE.values())]
@@ -116,12 +115,22 @@ def evidence(task: Task) -> Optional[Table]:
     return Table("What may explain the returns", ["at the end", *head], table)
 
 
-def _kind(name: str) -> Optional[str]:
-    """Returns the entry of `_EVIDENCE` that a metric is; None for the others."""
-    if name in _EVIDENCE:
-        return name
-    ends = (end for end in _EVIDENCE if end[0] == "_" and name.endswith(end))
-    return next(ends, None)
+def _of_several(task: Task) -> set[str]:
+    """Returns the entries of `_EVIDENCE` that several imaginations of a run measured."""
+    rows = (row for rows in task.methods.values() for row in rows)
+    counts = (Counter(_kinds(_last_metrics(row)).values()) for row in rows)
+    return {kind for count in counts for kind, n in count.items() if n > 1}
+
+
+def _kinds(names: Iterable[str]) -> dict[str, str]:
+    """Returns the entry of `_EVIDENCE` that each metric is, if it is one."""
+    found = {}
+    for name in names:
+        ends = (end for end in _EVIDENCE if end[0] == "_" and name.endswith(end))
+        kind = name if name in _EVIDENCE else next(ends, None)
+        if kind is not None:
+            found[name] = kind
+    return found
 
 
 def _last_metrics(row: Row) -> dict[str, Optional[float]]:

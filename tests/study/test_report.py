@@ -261,6 +261,10 @@ def test_evidence_that_one_seed_lacks_is_no_mean_of_the_others(folder):
 def test_what_several_imaginations_measured_is_shown_for_each(folder):
     written = folder({"bcq": [(1, 1)], "romi": [(1, 1)]})
     path = written / "maze-a-v0/romi/seed-0/result.json"
+    single = written / "maze-a-v0/bcq/seed-0/result.json"
+    one = json.loads(single.read_text())
+    one["metrics"][-1] |= {"romi_model_holdout_error": 0.5}
+    single.write_text(json.dumps(one))
     content = json.loads(path.read_text())
     last = content["metrics"][-1]
     last |= {"romi_model_holdout_error": 0.25, "mopo_model_holdout_error": 0.75}
@@ -270,6 +274,7 @@ def test_what_several_imaginations_measured_is_shown_for_each(folder):
     assert table["romi"]["model's hold-out error, romi"] == "0.25"
     assert table["romi"]["model's hold-out error, mopo"] == "0.75"
     assert table["romi"]["penalty"] == "2"
+    assert table["bcq"]["model's hold-out error, romi"] == "0.5"
     assert table["bcq"]["model's hold-out error, mopo"] == "-"
 
 
