@@ -599,6 +599,18 @@ class SoundPenalty(mbo.Penalty):
         return self.coef * distances
 
 
+@component("sound_aleatoric_penalty")
+class SoundAleatoricPenalty(SoundPenalty):
+    """Compares no members, and takes a view of them."""
+
+    compares = ""
+
+    def __call__(self, prediction, learner=None):
+        n_members, n_rows, size = prediction.stds.shape
+        norms = prediction.stds.view(n_members * n_rows, size).norm(dim=1)
+        return self.coef * norms.view(n_members, n_rows).amax(dim=0)[:, None]
+
+
 @breaks("check_penalty_shape")
 class FlatPenalty(SoundPenalty):
     def __call__(self, prediction, learner=None):
@@ -1481,6 +1493,7 @@ SOUND = [
     SoundDynamicsWithOtherNames(),
     SoundPolicy(),
     SoundPenalty(),
+    SoundAleatoricPenalty(),
     SoundLearnedPenalty(),
     SoundDrawnPenalty(),
     SoundHalt(),

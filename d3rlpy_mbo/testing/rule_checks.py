@@ -232,7 +232,8 @@ def _check_compares_nothing(subject: Subject) -> None:
 
     members = {"means": prediction.means, "stds": prediction.stds}
     copies = [
-        {key: column[i : i + 1].expand_as(column) for key, column in members.items()}
+        # In memory as the members are, of which a penalty may take a view.
+        {key: column[[i] * len(column)] for key, column in members.items()}
         for i in range(len(prediction.means))
     ]
     of_copies = max(most(dataclasses.replace(prediction, **each)) for each in copies)
