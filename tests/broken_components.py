@@ -1182,6 +1182,18 @@ class SoundFittingUpdater(SoundUpdater):
     Updater = GoesOnFitting
 
 
+@component("sound_watching_updater")
+class SoundWatchingUpdater(SoundFittingUpdater):
+    """Looks at the loss of what was held out, without a step on it."""
+
+    class Updater(GoesOnFitting):
+        def update(self, dynamics, transitions, learner):
+            rows = transitions[dynamics.holdout_indices].to(dynamics.device)
+            rows = rows[: len(rows) // dynamics.n_members * dynamics.n_members]
+            assert dynamics.training_loss(rows).isfinite()
+            return super().update(dynamics, transitions, learner)
+
+
 @breaks("check_holdout_left_out")
 class FitsAllRows(SoundUpdater):
     class Updater(GoesOnFitting):
@@ -1502,6 +1514,7 @@ SOUND = [
     SoundReward(),
     SoundUpdater(),
     SoundFittingUpdater(),
+    SoundWatchingUpdater(),
     SoundImagination(),
     SoundImagination(dynamics=SoundDynamics(), rollout_interval=1),
     SoundTask(),

@@ -53,7 +53,7 @@ def check_holdout_left_out(subject: Subject) -> None:
     if n_held_out:
         raise subject.violation(
             "it must not train the model on rows that were held out",
-            f"{n_held_out} of {len(states)} rows given to training_loss",
+            f"{n_held_out} of {len(states)} rows that it trained on",
             "dynamics.holdout_indices are not left out: model_holdout_error, which is "
             "logged after each update, would tell nothing any more",
         )
@@ -62,12 +62,17 @@ def check_holdout_left_out(subject: Subject) -> None:
 def _noting(
     method: Callable[..., Any], trained: list[Transitions]
 ) -> Callable[..., Any]:
-    """Returns the method, which notes the rows that it gives a gradient of."""
+    """Returns the method, which notes the rows whose loss somebody takes a gradient of.
+
+    One that is only read, as an error to stop by, trains nothing.
+    """
 
     def noted(transitions: Transitions, *others: Any) -> Any:
-        if torch.is_grad_enabled():
-            trained.append(transitions)
-        return method(transitions, *others)
+        found = method(transitions, *others)
+        loss = found[0] if isinstance(found, tuple) else found
+        if loss.requires_grad:
+            loss.register_hook(lambda _: trained.append(transitions))
+        return found
 
     return noted
 
