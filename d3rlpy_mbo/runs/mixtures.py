@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 from ..imagination.imagination import ImaginationConfig
 from ..imagination.prefixes import numbered
-from ..registry.discovery import get_component, registry
+from ..registry.discovery import get_component, imported_names, registry
 from ..support.errors import CompositionError, UnknownComponentError, told_of
 from .settings import apply_settings
 
@@ -42,9 +42,15 @@ def parts_of(imagination: str) -> dict[str, str]:
     types = [imagination]
     if imagination == "none":
         types = []
-    elif "+" in imagination and imagination not in registry().names("imagination"):
+    elif "+" in imagination and not _is_type(imagination):
         types = imagination.split("+")
     return dict(zip(numbered(types), types, strict=True))
+
+
+def _is_type(name: str) -> bool:
+    """Whether one imagination has this name, of a plugin's or of a class in use."""
+    known = registry().names("imagination"), imported_names("imagination")
+    return any(name in names for names in known)
 
 
 def paths_to(imagination: str, field: str) -> dict[str, str]:
@@ -99,9 +105,12 @@ def _divided(
     divided: dict[str, dict[str, Any]] = {name: {} for name in parts_of(imagination)}
     of_buffer = {}
     for path, value in settings.items():
-        whose, _, rest = path.partition(".")
-        if rest and whose in divided:
-            divided[whose][rest] = value
+        # The longest, as types may have points in their names.
+        whose = max(
+            (n for n in divided if path.startswith(f"{n}.")), key=len, default=""
+        )
+        if whose:
+            divided[whose][path.removeprefix(f"{whose}.")] = value
         elif path in _OF_BUFFER:
             of_buffer[path] = value
         else:

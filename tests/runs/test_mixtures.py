@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import d3rlpy
@@ -31,11 +32,6 @@ def test_names_are_those_of_the_logs():
 
 
 def test_a_type_that_has_a_plus_in_its_name_is_one_imagination(monkeypatch):
-    class Named(mbo.ImaginationConfig):
-        @staticmethod
-        def get_type():
-            return "mine+yours"
-
     from d3rlpy_mbo.registry import discovery
 
     found = discovery.registry()
@@ -47,6 +43,30 @@ def test_a_type_that_has_a_plus_in_its_name_is_one_imagination(monkeypatch):
         "yours": "yours",
         "romi": "romi",
     }
+
+
+@dataclasses.dataclass()
+class OurOwn(mbo.ImaginationConfig):
+    @staticmethod
+    def get_type():
+        return "our+own"
+
+
+@dataclasses.dataclass()
+class OurOthers(mbo.ImaginationConfig):
+    @staticmethod
+    def get_type():
+        return "our.others"
+
+
+def test_so_is_one_that_no_plugin_registers():
+    assert list(mixture_of("our+own", {}).configs) == ["our+own"]
+
+
+def test_a_type_that_has_a_point_in_its_name_has_settings_in_a_mixture():
+    settings = {"our.others.rollout_length": 7, "real_ratio": 0.5}
+    mixture = mixture_of("our.others+romi", settings)
+    assert mixture.configs["our.others"].rollout_length == 7
 
 
 def test_each_has_its_settings_and_the_buffer_has_the_rest():
