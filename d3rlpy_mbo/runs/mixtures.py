@@ -70,8 +70,8 @@ def mixture_of(imagination: str, settings: Mapping[str, Any]) -> Mixture:
 
     Raises:
         UnknownComponentError: There is no such imagination or field.
-        CompositionError: There are settings, but no imagination; or no real_ratio, but
-            several imaginations.
+        CompositionError: There are settings, but no imagination; or several imaginations,
+            but no real_ratio, or one of their own.
     """
     parts = parts_of(imagination)
     if not parts and settings:
@@ -109,6 +109,11 @@ def _divided(
         whose = max(
             (n for n in divided if path.startswith(f"{n}.")), key=len, default=""
         )
+        if path == f"{whose}.real_ratio":
+            raise CompositionError(
+                f"{path} would change nothing: {imagination!r} fills one buffer. Set the "
+                "buffer's real_ratio, and by shares how the rest is divided."
+            )
         if whose:
             divided[whose][path.removeprefix(f"{whose}.")] = value
         elif path in _OF_BUFFER:

@@ -105,6 +105,12 @@ def test_each_has_its_settings_and_the_buffer_has_the_rest():
             mbo.UnknownComponentError,
             "rollout_length",
         ),
+        (
+            "romi+mopo",
+            {"romi.real_ratio": 0.3, "real_ratio": 0.5},
+            mbo.CompositionError,
+            "romi.real_ratio would change nothing.*by shares",
+        ),
         ("romi+mopa", {"real_ratio": 0.5}, mbo.UnknownComponentError, "'mopo'"),
         ("romi+", {"real_ratio": 0.5}, mbo.UnknownComponentError, "named ''"),
         ("none", {"real_ratio": 0.5}, mbo.CompositionError, "imagination is 'none'"),
