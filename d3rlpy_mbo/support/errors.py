@@ -96,7 +96,9 @@ def told_of(whose: str) -> Iterator[None]:
     try:
         yield
     except D3RLPyMBOError as error:
-        raise type(error)(f"{whose}: {error}") from error
+        # The same error: a plugin's own may be made of something else than a message.
+        error.args = (f"{whose}: {error}",)
+        raise
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

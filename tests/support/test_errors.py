@@ -14,6 +14,20 @@ def test_every_error_is_a_d3rlpymboerror():
     assert all(inspect.getdoc(error) for error in raised)
 
 
+def test_whose_an_error_is_leaves_it_the_error_that_it_was():
+    class OutOfRangeError(errors.CompositionError):
+        def __init__(self, field, value):
+            super().__init__(f"{field} is {value}.")
+            self.field = field
+
+    with (
+        pytest.raises(OutOfRangeError, match="^The learner: eps is 2.$") as caught,
+        errors.told_of("The learner"),
+    ):
+        raise OutOfRangeError("eps", 2)
+    assert caught.value.field == "eps"
+
+
 @pytest.mark.parametrize(
     ("name", "known", "said"),
     [
