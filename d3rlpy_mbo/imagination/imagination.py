@@ -455,7 +455,9 @@ class Imagination:
 
     def _fit_dynamics(self, known: Transitions) -> None:
         self.dynamics.fit(known)
-        self.dynamics.measure_holdout(known)
+        # A plugin's may sample; what is only told decides no run.
+        with generators_kept():
+            self.dynamics.measure_holdout(known)
 
     @staticmethod
     def _fit_part(name: str, part: Any, *data: Any) -> None:

@@ -3,6 +3,7 @@
 import d3rlpy
 import numpy as np
 import pytest
+import torch
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo_mopo import MaxAleatoric, MOPOConfig
@@ -31,6 +32,20 @@ def test_holdout_errors_of_any_model_are_measured_once_it_is_fitted():
     imagination.dynamics.holdout_errors = lambda rows: {"model_error": float(len(rows))}
     imagination.fit(line_dataset(n_episodes=3, length=5))
     assert imagination.metrics == {"model_error": 12.0}
+
+
+def test_hold_out_errors_that_are_drawn_change_nothing_of_what_follows():
+    drawn = []
+    for errors in (
+        lambda rows: {},
+        lambda rows: {"model_error": float(torch.rand(()))},
+    ):
+        imagination = line_imagination("forward")
+        imagination.dynamics.holdout_errors = errors
+        torch.manual_seed(0)
+        imagination.fit(line_dataset())
+        drawn.append(torch.rand(()))
+    assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize("column", ["rewards", "observations"])
