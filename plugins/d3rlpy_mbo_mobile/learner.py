@@ -6,6 +6,7 @@ import numbers
 from typing import Any, Optional, cast
 
 import d3rlpy
+import numpy as np
 import torch
 from d3rlpy.algos.qlearning.torch.ddpg_impl import DDPGBaseCriticLoss
 from d3rlpy.algos.qlearning.torch.sac_impl import SACActorLoss, SACImpl
@@ -16,6 +17,8 @@ from d3rlpy.torch_utility import TorchMiniBatch
 import d3rlpy_mbo as mbo
 
 __all__ = ["MOBILESAC", "MOBILESACConfig", "MOBILESACImpl"]
+
+_TRUTH = (bool, np.bool_)
 
 
 @dataclasses.dataclass()
@@ -108,10 +111,10 @@ def _validate(config: MOBILESACConfig) -> None:
     bound, floor = config.max_temperature, config.target_floor
     allowed = {
         "deterministic_backup": (
-            isinstance(config.deterministic_backup, bool),
+            isinstance(config.deterministic_backup, _TRUTH),
             "True or False",
         ),
-        "max_q_backup": (isinstance(config.max_q_backup, bool), "True or False"),
+        "max_q_backup": (isinstance(config.max_q_backup, _TRUTH), "True or False"),
         "n_action_samples": (
             isinstance(config.n_action_samples, numbers.Integral)
             and _is_number(config.n_action_samples)

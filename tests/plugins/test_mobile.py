@@ -317,6 +317,7 @@ def test_numbers_of_numpys_are_taken():
         n_action_samples=np.int64(2),
         max_temperature=np.float32(1),
         target_floor=np.float32(0),
+        max_q_backup=np.bool_(True),
     ).create()
 
 
