@@ -1,11 +1,13 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import d3rlpy
 import numpy as np
 import pytest
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.imagination.file_content import digest_of
 from d3rlpy_mbo.runs.experiment import Experiment
 from d3rlpy_mbo.runs.mixtures import mixture_of, parts_of, paths_to
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
@@ -193,7 +195,30 @@ def test_models_of_two_are_taken_in_their_order(root, tmp_path):
     run_of_two(seed=1).run(tmp_path / "given", dynamics=models)
     for name, model in zip(("romi", "mopo"), models, strict=True):
         file = tmp_path / "given" / "imaginations" / f"{name}.mbo"
-        assert mbo.load_imagination(file).dynamics.direction == model.direction
+        saved = mbo.load_imagination(file).dynamics
+        assert digest_of(saved.state_dict()) == digest_of(model.state_dict())
+
+
+@pytest.mark.training
+def test_a_run_that_was_killed_while_it_was_put_in_its_place_is_put_there_again(
+    root, tmp_path, monkeypatch
+):
+    def killed(self, target):
+        if target == tmp_path / "learner.d3":  # which comes after the imaginations
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_of_two().run(tmp_path)
+    monkeypatch.setattr(Path, "replace", replace)
+    result = run_of_two().run(tmp_path, resume=True)
+    assert [each["type"] for each in result["imagination"]] == ["romi", "mopo"]
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    files = {"imaginations/romi.mbo", "imaginations/mopo.mbo", "learner.d3"}
+    assert {*files, "result.json"} <= left
+    assert not (tmp_path / "unfinished").exists()
 
 
 @pytest.mark.training
