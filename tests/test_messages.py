@@ -431,3 +431,26 @@ def test_a_loss_that_became_nan_ends_the_fit_at_the_next_hundredth():
             optimizer, loss, rows, n_steps=2000, batch_size=4, description="Fitting it"
         )
     assert len(asked) == 20
+
+
+def test_a_batch_without_a_row_that_counts_ends_no_fit():
+    policy, parameter = mbo.BehaviorCloningPolicyConfig().create(), torch.zeros(1)
+    parameter.requires_grad_()
+    asked = []
+
+    def loss(rows):
+        asked.append(len(rows))
+        counts = torch.full_like(rows, len(asked) != 7, dtype=torch.bool)
+        return (rows - parameter)[counts].square().mean()  # NaN, without a gradient
+
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    mean = policy.fit_by_gradient(
+        optimizer,
+        loss,
+        (torch.ones(5, 1),),
+        n_steps=200,
+        batch_size=4,
+        description="It",
+    )
+    assert len(asked) == 200
+    assert mean < 1e-6

@@ -134,15 +134,17 @@ class LearnedComponent(ABC):
             Mean loss of the last tenth of the steps.
 
         Raises:
-            DivergedError: That mean is not finite, or that of a hundredth is NaN.
+            DivergedError: That mean is not finite; or that of a hundredth is NaN, and so
+                are parameters.
         """
         columns = tuple(on_device(column, self.device) for column in columns)
         n_tail = max(1, n_steps // 10)
         tail = torch.zeros((), device=self.device)
         recent, n_recent = torch.zeros((), device=self.device), 0
         n_kept, history = min(n_steps, _N_KEPT), list[FitRecord]()
+        parameters = _Parameters(optimizer)
         loop = Loop(
-            parameters=_Parameters(optimizer),
+            parameters=parameters,
             optimizer=optimizer,
             **{f"also_{i}": each for i, each in enumerate(also)},
         )
@@ -163,7 +165,9 @@ class LearnedComponent(ABC):
                 n_done = (step + 1) * n_kept // n_steps
                 if n_done > len(history):
                     average = float(recent) / n_recent
-                    if math.isnan(average):  # so are the parameters, for good
+                    # For good only if parameters are: a mean over none of a batch's rows
+                    # is NaN too, and changes nothing.
+                    if math.isnan(average) and parameters.lost:
                         raise _diverged(description, average)
                     history.append(FitRecord(n_done, step + 1, "loss", average))
                     progress.note(loss=average)
@@ -190,6 +194,11 @@ class _Parameters:
     def __init__(self, optimizer: torch.optim.Optimizer):
         groups = optimizer.param_groups
         self._parameters = [each for group in groups for each in group["params"]]
+
+    @property
+    def lost(self) -> bool:
+        """Whether one of them is NaN, as all that follows from it will be."""
+        return any(bool(each.isnan().any()) for each in self._parameters)
 
     def state_dict(self) -> list[torch.Tensor]:
         return [parameter.detach() for parameter in self._parameters]
