@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from ..registry.fields import COUNT
 from ..support.checkpoints import CheckpointFolder
 from ..support.errors import CheckpointError, CompositionError, listed
 from ..support.files import atomic_write
+from ..support.json_values import of_python
 from ..support.locks import held_alone
 from .identity import differences
 
@@ -31,13 +30,6 @@ _SETTINGS = "experiment.json"
 _MAY_DIFFER = ("n_steps", "trust_environment")
 
 
-def _of_python(value: Any) -> Any:
-    """Returns a number of NumPy's, which JSON has no form for, as one of Python's."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"JSON has no form for {value!r}.")
-
-
 class RunFolder:
     """Where a run is made, ``out/unfinished``, and where it lies once it is complete.
 
@@ -49,7 +41,7 @@ class RunFolder:
     def __init__(self, out: Path, settings: Mapping[str, Any]):
         self.out = out
         self.work = out / UNFINISHED
-        self._settings = json.loads(json.dumps(settings, default=_of_python))
+        self._settings = json.loads(json.dumps(of_python(settings)))
 
     @property
     def checkpoints(self) -> Path:
@@ -239,14 +231,19 @@ class RunFolder:
         """
         if not (self.work / _RESULT).exists():
             with atomic_write(self.work / _RESULT) as file:
-                text = json.dumps(result, indent=1, allow_nan=False, default=_of_python)
+                text = json.dumps(of_python(result), indent=1, allow_nan=False)
                 file.write(text.encode())
         (self.out / _RESULT).unlink(missing_ok=True)
         # Of the run before, if this one has none, or has others.
         if not isinstance(result["imagination"], dict):
             (self.out / _IMAGINATION).unlink(missing_ok=True)
         if not isinstance(result["imagination"], list):
-            shutil.rmtree(self.out / _IMAGINATIONS, ignore_errors=True)
+            for saved in (self.out / _IMAGINATIONS).glob("*.mbo"):
+                saved.unlink()
+            with contextlib.suppress(
+                OSError
+            ):  # none, or something of the user's is left
+                (self.out / _IMAGINATIONS).rmdir()
         if not keep_checkpoint:
             for folder in (self.checkpoints, self.kept_checkpoints):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import numpy as np
 from d3rlpy.serializable_config import SerializableConfig
 
 from ..registry.component import Component
@@ -18,6 +17,7 @@ from ..support.errors import (
     UnknownComponentError,
     suggest,
 )
+from ..support.json_values import of_python
 from .typed_values import is_d3rlpys, json_form, types_of_fields, written
 
 __all__ = ["apply_settings", "parse_fields", "parse_settings", "with_open_ends"]
@@ -115,24 +115,13 @@ def apply_settings(config: TConfig, settings: Mapping[str, Any]) -> TConfig:
         CompositionError: A value of another type than the field's, or a number that is
             not finite: a result's file can hold none.
     """
-    settings = {path: _of_python(value) for path, value in settings.items()}
+    settings = of_python(settings)
     for path, value in settings.items():
         _validate_finite(path, value)
     asked = [v.get("type") if isinstance(v, Mapping) else v for v in settings.values()]
     kept = [type(part) for part in parts(config) if part.get_type() not in asked]
     with decoding_to(kept):
         return _apply(config, settings)
-
-
-def _of_python(value: Any) -> Any:
-    """Returns it with Python's numbers in the place of NumPy's, as a file has them."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return {name: _of_python(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_of_python, value))
-    return value
 
 
 def _validate_finite(path: str, value: Any) -> None:

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["one_or_all", "plain"]
+__all__ = ["of_python", "one_or_all", "plain"]
 
 
 def plain(value: Any) -> Any:
@@ -26,6 +26,18 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
+    return value
+
+
+def of_python(value: Any) -> Any:
+    """Returns a value with Python's numbers in the place of NumPy's, which no file has."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {name: of_python(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        every = map(of_python, value)
+        return type(value)(*every) if hasattr(value, "_fields") else type(value)(every)
     return value
 
 

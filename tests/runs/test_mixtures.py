@@ -239,3 +239,6 @@ def test_a_run_that_replaces_another_leaves_none_of_its_imaginations(root, tmp_p
     ):
         run.run(tmp_path, force=True)
         assert left() == (files, kind)
+        if kind is list:
+            (tmp_path / "imaginations" / "mine.txt").write_text("the user's")
+    assert [path.name for path in (tmp_path / "imaginations").iterdir()] == ["mine.txt"]
