@@ -81,9 +81,9 @@ def validate_termination(
             f"imagination {name!r} has no termination: imagined episodes would never end. "
             "Pass termination=mbo.termination_for(env), LearnedTerminationConfig() if the "
             "rule is not known, or NoTermination() if the dataset's terminals mean "
-            "nothing. On the command line: --set imagination.termination=NAME, in a "
-            "study's file termination = NAME in its imagination_settings, such as "
-            f"learned. Known by name: {known}."
+            "nothing. On the command line: --set imagination.termination=NAME, such as "
+            "learned; in a study's file termination = NAME in its imagination_settings. "
+            f"Known by name: {known}."
         )
 
 

@@ -120,7 +120,7 @@ def refused(message: str, learner: Any = None, dataset: Any = None, **arguments:
             r"learner is the config SACConfig\(...\)",
         ),
         ({"learner": d3rlpy.algos.SAC}, "The class SAC cannot train on imagined"),
-        ({"shares": ["much"]}, "shares is \\['much'\\], expected 1 numbers"),
+        ({"shares": ["much"]}, "shares is \\['much'\\], expected a list of numbers"),
         ({"logger_adapter": "tensorboard"}, "expected one of d3rlpy's factories"),
         ({"imagination": "romi"}, "imagination is 'romi', expected an Imagination"),
         (

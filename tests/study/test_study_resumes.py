@@ -67,7 +67,7 @@ def job(**changes) -> RunExperiment:
         learner_settings={"batch_size": 16},
         **settings,
     )
-    return RunExperiment("alone", experiment, None, [])
+    return RunExperiment("alone", experiment, [], [])
 
 
 def test_a_killed_run_of_a_study_goes_on_from_its_checkpoint(
@@ -123,7 +123,7 @@ def test_a_study_of_other_settings_than_a_run_on_its_way_is_refused_before(
         (tmp_path / "new.toml").write_text(text)
         study = Study.read(tmp_path / "new.toml")
         ours = study.experiment(DATASET, "alone", 0)
-        require_same_study(study, tmp_path, [RunExperiment("alone", ours, None, [])])
+        require_same_study(study, tmp_path, [RunExperiment("alone", ours, [], [])])
 
     require(text)
     with pytest.raises(CompositionError, match=r"batch_size is 16 there, 8 here"):
@@ -190,7 +190,7 @@ def test_a_study_trains_a_transformer_to_its_result(root, tmp_path):
         n_trials=1,
         learner_settings={"batch_size": 4, "context_size": 3, "num_layers": 1},
     )
-    alone = RunExperiment("dt", experiment, None, [])
+    alone = RunExperiment("dt", experiment, [], [])
     execute(alone, tmp_path)
     assert not error_path(alone, tmp_path).exists()
     result = json.loads(alone.result(tmp_path).read_text())
