@@ -365,7 +365,7 @@ def test_rows_that_are_not_finite_are_those_of_an_imagination_and_the_advice_fit
 @pytest.mark.filterwarnings("ignore:All 20 episodes that end")  # of the toys
 def test_the_imagination_without_a_termination_is_named_and_the_studys_table():
     words = (
-        "imagination 'mopo' has no termination: .*imagination_settings, such as learned"
+        "imagination 'mopo' has no termination: .* = NAME in its imagination_settings"
     )
     with pytest.raises(mbo.TerminationRequiredError, match=words):
         MOPOConfig(dynamics=LineDynamicsConfig()).create().fit(
