@@ -47,7 +47,8 @@ from .data.hdf5 import load_hdf5
 from .data.minari import load_minari
 from .data.real_data import RealData
 from .data.transitions import Direction, Transitions
-from .imagination.imagination import Imagination, ImaginationConfig, load_imagination
+from .imagination.imagination import Imagination, ImaginationConfig
+from .imagination.loading import load_imagination
 from .learners import Learner
 from .learners.loading import load_learner
 from .learners.pretraining import pretrain_policy

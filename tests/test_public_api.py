@@ -45,6 +45,15 @@ def signature(value: Any) -> str:
     return str(inspect.Signature(parameters)).replace("'<factory>'", "<factory>")
 
 
+def members_of(value: type) -> dict[str, Any]:
+    """Its own, and those inherited from a base that no reference page has beside it."""
+    members: dict[str, Any] = {}
+    for base in reversed(value.__mro__):
+        if base is value or base.__name__ in ("LearnedComponent", "Parts"):
+            members.update(vars(base))
+    return members
+
+
 def describe(name: str, value: Any) -> Iterator[str]:
     if inspect.ismodule(value) or isinstance(value, str):
         yield name
@@ -57,11 +66,7 @@ def describe(name: str, value: Any) -> Iterator[str]:
         yield f"{name}({bases})"
         return
     yield f"{name}{signature(value)} <- {bases}"
-    members = {}
-    for base in reversed(value.__mro__):  # inherited from a base that is not public
-        if base is value or base.__name__ == "LearnedComponent":
-            members.update(vars(base))
-    for member, attribute in sorted(members.items()):
+    for member, attribute in sorted(members_of(value).items()):
         if member.startswith("_") and member != "__call__":
             continue
         raw = getattr(attribute, "__func__", attribute)
@@ -96,7 +101,8 @@ def test_every_public_name_and_method_has_a_docstring(module):
         # A dataclass without a docstring gets its signature for one.
         assert value.__doc__, name
         assert not value.__doc__.startswith(f"{name}("), name
-        for member, attribute in getattr(value, "__dict__", {}).items():
+        members = members_of(value) if inspect.isclass(value) else {}
+        for member, attribute in members.items():
             ours = inspect.isfunction(attribute) and attribute.__module__.startswith(
                 "d3rlpy_mbo"
             )

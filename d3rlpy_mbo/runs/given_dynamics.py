@@ -5,7 +5,8 @@ import warnings
 from collections.abc import Collection
 
 from ..components.dynamics.interface import Dynamics
-from ..imagination.imagination import ImaginationConfig, load_imagination
+from ..imagination.imagination import ImaginationConfig
+from ..imagination.loading import load_imagination
 from ..support.errors import CompositionError
 
 __all__ = ["with_given_dynamics"]

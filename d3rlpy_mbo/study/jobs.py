@@ -11,7 +11,8 @@ from ..components.terminations.interface import NoTermination
 from ..data.minari import load_minari
 from ..data.minari_files import dataset_folder
 from ..data.real_data import RealData
-from ..imagination.imagination import ImaginationConfig, load_imagination
+from ..imagination.imagination import ImaginationConfig
+from ..imagination.loading import load_imagination
 from ..registry.json_form import decode
 from ..runs.checkpoint import FitCheckpoint, lost
 from ..runs.experiment import UNFINISHED, Experiment

@@ -9,7 +9,7 @@ from typing import Any
 import d3rlpy
 import torch
 
-from ..imagination.imagination import load_imagination
+from ..imagination.loading import load_imagination
 from ..support.errors import ConformanceError
 from .another_device import another_device
 from .common_checks import close

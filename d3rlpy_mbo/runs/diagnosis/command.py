@@ -8,7 +8,8 @@ import d3rlpy
 
 from ...data.minari import load_minari
 from ...data.real_data import RealData
-from ...imagination.imagination import ImaginationConfig, load_imagination
+from ...imagination.imagination import ImaginationConfig
+from ...imagination.loading import load_imagination
 from ...learners.loading import load_learner
 from ...registry.discovery import get_component
 from ...registry.fields import SEED
