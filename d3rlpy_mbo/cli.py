@@ -34,6 +34,11 @@ class _Group(click.Group):
             return super().invoke(context)
         except D3RLPyMBOError as error:
             raise click.ClickException(str(error)) from error
+        except PermissionError as error:
+            raise click.ClickException(
+                f"Permission denied: {str(error.filename or error)!r}. Choose another "
+                "place, or ask its owner for access."
+            ) from error
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -1,5 +1,7 @@
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ pytest.importorskip("gymnasium_robotics")
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.runs.folder import RunFolder
 from d3rlpy_mbo.tasks.pointmaze_collection import collect_pointmaze
 from page_reader import PageReader
 from strangers import hook
@@ -186,6 +189,18 @@ def test_a_taken_output_folder_is_kept_without_force_and_replaced_with_it(
     assert train(invoke, out, "--imagination", "none", "--force").exit_code == 0
     assert json.loads((out / "result.json").read_text())["evaluations"]
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_place_that_may_not_be_read_is_named_instead_of_a_traceback(
+    invoke, tmp_path, monkeypatch
+):
+    def closed(*_):  # simulated: a superuser is let in everywhere
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/closed/run")
+
+    monkeypatch.setattr(RunFolder, "validate_free", closed)
+    result = train(invoke, tmp_path / "run", "--imagination", "none")
+    assert result.exit_code == 1
+    assert "Error: Permission denied: '/closed/run'. Choose another place" in result.output
 
 
 @pytest.mark.parametrize(

@@ -285,14 +285,21 @@ def test_a_report_of_a_folder_above_runs_says_where_they_are(tmp_path):
 
 def test_a_folder_of_something_else_is_not_offered_for_replacement_as_a_run(tmp_path):
     run, folder = Experiment("any/data-v0", "sac", "none", 1), tmp_path / "mine"
-    (folder / "logs").mkdir(parents=True)
-    words = "holds 'logs', and no result.json of a run.* remove what is called logs,"
+    (folder / "notes").mkdir(parents=True)
+    words = "holds 'notes', and no result.json of a run.* --force a run is written beside"
     with pytest.raises(mbo.CompositionError, match=words):
         run.folder(folder).validate_free(force=False)
+    run.folder(folder).validate_free(force=True)
+    (folder / "logs").mkdir()
+    words = "holds 'logs', 'notes', and no result.json.* would remove 'logs': if that may"
+    for force in (False, True):  # no run is in it to be replaced
+        with pytest.raises(mbo.CompositionError, match=words):
+            run.folder(folder).validate_free(force)
     (folder / "result.json").touch()
     with pytest.raises(mbo.CompositionError, match="--force to replace the run in it"):
         run.folder(folder).validate_free(force=False)
-    for force in (False, True):  # no run is in it to be replaced
+    run.folder(folder).validate_free(force=True)
+    for force in (False, True):
         with pytest.raises(mbo.CompositionError, match="is a file. Choose another"):
             run.folder(folder / "result.json").validate_free(force)
 

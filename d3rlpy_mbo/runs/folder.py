@@ -64,8 +64,9 @@ class RunFolder:
         """Refuses a folder that is taken.
 
         Raises:
-            CompositionError: Something lies there, or another process writes into it; or
-                it is a file, whatever may be replaced.
+            CompositionError: Something lies there, or another process writes into it.
+                Whatever may be replaced: it is a file, or holds no run but what would be
+                replaced by one.
         """
         if not self.out.exists():
             return
@@ -76,19 +77,26 @@ class RunFolder:
         if (self.out / _LOCK).exists():
             with self.held():
                 pass
-        if force or not self._content():
+        found = {path.name for path in self._content()}
+        holds_run = self.on_its_way or (self.out / _RESULT).exists()
+        theirs = [] if holds_run else [name for name in _OURS if name in found]
+        if not found or (force and not theirs):
             return
         hint = "Choose another --out, or pass --force to replace the run in it."
-        if not (self.out / _RESULT).exists():
-            others = sorted(path.name for path in self._content())
-            hint = (
-                f"It holds {listed(map(repr, others))}, and no {_RESULT} of a run. Choose "
-                "another --out; --force would write a run beside that, and remove what is "
-                f"called {', '.join(_OURS)}."
-            )
         if self.on_its_way:
             hint = (
                 "Pass --resume to go on with the run in it, or --force to begin anew."
+            )
+        elif not holds_run:
+            beside = "with --force a run is written beside that."
+            if theirs:
+                beside = (
+                    f"--force replaces runs, and would remove {listed(map(repr, theirs))}: "
+                    "if that may go, remove it yourself."
+                )
+            hint = (
+                f"It holds {listed(map(repr, sorted(found)))}, and no {_RESULT} of a run. "
+                f"Choose another --out; {beside}"
             )
         raise CompositionError(f"The output folder {str(self.out)!r} is taken. {hint}")
 
