@@ -22,7 +22,7 @@ from ..learners.building import build
 from ..learners.reading import AnyLearner, is_distributed, validate_real_ratio
 from ..learners.returns import uses_returns, validate_unknown_returns
 from ..learners.scalers import validate_scalers, warn_beyond_range
-from ..registry.fields import COUNT
+from ..registry.fields import COUNT, Number
 from ..support.devices import validate_device
 from ..support.errors import CompositionError, D3RLPyMBOError, suggest
 from ..support.generators import generators_kept
@@ -58,6 +58,14 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda given: isinstance(given, LoggingStrategy),
         "one of d3rlpy's: d3rlpy.LoggingStrategy.EPOCH or STEPS",
     ),
+}
+
+# Of a learner's config: d3rlpy takes any number for them, and asks for a batch only once
+# the models are fitted. gamma = 99 for .99 makes values that grow until they are NaN.
+_NUMBERS = {
+    "batch_size": COUNT,
+    "gamma": Number(at_least=0, at_most=1),
+    "tau": Number(at_least=0, at_most=1),  # of the target networks
 }
 
 # How d3rlpy's transformers are told to evaluate themselves.
@@ -203,9 +211,10 @@ def validate_parts(
     Args, Raises: as `fit`.
     """
     learners.check(learner)
-    # d3rlpy asks for a batch only once the models are fitted, and takes any number.
-    name = f"{type(learner.config).__name__}.batch_size"
-    COUNT.validated(name, learner.config.batch_size)
+    for name, kind in _NUMBERS.items():
+        if hasattr(learner.config, name):
+            whose = f"{type(learner.config).__name__}.{name}"
+            kind.validated(whose, getattr(learner.config, name))
     learners.check_actions(learner, real.transitions.n_actions)
     validate_processes(imaginations, learner)
     every_share = batch_shares(imaginations, real_ratio, shares)

@@ -449,6 +449,26 @@ def test_a_folder_that_is_missing_is_made_by_save(tmp_path):
     assert mbo.load_imagination(path).fitted
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("batch_size", 0, "a whole number, at least 1"),
+        ("gamma", 99, "a number, at least 0 and at most 1"),
+        ("tau", -0.005, "a number, at least 0 and at most 1"),
+    ],
+)
+def test_a_number_that_d3rlpy_takes_and_cannot_use_is_refused_before_any_fit(
+    field, value, expected
+):
+    learner, dataset = small_learner("td3_plus_bc"), line_dataset()
+    setattr(learner.config, field, value)
+    imagination = mbo.ImaginationConfig(small_ensemble("reverse")).create()
+    words = f"TD3PlusBCConfig.{field} is {value}, expected {expected}"
+    with pytest.raises(mbo.CompositionError, match=words):
+        mbo.fit(learner, dataset, imagination, n_steps=2, **QUIET)
+    assert not imagination.fitted
+
+
 @pytest.mark.parametrize("name", ["", "taken/x.mbo"])
 def test_a_path_that_cannot_be_written_is_refused_by_its_name(name, tmp_path):
     (tmp_path / "taken").write_text("a file")
