@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -227,6 +228,7 @@ def validate_parts(
         real.start_rows(each.dynamics.direction)
         Fill.of(each, real, learner).validate()
     validate_together(learner, imaginations, every_share)
+    _warn_of_unused(imaginations, every_share[1:])
     if learners.is_transformer(learner):
         validate_transformer(learner, real, imaginations, every_share)
     if env is not None:
@@ -263,6 +265,20 @@ def validate_together(
         for each, share in zip(imaginations, every_share[1:], strict=True):
             if share > 0 and each.dynamics.direction == "forward":
                 validate_unknown_returns(learner)
+
+
+def _warn_of_unused(
+    imaginations: Sequence[Imagination], shares: npt.NDArray[Any]
+) -> None:
+    """Tells of models that would be fitted for hours, and of which no batch holds a row."""
+    for each, share in zip(imaginations, shares, strict=True):
+        if share == 0 and not each.fitted:
+            warnings.warn(
+                f"The imagination {each.config.get_type()!r} has none of the rows of the "
+                "learner's batches (real_ratio is 1, or its share is 0), and its models "
+                "are fitted all the same. Leave it out, or lower real_ratio.",
+                stacklevel=4,
+            )
 
 
 def build_for_critics(

@@ -469,6 +469,17 @@ def test_a_number_that_d3rlpy_takes_and_cannot_use_is_refused_before_any_fit(
     assert not imagination.fitted
 
 
+def test_models_that_no_batch_draws_from_are_told_of_before_they_are_fitted():
+    learner, dataset = small_learner("td3_plus_bc"), line_dataset()
+    imagination = mbo.ImaginationConfig(
+        small_ensemble("reverse", max_steps=2), rollout_batch_size=20, real_ratio=1.0
+    ).create()
+    with pytest.warns(UserWarning, match="'custom' has none of the rows.*fitted all"):
+        mbo.fit(learner, dataset, imagination, n_steps=2, **QUIET)
+    # Fitted once, it costs nothing any more, and nothing is said.
+    mbo.fit(small_learner("td3_plus_bc"), dataset, imagination, n_steps=2, **QUIET)
+
+
 @pytest.mark.parametrize("name", ["", "taken/x.mbo"])
 def test_a_path_that_cannot_be_written_is_refused_by_its_name(name, tmp_path):
     (tmp_path / "taken").write_text("a file")
