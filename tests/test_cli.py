@@ -200,7 +200,9 @@ def test_a_place_that_may_not_be_read_is_named_instead_of_a_traceback(
     monkeypatch.setattr(RunFolder, "validate_free", closed)
     result = train(invoke, tmp_path / "run", "--imagination", "none")
     assert result.exit_code == 1
-    assert "Error: Permission denied: '/closed/run'. Choose another place" in result.output
+    assert (
+        "Error: Permission denied: '/closed/run'. Choose another place" in result.output
+    )
 
 
 @pytest.mark.parametrize(

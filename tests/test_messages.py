@@ -286,12 +286,16 @@ def test_a_report_of_a_folder_above_runs_says_where_they_are(tmp_path):
 def test_a_folder_of_something_else_is_not_offered_for_replacement_as_a_run(tmp_path):
     run, folder = Experiment("any/data-v0", "sac", "none", 1), tmp_path / "mine"
     (folder / "notes").mkdir(parents=True)
-    words = "holds 'notes', and no result.json of a run.* --force a run is written beside"
+    words = (
+        "holds 'notes', and no result.json of a run.* --force a run is written beside"
+    )
     with pytest.raises(mbo.CompositionError, match=words):
         run.folder(folder).validate_free(force=False)
     run.folder(folder).validate_free(force=True)
     (folder / "logs").mkdir()
-    words = "holds 'logs', 'notes', and no result.json.* would remove 'logs': if that may"
+    words = (
+        "holds 'logs', 'notes', and no result.json.* would remove 'logs': if that may"
+    )
     for force in (False, True):  # no run is in it to be replaced
         with pytest.raises(mbo.CompositionError, match=words):
             run.folder(folder).validate_free(force)

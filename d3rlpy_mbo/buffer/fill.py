@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from ..data.real_data import RealData
@@ -14,7 +15,7 @@ from .drawn_penalties import spares_rows
 from .lead_ins import LeadIns
 from .ring import Ring
 
-__all__ = ["Fill"]
+__all__ = ["Fill", "validate_fills"]
 
 # Rollouts per real row that a default may have (ours: ROMI's 800,000 come to 8 on the
 # smallest dataset of its paper, walker2d-medium-replay's 100,930 rows) ...
@@ -133,6 +134,25 @@ class Fill:
     def _is_default(self, name: str) -> bool:
         fields = {field.name: field for field in dataclasses.fields(self.config)}
         return bool(getattr(self.config, name) == fields[name].default)
+
+
+def validate_fills(fills: Sequence[Fill]) -> None:
+    """Refuses stores that memory does not hold, one alone or all of a run together.
+
+    Raises:
+        CompositionError: See `Fill.validate`; or their sum is more than there is.
+    """
+    for each in fills:
+        each.validate()
+    memory, total = memory_allowed(), sum(each.nbytes for each in fills)
+    if memory is not None and total > memory:
+        sizes = [f"{each.config.get_type()!r} {_size(each.nbytes)}" for each in fills]
+        raise CompositionError(
+            f"{len(fills)} imaginations would need stores of {_size(total)} "
+            f"({', '.join(sizes)}), and this machine has {_size(memory)} of memory for "
+            "this process: expected less than that. Lower rollout_batch_size or "
+            "retained_refreshes."
+        )
 
 
 def _size(n_bytes: int) -> str:

@@ -38,6 +38,7 @@ from ..registry.fields import Number
 from ..support.errors import CompositionError
 from .drawn import DrawnRows, DrawnTransitions, RealRows
 from .drawn_penalties import validate_rewards_behind
+from .fill import Fill, validate_fills
 from .mini_batch import ImaginedMiniBatch
 from .mixing import refuse_mixing
 from .processes import validate_processes
@@ -115,6 +116,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
             warn_of_padding(learner, real)
         for each in imaginations:
             validate_rows(each, learner)
+        validate_fills([Fill.of(each, real, learner) for each in imaginations])
         asked = cast(Optional[Learner], learner)  # no part asks a transformer
         self._sources = [ImaginedSource(each, real, asked) for each in imaginations]
         self._rows_drawn = np.zeros(1 + len(imaginations), dtype=np.int64)

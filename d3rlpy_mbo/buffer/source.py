@@ -70,9 +70,6 @@ class ImaginedSource:
         imagination: Fitted.
         real: What it starts from.
         learner: For components that ask it.
-
-    Raises:
-        CompositionError: See `Fill.validate`.
     """
 
     def __init__(
@@ -84,7 +81,6 @@ class ImaginedSource:
         config = imagination.config
         self.imagination = imagination
         self.fill = Fill.of(imagination, real, learner)
-        self.fill.validate()
         self.ring = Ring(
             self.fill.capacity,
             real.layout.width,

@@ -12,7 +12,7 @@ from d3rlpy.constants import LoggingStrategy
 from d3rlpy.logging import FileAdapterFactory
 
 from .. import learners
-from ..buffer.fill import Fill
+from ..buffer.fill import Fill, validate_fills
 from ..buffer.processes import validate_processes
 from ..buffer.shares import batch_shares
 from ..buffer.source import validate_rows
@@ -226,7 +226,7 @@ def validate_parts(
         else:
             each.check_fittable(real.transitions)
         real.start_rows(each.dynamics.direction)
-        Fill.of(each, real, learner).validate()
+    validate_fills([Fill.of(each, real, learner) for each in imaginations])
     validate_together(learner, imaginations, every_share)
     _warn_of_unused(imaginations, every_share[1:])
     if learners.is_transformer(learner):

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import d3rlpy_mbo as mbo
-from d3rlpy_mbo.buffer.fill import Fill
+from d3rlpy_mbo.buffer.fill import Fill, validate_fills
 from d3rlpy_mbo.data.real_data import RealData
 from d3rlpy_mbo_mopo import MOPOConfig
 from d3rlpy_mbo_romi import ROMIConfig
@@ -168,6 +168,31 @@ def test_a_store_beyond_all_memory_is_refused_even_if_asked_for(memory, real):
     imagination.fit(real)
     with pytest.raises(mbo.CompositionError, match="expected less than that"):
         mbo.ImaginedReplayBuffer(real, imagination)
+
+
+def test_two_stores_that_memory_holds_one_by_one_are_refused_together(memory):
+    imaginations = [romi().create(), romi().create()]
+    fill = Fill.of(imaginations[0], RealData.of(line_dataset()), None)
+    memory(8 * fill.nbytes)
+    validate_fills([fill, fill])
+    memory(1.9 * fill.nbytes)
+    for each in imaginations:
+        each.config.rollout_batch_size = 50_001  # asked for
+    words = "2 imaginations would need stores of .*B \\('romi' .*, 'romi' .*less than"
+    learner = small_learner("td3_plus_bc")
+    with (
+        pytest.warns(UserWarning, match="more than a quarter"),
+        pytest.raises(mbo.CompositionError, match=words),
+    ):
+        mbo.fit(learner, line_dataset(), imaginations, 4, real_ratio=0.5, **QUIET)
+    assert not any(each.fitted for each in imaginations)
+    for each in imaginations:
+        each.fit(line_dataset())
+    with (
+        pytest.warns(UserWarning, match="more than a quarter"),
+        pytest.raises(mbo.CompositionError, match=words),
+    ):
+        mbo.ImaginedReplayBuffer(line_dataset(), imaginations, real_ratio=0.5)
 
 
 def test_a_machine_that_does_not_tell_its_memory_refuses_nothing(memory, real):
