@@ -934,6 +934,25 @@ class KeepsRowsOfBefore(SoundLearnedPenalty):
             return super().__call__(prediction).exp()
 
 
+@breaks("check_fit_goes_on_alike")
+class SumsItsSteps(SoundLearnedPenalty):
+    class Learned(DistanceFromUsual):
+        def fit(self, dynamics, transitions):
+            super().fit(dynamics, transitions)
+            level, total = torch.nn.Parameter(torch.zeros(())), 0.0
+
+            def loss(rewards):
+                nonlocal total
+                each = (rewards - level).square().mean()
+                total += float(each.detach())
+                return each
+
+            optimizer = torch.optim.SGD([level], 0.1)
+            columns, sizes = (transitions.rewards,), {"n_steps": 40, "batch_size": 16}
+            self.fit_by_gradient(optimizer, loss, columns, description="", **sizes)
+            self.usual = self.usual + total
+
+
 @breaks("check_save_and_load_alike")
 class PenaltyStaysOnTheCPU(SoundLearnedPenalty):
     class Learned(DistanceFromUsual):

@@ -75,7 +75,7 @@ from .running import (
     parametrize_with_checks,
     run_checks,
 )
-from .saving_checks import check_save_and_load_alike
+from .saving_checks import check_fit_goes_on_alike, check_save_and_load_alike
 from .task_checks import check_task_collects
 from .unit_checks import check_reward_units, check_standard_deviations
 from .updater_checks import check_holdout_left_out, check_only_the_dynamics_change
@@ -92,6 +92,7 @@ __all__ = [
     "check_device_kept",
     "check_dynamics_direction",
     "check_finite_float32",
+    "check_fit_goes_on_alike",
     "check_fit_starts_anew",
     "check_generators_left_alone",
     "check_halt_consistent",

@@ -1,22 +1,24 @@
-"""The check of what is saved: loaded, here and elsewhere, it answers as before."""
+"""Checks of what is saved: loaded, or gone on with, it answers as before."""
 
+import copy
 import io
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import d3rlpy
 import torch
 
 from ..imagination.loading import load_imagination
 from ..support.errors import ConformanceError
+from ..support.resuming import Fits, fit_once, fits_kept
 from .another_device import another_device
 from .common_checks import close
 from .running import KINDS, conformance_check
 from .subjects import Subject
 
-__all__ = ["check_save_and_load_alike"]
+__all__ = ["check_fit_goes_on_alike", "check_save_and_load_alike"]
 
 
 @conformance_check(*KINDS, learned_only=True)
@@ -107,6 +109,53 @@ def _saved_and_loaded(subject: Subject, there: Subject) -> Any:
             "an object in it; files are read by a loader that can run no code",
         ) from error
     return there.loaded(state)
+
+
+@conformance_check(
+    "dynamics", "rollout_policy", "termination", "penalty", "halt", learned_only=True
+)
+def check_fit_goes_on_alike(subject: Subject) -> None:
+    """Checks that a fit that a kill cut short goes on as if it had not been.
+
+    A fit of its own that no checkpoint can leave, without `fit_by_gradient`, begins anew.
+    """
+    expected, kept = subject.answers(), _kept_amid_fit(subject)
+    if kept is None:
+        return
+    resumed = subject.created()
+    with fits_kept(Fits(lambda done: None, kept)):
+        fit_once("part", resumed, lambda: subject.refit(resumed, subject.data()))
+    d3rlpy.seed(0)
+    found = subject.ask(resumed, subject.inputs())
+    for name, values in expected.items():
+        if not close(values, found[name]):
+            raise subject.violation(
+                f"resumed from a checkpoint amid its fit, it must give the same {name}",
+                "other values, after the same seed",
+                "something that the steps of `fit` change, such as a scheduler or a "
+                "running mean, and that the checkpoint lacks: give it to fit_by_gradient "
+                "as also=",
+            )
+
+
+def _kept_amid_fit(subject: Subject) -> Optional[dict[str, Any]]:
+    """Returns what a checkpoint has of a fit after half of it or more, if it can be left.
+
+    Of the places where it may be left, the second, the fourth, the eighth ... are kept.
+    """
+    kept: list[dict[str, Any]] = []
+    n_places = 0
+
+    def reached(done: bool) -> None:
+        nonlocal n_places
+        n_places += not done
+        if not done and n_places & (n_places - 1) == 0:
+            kept[:] = [copy.deepcopy({**fits.checkpoint_state(), "done": {}})]
+
+    fits, made = Fits(reached), subject.created()
+    with fits_kept(fits):
+        fit_once("part", made, lambda: subject.refit(made, subject.data()))
+    return kept[0] if kept else None
 
 
 def _forbidden(error: Exception) -> str:

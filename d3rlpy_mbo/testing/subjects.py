@@ -180,8 +180,9 @@ class Subject:
 
     def answers(self, n_rows: int = N_ROWS) -> dict[str, torch.Tensor]:
         """Returns what it answers, the same if asked again."""
+        ready = self.ready  # which draws, the first time
         d3rlpy.seed(0)
-        return self.ask(self.ready, self.inputs(n_rows))
+        return self.ask(ready, self.inputs(n_rows))
 
     def raised(self, error: Exception) -> str:
         """Returns what it raised, and where in its code."""

@@ -50,7 +50,7 @@ BASIC = {
 LEARNED = {
     "check_config_kept", "check_metrics_can_be_logged", "check_save_and_load_alike",
 }  # fmt: skip
-FITTED = LEARNED | {"check_fit_starts_anew"}
+FITTED = LEARNED | {"check_fit_goes_on_alike", "check_fit_starts_anew"}
 APPLIES = {
     mbo.ProbabilisticEnsembleConfig: COMMON | FITTED | {
         "check_dynamics_direction", "check_log_prob_differentiable",
