@@ -395,6 +395,36 @@ class CentresRewardsToFit(SoundDynamics):
             super().fit(transitions)
 
 
+@breaks("check_holdout_errors")
+class HoldsOutByMask(SoundDynamics):
+    class Model(LinearModel):
+        @property
+        def holdout_indices(self):
+            return torch.arange(10) < 2
+
+
+@breaks("check_holdout_errors")
+class HoldsOutWhatItSorted(SoundDynamics):
+    class Model(LinearModel):
+        @property
+        def holdout_indices(self):
+            return torch.tensor([3, 3, 5])
+
+
+@breaks("check_holdout_errors")
+class ErrorsAsTensors(SoundDynamics):
+    class Model(LinearModel):
+        def holdout_errors(self, transitions):
+            return {"linear_error": torch.tensor(self.noise)}
+
+
+@breaks("check_holdout_errors")
+class ErrorsOfNoRows(SoundDynamics):
+    class Model(LinearModel):
+        def holdout_errors(self, transitions):
+            return {"linear_error": float(transitions.rewards[:0].mean())}
+
+
 @breaks("check_save_and_load_alike")
 class ForgottenNoise(SoundDynamics):
     class Model(LinearModel):

@@ -42,6 +42,7 @@ from .halt_checks import (
     check_halt_shapes_and_types,
     check_halt_state_kept_by_row,
 )
+from .holdout_checks import check_holdout_errors, check_holdout_left_out
 from .imagination_checks import (
     check_real_episodes_stay_real,
     check_time_order,
@@ -78,7 +79,7 @@ from .running import (
 from .saving_checks import check_fit_goes_on_alike, check_save_and_load_alike
 from .task_checks import check_task_collects
 from .unit_checks import check_reward_units, check_standard_deviations
-from .updater_checks import check_holdout_left_out, check_only_the_dynamics_change
+from .updater_checks import check_only_the_dynamics_change
 
 __all__ = [
     "CheckResult",
@@ -98,6 +99,7 @@ __all__ = [
     "check_halt_consistent",
     "check_halt_shapes_and_types",
     "check_halt_state_kept_by_row",
+    "check_holdout_errors",
     "check_holdout_left_out",
     "check_inputs_not_modified",
     "check_json_round_trip",

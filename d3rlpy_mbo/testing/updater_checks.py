@@ -1,18 +1,16 @@
 """Checks of dynamics updaters."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.transitions import Transitions
 from ..learners.reading import Learner, grad_step
 from .running import conformance_check
 from .subjects import Subject
 
-__all__ = ["check_holdout_left_out", "check_only_the_dynamics_change"]
+__all__ = ["check_only_the_dynamics_change"]
 
 
 @conformance_check("dynamics_updater")
@@ -37,48 +35,6 @@ def check_only_the_dynamics_change(subject: Subject) -> None:
             "the same values as before",
             "no optimizer step, a loss that was detached, or a copy that was changed",
         )
-
-
-@conformance_check("dynamics_updater")
-def check_holdout_left_out(subject: Subject) -> None:
-    """Checks that it trains the model on no row that its hold-out error is measured on."""
-    dynamics, transitions, learner = subject.inputs()
-    trained: list[Transitions] = []
-    for name in ("training_loss", "training_loss_and_sample"):
-        setattr(dynamics, name, _noting(getattr(dynamics, name), trained))
-    subject.ask(subject.ready, (dynamics, transitions, learner))
-    held_out = set(_states(transitions[dynamics.holdout_indices]))
-    states = [state for rows in trained for state in _states(rows)]
-    n_held_out = sum(state in held_out for state in states)
-    if n_held_out:
-        raise subject.violation(
-            "it must not train the model on rows that were held out",
-            f"{n_held_out} of {len(states)} rows that it trained on",
-            "dynamics.holdout_indices are not left out: model_holdout_error, which is "
-            "logged after each update, would tell nothing any more",
-        )
-
-
-def _noting(
-    method: Callable[..., Any], trained: list[Transitions]
-) -> Callable[..., Any]:
-    """Returns the method, which notes the rows whose loss somebody takes a gradient of.
-
-    One that is only read, as an error to stop by, trains nothing.
-    """
-
-    def noted(transitions: Transitions, *others: Any) -> Any:
-        found = method(transitions, *others)
-        loss = found[0] if isinstance(found, tuple) else found
-        if loss.requires_grad:
-            loss.register_hook(lambda _: trained.append(transitions))
-        return found
-
-    return noted
-
-
-def _states(rows: Transitions) -> list[tuple[float, ...]]:
-    return list(map(tuple, rows.observations.tolist()))
 
 
 def _learner_state(learner: Learner) -> dict[str, Any]:

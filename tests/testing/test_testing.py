@@ -21,6 +21,7 @@ from broken_components import (
     LinearPolicy,
     PenaltyThatAddsUpBySize,
     PenaltyWithoutDefault,
+    SoundDynamics,
     SoundHalt,
     SoundLearnedPenalty,
     SoundLearner,
@@ -53,8 +54,9 @@ LEARNED = {
 FITTED = LEARNED | {"check_fit_goes_on_alike", "check_fit_starts_anew"}
 APPLIES = {
     mbo.ProbabilisticEnsembleConfig: COMMON | FITTED | {
-        "check_dynamics_direction", "check_log_prob_differentiable",
-        "check_prediction_shapes", "check_predictions_stay", "check_reward_units",
+        "check_dynamics_direction", "check_holdout_errors",
+        "check_log_prob_differentiable", "check_prediction_shapes",
+        "check_predictions_stay", "check_reward_units",
         "check_rows_answered_alone", "check_standard_deviations",
         "check_training_loss_and_sample_agrees", "check_truth_is_likelier",
         "check_zero_filled_terminals_ignored",
@@ -252,6 +254,18 @@ def test_what_a_component_raises_is_a_violation_that_keeps_its_traceback():
     with pytest.raises(testing.ConformanceError, match=r"KeyError: 'spread'") as caught:
         testing.check_pure(Raises())
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_errors_that_cannot_be_measured_are_found_before_a_fit_is_lost_to_them(
+    monkeypatch,
+):
+    def holdout_errors(self, transitions):
+        return {"linear_error": float(self.held_out.rewards.std())}
+
+    monkeypatch.setattr(SoundDynamics.Model, "holdout_errors", holdout_errors)
+    words = "must measure the rows that were given to fit.*held_out.*asked after every"
+    with pytest.raises(testing.ConformanceError, match=words):
+        testing.check_holdout_errors(SoundDynamics())
 
 
 def test_a_default_constructed_component_learns_for_a_few_steps_only():
