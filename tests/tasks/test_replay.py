@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import types
 import zipfile
 
@@ -189,6 +190,7 @@ def test_a_killed_collection_goes_on_and_gives_the_uninterrupted_dataset(
     monkeypatch, root
 ):
     whole = collect(dataset_id="whole-v0", n_random_steps=350)
+    monkeypatch.setattr(tempfile, "tempdir", str(root / "no-such-folder"))
     # Saved after 400 steps, of which 50 were learned from.
     kill(monkeypatch, dataset_id="killed-v0", n_random_steps=350)
     assert list(minari.list_local_datasets()) == ["whole-v0"]
