@@ -10,6 +10,7 @@ from d3rlpy.dataset import ReplayBuffer
 
 from ..support.errors import DatasetError
 from .arrays import dataset_of_rows
+from .minari_files import unless_locked
 from .rows import Rows
 from .values import float32_values, zero_or_one
 
@@ -159,8 +160,11 @@ def _read(path: Path, whose: str) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever h5py makes of damaged bytes
         raise DatasetError(
-            f"{whose} cannot be read ({error}). It is no HDF5 file, or is damaged: an "
-            "interrupted download? Get it again."
+            f"{whose} cannot be read ({error}). "
+            + unless_locked(
+                error,
+                "It is no HDF5 file, or is damaged: an interrupted download? Get it again.",
+            )
         ) from error
 
 

@@ -13,7 +13,13 @@ from minari.storage import get_dataset_path, hosting
 
 from ..support.errors import DatasetError, suggest
 
-__all__ = ["dataset_folder", "open_minari", "reference_scores", "stored_episodes"]
+__all__ = [
+    "dataset_folder",
+    "open_minari",
+    "reference_scores",
+    "stored_episodes",
+    "unless_locked",
+]
 
 _SPACES = {"action_space", "observation_space"}
 
@@ -138,8 +144,22 @@ def _advice(name: str) -> str:
 def _damaged(dataset_id: str, error: Exception) -> DatasetError:
     return DatasetError(
         f"The dataset {dataset_id!r} in {str(dataset_folder())!r} cannot be read "
-        f"({type(error).__name__}: {error}). It is damaged, or was written by another "
-        "version of Minari. Move it away, and download or collect it again."
+        f"({type(error).__name__}: {error}). "
+        + unless_locked(
+            error,
+            "It is damaged, or was written by another version of Minari. Move it away, "
+            "and download or collect it again.",
+        )
+    )
+
+
+def unless_locked(error: Exception, otherwise: str) -> str:
+    """Returns what an error of HDF5 tells the user to do: a locked file is whole."""
+    if "unable to lock file" not in str(error):
+        return otherwise
+    return (
+        "Another process is writing the file, or its file system has no locks: for that "
+        "set the environment variable HDF5_USE_FILE_LOCKING=FALSE."
     )
 
 
@@ -164,6 +184,9 @@ def stored_episodes(
     except Exception as error:  # the storage's: what a reader raises, it raises itself
         raise DatasetError(
             f"An episode of {source.id!r} cannot be read ({type(error).__name__}: "
-            f"{error}). The dataset is damaged: move it away, and download or collect it "
-            "again."
+            f"{error}). "
+            + unless_locked(
+                error,
+                "The dataset is damaged: move it away, and download or collect it again.",
+            )
         ) from error

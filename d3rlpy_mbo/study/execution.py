@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -17,7 +17,15 @@ import torch
 from ..support.files import utf8
 from ..support.locks import lock
 
-__all__ = ["KILLED", "Job", "error_of", "error_path", "execute", "worker_of"]
+__all__ = [
+    "KILLED",
+    "Job",
+    "error_of",
+    "error_path",
+    "errors_of",
+    "execute",
+    "worker_of",
+]
 
 # What an error's file says from a job's start until it is complete.
 KILLED = (
@@ -111,6 +119,22 @@ def error_of(path: Path) -> str:
     """
     lines = path.read_text("utf-8", "replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), KILLED)
+
+
+def errors_of(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Returns the last line of each failure whose file is there.
+
+    What can be opened is there, not what seems to exist: another process may have
+    completed the job since, and NFS shows the files that it removed for a minute.
+
+    Args:
+        paths: Where a job's failure would be written, by the job's name.
+    """
+    found = {}
+    for name, path in paths.items():
+        with contextlib.suppress(FileNotFoundError):
+            found[name] = error_of(path)
+    return found
 
 
 def worker_of(study_process: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from ..data.minari import reference_scores
 from ..metrics import normalized_score
 from ..support.errors import CompositionError, D3RLPyMBOError
-from .execution import error_of
+from .execution import errors_of
 from .names import folder_name
 from .records import read_scores
 from .settings import Study
@@ -150,10 +150,8 @@ def read_results(out: Path) -> Results:
             found = {k: v for k, v in methods.items() if v}
             scores, d4rl_scores = _references(dataset, rows[0].content)
             tasks.append(Task(dataset, found, scores, d4rl_scores))
-    errors = {
-        str(path.relative_to(out)): error_of(path)
-        for path in sorted(out.rglob("*.error.txt"))
-    }
+    failed = sorted(out.rglob("*.error.txt"))
+    errors = errors_of({str(path.relative_to(out)): path for path in failed})
     return Results(study, tasks, missing, errors, damaged)
 
 

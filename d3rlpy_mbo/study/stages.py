@@ -12,7 +12,7 @@ import joblib
 from tqdm import tqdm
 
 from ..support.errors import CompositionError
-from .execution import Job, error_of, error_path, execute, worker_of
+from .execution import Job, error_path, errors_of, execute, worker_of
 
 __all__ = ["backend", "run_stage"]
 
@@ -112,11 +112,7 @@ def run_stage(
             if broken is not None and len(left) == len(pending):
                 raise broken
             pending = left
-    return {
-        str(job.path): error_of(error_path(job, out))
-        for job in jobs
-        if error_path(job, out).exists()
-    }
+    return errors_of({str(job.path): error_path(job, out) for job in jobs})
 
 
 def _is_over(job: Job, out: Path) -> bool:

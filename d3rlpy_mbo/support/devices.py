@@ -58,6 +58,8 @@ def validate_device(device: Union[DeviceArg, torch.device]) -> None:
             f"device is {device!r}, which torch does not know. Expected 'cpu', "
             "'cuda:0', ..., or a GPU's number."
         ) from None
+    if place.type == "cpu":
+        return
     if place.type == "cuda":
         n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (place.index or 0) >= n_gpus:
@@ -65,6 +67,15 @@ def validate_device(device: Union[DeviceArg, torch.device]) -> None:
                 f"The device {name!r} is not here: torch sees {n_gpus} GPUs. Choose "
                 "another device, 'cpu' for example."
             )
+        return
+    try:
+        torch.zeros(1, device=name).cpu()  # "meta" takes numbers, and has none
+    except Exception as error:  # each kind of device has its own
+        said = str(error).partition("\n")[0]
+        raise CompositionError(
+            f"The device {name!r} is not here, or torch cannot compute on it ({said}). "
+            "Choose another device, 'cpu' for example."
+        ) from error
 
 
 # Rollouts that go through the networks together. Ours: on a CPU so many columns stay

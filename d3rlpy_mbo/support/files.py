@@ -158,7 +158,8 @@ def _cannot_be_written(path: Path, error: OSError) -> CompositionError:
 def _sweep(path: Path) -> None:
     """Removes what killed processes left of this file: what nobody holds any more."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with contextlib.suppress(OSError), temporary.open("rb") as file:
+        # For writing: NFS locks no other for one process alone.
+        with contextlib.suppress(OSError), temporary.open("r+b") as file:
             if lock(file.fileno()):
                 temporary.unlink()
 

@@ -20,6 +20,8 @@ __all__ = ["held_alone", "held_if_free", "is_the_file", "lock"]
 # processes of two containers may have the same.
 _held_here: set[str] = set()
 
+_LOCK = ".lock"  # in a folder that is held
+
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
@@ -90,11 +92,12 @@ def held_alone(path: Path, what: str) -> Iterator[None]:
 def held_if_free(folder: Path) -> Iterator[bool]:
     """Holds a folder until its process ends; yields False if another one holds it.
 
-    Where nothing is locked, nothing is known: False.
+    Where nothing is locked, nothing is known: False. What is locked is a file in it: NFS
+    tells other machines of locks on files alone, and of those that are open for writing.
     """
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # it has just been removed, or a folder cannot be opened (Windows)
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:  # it has just been removed, or may not be written to
         yield False
         return
     try:

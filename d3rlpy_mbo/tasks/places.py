@@ -79,7 +79,8 @@ def _sweep(root: Path) -> None:
                 path = Path(os.fsdecode((folder / _TARGET).read_bytes()))
                 if (folder / REPLACED).exists() and not path.exists():
                     (folder / REPLACED).rename(path)
-            shutil.rmtree(folder, ignore_errors=True)
+        # No longer held: where NFS has an open file to remove, its folder stays.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def exchange(one: Path, other: Path) -> bool:

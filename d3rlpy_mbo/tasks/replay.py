@@ -1,11 +1,10 @@
 """D4RL's medium-replay recipe: everything that a learner saw while it learned online."""
 
 import contextlib
+import io
 import json
-import tempfile
 from collections.abc import Iterator
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Optional, Union
 
 import gymnasium
@@ -280,12 +279,11 @@ class _Collection:
         return self._online.explore(self._learner, observation, learned, self._rng)
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "learner"
-            self._learner.save_model(str(file))
-            learner = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+        # Not by d3rlpy's save_model, which wants a file: there may be no room in /tmp.
+        learner = io.BytesIO()
+        self._learner.impl.save_model(learner)
         state = {
-            "learner": learner,
+            "learner": np.frombuffer(learner.getvalue(), dtype=np.uint8),
             "numpy_generator": np.array(json.dumps(self._rng.bit_generator.state)),
             "torch_generator": torch.get_rng_state().numpy(),
         }
@@ -303,10 +301,7 @@ class _Collection:
         if saved is None:
             return
         state, parts = saved
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "learner"
-            file.write_bytes(state["learner"].tobytes())
-            self._learner.load_model(str(file))
+        self._learner.impl.load_model(io.BytesIO(state["learner"].tobytes()))
         self._rng.bit_generator.state = json.loads(str(state["numpy_generator"]))
         torch.set_rng_state(torch.from_numpy(state["torch_generator"]))
         if self._device.type == "cuda" and "cuda_generator" in state:

@@ -254,7 +254,10 @@ class Checkpoint:
 
 def _write_arrays(file: BinaryIO, arrays: Arrays) -> None:
     names = np.array(list(arrays))
-    np.savez(file, allow_pickle=False, **{_NAMES: names}, **arrays)
+    # Without allow_pickle, which NumPy before 2.2 takes for one more array. None of
+    # these is of objects, and reading refuses such.
+    save: Any = np.savez  # to its stub a name may be allow_pickle
+    save(file, **{_NAMES: names}, **arrays)
 
 
 def _read_arrays(path: Path) -> Arrays:
@@ -262,6 +265,8 @@ def _read_arrays(path: Path) -> Arrays:
     with path.open("rb") as file, np.load(file) as saved:
         found = dict(saved)
     names = found.pop(_NAMES, None)  # version 0.1 wrote none
-    if names is not None and list(names) != list(found):
-        raise ValueError(f"{path.name} holds {list(found)}, {list(names)} were written")
+    if names is not None and names.tolist() != list(found):
+        raise ValueError(
+            f"{path.name} holds {list(found)}, {names.tolist()} were written"
+        )
     return found

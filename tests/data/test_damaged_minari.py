@@ -1,5 +1,6 @@
 """Damaged Minari datasets are errors that name what is wrong, where it is."""
 
+import fcntl
 import json
 from collections.abc import Callable
 from typing import Any
@@ -123,6 +124,17 @@ def test_metadata_that_do_not_fit_are_called_damaged(minari_root, change):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(mbo.DatasetError, match="torn/one-v0.*damaged"):
         mbo.load_minari("torn/one-v0")
+
+
+def test_a_file_that_another_process_holds_is_not_called_damaged(minari_root):
+    write_minari("held/one-v0")
+    path = minari_root / "held/one-v0/data/main_data.hdf5"
+    with path.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for read, what in ((mbo.load_minari, "held/one-v0"), (mbo.load_hdf5, path)):
+            with pytest.raises(mbo.DatasetError, match="no locks") as caught:
+                read(what)
+            assert "damaged" not in str(caught.value)
 
 
 def test_missing_files_are_called_damaged(minari_root):

@@ -344,6 +344,13 @@ def test_a_step_whose_loss_is_not_finite_is_undone_and_counted():
     assert all(bool(torch.isfinite(p).all()) for p in dynamics.parameters())
 
 
+def test_updates_ask_for_nothing_that_the_oldest_torch_lacks(monkeypatch):
+    monkeypatch.delattr(torch.nn.utils, "get_total_norm", raising=False)  # since 2.6
+    transitions = line_transitions(500)
+    dynamics = fitted_ensemble(transitions)
+    assert updater(n_updates=2).update(dynamics, transitions, built("sac"))
+
+
 def test_too_many_such_steps_are_a_diverged_error_that_keeps_the_last_good_model():
     transitions = line_transitions(500)
     dynamics, learner = fitted_ensemble(transitions), built("sac")

@@ -69,6 +69,17 @@ def test_a_job_has_one_thread_and_the_process_as_many_as_before(tmp_path):
         torch.set_num_threads(before)
 
 
+def test_a_failure_that_nfs_shows_a_while_longer_is_none(tmp_path, monkeypatch):
+    exists = Path.exists
+
+    def as_of_a_minute_ago(path):
+        return path.name.endswith(".error.txt") or exists(path)
+
+    monkeypatch.setattr(Path, "exists", as_of_a_minute_ago)
+    assert run_stage("jobs", [Loud()], tmp_path, 1) == {}
+    assert Loud().result(tmp_path).exists()
+
+
 class Begun(Loud):
     """A job that is made, and while it is checked another process begins the next."""
 

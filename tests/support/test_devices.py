@@ -16,6 +16,24 @@ def test_a_device_of_torch_is_taken_where_a_name_is(tmp_path):
     assert mbo.ProbabilisticEnsembleConfig().create(torch.device("cpu")).device == "cpu"
 
 
+_A_MAC = pytest.mark.skipif(torch.backends.mps.is_available(), reason="it is here")
+
+
+@pytest.mark.parametrize("device", [pytest.param("mps", marks=_A_MAC), "xpu:1", "meta"])
+def test_a_device_that_is_not_here_is_refused_and_no_file_called_damaged(
+    device, tmp_path
+):
+    made = line_imagination()
+    made.fit(line_dataset())
+    made.save(tmp_path / "line.mbo")
+    for use in (
+        lambda: mbo.load_imagination(tmp_path / "line.mbo", device=device),
+        lambda: made.config.create(device=device),
+    ):
+        with pytest.raises(mbo.CompositionError, match=f"'{device}' is not here, or"):
+            use()
+
+
 @pytest.mark.parametrize("device", ["gpu", 1.0, -1])
 def test_what_is_no_device_is_refused_by_its_value(device):
     config = line_imagination().config

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from d3rlpy_mbo.support.fastest import cache_folder, fastest
+from d3rlpy_mbo.support.fastest import about_processor, cache_folder, fastest
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +37,26 @@ def test_the_way_that_takes_less_time_is_chosen_and_remembered():
 def test_another_processor_is_measured_anew():
     assert fastest("work", {"processor": 1}, ways([])) == "b"
     assert fastest("work", {"processor": 2}, ways([], slow="b")) == "a"
+
+
+ARM = """processor\t: 0
+BogoMIPS\t: 2100.00
+Features\t: fp asimd
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x1
+CPU part\t: {part}
+CPU revision\t: 1
+"""
+
+
+def test_processors_of_arm_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr("d3rlpy_mbo.support.fastest._ABOUT_CPUS", tmp_path / "cpuinfo")
+    found = []
+    for part in ("0xd0c", "0xd40"):
+        (tmp_path / "cpuinfo").write_text(ARM.format(part=part))
+        found.append(about_processor()["processor"])
+    assert found == ["0x41 0x1 0xd0c", "0x41 0x1 0xd40"]
 
 
 @pytest.mark.parametrize("content", ["", '{"fastest": "b', "[]", '{"fastest": "gone"}'])

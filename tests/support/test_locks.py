@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 
 import pytest
 
@@ -10,6 +11,7 @@ from d3rlpy_mbo.study.execution import _alone
 from d3rlpy_mbo.support.errors import CompositionError
 from d3rlpy_mbo.support.files import atomic_write
 from d3rlpy_mbo.support.locks import held_alone, held_if_free
+from d3rlpy_mbo.tasks.places import staging, write_alone
 
 
 @pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])
@@ -20,6 +22,40 @@ def without_locks(request, monkeypatch):
         raise OSError(request.param, os.strerror(request.param))
 
     monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.fixture
+def from_another_machine(monkeypatch):
+    """NFS: what folders are locked for stays on a machine, and writers alone lock."""
+    flock = fcntl.flock
+
+    def of_nfs(file, operation):
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            return
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+
+
+def test_what_one_machine_writes_no_other_takes_for_left(
+    minari_root, from_another_machine
+):
+    path = minari_root / "toys" / "one-v0"
+    with staging(path) as folder, write_alone("toys/another-v0"):
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_what_killed_processes_left_is_removed_on_nfs_too(
+    minari_root, from_another_machine
+):
+    (minari_root / ".d3rlpy-mbo-writing-dead").mkdir(parents=True)
+    (minari_root / ".kept.abc.tmp").touch()
+    with write_alone("toys/another-v0"), atomic_write(minari_root / "kept"):
+        pass
+    assert os.listdir(minari_root) == ["kept"]
 
 
 def test_files_are_written_where_nothing_can_be_locked(tmp_path, without_locks):

@@ -3,7 +3,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import types
+import zipfile
 
 import gymnasium
 import minari
@@ -188,6 +190,7 @@ def test_a_killed_collection_goes_on_and_gives_the_uninterrupted_dataset(
     monkeypatch, root
 ):
     whole = collect(dataset_id="whole-v0", n_random_steps=350)
+    monkeypatch.setattr(tempfile, "tempdir", str(root / "no-such-folder"))
     # Saved after 400 steps, of which 50 were learned from.
     kill(monkeypatch, dataset_id="killed-v0", n_random_steps=350)
     assert list(minari.list_local_datasets()) == ["whole-v0"]
@@ -290,6 +293,22 @@ def test_rows_that_a_damaged_file_hides_are_missed(monkeypatch, root):
     np.savez(path, **arrays)
     with pytest.raises(DatasetError, match=r"cannot be read.*'rewards'.* were written"):
         collect()
+
+
+def savez_before_numpy_2_2(file, **arrays):
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array))
+
+
+def test_a_killed_collection_goes_on_with_the_oldest_numpy(monkeypatch):
+    monkeypatch.setattr(np, "savez", savez_before_numpy_2_2)
+    kill(monkeypatch)
+    with monkeypatch.context() as context:
+        steps = kill_at(context, None)
+        collect()
+    assert len(steps) == 300
 
 
 # What it writes, and where.
