@@ -11,7 +11,7 @@ from ..data.real_data import RealData
 from .building import build
 from .reading import AnyLearner
 
-__all__ = ["LearnerState"]
+__all__ = ["LearnerState", "read_networks", "written_networks"]
 
 _SCALERS = ("observation_scaler", "action_scaler", "reward_scaler")
 
@@ -36,7 +36,7 @@ class LearnerState:
         """Returns all of it; ``networks`` is None for a learner that is not built."""
         impl: Any = self._learner.impl
         return {
-            "networks": None if impl is None else _networks(impl),
+            "networks": None if impl is None else _networks(self._learner),
             "counters": {n: getattr(impl, n) for n in _COUNTERS if hasattr(impl, n)},
             "grad_step": self._learner.grad_step,
             "scalers": {name: _numbers(self._scaler(name)) for name in _SCALERS},
@@ -58,7 +58,7 @@ class LearnerState:
         impl: Any = self._learner.impl
         content = io.BytesIO()
         torch.save(state["networks"], content)
-        impl.load_model(io.BytesIO(content.getvalue()))
+        read_networks(self._learner, content.getvalue())
         for name, value in state["counters"].items():
             setattr(impl, name, value)
 
@@ -66,12 +66,23 @@ class LearnerState:
         return getattr(self._learner.config, name, None)
 
 
-def _networks(impl: Any) -> dict[str, Any]:
+def written_networks(learner: AnyLearner) -> bytes:
+    """Returns what `learner.save_model` writes, without a file: /tmp may have no room."""
+    impl: Any = learner.impl
     content = io.BytesIO()
     impl.save_model(content)
-    content.seek(0)
+    return content.getvalue()
+
+
+def read_networks(learner: AnyLearner, content: bytes) -> None:
+    """Takes over what `written_networks` returned, as `learner.load_model` does."""
+    impl: Any = learner.impl
+    impl.load_model(io.BytesIO(content))
+
+
+def _networks(learner: AnyLearner) -> dict[str, Any]:
     networks: dict[str, Any] = torch.load(
-        content, map_location="cpu", weights_only=True
+        io.BytesIO(written_networks(learner)), map_location="cpu", weights_only=True
     )
     return networks
 

@@ -1,7 +1,6 @@
 """D4RL's medium-replay recipe: everything that a learner saw while it learned online."""
 
 import contextlib
-import io
 import json
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
 from ..data.environments import simulator_advice
+from ..learners.state import read_networks, written_networks
 from ..support.devices import device_name, validate_device
 from ..support.errors import DatasetError
 from ..support.progress import Progress
@@ -279,11 +279,8 @@ class _Collection:
         return self._online.explore(self._learner, observation, learned, self._rng)
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        # Not by d3rlpy's save_model, which wants a file: there may be no room in /tmp.
-        learner = io.BytesIO()
-        self._learner.impl.save_model(learner)
         state = {
-            "learner": np.frombuffer(learner.getvalue(), dtype=np.uint8),
+            "learner": np.frombuffer(written_networks(self._learner), dtype=np.uint8),
             "numpy_generator": np.array(json.dumps(self._rng.bit_generator.state)),
             "torch_generator": torch.get_rng_state().numpy(),
         }
@@ -301,7 +298,7 @@ class _Collection:
         if saved is None:
             return
         state, parts = saved
-        self._learner.impl.load_model(io.BytesIO(state["learner"].tobytes()))
+        read_networks(self._learner, state["learner"].tobytes())
         self._rng.bit_generator.state = json.loads(str(state["numpy_generator"]))
         torch.set_rng_state(torch.from_numpy(state["torch_generator"]))
         if self._device.type == "cuda" and "cuda_generator" in state:

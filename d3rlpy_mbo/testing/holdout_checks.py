@@ -51,7 +51,7 @@ def _wrong_indices(indices: torch.Tensor, n_rows: int) -> Optional[str]:
         return None
     if int(indices.min()) < 0 or int(indices.max()) >= n_rows:
         return f"indices from {int(indices.min())} to {int(indices.max())}"
-    n_other = len(indices.unique())
+    n_other = len(torch.unique(indices))
     if n_other < len(indices) or n_other == n_rows:
         return f"{len(indices)} indices of {n_other} rows"
     return None
