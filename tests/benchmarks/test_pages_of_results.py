@@ -2,11 +2,14 @@
 
 import re
 import statistics
+import tomllib
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("rliable")
+
+from scipy import stats
 
 from d3rlpy_mbo.study.intervals import welch
 from d3rlpy_mbo.study.results import read_results
@@ -147,3 +150,33 @@ def test_differences_with_both_intervals_are_those_of_a_study():
                     for each in known
                 ), (page.name, stated)
     assert n_seen >= 6
+
+
+def holm(folder: Path) -> dict[tuple[str, str], float]:
+    """Returns what Holm's rule makes of the p of Welch's test of each comparison."""
+    scores = scores_of(folder)
+    pairs = tomllib.loads((folder / "study.toml").read_text())["compare"]
+    p_values = {
+        (one, other): float(
+            stats.ttest_ind(scores[one], scores[other], equal_var=False).pvalue
+        )
+        for one, other in pairs
+    }
+    adjusted, largest = {}, 0.0
+    for i, pair in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        largest = max(largest, (len(pairs) - i) * p_values[pair])
+        adjusted[pair] = min(largest, 1.0)
+    return adjusted
+
+
+def test_what_stands_by_holms_rule_is_what_the_results_say():
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    said = re.findall(r"\((?:p )?(\.\d+)\)", text.split("by Holm's rule")[1])[:3]
+    hiv, cart_pole = (holm(RESULTS / f"discrete-{of}") for of in ("hiv", "cartpole"))
+    shown = [hiv["bcq-mopo", "bcq"], hiv["bcq-romi", "bcq-fomi"]]
+    shown += [cart_pole["cql-romi", "cql"]]
+    assert len(hiv) == len(cart_pole) == 8
+    for text, p_value in zip(said, shown, strict=True):
+        assert says(text, p_value)
+    standing = [p for p in (*hiv.values(), *cart_pole.values()) if p < 0.05]
+    assert standing == shown[:1]
