@@ -1,5 +1,6 @@
 """Numbers that pages state of studies are those of the files, rounded once."""
 
+import json
 import re
 import statistics
 import tomllib
@@ -180,3 +181,71 @@ def test_what_stands_by_holms_rule_is_what_the_results_say():
         assert says(text, p_value)
     standing = [p for p in (*hiv.values(), *cart_pole.values()) if p < 0.05]
     assert standing == shown[:1]
+
+
+STAGES = {
+    "BCQ": ("romi-umaze-sparse", "bcq"),
+    "BCQ + ROMI": ("romi-umaze-sparse", "romi"),
+    "BCQ + FOMI": ("romi-umaze-sparse", "fomi"),
+    "BCQ + FOMI, the simulator as model": ("romi-umaze-sparse", "fomi-simulator"),
+    "SAC": ("mopo-hopper-50k", "sac"),
+    "MBPO (no penalty)": ("mopo-hopper-50k", "mbpo"),
+    "MOPO, coef 1": ("mopo-hopper-50k", "mopo"),
+    "RAMBO, weight 3e-4": ("rambo-hopper-replay", "rambo"),
+    "without any updates": ("rambo-hopper-replay", "rambo-no-updater"),
+}
+
+
+def test_the_tables_of_stages_are_those_of_the_runs():
+    lines = (ROOT / "benchmarks" / "RESULTS.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    seen = set()
+    for label, (folder, method) in STAGES.items():
+        [task] = read_results(RESULTS / folder).tasks
+        runs = task.methods[method]
+        for row in rows:
+            if row[0] != label or " ± " not in row[1]:  # or of one seed
+                continue
+            seen.add(label)
+            per_seed, final = row[4:6]
+            for cell, values in (
+                (row[1], [run.score for run in runs]),
+                (final, [run.final_return for run in runs]),
+            ):
+                center, spread = _SPREAD.fullmatch(cell).groups()
+                assert says(center, statistics.mean(values)), row
+                assert says(spread, statistics.stdev(values)), row
+            for text, run in zip(per_seed.split(", "), runs, strict=True):
+                assert says(text, run.score), row
+    assert seen == set(STAGES)
+
+
+TRUTHS = ("at the data's edge", "0.05 wider")
+POLICIES = {
+    "RAMBO, coef 3e-4": "rambo_0.0003",
+    "RAMBO, coef 3e-2": "rambo_0.03",
+    "RAMBO, coef 0.3": "rambo_0.3",
+    "the same, coef 0": "coef_0",
+    "no updater": "no_updater",
+    "SAC on the data alone": "sac",
+    "COMBO, beta 5": "combo",
+}
+
+
+def test_the_single_transitions_tables_are_those_of_the_files():
+    folders = ("single-transition", "single-transition-two-truths")
+    for folder, n_truths in zip(folders, (1, 2), strict=True):
+        text = (RESULTS / folder / "README.md").read_text()
+        known = json.loads((RESULTS / folder / "single_transition.json").read_text())
+        seen = set()
+        for label, method in POLICIES.items():
+            name = method if method in known else method.removesuffix("_0.0003")
+            for row in re.findall(rf"^\| {re.escape(label)}[^|]*\| (.+)$", text, re.M):
+                seen.add(name)
+                scores = known[name]["scores"]
+                of_truths = [scores] if n_truths == 1 else [scores[t] for t in TRUTHS]
+                for cell, values in zip(row.split(" | "), of_truths, strict=False):
+                    center, spread = _SPREAD.fullmatch(cell).groups()
+                    assert says(center, statistics.mean(values)), row
+                    assert says(spread, statistics.stdev(values)), row
+        assert seen == set(known)
