@@ -327,3 +327,31 @@ def test_the_committed_table_is_the_one_that_would_be_written_today():
     adversary.refuse_other_settings(settings, folder)
     written = (folder / "doses.md").read_text()
     assert adversary_doses.report(settings, folder) == written
+
+
+def test_the_pages_table_of_single_seeds_is_that_of_the_files():
+    folder = Path(adversary.__file__).parent / "results" / "adversary"
+
+    def changes(scale, coef, key, places):
+        found = []
+        for seed in range(5):
+            dosed, alone = (
+                json.loads(path.read_text())["measured"][-1][key]
+                for path in (
+                    adversary_doses.file_of(folder, scale, seed, coef),
+                    adversary_doses.file_of(folder, scale, seed, 0.0),
+                )
+            )
+            found.append(f"{100 * (dosed / alone - 1):+.{places}f}")
+        return ", ".join(found) + " %"
+
+    text = (folder / "README.md").read_text()
+    columns = [("value_policy_300", 2), ("value_policy_20", 2), ("holdout_error", 1)]
+    labels = {"3e-4, the paper's": 3e-4, "3e-2": 3e-2, "0.1": 0.1, "0.3": 0.3, "1": 1.0}
+    for label, coef in labels.items():
+        cells = [
+            changes(scale, coef, key, places)
+            for key, places in columns
+            for scale in ("change", "state")
+        ]
+        assert f"| {label} | {' | '.join(cells)} |" in text, label

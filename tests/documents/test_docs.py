@@ -271,7 +271,9 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, *ROOT.glob("*.md")], ids=lambda p: str(p.relative_to(ROOT))
+    "page",
+    [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("benchmarks/**/*.md")],
+    ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):

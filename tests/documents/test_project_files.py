@@ -138,6 +138,15 @@ def test_the_results_begin_with_one_table_of_claims_and_verdicts():
     assert "\n## How to read the table\n" in text
 
 
+def test_every_folder_of_results_is_named_by_the_page_of_results():
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    folders = [
+        path for path in (ROOT / "benchmarks/results").iterdir() if path.is_dir()
+    ]
+    assert folders
+    assert [path.name for path in folders if f"results/{path.name}" not in text] == []
+
+
 def test_every_paper_that_the_readme_names_can_be_cited():
     papers = (ROOT / "README.md").read_text().split("\nMIT licence. Papers: ")[1]
     titles = re.findall(r"\*(.+?)\*", papers)

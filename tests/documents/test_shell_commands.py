@@ -105,6 +105,19 @@ def test_a_command_within_a_sentence_names_real_options_and_is_whole_if_it_has_d
             assert "--dataset" not in code, code
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_study_or_script_within_a_sentence_is_there_and_its_command_whole(
+    page, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    code = re.findall(r"`([^`\n]+)`", page.read_text())
+    for command in [each for each in code if each.startswith("d3rlpy-mbo study ")]:
+        if ".toml" in command and "NAME" not in command:
+            parsed(shlex.split(command))
+    for command in [each for each in code if each.startswith("python benchmarks/")]:
+        assert Path(shlex.split(command)[1]).is_file(), command
+
+
 @pytest.mark.parametrize("page", METHODS, ids=lambda p: p.stem)
 def test_the_command_of_a_methods_page_is_its_python(page, monkeypatch):
     ran: dict[str, Any] = {"n_epochs": 0}
