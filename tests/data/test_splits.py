@@ -1,5 +1,6 @@
 """Parts of datasets: Minari's own, and d3rlpy's functions on complete episodes."""
 
+import io
 import pickle
 import warnings
 from typing import Any
@@ -174,6 +175,23 @@ def test_a_dump_comes_back_with_every_last_outcome(tmp_path):
             transition_picker=CompleteTransitionPicker(),
         )
     assert firsts(loaded) == firsts(dataset)
+
+
+@pytest.mark.parametrize("terminated", [False, True])
+def test_a_dump_of_what_was_appended_online_comes_back_as_it_was(terminated):
+    dataset = mbo.dataset_from_arrays(**walk())
+    picker = dataset.transition_picker
+    online = create_infinite_replay_buffer(dataset.episodes, picker)
+    for i in range(3):
+        online.append(np.full(2, 7.0, np.float32), np.zeros(1, np.float32), i)
+    online.clip_episode(terminated)
+    file = io.BytesIO()
+    online.dump(file)
+    loaded = ReplayBuffer.load(file, InfiniteBuffer(), CompleteEpisode, picker)
+    assert loaded.transition_count == online.transition_count
+    last = picker(loaded.episodes[-1], loaded.episodes[-1].transition_count - 1)
+    # No row leads to made-up zeros but a terminal, behind which nothing counts.
+    assert bool(last.terminal) == terminated != last.next_observation.any()
 
 
 def part_of(dataset, episodes, **said):
