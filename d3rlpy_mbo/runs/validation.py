@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy.typing as npt
+from d3rlpy.algos import QLearningAlgoBase, TransformerAlgoBase
 from d3rlpy.constants import LoggingStrategy
 from d3rlpy.logging import FileAdapterFactory
 
@@ -20,7 +21,12 @@ from ..buffer.transformers import validate_transformer, validate_with_transforme
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners.building import build
-from ..learners.reading import AnyLearner, is_distributed, validate_real_ratio
+from ..learners.reading import (
+    AnyLearner,
+    is_distributed,
+    is_transformer,
+    validate_real_ratio,
+)
 from ..learners.returns import uses_returns, validate_unknown_returns
 from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import COUNT, Number
@@ -133,13 +139,30 @@ def validate_arguments(
             f"{type(learner).__name__}.fit play ten episodes by itself. Pass env, "
             "n_trials and target_return instead, as for all learners."
         )
-    known = [n for n in inspect.signature(learner.fit).parameters if n not in _OURS]
+    known = [name for name in _arguments_of_fit(learner) if name not in _OURS]
     for name in fit_arguments:
         if name not in known:
             raise CompositionError(
                 f"fit got an argument {name!r}, which neither mbo.fit nor "
                 f"{type(learner).__name__}.fit has. {suggest(name, known)}"
             )
+
+
+def _arguments_of_fit(learner: Any) -> dict[str, inspect.Parameter]:
+    """Returns the arguments of a learner's `fit` by name.
+
+    One that does something of its own and calls d3rlpy's with ``**kwargs`` has those of
+    d3rlpy's too.
+    """
+    found = dict(inspect.signature(learner.fit).parameters)
+    passed_on = [n for n, each in found.items() if each.kind == each.VAR_KEYWORD]
+    for name in passed_on:
+        del found[name]
+        base: Any = QLearningAlgoBase
+        if is_transformer(learner):
+            base = TransformerAlgoBase
+        found = {**inspect.signature(base.fit).parameters, **found}
+    return found
 
 
 def validate_logging(
@@ -153,7 +176,7 @@ def validate_logging(
     """
     if fit_arguments.get("logging_strategy") != LoggingStrategy.STEPS:
         return
-    default = inspect.signature(learner.fit).parameters["logging_steps"].default
+    default = _arguments_of_fit(learner)["logging_steps"].default
     logging_steps = fit_arguments.get("logging_steps", default)
     if logging_steps > n_steps_per_epoch:
         raise CompositionError(

@@ -531,3 +531,30 @@ def test_two_runs_that_start_within_a_second_have_folders_of_their_own(tmp_path)
     assert len(folders) == 3
     for folder in folders:
         assert len((folder / "critic_loss.csv").read_text().split()) == 1
+
+
+class OwnFit(d3rlpy.algos.TD3PlusBC):
+    """Does something of its own before d3rlpy's fit, as PRDC does."""
+
+    def fit(self, dataset, n_steps, **others):
+        self.n_rows = dataset.transition_count
+        return super().fit(dataset, n_steps, **others)
+
+
+def test_a_fit_that_hands_its_arguments_on_takes_d3rlpys():
+    learner = OwnFit(small_learner("td3_plus_bc").config, False, False)
+    steps = d3rlpy.LoggingStrategy.STEPS
+    refused("logging_steps is 500, but an epoch", learner, logging_strategy=steps)
+    refused("'save_intervall'.*Did you mean 'save_interval'", learner, save_intervall=1)
+    seen: list[int] = []
+    epochs = mbo.fit(
+        learner,
+        line_dataset(4, 10),
+        [],
+        n_steps=2,
+        epoch_callback=lambda algo, epoch, step: seen.append(step),
+        **QUIET,
+    )
+    assert seen == [2]
+    assert len(epochs) == 1
+    assert learner.n_rows == 36
