@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy.typing as npt
-from d3rlpy.algos import QLearningAlgoBase, TransformerAlgoBase
+from d3rlpy.algos import BC, DiscreteBC, QLearningAlgoBase, TransformerAlgoBase
 from d3rlpy.constants import LoggingStrategy
 from d3rlpy.logging import FileAdapterFactory
+from d3rlpy.metrics import (
+    AverageValueEstimationEvaluator,
+    DiscountedSumOfAdvantageEvaluator,
+    EnvironmentEvaluator,
+    InitialStateValueEstimationEvaluator,
+    SoftOPCEvaluator,
+    TDErrorEvaluator,
+)
 
 from .. import learners
 from ..buffer.fill import Fill, validate_fills
@@ -75,6 +83,15 @@ _NUMBERS = {
     "tau": Number(at_least=0, at_most=1),  # of the target networks
 }
 
+# Evaluators of d3rlpy's that ask for Q-values; the others ask for actions.
+_OF_VALUES = (
+    AverageValueEstimationEvaluator,
+    DiscountedSumOfAdvantageEvaluator,
+    InitialStateValueEstimationEvaluator,
+    SoftOPCEvaluator,
+    TDErrorEvaluator,
+)
+
 # How d3rlpy's transformers are told to evaluate themselves.
 _EVALUATION = {"eval_env", "eval_target_return"}
 
@@ -126,6 +143,7 @@ def validate_arguments(
                 f"evaluators holds {name!r}: {evaluator!r}, expected a name without "
                 '"/" and an evaluator: an instance, called with (algo, dataset).'
             )
+        _validate_evaluator(learner, name, evaluator)
     for name in ("save_interval", "logging_steps"):
         if name in fit_arguments:
             COUNT.validated(name, fit_arguments[name])
@@ -146,6 +164,27 @@ def validate_arguments(
                 f"fit got an argument {name!r}, which neither mbo.fit nor "
                 f"{type(learner).__name__}.fit has. {suggest(name, known)}"
             )
+
+
+def _validate_evaluator(learner: Any, name: str, evaluator: Any) -> None:
+    """Refuses an evaluator of d3rlpy's that fails with this learner, after an epoch.
+
+    Raises:
+        CompositionError: It asks for what a transformer, or BC, does not have.
+    """
+    kind, who = type(evaluator), type(learner).__name__
+    if is_transformer(learner) and kind.__module__ == EnvironmentEvaluator.__module__:
+        raise CompositionError(
+            f"evaluators holds {name!r}: d3rlpy's {kind.__name__} asks for actions or "
+            f"values at single states, but {who} acts from a whole context and has no "
+            "values. Leave it out; for returns in an environment pass env, n_trials and "
+            "target_return to mbo.fit."
+        )
+    if type(learner) in (BC, DiscreteBC) and kind in _OF_VALUES:
+        raise CompositionError(
+            f"evaluators holds {name!r}: d3rlpy's {kind.__name__} asks for Q-values, but "
+            f"{who} has none. Leave it out."
+        )
 
 
 def _arguments_of_fit(learner: Any) -> dict[str, inspect.Parameter]:

@@ -533,6 +533,33 @@ def test_two_runs_that_start_within_a_second_have_folders_of_their_own(tmp_path)
         assert len((folder / "critic_loss.csv").read_text().split()) == 1
 
 
+@pytest.mark.parametrize(
+    "evaluator",
+    [
+        d3rlpy.metrics.EnvironmentEvaluator(limited(Line())),
+        d3rlpy.metrics.TDErrorEvaluator(),
+        d3rlpy.metrics.ContinuousActionDiffEvaluator(),
+    ],
+)
+def test_an_evaluator_of_single_states_is_refused_for_a_transformer(evaluator):
+    name = type(evaluator).__name__
+    arguments = {"learner": transformer(), "evaluators": {"mine": evaluator}}
+    refused(f"'mine': d3rlpy's {name} asks.*whole context.*pass env", **arguments)
+
+
+def test_an_evaluator_of_values_is_refused_for_a_learner_that_has_none():
+    values = d3rlpy.metrics.SoftOPCEvaluator(0.0)
+    learner = small_learner("bc")
+    refused(
+        "SoftOPCEvaluator asks for Q-values, but BC", learner, evaluators={"v": values}
+    )
+    actions = d3rlpy.metrics.ContinuousActionDiffEvaluator()
+    learner.build_with_dataset(line_dataset(2, 5))
+    evaluated = {"n_steps": 1, "evaluators": {"difference": actions}, **QUIET}
+    [(_, metrics)] = mbo.fit(learner, line_dataset(2, 5), [], **evaluated)
+    assert metrics["difference"] >= 0
+
+
 class OwnFit(d3rlpy.algos.TD3PlusBC):
     """Does something of its own before d3rlpy's fit, as PRDC does."""
 
