@@ -279,3 +279,29 @@ def test_rows_that_a_fifo_buffer_got_out_of_order_are_read_as_they_are():
     for episode, index in ((episodes[1], 2), (episodes[0], 1), (episodes[1], 3)):
         kept.buffer.append(episode, index)
     assert firsts(kept) == [0, 1, 2, 100, 101, 102, 103, 102, 1, 103]
+
+
+def test_a_dataset_that_draws_rows_in_its_own_way_is_a_warning():
+    class ByPriority(ReplayBuffer):
+        def sample_transition_batch(self, batch_size):
+            raise AssertionError("never asked")
+
+    dataset = mbo.dataset_from_arrays(**walk())
+    own = ByPriority(
+        InfiniteBuffer(), dataset.transition_picker, episodes=dataset.episodes
+    )
+    with pytest.warns(
+        UserWarning, match="ByPriority, whose own sample_transition_batch"
+    ):
+        buffer = mbo.ImaginedReplayBuffer(own, [])
+    assert len(buffer.sample_transition_batch(8)) == 8
+
+    class Named(ReplayBuffer):
+        pass
+
+    named = Named(
+        InfiniteBuffer(), dataset.transition_picker, episodes=dataset.episodes
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mbo.ImaginedReplayBuffer(named, [])
