@@ -1,6 +1,5 @@
 """One validation of everything that a run is given, before hours go into its models."""
 
-import copy
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
@@ -28,10 +27,11 @@ from ..buffer.source import validate_rows
 from ..buffer.transformers import validate_transformer, validate_with_transformer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..learners.building import build
+from ..learners.building import build, made_again
 from ..learners.reading import (
     AnyLearner,
     is_distributed,
+    is_evaluation,
     is_transformer,
     validate_real_ratio,
 )
@@ -249,6 +249,12 @@ def validate_checkpoints(
             "several processes (enable_ddp=True), which cannot keep checkpoints "
             "together. Leave checkpoint out, or train in one process."
         )
+    if is_evaluation(learner):
+        raise CompositionError(
+            f"checkpoint is {str(path)!r}, but what {type(learner).__name__} estimates is "
+            "a policy's, by which a checkpoint cannot tell runs apart: it would go on with "
+            "another's. Leave checkpoint out."
+        )
     if not isinstance(path, str | Path) or path == "":
         raise CompositionError(
             f"checkpoint is {path!r}, expected the path of a folder."
@@ -375,7 +381,7 @@ def _validate_buildable(learner: AnyLearner, real: RealData, critic: bool) -> No
     name = type(learner).__name__
     with generators_kept():
         try:
-            trial = copy.deepcopy(learner.config).create(device=learner._device)
+            trial = made_again(learner)
             build(trial, real.dataset)
             if critic:
                 _validate_sizes(trial, real, critic)

@@ -560,6 +560,28 @@ def test_an_evaluator_of_values_is_refused_for_a_learner_that_has_none():
     assert metrics["difference"] >= 0
 
 
+@pytest.mark.parametrize("built", [False, True])
+def test_an_evaluation_by_fqe_is_fitted_as_any_learner(built, tmp_path):
+    dataset, judged = line_dataset(4, 10), small_learner("td3_plus_bc")
+    fqe = d3rlpy.ope.FQE(judged, d3rlpy.ope.FQEConfig(batch_size=8))
+    refused("FQE cannot be built.*target algorithm is not", fqe, dataset)
+    judged.build_with_dataset(dataset)
+    if built:
+        fqe.build_with_dataset(dataset)
+    refused("FQE estimates is a policy's.*Leave", fqe, dataset, checkpoint=tmp_path)
+    asks = line_imagination("forward", rollout_policy=mbo.LearnerPolicyConfig())
+    refused("asks the learner, but FQE does not act", fqe, dataset, imagination=asks)
+    asks.fit(dataset)
+    with pytest.raises(mbo.CompositionError, match="FQE does not act"):
+        mbo.ImaginedReplayBuffer(dataset, asks, learner=fqe)
+    values = {"value": d3rlpy.metrics.InitialStateValueEstimationEvaluator()}
+    romi = line_imagination("reverse")
+    [(_, found)] = mbo.fit(fqe, dataset, romi, n_steps=3, evaluators=values, **QUIET)
+    assert 0 < found["imagined_share"] <= 1
+    assert np.isfinite(found["value"])
+    assert judged.grad_step == 0
+
+
 class OwnFit(d3rlpy.algos.TD3PlusBC):
     """Does something of its own before d3rlpy's fit, as PRDC does."""
 
