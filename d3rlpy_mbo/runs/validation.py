@@ -383,6 +383,11 @@ def _validate_buildable(learner: AnyLearner, real: RealData, critic: bool) -> No
         try:
             trial = made_again(learner)
             build(trial, real.dataset)
+            if not learners.is_built(trial):
+                raise CompositionError(
+                    f"{name} has no networks, so there is nothing to train: it is for "
+                    "collecting data. As a baseline, evaluate it as it is."
+                )
             if critic:
                 _validate_sizes(trial, real, critic)
         except D3RLPyMBOError:

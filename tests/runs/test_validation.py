@@ -582,6 +582,11 @@ def test_an_evaluation_by_fqe_is_fitted_as_any_learner(built, tmp_path):
     assert judged.grad_step == 0
 
 
+def test_a_learner_that_learns_nothing_is_refused():
+    random = d3rlpy.algos.RandomPolicyConfig().create()
+    refused("RandomPolicy has no networks, so there is nothing to train", random)
+
+
 class OwnFit(d3rlpy.algos.TD3PlusBC):
     """Does something of its own before d3rlpy's fit, as PRDC does."""
 
