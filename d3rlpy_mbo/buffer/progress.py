@@ -5,10 +5,9 @@ from types import FrameType
 from typing import Any, Optional
 
 from d3rlpy.algos import QLearningAlgoBase, TransformerAlgoBase
-from d3rlpy.ope import FQE, DiscreteFQE
 
 from .. import learners
-from ..learners.reading import AnyLearner
+from ..learners.reading import AnyLearner, is_evaluation
 from ..support.errors import LearnerMismatchError
 from .folding import validate_reader
 
@@ -93,7 +92,7 @@ class LearnerProgress:
         asks = _fitted_learner()
         if asks is None or asks is self._learner:
             return
-        if isinstance(asks, FQE | DiscreteFQE):
+        if is_evaluation(asks):
             if self._folded:
                 validate_reader(self._learner, asks)
             return

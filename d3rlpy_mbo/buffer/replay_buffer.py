@@ -53,7 +53,7 @@ from .transformers import (
     warn_of_padding,
 )
 
-__all__ = ["ImaginedReplayBuffer"]
+__all__ = ["ImaginedReplayBuffer", "validate_dataset"]
 
 _AMOUNT = Number(at_least=0, whole=True)
 
@@ -98,6 +98,7 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         self._progress = _progress(imaginations, learner)
         if learner is not None:
             validate_real_ratio(learner, float(self._shares[0]))
+        validate_dataset(dataset)
         self._real = real = RealData.of(dataset)
         self._dataset = real.dataset
         rows = real.transitions
@@ -451,6 +452,25 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         """The dataset's, its size of actions as `validated_n_actions` has it."""
         info = self._dataset.dataset_info
         return dataclasses.replace(info, action_size=int(info.action_size))
+
+
+def validate_dataset(dataset: Union[ReplayBufferBase, RealData]) -> None:
+    """Refuses a buffer that imagines in the place of the real data.
+
+    It would be read as its real rows alone: what it imagines, and its real_ratio, would be
+    lost in silence.
+
+    Raises:
+        CompositionError: Says what to pass.
+    """
+    given = dataset.dataset if isinstance(dataset, RealData) else dataset
+    if isinstance(given, ImaginedReplayBuffer) and given.imaginations:
+        raise CompositionError(
+            "The dataset is an ImaginedReplayBuffer, of which only the real rows would be "
+            "used. To train on it: learner.fit(buffer, ...). For mbo.fit or another buffer "
+            "pass the dataset that it was made of, and beside it what imagines: "
+            "buffer.imaginations, and real_ratio."
+        )
 
 
 def _progress(

@@ -22,7 +22,7 @@ from ..imagination.readiness import (
     warn_if_rewards_are_far,
 )
 from ..imagination.rollout import Rollout, RolloutCounts
-from ..learners.reading import Learner
+from ..learners.reading import Learner, is_evaluation
 from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
 from .drawn import ImaginedRows
@@ -55,9 +55,17 @@ def validate_rows(imagination: Imagination, learner: Any) -> None:
         learner: Any d3rlpy algorithm, or None.
 
     Raises:
-        CompositionError: See `validate_folding` and `validate_drawn_penalty`.
+        CompositionError: It is asked, and judges another's policy (FQE); or see
+            `validate_folding` and `validate_drawn_penalty`.
     """
     config = imagination.config
+    if imagination.needs_learner and is_evaluation(learner):
+        raise CompositionError(
+            f"The imagination {config.get_type()!r} asks the learner, but "
+            f"{type(learner).__name__} does not act: it judges another's policy. Use an "
+            "imagination that asks nobody, such as ROMI's, or the real rows: "
+            "fqe.fit(dataset, ...)."
+        )
     epsilon = getattr(config.rollout_policy, "epsilon", 0.0)
     validate_folding(learner, config.steps_per_row, epsilon)
     validate_drawn_penalty(imagination, learner)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from d3rlpy.constants import ActionSpace
 from d3rlpy.dataset import (
     BasicTransitionPicker,
+    MultiStepTransitionPicker,
     ReplayBufferBase,
     SparseRewardTransitionPicker,
 )
@@ -170,6 +171,11 @@ def _validate_kind(dataset: ReplayBufferBase) -> None:
     picker = type(dataset.transition_picker)
     if picker not in (BasicTransitionPicker, CompleteTransitionPicker):
         why = "its transitions are not single steps of the stored observations"
+        if picker is MultiStepTransitionPicker:
+            why = (
+                "its rows are not single steps, which models learn (several imagined steps "
+                "in one row: steps_per_row of an imagination)"
+            )
         if picker is SparseRewardTransitionPicker:
             why = (
                 "it gives failed episodes a return of its own, while rows here have the "

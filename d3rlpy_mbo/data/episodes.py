@@ -41,8 +41,13 @@ class CompleteEpisode(Episode):
 
     @property
     def transition_count(self) -> int:
-        """T: every action has a true next observation."""
-        return self.size()
+        """T: every action has a true next observation.
+
+        A dump holds d3rlpy's own episodes too, such as those of `fit_online`, and all are
+        read back as one class: of those that were cut the last action is no transition.
+        """
+        complete = len(self.observations) > self.size() or self.terminated
+        return self.size() if complete else self.size() - 1
 
 
 class CompleteTransitionPicker(TransitionPickerProtocol):

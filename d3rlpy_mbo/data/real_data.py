@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, Optional, Union
@@ -9,7 +10,7 @@ from typing import Any, Optional, Union
 import numpy as np
 import numpy.typing as npt
 import torch
-from d3rlpy.dataset import MixedReplayBuffer, ReplayBufferBase
+from d3rlpy.dataset import MixedReplayBuffer, ReplayBuffer, ReplayBufferBase
 
 from ..support.errors import DatasetError
 from .action_sets import ActionSet
@@ -21,6 +22,17 @@ from .suspicions import warn_of_suspicions
 from .transitions import Direction, Transitions, transitions_of
 
 __all__ = ["RealData", "start_rows"]
+
+# How d3rlpy's buffer draws.
+_DRAWS = {
+    name: getattr(ReplayBuffer, name)
+    for name in (
+        "sample_transition",
+        "sample_transition_batch",
+        "sample_trajectory",
+        "sample_trajectory_batch",
+    )
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # == of tensors is no bool
@@ -145,6 +157,8 @@ class RealData:
     def validate_for_learners(self) -> None:
         """Refuses a dataset that learners cannot draw from.
 
+        Warns of one that draws rows by itself: here each is as likely as any other.
+
         Raises:
             DatasetError: It has no row for them, or it draws from its parts in a ratio of
                 its own, which would be lost if every row were equally likely.
@@ -164,6 +178,7 @@ class RealData:
                 "Were the rows shuffled? Keep them in their order, and load them with "
                 "mbo.load_minari, mbo.load_hdf5 or mbo.dataset_from_arrays."
             )
+        _warn_of_own_draws(self.dataset)
 
     @functools.cached_property
     def action_set(self) -> ActionSet:
@@ -179,6 +194,20 @@ class RealData:
     @functools.cached_property
     def _starts(self) -> dict[Any, torch.Tensor]:
         return {}
+
+
+def _warn_of_own_draws(dataset: ReplayBufferBase) -> None:
+    """Warns of a subclass of d3rlpy's buffer that draws in its own way, by priority say."""
+    kind = type(dataset)
+    own = [name for name in _DRAWS if getattr(kind, name) is not _DRAWS[name]]
+    if isinstance(dataset, ReplayBuffer) and own:
+        warnings.warn(
+            f"The dataset is a {kind.__name__}, whose own {' and '.join(own)} will not be "
+            "asked: batches hold each real row with the same probability, and rollouts "
+            "start from each. If it draws evenly too, nothing is lost; priorities and "
+            "weights of rows are.",
+            stacklevel=4,
+        )
 
 
 def start_rows(direction: Direction, transitions: Transitions) -> torch.Tensor:

@@ -1,14 +1,16 @@
 """Builds a learner's networks before its `fit` would, and so that it can be saved."""
 
+import copy
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from d3rlpy.dataset import ReplayBufferBase
+from d3rlpy.ope import FQE, DiscreteFQE
 
 from .reading import AnyLearner
 
-__all__ = ["build", "take_plain_numbers"]
+__all__ = ["build", "made_again", "take_plain_numbers"]
 
 
 def build(learner: AnyLearner, dataset: ReplayBufferBase) -> None:
@@ -23,6 +25,14 @@ def build(learner: AnyLearner, dataset: ReplayBufferBase) -> None:
     """
     shapes = dataset.sample_transition().observation_signature.shape
     learner.create_impl(shapes[0], int(dataset.dataset_info.action_size))
+
+
+def made_again(learner: AnyLearner) -> AnyLearner:
+    """Returns a learner of an equal config, without networks."""
+    config, device = copy.deepcopy(learner.config), learner._device
+    if isinstance(learner, FQE | DiscreteFQE):  # which a config alone cannot create
+        return type(learner)(learner.algo, config, device)
+    return cast(AnyLearner, config.create(device=device))
 
 
 def take_plain_numbers(learner: AnyLearner) -> None:

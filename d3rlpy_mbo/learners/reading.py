@@ -14,6 +14,7 @@ import torch
 from d3rlpy.algos import DiscreteSACConfig, QLearningAlgoBase, TransformerAlgoBase
 from d3rlpy.base import LearnableConfig
 from d3rlpy.constants import ActionSpace
+from d3rlpy.ope import FQE, DiscreteFQE
 
 from ..data.action_sets import ActionChoices
 from ..support.devices import ROWS_OF_A_LEARNER
@@ -36,6 +37,7 @@ __all__ = [
     "is_built",
     "is_discrete",
     "is_distributed",
+    "is_evaluation",
     "is_transformer",
     "modes_kept",
     "needs_returns_to_go",
@@ -121,6 +123,11 @@ def is_built(learner: AnyLearner) -> bool:
 def is_distributed(learner: AnyLearner) -> bool:
     """Returns whether the learner shares its gradients with other processes (DDP)."""
     return bool(learner._enable_ddp)
+
+
+def is_evaluation(learner: Any) -> bool:
+    """Returns whether it judges another learner's policy and does not act: FQE."""
+    return isinstance(learner, FQE | DiscreteFQE)
 
 
 def is_discrete(learner: AnyLearner) -> bool:

@@ -9,6 +9,7 @@ from d3rlpy.dataset import ReplayBufferBase
 from d3rlpy.logging import LoggerAdapterFactory
 from d3rlpy.metrics import EvaluatorProtocol
 
+from ..buffer.replay_buffer import validate_dataset
 from ..buffer.shares import imaginations_of
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
@@ -99,6 +100,7 @@ def fit(
     validate_logging(learner, n_steps_per_epoch, fit_arguments)
     validate_checkpoints(learner, checkpoint, checkpoint_interval, fit_arguments)
     imaginations = imaginations_of(imagination)
+    validate_dataset(dataset)
     real = RealData.of(dataset)
     validate_parts(learner, real, imaginations, real_ratio, shares, env)
     run = Run(

@@ -1,6 +1,5 @@
 """One validation of everything that a run is given, before hours go into its models."""
 
-import copy
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
@@ -8,8 +7,17 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy.typing as npt
+from d3rlpy.algos import BC, DiscreteBC, QLearningAlgoBase, TransformerAlgoBase
 from d3rlpy.constants import LoggingStrategy
 from d3rlpy.logging import FileAdapterFactory
+from d3rlpy.metrics import (
+    AverageValueEstimationEvaluator,
+    DiscountedSumOfAdvantageEvaluator,
+    EnvironmentEvaluator,
+    InitialStateValueEstimationEvaluator,
+    SoftOPCEvaluator,
+    TDErrorEvaluator,
+)
 
 from .. import learners
 from ..buffer.fill import Fill, validate_fills
@@ -19,8 +27,14 @@ from ..buffer.source import validate_rows
 from ..buffer.transformers import validate_transformer, validate_with_transformer
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
-from ..learners.building import build
-from ..learners.reading import AnyLearner, is_distributed, validate_real_ratio
+from ..learners.building import build, made_again
+from ..learners.reading import (
+    AnyLearner,
+    is_distributed,
+    is_evaluation,
+    is_transformer,
+    validate_real_ratio,
+)
 from ..learners.returns import uses_returns, validate_unknown_returns
 from ..learners.scalers import validate_scalers, warn_beyond_range
 from ..registry.fields import COUNT, Number
@@ -68,6 +82,15 @@ _NUMBERS = {
     "gamma": Number(at_least=0, at_most=1),
     "tau": Number(at_least=0, at_most=1),  # of the target networks
 }
+
+# Evaluators of d3rlpy's that ask for Q-values; the others ask for actions.
+_OF_VALUES = (
+    AverageValueEstimationEvaluator,
+    DiscountedSumOfAdvantageEvaluator,
+    InitialStateValueEstimationEvaluator,
+    SoftOPCEvaluator,
+    TDErrorEvaluator,
+)
 
 # How d3rlpy's transformers are told to evaluate themselves.
 _EVALUATION = {"eval_env", "eval_target_return"}
@@ -120,6 +143,7 @@ def validate_arguments(
                 f"evaluators holds {name!r}: {evaluator!r}, expected a name without "
                 '"/" and an evaluator: an instance, called with (algo, dataset).'
             )
+        _validate_evaluator(learner, name, evaluator)
     for name in ("save_interval", "logging_steps"):
         if name in fit_arguments:
             COUNT.validated(name, fit_arguments[name])
@@ -133,13 +157,51 @@ def validate_arguments(
             f"{type(learner).__name__}.fit play ten episodes by itself. Pass env, "
             "n_trials and target_return instead, as for all learners."
         )
-    known = [n for n in inspect.signature(learner.fit).parameters if n not in _OURS]
+    known = [name for name in _arguments_of_fit(learner) if name not in _OURS]
     for name in fit_arguments:
         if name not in known:
             raise CompositionError(
                 f"fit got an argument {name!r}, which neither mbo.fit nor "
                 f"{type(learner).__name__}.fit has. {suggest(name, known)}"
             )
+
+
+def _validate_evaluator(learner: Any, name: str, evaluator: Any) -> None:
+    """Refuses an evaluator of d3rlpy's that fails with this learner, after an epoch.
+
+    Raises:
+        CompositionError: It asks for what a transformer, or BC, does not have.
+    """
+    kind, who = type(evaluator), type(learner).__name__
+    if is_transformer(learner) and kind.__module__ == EnvironmentEvaluator.__module__:
+        raise CompositionError(
+            f"evaluators holds {name!r}: d3rlpy's {kind.__name__} asks for actions or "
+            f"values at single states, but {who} acts from a whole context and has no "
+            "values. Leave it out; for returns in an environment pass env, n_trials and "
+            "target_return to mbo.fit."
+        )
+    if type(learner) in (BC, DiscreteBC) and kind in _OF_VALUES:
+        raise CompositionError(
+            f"evaluators holds {name!r}: d3rlpy's {kind.__name__} asks for Q-values, but "
+            f"{who} has none. Leave it out."
+        )
+
+
+def _arguments_of_fit(learner: Any) -> dict[str, inspect.Parameter]:
+    """Returns the arguments of a learner's `fit` by name.
+
+    One that does something of its own and calls d3rlpy's with ``**kwargs`` has those of
+    d3rlpy's too.
+    """
+    found = dict(inspect.signature(learner.fit).parameters)
+    passed_on = [n for n, each in found.items() if each.kind == each.VAR_KEYWORD]
+    for name in passed_on:
+        del found[name]
+        base: Any = QLearningAlgoBase
+        if is_transformer(learner):
+            base = TransformerAlgoBase
+        found = {**inspect.signature(base.fit).parameters, **found}
+    return found
 
 
 def validate_logging(
@@ -153,7 +215,7 @@ def validate_logging(
     """
     if fit_arguments.get("logging_strategy") != LoggingStrategy.STEPS:
         return
-    default = inspect.signature(learner.fit).parameters["logging_steps"].default
+    default = _arguments_of_fit(learner)["logging_steps"].default
     logging_steps = fit_arguments.get("logging_steps", default)
     if logging_steps > n_steps_per_epoch:
         raise CompositionError(
@@ -186,6 +248,12 @@ def validate_checkpoints(
             f"checkpoint is {str(path)!r}, but {type(learner).__name__} trains in "
             "several processes (enable_ddp=True), which cannot keep checkpoints "
             "together. Leave checkpoint out, or train in one process."
+        )
+    if is_evaluation(learner):
+        raise CompositionError(
+            f"checkpoint is {str(path)!r}, but what {type(learner).__name__} estimates is "
+            "a policy's, by which a checkpoint cannot tell runs apart: it would go on with "
+            "another's. Leave checkpoint out."
         )
     if not isinstance(path, str | Path) or path == "":
         raise CompositionError(
@@ -313,8 +381,13 @@ def _validate_buildable(learner: AnyLearner, real: RealData, critic: bool) -> No
     name = type(learner).__name__
     with generators_kept():
         try:
-            trial = copy.deepcopy(learner.config).create(device=learner._device)
+            trial = made_again(learner)
             build(trial, real.dataset)
+            if not learners.is_built(trial):
+                raise CompositionError(
+                    f"{name} has no networks, so there is nothing to train: it is for "
+                    "collecting data. As a baseline, evaluate it as it is."
+                )
             if critic:
                 _validate_sizes(trial, real, critic)
         except D3RLPyMBOError:

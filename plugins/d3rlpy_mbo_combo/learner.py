@@ -192,7 +192,11 @@ class COMBOImpl(CQLImpl):
             raise mbo.CompositionError(
                 "COMBO with rho='imagined' got a batch that does not say which rows are "
                 "imagined. Train it on mbo.ImaginedReplayBuffer(dataset, imagination, "
-                "learner), or on the dataset alone with rho='all', which is then CQL."
+                "learner), or on the dataset alone with rho='all', which is then CQL. "
+                "Online (fit_online) go on with SAC: sac.create_impl("
+                "combo.observation_shape, combo.action_size), then "
+                "sac.copy_policy_from(combo) and sac.copy_q_function_from(combo), with "
+                "the same scalers and encoders."
             )
         return np.zeros(len(batch.rewards), dtype=np.bool_)
 

@@ -1,4 +1,4 @@
-"""d3rlpy's MixedReplayBuffer, which draws single transitions, is told so by name."""
+"""Buffers of buffers: d3rlpy's MixedReplayBuffer, and ours in the place of a dataset."""
 
 import d3rlpy
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from d3rlpy.dataset import MixedReplayBuffer, create_fifo_replay_buffer
 
 import d3rlpy_mbo as mbo
-from toys import line_dataset, line_imagination
+from toys import QUIET, line_dataset, line_imagination, small_learner
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,19 @@ def test_what_is_said_to_be_mixed_instead_is_mixed():
     )
     mixed = MixedReplayBuffer(online, dataset, 0.5)
     assert mixed.sample_transition_batch(8).rewards.shape == (8, 1)
+
+
+def test_a_buffer_that_imagines_is_no_dataset_for_learners(buffer):
+    learner = small_learner("td3_plus_bc")
+    other = line_imagination("reverse")
+    words = r"an ImaginedReplayBuffer, of which only.*learner\.fit\(buffer"
+    for given in (buffer, mbo.RealData.of(buffer)):
+        with pytest.raises(mbo.CompositionError, match=words):
+            mbo.ImaginedReplayBuffer(given, other)
+        for imagination in ([], other):
+            with pytest.raises(mbo.CompositionError, match=words):
+                mbo.fit(learner, given, imagination, n_steps=1, **QUIET)
+    assert not other.fitted
+    other.fit(buffer)  # models learn from the real rows: these are read of it
+    alone = mbo.ImaginedReplayBuffer(buffer._dataset, [])
+    assert len(mbo.ImaginedReplayBuffer(alone, other).episodes) == 4

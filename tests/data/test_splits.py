@@ -1,5 +1,6 @@
 """Parts of datasets: Minari's own, and d3rlpy's functions on complete episodes."""
 
+import io
 import pickle
 import warnings
 from typing import Any
@@ -176,6 +177,23 @@ def test_a_dump_comes_back_with_every_last_outcome(tmp_path):
     assert firsts(loaded) == firsts(dataset)
 
 
+@pytest.mark.parametrize("terminated", [False, True])
+def test_a_dump_of_what_was_appended_online_comes_back_as_it_was(terminated):
+    dataset = mbo.dataset_from_arrays(**walk())
+    picker = dataset.transition_picker
+    online = create_infinite_replay_buffer(dataset.episodes, picker)
+    for i in range(3):
+        online.append(np.full(2, 7.0, np.float32), np.zeros(1, np.float32), i)
+    online.clip_episode(terminated)
+    file = io.BytesIO()
+    online.dump(file)
+    loaded = ReplayBuffer.load(file, InfiniteBuffer(), CompleteEpisode, picker)
+    assert loaded.transition_count == online.transition_count
+    last = picker(loaded.episodes[-1], loaded.episodes[-1].transition_count - 1)
+    # No row leads to made-up zeros but a terminal, behind which nothing counts.
+    assert bool(last.terminal) == terminated != last.next_observation.any()
+
+
 def part_of(dataset, episodes, **said):
     return ReplayBuffer(
         InfiniteBuffer(),
@@ -261,3 +279,29 @@ def test_rows_that_a_fifo_buffer_got_out_of_order_are_read_as_they_are():
     for episode, index in ((episodes[1], 2), (episodes[0], 1), (episodes[1], 3)):
         kept.buffer.append(episode, index)
     assert firsts(kept) == [0, 1, 2, 100, 101, 102, 103, 102, 1, 103]
+
+
+def test_a_dataset_that_draws_rows_in_its_own_way_is_a_warning():
+    class ByPriority(ReplayBuffer):
+        def sample_transition_batch(self, batch_size):
+            raise AssertionError("never asked")
+
+    dataset = mbo.dataset_from_arrays(**walk())
+    own = ByPriority(
+        InfiniteBuffer(), dataset.transition_picker, episodes=dataset.episodes
+    )
+    with pytest.warns(
+        UserWarning, match="ByPriority, whose own sample_transition_batch"
+    ):
+        buffer = mbo.ImaginedReplayBuffer(own, [])
+    assert len(buffer.sample_transition_batch(8)) == 8
+
+    class Named(ReplayBuffer):
+        pass
+
+    named = Named(
+        InfiniteBuffer(), dataset.transition_picker, episodes=dataset.episodes
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mbo.ImaginedReplayBuffer(named, [])

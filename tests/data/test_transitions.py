@@ -98,7 +98,7 @@ def test_images_and_tuples_are_refused_by_name():
 @pytest.mark.parametrize(
     ("picker", "why"),
     [
-        (d3rlpy.dataset.MultiStepTransitionPicker(3, 0.99), "not single steps"),
+        (d3rlpy.dataset.MultiStepTransitionPicker(3, 0.99), "single.*steps_per_row"),
         (d3rlpy.dataset.FrameStackTransitionPicker(2), "not single steps"),
         (d3rlpy.dataset.SparseRewardTransitionPicker(0.0), "a return of its own"),
     ],

@@ -231,6 +231,26 @@ def test_a_plain_dataset_does_for_rho_all_and_is_refused_for_imagined_states():
         small().fit(dataset, n_steps=2, n_steps_per_epoch=2, **QUIET)
 
 
+def test_what_is_said_to_go_on_with_online_has_its_policy_and_its_critics():
+    combo, rows = built(), np.linspace(-1, 1, 5, dtype=np.float32)[:, None]
+    with pytest.raises(mbo.CompositionError) as caught:
+        combo.fit(line_dataset(5, 20), n_steps=1, n_steps_per_epoch=1, **QUIET)
+    sac = d3rlpy.algos.SACConfig(
+        actor_encoder_factory=ENCODER, critic_encoder_factory=ENCODER
+    ).create()
+    said = ("create_impl(combo.observation_shape, combo.action_size)",
+            "copy_policy_from(combo)", "copy_q_function_from(combo)")  # fmt: skip
+    for call in said:
+        assert f"sac.{call}" in str(caught.value)
+    sac.create_impl(combo.observation_shape, combo.action_size)
+    sac.copy_policy_from(combo)
+    sac.copy_q_function_from(combo)
+    assert np.array_equal(sac.predict(rows), combo.predict(rows))
+    assert np.array_equal(
+        sac.predict_value(rows, rows), combo.predict_value(rows, rows)
+    )
+
+
 def test_shares_that_leave_nothing_to_push_are_refused_before_anything_is_fitted():
     dataset = line_dataset(5, 20)
     imagination = line_imagination("forward")

@@ -531,3 +531,84 @@ def test_two_runs_that_start_within_a_second_have_folders_of_their_own(tmp_path)
     assert len(folders) == 3
     for folder in folders:
         assert len((folder / "critic_loss.csv").read_text().split()) == 1
+
+
+@pytest.mark.parametrize(
+    "evaluator",
+    [
+        d3rlpy.metrics.EnvironmentEvaluator(limited(Line())),
+        d3rlpy.metrics.TDErrorEvaluator(),
+        d3rlpy.metrics.ContinuousActionDiffEvaluator(),
+    ],
+)
+def test_an_evaluator_of_single_states_is_refused_for_a_transformer(evaluator):
+    name = type(evaluator).__name__
+    arguments = {"learner": transformer(), "evaluators": {"mine": evaluator}}
+    refused(f"'mine': d3rlpy's {name} asks.*whole context.*pass env", **arguments)
+
+
+def test_an_evaluator_of_values_is_refused_for_a_learner_that_has_none():
+    values = d3rlpy.metrics.SoftOPCEvaluator(0.0)
+    learner = small_learner("bc")
+    refused(
+        "SoftOPCEvaluator asks for Q-values, but BC", learner, evaluators={"v": values}
+    )
+    actions = d3rlpy.metrics.ContinuousActionDiffEvaluator()
+    learner.build_with_dataset(line_dataset(2, 5))
+    evaluated = {"n_steps": 1, "evaluators": {"difference": actions}, **QUIET}
+    [(_, metrics)] = mbo.fit(learner, line_dataset(2, 5), [], **evaluated)
+    assert metrics["difference"] >= 0
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_an_evaluation_by_fqe_is_fitted_as_any_learner(built, tmp_path):
+    dataset, judged = line_dataset(4, 10), small_learner("td3_plus_bc")
+    fqe = d3rlpy.ope.FQE(judged, d3rlpy.ope.FQEConfig(batch_size=8))
+    refused("FQE cannot be built.*target algorithm is not", fqe, dataset)
+    judged.build_with_dataset(dataset)
+    if built:
+        fqe.build_with_dataset(dataset)
+    refused("FQE estimates is a policy's.*Leave", fqe, dataset, checkpoint=tmp_path)
+    asks = line_imagination("forward", rollout_policy=mbo.LearnerPolicyConfig())
+    refused("asks the learner, but FQE does not act", fqe, dataset, imagination=asks)
+    asks.fit(dataset)
+    with pytest.raises(mbo.CompositionError, match="FQE does not act"):
+        mbo.ImaginedReplayBuffer(dataset, asks, learner=fqe)
+    values = {"value": d3rlpy.metrics.InitialStateValueEstimationEvaluator()}
+    romi = line_imagination("reverse")
+    [(_, found)] = mbo.fit(fqe, dataset, romi, n_steps=3, evaluators=values, **QUIET)
+    assert 0 < found["imagined_share"] <= 1
+    assert np.isfinite(found["value"])
+    assert judged.grad_step == 0
+
+
+def test_a_learner_that_learns_nothing_is_refused():
+    random = d3rlpy.algos.RandomPolicyConfig().create()
+    refused("RandomPolicy has no networks, so there is nothing to train", random)
+
+
+class OwnFit(d3rlpy.algos.TD3PlusBC):
+    """Does something of its own before d3rlpy's fit, as PRDC does."""
+
+    def fit(self, dataset, n_steps, **others):
+        self.n_rows = dataset.transition_count
+        return super().fit(dataset, n_steps, **others)
+
+
+def test_a_fit_that_hands_its_arguments_on_takes_d3rlpys():
+    learner = OwnFit(small_learner("td3_plus_bc").config, False, False)
+    steps = d3rlpy.LoggingStrategy.STEPS
+    refused("logging_steps is 500, but an epoch", learner, logging_strategy=steps)
+    refused("'save_intervall'.*Did you mean 'save_interval'", learner, save_intervall=1)
+    seen: list[int] = []
+    epochs = mbo.fit(
+        learner,
+        line_dataset(4, 10),
+        [],
+        n_steps=2,
+        epoch_callback=lambda algo, epoch, step: seen.append(step),
+        **QUIET,
+    )
+    assert seen == [2]
+    assert len(epochs) == 1
+    assert learner.n_rows == 36
