@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Optional
+from typing import TYPE_CHECKING, Any, Literal, Optional, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from ..support.errors import DatasetError, listed
 from .action_sets import ActionChoices, ActionRange, ActionSet, columns_of
 from .choices import validate_choices, validated_n_actions
 from .columns import DatasetColumns, read_columns
+
+if TYPE_CHECKING:
+    from .real_data import RealData
 
 __all__ = ["Direction", "Transitions", "transitions_of", "validate_transitions"]
 
@@ -69,7 +72,9 @@ class Transitions:
         )
 
     @classmethod
-    def from_dataset(cls, dataset: ReplayBufferBase) -> "Transitions":
+    def from_dataset(
+        cls, dataset: Union[ReplayBufferBase, "RealData"]
+    ) -> "Transitions":
         """Reads every transition of a d3rlpy dataset, in its order.
 
         Args:
@@ -90,7 +95,7 @@ class Transitions:
         read = getattr(dataset, "transitions", None)  # of a `RealData`, made of these
         if isinstance(read, Transitions):
             return read
-        return transitions_of(read_columns(dataset))
+        return transitions_of(read_columns(cast(ReplayBufferBase, dataset)))
 
     @classmethod
     def from_arrays(

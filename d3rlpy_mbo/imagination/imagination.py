@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Optional, Union
 
 import torch
-from d3rlpy.base import DeviceArg
 from d3rlpy.dataset import ReplayBufferBase
 
 from ..components.dynamics.ensemble import ProbabilisticEnsembleConfig
@@ -33,7 +32,12 @@ from ..data.transitions import Transitions, validate_transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import COUNT, component_field, number
-from ..support.devices import device_name, rollouts_together, validate_device
+from ..support.devices import (
+    Device,
+    device_name,
+    rollouts_together,
+    validate_device,
+)
 from ..support.errors import (
     CompositionError,
     DatasetError,
@@ -130,7 +134,7 @@ class ImaginationConfig(Component):
         return "custom"
 
     def create(
-        self, device: DeviceArg = False, dynamics: Optional[Dynamics] = None
+        self, device: Device = False, dynamics: Optional[Dynamics] = None
     ) -> "Imagination":
         """Creates the components.
 
@@ -170,7 +174,7 @@ class Imagination(Parts):
     def __init__(
         self,
         config: ImaginationConfig,
-        device: DeviceArg = False,
+        device: Device = False,
         dynamics: Optional[Dynamics] = None,
     ):
         validate_device(device)
