@@ -72,3 +72,14 @@ def a_loaded_learner_is_a_learner(file: Path, imagination: mbo.Imagination) -> N
     mbo.fit(learner, dataset, imagination, 10)
     if isinstance(learner, d3rlpy.algos.QLearningAlgoBase):
         mbo.diagnose(imagination, dataset, learner)
+
+
+def rows_are_iterated_over(transitions: mbo.Transitions) -> list[torch.Tensor]:
+    return [row.rewards for row in transitions]
+
+
+def evaluators_may_be_of_one_kind(
+    learner: mbo.Learner, dataset: ReplayBufferBase, imagination: mbo.Imagination
+) -> None:
+    evaluators = {"td_error": d3rlpy.metrics.TDErrorEvaluator()}
+    mbo.fit(learner, dataset, imagination, 10, evaluators=evaluators)

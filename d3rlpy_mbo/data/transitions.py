@@ -154,12 +154,37 @@ class Transitions:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Transitions"]) -> "Transitions":
-        """Joins parts that have the same columns, in their order."""
-        columns = {
-            name: torch.cat([getattr(part, name) for part in parts])
-            for name, _ in parts[0]._columns()
-        }
+        """Joins parts, in their order.
+
+        What is known is known of each part's rows as before; ids of rollouts or episodes
+        are kept if every part has them.
+
+        Raises:
+            DatasetError: There is no part, or they have different sizes or choices.
+        """
+        kinds = {(p.observation_size, p.action_size, p.n_actions) for p in parts}
+        if len(kinds) != 1:
+            raise DatasetError(
+                f"The {len(parts)} parts to join have (size of observations, size of "
+                f"actions, number of choices) {listed(sorted(kinds, key=str)) or 'none'}, "
+                "expected one part or more, all alike."
+            )
+        columns = {}
+        for name in dict.fromkeys(
+            name for part in parts for name, _ in part._columns()
+        ):
+            each = [part._column(name) for part in parts]
+            found = [column for column in each if column is not None]
+            if len(found) == len(parts):
+                columns[name] = torch.cat(found)
         return cls(**columns, n_actions=parts[0].n_actions)
+
+    def _column(self, name: str) -> Optional[torch.Tensor]:
+        """Returns a column; of what is known, which None says of all rows, one of True."""
+        column: Optional[torch.Tensor] = getattr(self, name)
+        if column is None and name in ("next_observation_known", "next_action_known"):
+            return torch.ones_like(self.terminals[:, 0], dtype=torch.bool)
+        return column
 
     def _columns(self) -> Iterator[tuple[str, torch.Tensor]]:
         for field in dataclasses.fields(self):
@@ -170,10 +195,13 @@ class Transitions:
     def __len__(self) -> int:
         return int(self.observations.shape[0])
 
+    def __iter__(self) -> Iterator["Transitions"]:
+        return (self[row] for row in range(len(self)))
+
     def __getitem__(self, rows: Any) -> "Transitions":
         """Returns the rows that a slice, indices or a boolean tensor select.
 
-        A single number selects that row, still as `Transitions`, so that one can iterate.
+        A single number selects that row, still as `Transitions`; so does iterating.
 
         Raises:
             IndexError: There is no such row.
