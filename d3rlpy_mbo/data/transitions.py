@@ -42,7 +42,7 @@ class Transitions:
         next_action_known: (B,) bool, or None if all are. False at the end of
             every episode.
         rollout_ids: (B,) int64, rows of one imagined rollout share one; None for
-            real data.
+            real data, and where that is not known.
         episode_ids: (B,) int32, rows of one real episode share one; None where that is
             not known.
         n_actions: How many choices there are; None where actions are continuous.
@@ -61,12 +61,21 @@ class Transitions:
     n_actions: Optional[int] = None
 
     def __repr__(self) -> str:
-        kind = "imagined" if self.rollout_ids is not None else "real"
+        of_dataset = (
+            self.next_action_known,
+            self.next_observation_known,
+            self.episode_ids,
+        )
+        kind = ""  # it cannot be told
+        if self.rollout_ids is not None:
+            kind = "imagined "
+        elif any(column is not None for column in of_dataset):
+            kind = "real "
         actions = f"actions of size {self.action_size}"
         if self.n_actions is not None:
             actions = f"{self.n_actions} choices"
         return (
-            f"<Transitions: {len(self)} {kind} rows, observations of size "
+            f"<Transitions: {len(self)} {kind}rows, observations of size "
             f"{self.observation_size}, {actions}, "
             f"{int(self.terminals.sum())} terminals, on {self.observations.device}>"
         )
