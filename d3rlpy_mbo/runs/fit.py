@@ -1,6 +1,6 @@
 """fit(): one call that imagines, trains and evaluates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -37,7 +37,7 @@ def fit(
     n_trials: int = 10,
     real_ratio: Optional[float] = None,
     shares: Optional[Sequence[float]] = None,
-    evaluators: Optional[dict[str, EvaluatorProtocol]] = None,
+    evaluators: Optional[Mapping[str, EvaluatorProtocol]] = None,
     logger_adapter: Optional[LoggerAdapterFactory] = None,
     checkpoint: Optional[Union[str, Path]] = None,
     checkpoint_interval: Optional[int] = None,

@@ -1,5 +1,6 @@
 """Nothing is known and said only after the fit."""
 
+import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from gymnasium import spaces
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.runs.environments import validate_environment
-from d3rlpy_mbo.runs.validation import validate_parts
+from d3rlpy_mbo.runs.validation import validate_arguments, validate_parts
 from d3rlpy_mbo_rambo import RAMBOConfig
 from toys import (
     QUIET,
@@ -531,3 +532,13 @@ def test_two_runs_that_start_within_a_second_have_folders_of_their_own(tmp_path)
     assert len(folders) == 3
     for folder in folders:
         assert len((folder / "critic_loss.csv").read_text().split()) == 1
+
+
+def test_evaluators_may_be_any_mapping():
+    validate_arguments(
+        small_learner("sac"),
+        n_trials=1,
+        evaluators=types.MappingProxyType({"td": d3rlpy.metrics.TDErrorEvaluator()}),
+        logger_adapter=None,
+        fit_arguments={},
+    )
