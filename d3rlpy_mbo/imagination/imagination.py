@@ -396,8 +396,15 @@ class Imagination(Parts):
 
         Returns:
             The hold-out errors after the update, see `Dynamics.holdout_errors`.
+
+        Raises:
+            CompositionError: There is no dynamics updater, or it cannot work with these.
         """
-        assert self.dynamics_updater is not None
+        if self.dynamics_updater is None:
+            raise CompositionError(
+                f"The imagination {self.config.get_type()!r} has no dynamics_updater, so "
+                "nothing changes its model."
+            )
         self._tell_of_rules()
         try:
             self.dynamics_updater.apply(self.dynamics, transitions, learner)
