@@ -272,6 +272,7 @@ class Imagination(Parts):
             DatasetError, TerminationRequiredError, CompositionError: See
                 `check_fittable`; or the dynamics refuse the data. Nothing is fitted then,
                 and what was fitted before stays.
+            DivergedError: A loss is not finite; the imagination is then not fitted.
         """
         real = RealData.of(dataset)
         self.check_fittable(real.transitions)
@@ -513,6 +514,7 @@ class Imagination(Parts):
         Raises:
             NotFittedError, CompositionError, TerminationRequiredError: See
                 `check_ready`; or a number is not positive.
+            DatasetError: The dataset cannot be read, or no rollout can start from it.
             DivergedError: Too many rows were not finite.
         """
         COUNT.validated("n_rollouts", n_rollouts)

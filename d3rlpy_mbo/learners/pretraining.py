@@ -80,6 +80,7 @@ def pretrain_policy(
         CompositionError: Another learner, whose policy is no distribution over actions,
             or is cloned from the data anyway; or one for another kind of actions than the
             data's.
+        DatasetError: The dataset cannot be read.
         DivergedError: The loss became NaN or infinite; the policy is then as it was.
     """
     validate_pretraining(learner, n_epochs)

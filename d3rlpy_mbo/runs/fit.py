@@ -86,6 +86,7 @@ def fit(
             components, data, environment and learner do not fit each other; nothing is
             fitted or written then.
         DatasetError, TerminationRequiredError: The dataset does not fit; likewise.
+        DivergedError: A model's loss, or too much of what it imagines, is not finite.
         CheckpointError: The folder holds another run, or no complete checkpoint.
     """
     n_steps_per_epoch = validated_epochs(n_steps, n_steps_per_epoch)
