@@ -13,6 +13,7 @@ from d3rlpy.base import DeviceArg
 from d3rlpy.dataset import ReplayBufferBase
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo import testing
 from d3rlpy_mbo_mobile import MOBILEConfig
 from d3rlpy_mbo_mopo import MOPOConfig
 
@@ -83,3 +84,8 @@ def evaluators_may_be_of_one_kind(
 ) -> None:
     evaluators = {"td_error": d3rlpy.metrics.TDErrorEvaluator()}
     mbo.fit(learner, dataset, imagination, 10, evaluators=evaluators)
+
+
+def checks_have_names_and_say_what_they_take() -> list[str]:
+    testing.check_penalty_shape(component=LearnedConfig)
+    return [check.__name__ for check in testing.checks_for(MOPOConfig)]
