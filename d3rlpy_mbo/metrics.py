@@ -19,7 +19,7 @@ from .data.transitions import Transitions, validate_transitions
 from .imagination.prefixes import log_prefixes, validate_name
 from .learners.returns import uses_returns
 from .support.devices import ROWS_COMPARED
-from .support.errors import CompositionError
+from .support.errors import CompositionError, DatasetError
 
 __all__ = [
     "average_trajectory_discrepancy",
@@ -51,7 +51,8 @@ def one_step_model_error(
 
     Raises:
         CompositionError: A reverse model without true_dynamics, or no model.
-        DatasetError: No transitions.
+        DatasetError: They are no `Transitions`, or no next observation is known.
+        NotFittedError: The model is not fitted.
     """
     validate_transitions(transitions)
     if not isinstance(dynamics, Dynamics):
@@ -60,6 +61,11 @@ def one_step_model_error(
             "an imagination are imagination.dynamics."
         )
     known = transitions.for_models().to(dynamics.device)
+    if not len(known):
+        raise DatasetError(
+            f"None of the {len(transitions)} transitions has a known next observation, so "
+            "there is nothing that a prediction could be compared with."
+        )
     given = known.given_observations(dynamics.direction)
     prediction = dynamics.predict(given, known.actions, False)
     reached = prediction.observations
@@ -88,12 +94,14 @@ def average_trajectory_discrepancy(
         Mean over the path of the Euclidean distance to the nearest observation.
 
     Raises:
-        CompositionError: The path is of other observations.
-        DatasetError: No transitions.
+        CompositionError: The path is of other observations, or has no step.
+        DatasetError: They are no `Transitions`, or there is none.
     """
     validate_transitions(transitions)
     path = torch.as_tensor(np.asarray(trajectory, dtype=np.float32))
-    if path.ndim != 2 or path.shape[1] != transitions.observation_size:
+    if not len(transitions):
+        raise DatasetError("There are no transitions that a path could be near to.")
+    if path.ndim != 2 or path.shape[1] != transitions.observation_size or not len(path):
         raise CompositionError(
             f"trajectory has shape {tuple(path.shape)}, expected (steps, "
             f"{transitions.observation_size}): full observations, as the transitions have."

@@ -76,6 +76,17 @@ def test_trajectory_discrepancy_is_exact_far_from_the_origin():
     assert value == pytest.approx(0.01, rel=1e-4)
 
 
+def test_of_nothing_there_is_no_error_and_no_distance():
+    zeros = np.zeros((2, 1))
+    rows = mbo.Transitions.from_arrays(zeros, zeros, zeros, zeros, zeros)
+    with pytest.raises(mbo.DatasetError, match="None of the 0 transitions"):
+        mbo.metrics.one_step_model_error(Says("forward", [0.0], 0.0), rows[:0])
+    with pytest.raises(mbo.DatasetError, match="no transitions that a path"):
+        mbo.metrics.average_trajectory_discrepancy(rows[:0], [[0.0]])
+    with pytest.raises(mbo.CompositionError, match=r"shape \(0, 1\), expected"):
+        mbo.metrics.average_trajectory_discrepancy(rows, np.zeros((0, 1)))
+
+
 def test_normalised_score_is_d4rls():
     # By hand.
     assert normalized_score(216.38, (23.85, 161.86)) == pytest.approx(139.504, abs=1e-3)

@@ -1,5 +1,6 @@
 """Freezes public signatures; `python tests/test_public_api.py` writes them anew."""
 
+import functools
 import inspect
 import typing
 from collections.abc import Iterator
@@ -72,7 +73,7 @@ def describe(name: str, value: Any) -> Iterator[str]:
         raw = getattr(attribute, "__func__", attribute)
         if inspect.isfunction(raw):
             yield f"{name}.{member}{signature(raw)}"
-        elif isinstance(attribute, property):
+        elif isinstance(attribute, property | functools.cached_property):
             yield f"{name}.{member}"
 
 

@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Optional
 
-from d3rlpy.base import DeviceArg
-
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.imagination.rollout import Rollout
+from d3rlpy_mbo.support.devices import Device
 
 __all__ = ["WithoutLastLink", "WithoutLastLinkConfig", "without_last_link"]
 
@@ -40,7 +39,7 @@ class WithoutLastLinkConfig(mbo.ImaginationConfig):
         return "without_last_link"
 
     def create(
-        self, device: DeviceArg = False, dynamics: Optional[mbo.Dynamics] = None
+        self, device: Device = False, dynamics: Optional[mbo.Dynamics] = None
     ) -> "WithoutLastLink":
         """See `ImaginationConfig.create`.
 

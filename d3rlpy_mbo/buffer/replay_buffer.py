@@ -340,6 +340,8 @@ class ImaginedReplayBuffer(ReplayBufferBase):
 
         Raises:
             CompositionError: d3rlpy's MixedReplayBuffer asks.
+            CompositionError, DatasetError, LearnerMismatchError, DivergedError: See
+                `sample_trajectory_batch`.
         """
         refuse_mixing()  # to the schedule each would be a whole batch
         return first_of(self.sample_trajectory_batch(1, length))

@@ -186,7 +186,11 @@ class RealData:
         return self.transitions.action_set()
 
     def start_rows(self, direction: Direction) -> torch.Tensor:
-        """Returns the indices that the function `start_rows` finds, found once."""
+        """Returns the indices of the rows that rollouts may start from, found once.
+
+        Raises:
+            DatasetError: There is none.
+        """
         if direction not in self._starts:
             self._starts[direction] = start_rows(direction, self.transitions)
         return self._starts[direction]

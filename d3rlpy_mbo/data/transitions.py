@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Optional
+from typing import TYPE_CHECKING, Any, Literal, Optional, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from ..support.errors import DatasetError, listed
 from .action_sets import ActionChoices, ActionRange, ActionSet, columns_of
 from .choices import validate_choices, validated_n_actions
 from .columns import DatasetColumns, read_columns
+
+if TYPE_CHECKING:
+    from .real_data import RealData
 
 __all__ = ["Direction", "Transitions", "transitions_of", "validate_transitions"]
 
@@ -39,7 +42,7 @@ class Transitions:
         next_action_known: (B,) bool, or None if all are. False at the end of
             every episode.
         rollout_ids: (B,) int64, rows of one imagined rollout share one; None for
-            real data.
+            real data, and where that is not known.
         episode_ids: (B,) int32, rows of one real episode share one; None where that is
             not known.
         n_actions: How many choices there are; None where actions are continuous.
@@ -58,18 +61,29 @@ class Transitions:
     n_actions: Optional[int] = None
 
     def __repr__(self) -> str:
-        kind = "imagined" if self.rollout_ids is not None else "real"
+        of_dataset = (
+            self.next_action_known,
+            self.next_observation_known,
+            self.episode_ids,
+        )
+        kind = ""  # it cannot be told
+        if self.rollout_ids is not None:
+            kind = "imagined "
+        elif any(column is not None for column in of_dataset):
+            kind = "real "
         actions = f"actions of size {self.action_size}"
         if self.n_actions is not None:
             actions = f"{self.n_actions} choices"
         return (
-            f"<Transitions: {len(self)} {kind} rows, observations of size "
+            f"<Transitions: {len(self)} {kind}rows, observations of size "
             f"{self.observation_size}, {actions}, "
             f"{int(self.terminals.sum())} terminals, on {self.observations.device}>"
         )
 
     @classmethod
-    def from_dataset(cls, dataset: ReplayBufferBase) -> "Transitions":
+    def from_dataset(
+        cls, dataset: Union[ReplayBufferBase, "RealData"]
+    ) -> "Transitions":
         """Reads every transition of a d3rlpy dataset, in its order.
 
         Args:
@@ -90,7 +104,7 @@ class Transitions:
         read = getattr(dataset, "transitions", None)  # of a `RealData`, made of these
         if isinstance(read, Transitions):
             return read
-        return transitions_of(read_columns(dataset))
+        return transitions_of(read_columns(cast(ReplayBufferBase, dataset)))
 
     @classmethod
     def from_arrays(
@@ -149,12 +163,37 @@ class Transitions:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Transitions"]) -> "Transitions":
-        """Joins parts that have the same columns, in their order."""
-        columns = {
-            name: torch.cat([getattr(part, name) for part in parts])
-            for name, _ in parts[0]._columns()
-        }
+        """Joins parts, in their order.
+
+        What is known is known of each part's rows as before; ids of rollouts or episodes
+        are kept if every part has them.
+
+        Raises:
+            DatasetError: There is no part, or they have different sizes or choices.
+        """
+        kinds = {(p.observation_size, p.action_size, p.n_actions) for p in parts}
+        if len(kinds) != 1:
+            raise DatasetError(
+                f"The {len(parts)} parts to join have (size of observations, size of "
+                f"actions, number of choices) {listed(sorted(kinds, key=str)) or 'none'}, "
+                "expected one part or more, all alike."
+            )
+        columns = {}
+        for name in dict.fromkeys(
+            name for part in parts for name, _ in part._columns()
+        ):
+            each = [part._column(name) for part in parts]
+            found = [column for column in each if column is not None]
+            if len(found) == len(parts):
+                columns[name] = torch.cat(found)
         return cls(**columns, n_actions=parts[0].n_actions)
+
+    def _column(self, name: str) -> Optional[torch.Tensor]:
+        """Returns a column; of what is known, which None says of all rows, one of True."""
+        column: Optional[torch.Tensor] = getattr(self, name)
+        if column is None and name in ("next_observation_known", "next_action_known"):
+            return torch.ones_like(self.terminals[:, 0], dtype=torch.bool)
+        return column
 
     def _columns(self) -> Iterator[tuple[str, torch.Tensor]]:
         for field in dataclasses.fields(self):
@@ -165,10 +204,13 @@ class Transitions:
     def __len__(self) -> int:
         return int(self.observations.shape[0])
 
+    def __iter__(self) -> Iterator["Transitions"]:
+        return (self[row] for row in range(len(self)))
+
     def __getitem__(self, rows: Any) -> "Transitions":
         """Returns the rows that a slice, indices or a boolean tensor select.
 
-        A single number selects that row, still as `Transitions`, so that one can iterate.
+        A single number selects that row, still as `Transitions`; so does iterating.
 
         Raises:
             IndexError: There is no such row.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Optional, Union
 
 import torch
-from d3rlpy.base import DeviceArg
 from d3rlpy.dataset import ReplayBufferBase
 
 from ..components.dynamics.ensemble import ProbabilisticEnsembleConfig
@@ -33,7 +32,12 @@ from ..data.transitions import Transitions, validate_transitions
 from ..learners.reading import Learner
 from ..registry.component import Component
 from ..registry.fields import COUNT, component_field, number
-from ..support.devices import device_name, rollouts_together, validate_device
+from ..support.devices import (
+    Device,
+    device_name,
+    rollouts_together,
+    validate_device,
+)
 from ..support.errors import (
     CompositionError,
     DatasetError,
@@ -130,7 +134,7 @@ class ImaginationConfig(Component):
         return "custom"
 
     def create(
-        self, device: DeviceArg = False, dynamics: Optional[Dynamics] = None
+        self, device: Device = False, dynamics: Optional[Dynamics] = None
     ) -> "Imagination":
         """Creates the components.
 
@@ -170,7 +174,7 @@ class Imagination(Parts):
     def __init__(
         self,
         config: ImaginationConfig,
-        device: DeviceArg = False,
+        device: Device = False,
         dynamics: Optional[Dynamics] = None,
     ):
         validate_device(device)
@@ -268,6 +272,7 @@ class Imagination(Parts):
             DatasetError, TerminationRequiredError, CompositionError: See
                 `check_fittable`; or the dynamics refuse the data. Nothing is fitted then,
                 and what was fitted before stays.
+            DivergedError: A loss is not finite; the imagination is then not fitted.
         """
         real = RealData.of(dataset)
         self.check_fittable(real.transitions)
@@ -392,8 +397,15 @@ class Imagination(Parts):
 
         Returns:
             The hold-out errors after the update, see `Dynamics.holdout_errors`.
+
+        Raises:
+            CompositionError: There is no dynamics updater, or it cannot work with these.
         """
-        assert self.dynamics_updater is not None
+        if self.dynamics_updater is None:
+            raise CompositionError(
+                f"The imagination {self.config.get_type()!r} has no dynamics_updater, so "
+                "nothing changes its model."
+            )
         self._tell_of_rules()
         try:
             self.dynamics_updater.apply(self.dynamics, transitions, learner)
@@ -502,6 +514,7 @@ class Imagination(Parts):
         Raises:
             NotFittedError, CompositionError, TerminationRequiredError: See
                 `check_ready`; or a number is not positive.
+            DatasetError: The dataset cannot be read, or no rollout can start from it.
             DivergedError: Too many rows were not finite.
         """
         COUNT.validated("n_rollouts", n_rollouts)

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Union
 
-from d3rlpy.base import DeviceArg
-
-from ..support.devices import validate_device
+from ..support.devices import Device, validate_device
 from ..support.errors import D3RLPyMBOError, LoadError
 from .file_content import bounded
 from .imagination import Imagination, ImaginationConfig
@@ -14,7 +12,7 @@ from .saving import read_component
 __all__ = ["load_imagination"]
 
 
-def load_imagination(path: Union[str, Path], device: DeviceArg = False) -> Imagination:
+def load_imagination(path: Union[str, Path], device: Device = False) -> Imagination:
     """Loads what `Imagination.save` wrote. No code in the file can run.
 
     Args:

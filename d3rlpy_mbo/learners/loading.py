@@ -3,22 +3,20 @@
 import json
 import pickle
 from pathlib import Path
-from typing import Any, NoReturn, Union
+from typing import NoReturn, Union, cast
 
 import d3rlpy
-from d3rlpy.base import DeviceArg, LearnableBase
 
 from ..registry.discovery import looked_again, refuse_unknown, registry
 from ..registry.known_learners import known_learners
-from ..support.devices import device_name
+from ..support.devices import Device, device_name
 from ..support.errors import D3RLPyMBOError, LoadError
+from .reading import AnyLearner
 
 __all__ = ["load_learner"]
 
 
-def load_learner(
-    path: Union[str, Path], device: DeviceArg = False
-) -> LearnableBase[Any, Any]:
+def load_learner(path: Union[str, Path], device: Device = False) -> AnyLearner:
     """Loads what a learner's `save` wrote, be it a plugin's learner or one of d3rlpy's.
 
     `d3rlpy.load_learnable` knows a plugin's learner only once its module is imported
@@ -45,13 +43,14 @@ def load_learner(
             "plugin that provides it, or import its module."
         ) from error
     try:
-        return d3rlpy.load_learnable(str(path), device_name(device))
+        found = d3rlpy.load_learnable(str(path), device_name(device))
     except Exception as error:
         raise LoadError(
             f"The learner {name!r} in {str(path)!r} cannot be rebuilt here "
             f"({type(error).__name__}: {error}). Was it saved by another version, or is "
             f"the device {device_name(device)!r} not there?"
         ) from error
+    return cast(AnyLearner, found)
 
 
 def _is_unknown(name: str) -> bool:

@@ -17,7 +17,7 @@ from d3rlpy.algos import (
     TD3PlusBCConfig,
 )
 from d3rlpy.algos.utility import build_scalers_with_transition_picker
-from d3rlpy.dataset import ReplayBuffer
+from d3rlpy.dataset import ReplayBuffer, ReplayBufferBase
 from d3rlpy.models.torch.policies import (
     build_gaussian_distribution,
     build_squashed_gaussian_distribution,
@@ -48,7 +48,7 @@ _MARGIN = 0.99
 
 def pretrain_policy(
     learner: Learner,
-    dataset: Union[ReplayBuffer, RealData],
+    dataset: Union[ReplayBufferBase, RealData],
     *,
     n_epochs: int = 50,
     learning_rate: float = 1e-4,
@@ -80,6 +80,7 @@ def pretrain_policy(
         CompositionError: Another learner, whose policy is no distribution over actions,
             or is cloned from the data anyway; or one for another kind of actions than the
             data's.
+        DatasetError: The dataset cannot be read.
         DivergedError: The loss became NaN or infinite; the policy is then as it was.
     """
     validate_pretraining(learner, n_epochs)

@@ -118,11 +118,16 @@ def entropy_reward(learner: Learner, observations: torch.Tensor) -> torch.Tensor
     Returns:
         (B, 1) on the device of the observations, in dataset units. Of a continuous policy
         estimated from one action a state; 0 if the learner's targets leave entropy out.
+
+    Raises:
+        CompositionError: The learner has no networks yet, or a scaler is not fitted.
     """
     impl, config = impl_of(learner), learner.config
+    validate_tensor("observations", observations)
     log_temp = getattr(impl.modules, "log_temp", None)
     if log_temp is None or _leaves_entropy_out(config):
         return torch.zeros(len(observations), 1, device=observations.device)
+    validate_scalers_fitted(learner)
     impl.modules.set_eval()
     policy = impl.modules.policy(
         scaled_observations(config, observations.to(impl.device))

@@ -1,6 +1,6 @@
 """fit(): one call that imagines, trains and evaluates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -38,7 +38,7 @@ def fit(
     n_trials: int = 10,
     real_ratio: Optional[float] = None,
     shares: Optional[Sequence[float]] = None,
-    evaluators: Optional[dict[str, EvaluatorProtocol]] = None,
+    evaluators: Optional[Mapping[str, EvaluatorProtocol]] = None,
     logger_adapter: Optional[LoggerAdapterFactory] = None,
     checkpoint: Optional[Union[str, Path]] = None,
     checkpoint_interval: Optional[int] = None,
@@ -87,6 +87,7 @@ def fit(
             components, data, environment and learner do not fit each other; nothing is
             fitted or written then.
         DatasetError, TerminationRequiredError: The dataset does not fit; likewise.
+        DivergedError: A model's loss, or too much of what it imagines, is not finite.
         CheckpointError: The folder holds another run, or no complete checkpoint.
     """
     n_steps_per_epoch = validated_epochs(n_steps, n_steps_per_epoch)

@@ -1,7 +1,7 @@
 """A run whose parts are validated: models fitted, learner trained, kept on its way."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Optional, cast
@@ -85,7 +85,7 @@ class Run:
     def train(
         self,
         kept: Optional[RunCheckpoint],
-        evaluators: Optional[dict[str, EvaluatorProtocol]],
+        evaluators: Optional[Mapping[str, EvaluatorProtocol]],
         logger_adapter: Optional[LoggerAdapterFactory],
         fit_arguments: dict[str, Any],
     ) -> list[tuple[int, dict[str, float]]]:

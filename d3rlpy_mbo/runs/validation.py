@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -131,7 +131,7 @@ def validate_arguments(
     validate_device(learner._device)
     COUNT.validated("n_trials", n_trials)
     validate_logger(FileAdapterFactory() if logger_adapter is None else logger_adapter)
-    if evaluators is not None and not isinstance(evaluators, dict):
+    if evaluators is not None and not isinstance(evaluators, Mapping):
         raise CompositionError(
             f"evaluators is {type(evaluators).__name__}, expected a dict of names and "
             'evaluators: {"td_error": d3rlpy.metrics.TDErrorEvaluator()}.'

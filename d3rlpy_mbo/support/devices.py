@@ -1,6 +1,6 @@
 """Devices: d3rlpy's argument as torch's name, and how much goes through at once."""
 
-from typing import Union
+from typing import TypeAlias, Union
 
 import torch
 from d3rlpy.base import DeviceArg
@@ -15,6 +15,7 @@ __all__ = [
     "ROWS_OF_A_TERMINATION",
     "ROWS_READ",
     "STATES_IN_CACHE",
+    "Device",
     "device_name",
     "on_device",
     "rollouts_together",
@@ -22,7 +23,11 @@ __all__ = [
 ]
 
 
-def device_name(device: Union[DeviceArg, torch.device]) -> str:
+# What d3rlpy's `create` takes, and what it does not: a torch device.
+Device: TypeAlias = Union[DeviceArg, torch.device]
+
+
+def device_name(device: Device) -> str:
     """Returns the device that d3rlpy's `create(device)` would use.
 
     Args:
@@ -48,7 +53,7 @@ def on_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
     return tensor.to(device)
 
 
-def validate_device(device: Union[DeviceArg, torch.device]) -> None:
+def validate_device(device: Device) -> None:
     """Raises CompositionError unless the device is one that is here."""
     name = device_name(device)
     try:

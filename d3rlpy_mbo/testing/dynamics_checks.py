@@ -320,7 +320,8 @@ def check_training_loss_and_sample_agrees(subject: Subject) -> None:
         )
     with torch.no_grad():
         alone = model.training_loss(rows)
-        of_sample = model.log_prob(prediction.transitions(model.direction))
+        sampled = prediction.transitions(model.direction, rows.n_actions)
+        of_sample = model.log_prob(sampled)
     for name, found, expected in (
         ("loss must be that of training_loss", loss, alone),
         ("log_prob must be that of its sample", log_prob, of_sample),

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 import d3rlpy
 
@@ -36,7 +36,15 @@ __all__ = [
     "run_checks",
 ]
 
-Check = Callable[[Checkable], None]
+
+class Check(Protocol):
+    """What may be asked of a component, an instance or a class."""
+
+    __name__: str
+
+    def __call__(self, component: Checkable) -> None:
+        """Raises ConformanceError unless the component keeps its contract."""
+
 
 KINDS = (
     "dynamics",

@@ -1,7 +1,7 @@
 """MOBILE's penalty, and MOBILE as a set of defaults."""
 
 import dataclasses
-from typing import ClassVar, Optional
+from typing import ClassVar, Optional, Union
 
 import torch
 
@@ -88,7 +88,9 @@ class MOBILEConfig(mbo.ImaginationConfig):
     rollout_policy: mbo.RolloutPolicyConfig = mbo.component_field(
         "rollout_policy", mbo.LearnerPolicyConfig
     )
-    penalty: Optional[mbo.Penalty] = mbo.component_field("penalty", BellmanSpread)
+    penalty: Optional[Union[mbo.Penalty, mbo.LearnedPenaltyConfig]] = (
+        mbo.component_field("penalty", BellmanSpread)
+    )
     rollout_interval: Optional[int] = 1000
     retained_refreshes: int = 5
     real_ratio: float = 0.05

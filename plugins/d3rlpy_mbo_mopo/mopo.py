@@ -1,7 +1,7 @@
 """MOPO as a set of defaults."""
 
 import dataclasses
-from typing import Optional
+from typing import Optional, Union
 
 import d3rlpy_mbo as mbo
 
@@ -24,7 +24,9 @@ class MOPOConfig(mbo.ImaginationConfig):
     rollout_policy: mbo.RolloutPolicyConfig = mbo.component_field(
         "rollout_policy", mbo.LearnerPolicyConfig
     )
-    penalty: Optional[mbo.Penalty] = mbo.component_field("penalty", MaxAleatoric)
+    penalty: Optional[Union[mbo.Penalty, mbo.LearnedPenaltyConfig]] = (
+        mbo.component_field("penalty", MaxAleatoric)
+    )
     rollout_interval: Optional[int] = 1000
     retained_refreshes: int = 5
     real_ratio: float = 0.05

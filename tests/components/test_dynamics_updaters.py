@@ -83,6 +83,13 @@ def test_an_interrupted_update_has_changed_the_model_and_a_refused_one_has_not(
     assert not imagination.changed_for_another(learner)
 
 
+def test_an_imagination_without_an_updater_says_that_it_has_none(dataset):
+    imagination = line_imagination("forward", dataset)
+    rows = mbo.RealData.of(dataset).for_models
+    with pytest.raises(mbo.CompositionError, match="'custom' has no dynamics_updater"):
+        imagination.update_dynamics(rows, small_learner("sac"))
+
+
 def test_after_an_interrupted_update_the_errors_are_of_the_model_as_it_is(
     dataset, monkeypatch
 ):

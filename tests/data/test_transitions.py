@@ -1,3 +1,6 @@
+import dataclasses
+from collections.abc import Iterable
+
 import d3rlpy
 import numpy as np
 import pytest
@@ -156,6 +159,7 @@ def test_flags_other_than_0_and_1_are_refused(strange):
 
 def test_rows_can_be_taken_one_by_one():
     rows = mbo.Transitions.from_dataset(line_dataset(n_episodes=1, length=4))
+    assert isinstance(rows, Iterable)
     each = list(rows)
     assert [len(row) for row in each] == [1, 1, 1]
     joined = mbo.Transitions.concatenate(each)
@@ -164,3 +168,27 @@ def test_rows_can_be_taken_one_by_one():
     for number in (3, -4):
         with pytest.raises(IndexError):
             rows[number]
+
+
+def test_joined_rows_know_what_the_parts_know():
+    rows = line_transitions(2)
+    mask = torch.tensor([True, False])
+    some = dataclasses.replace(rows, next_observation_known=mask)
+    every = dataclasses.replace(
+        rows, next_observation_known=None, rollout_ids=mask.int()
+    )
+    joined = mbo.Transitions.concatenate([every, some])
+    assert joined.next_observation_known.tolist() == [True, True, True, False]
+    joined = mbo.Transitions.concatenate([some, every])
+    assert joined.next_observation_known.tolist() == [True, False, True, True]
+    assert joined.rollout_ids is None  # those of the first part are not known
+    assert mbo.Transitions.concatenate([every]).next_observation_known is None
+
+
+def test_parts_that_are_not_alike_are_not_joined():
+    rows = line_transitions(2)
+    choices = dataclasses.replace(rows, n_actions=3)
+    with pytest.raises(mbo.DatasetError, match=r"\(1, 1, 3\), \(1, 1, None\)"):
+        mbo.Transitions.concatenate([rows, choices])
+    with pytest.raises(mbo.DatasetError, match="The 0 parts .* none, expected one"):
+        mbo.Transitions.concatenate([])

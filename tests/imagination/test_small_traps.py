@@ -81,6 +81,9 @@ def test_what_is_printed_says_what_it_is_in_a_line():
     )
     assert "12 real rows" in repr(real.transitions)
     assert "imagined rows" in repr(imagination.imagine(dataset, 2))
+    assert repr(buffer.sample_imagined(3)).startswith("<Transitions: 0 rows, ")
+    [predicted] = imagination.dynamics.predictions(real.transitions)
+    assert repr(predicted.transitions("reverse")).startswith("<Transitions: 12 rows, ")
     narrow = mbo.ActionRange(real.transitions.actions[0], real.transitions.actions[0])
     assert repr(narrow).startswith("ActionRange(low=[")
 

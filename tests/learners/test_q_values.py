@@ -109,6 +109,15 @@ def test_rewards_are_not_counted_before_their_scaler_is_fitted():
         learners.counted_reward(learner, torch.zeros(1, 1))
 
 
+def test_entropy_is_asked_for_as_q_values_are():
+    learner = built("sac")
+    with pytest.raises(mbo.CompositionError, match="expected a float32 tensor"):
+        learners.entropy_reward(learner, np.zeros((3, 2), np.float32))
+    learner.config.reward_scaler = SCALERS.StandardRewardScaler()
+    with pytest.raises(mbo.CompositionError, match="reward_scaler of SAC.*not fitted"):
+        learners.entropy_reward(learner, torch.zeros(3, 2))
+
+
 def test_asking_for_q_values_leaves_no_gradient_and_no_other_numbers():
     learner = built("td3")
     learners.q_value(learner, torch.zeros(3, 2), torch.zeros(3, 2))

@@ -1,5 +1,6 @@
 """Nothing is known and said only after the fit."""
 
+import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from gymnasium import spaces
 
 import d3rlpy_mbo as mbo
 from d3rlpy_mbo.runs.environments import validate_environment
-from d3rlpy_mbo.runs.validation import validate_parts
+from d3rlpy_mbo.runs.validation import validate_arguments, validate_parts
 from d3rlpy_mbo_rambo import RAMBOConfig
 from toys import (
     QUIET,
@@ -612,3 +613,13 @@ def test_a_fit_that_hands_its_arguments_on_takes_d3rlpys():
     assert seen == [2]
     assert len(epochs) == 1
     assert learner.n_rows == 36
+
+
+def test_evaluators_may_be_any_mapping():
+    validate_arguments(
+        small_learner("sac"),
+        n_trials=1,
+        evaluators=types.MappingProxyType({"td": d3rlpy.metrics.TDErrorEvaluator()}),
+        logger_adapter=None,
+        fit_arguments={},
+    )

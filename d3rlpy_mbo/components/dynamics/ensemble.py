@@ -255,8 +255,8 @@ class ProbabilisticEnsemble(Dynamics):
 
         Raises:
             NotFittedError: There is nothing to ask yet.
-            CompositionError: Anything but float32 tensors (B, D) and (B, A) of the fitted
-                sizes.
+            CompositionError: No tensors (B, D) and (B, A) of the fitted sizes, or float64
+                ones.
         """
         _, *sizes = self.fitted_on
         _validate_asked(observations, actions, *sizes)

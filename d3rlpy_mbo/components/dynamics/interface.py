@@ -41,13 +41,22 @@ class Prediction:
     stds: Optional[torch.Tensor] = None
     n_elites: Optional[int] = None
 
-    def transitions(self, direction: Direction) -> Transitions:
-        """Returns B rows in time order; next actions and terminals are zero."""
+    def transitions(
+        self, direction: Direction, n_actions: Optional[int] = None
+    ) -> Transitions:
+        """Returns B rows in time order; next actions and terminals are zero.
+
+        Args:
+            direction: Of the model.
+            n_actions: Of the rows, see `Transitions`: a prediction does not know it.
+        """
         before, after = self.given_observations, self.observations
         if direction == "reverse":
             before, after = after, before
         nothing = torch.zeros_like(self.actions), torch.zeros_like(self.rewards)
-        return Transitions(before, self.actions, self.rewards, after, *nothing)
+        return Transitions(
+            before, self.actions, self.rewards, after, *nothing, n_actions=n_actions
+        )
 
 
 @dataclasses.dataclass()
@@ -242,7 +251,8 @@ class Dynamics(LearnedComponent):
         loss = self.training_loss(transitions)
         with torch.no_grad():  # through its sample a density's gradient cancels out
             prediction = self.predict(observations, actions, False)
-        return loss, prediction, self.log_prob(prediction.transitions(self.direction))
+        sampled = prediction.transitions(self.direction, transitions.n_actions)
+        return loss, prediction, self.log_prob(sampled)
 
     def parameters(self) -> Iterable[torch.nn.Parameter]:
         """Returns what a dynamics updater may change. Optional.
