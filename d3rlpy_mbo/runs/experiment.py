@@ -24,6 +24,7 @@ from ..support.devices import validate_device
 from ..support.errors import CompositionError, told_of
 from ..support.json_values import one_or_all, plain
 from ..support.version import commit_of, installed_versions
+from .arguments import validated_epochs
 from .evaluation import evaluation, final_evaluation
 from .folder import UNFINISHED, RunFolder
 from .given_dynamics import with_given_dynamics
@@ -32,7 +33,7 @@ from .settings import apply_settings
 from .terminations import with_known_termination
 from .training import Run
 from .transformers import target_return_of
-from .validation import validate_parts, validated_epochs
+from .validation import validate_parts
 
 __all__ = ["UNFINISHED", "Experiment", "versions"]
 

@@ -14,15 +14,15 @@ from ..buffer.shares import imaginations_of
 from ..data.real_data import RealData
 from ..imagination.imagination import Imagination
 from ..learners.reading import AnyLearner
-from .training import Run
-from .transformers import target_return_of
-from .validation import (
+from .arguments import (
     validate_arguments,
     validate_checkpoints,
     validate_logging,
-    validate_parts,
     validated_epochs,
 )
+from .training import Run
+from .transformers import target_return_of
+from .validation import validate_parts
 
 __all__ = ["fit"]
 

@@ -25,10 +25,11 @@ from ..data.minari import load_minari, reference_scores
 from ..learners.names import learner_config
 from ..learners.pretraining import validate_pretraining
 from ..registry.discovery import get_component
+from ..runs.arguments import validated_epochs
 from ..runs.mixtures import parts_of
 from ..runs.terminations import known_termination
 from ..runs.transformers import validate_target_return
-from ..runs.validation import validate_together, validated_epochs
+from ..runs.validation import validate_together
 from ..support.devices import validate_device
 from ..support.errors import (
     CompositionError,

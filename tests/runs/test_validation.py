@@ -14,8 +14,9 @@ import torch
 from gymnasium import spaces
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.runs.arguments import validate_arguments
 from d3rlpy_mbo.runs.environments import validate_environment
-from d3rlpy_mbo.runs.validation import validate_arguments, validate_parts
+from d3rlpy_mbo.runs.validation import validate_parts
 from d3rlpy_mbo_rambo import RAMBOConfig
 from toys import (
     QUIET,
