@@ -14,6 +14,7 @@ D3RLPY_MBO_TEST_DEVICE names another device.
 import contextlib
 import copy
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -114,12 +115,31 @@ def learner(device: str) -> Any:
     return moved
 
 
-def fitted(name: str, device: str, rollout_length: int = 3) -> mbo.Imagination:
-    config = copy.deepcopy(COMPOSITIONS[name])
-    config.rollout_length = rollout_length
+@functools.cache
+def model(direction: mbo.Direction, terminated: bool, device: str) -> mbo.Dynamics:
+    """Returns a fitted model, the same one to all who do not change it."""
+    config = mbo.ImaginationConfig(
+        dynamics=line_dynamics(direction),
+        rollout_policy=mbo.UniformPolicyConfig(),
+        termination=mbo.NoTermination() if terminated else None,
+    )
     d3rlpy.seed(1)
     with SameDraws():
         imagination = config.create(device)
+        imagination.fit(line_dataset(terminated=terminated))
+    return imagination.dynamics
+
+
+def fitted(name: str, device: str, rollout_length: int = 3) -> mbo.Imagination:
+    config = copy.deepcopy(COMPOSITIONS[name])
+    config.rollout_length = rollout_length
+    shared = None
+    if config.dynamics_updater is None:
+        terminated = config.termination is not None
+        shared = model(config.dynamics.direction, terminated, device)
+    d3rlpy.seed(1)
+    with SameDraws():
+        imagination = config.create(device, dynamics=shared)
         imagination.fit(dataset(name))
     return imagination
 
