@@ -37,9 +37,9 @@ from d3rlpy_mbo.tasks.pointmaze import PointMaze
 from measured import measured, of_folder
 from pessimism import differences
 
-_STATES = 250
+STATES = 250
 _UNSEEN = 0.01  # gamma ** steps, where a return is cut off
-_SETTINGS = {"states": _STATES, "unseen": _UNSEEN, "action": "greedy"}
+_SETTINGS = {"states": STATES, "unseen": _UNSEEN, "action": "greedy"}
 
 # From (B, D) states and (B, A) actions: (B, D) states reached, (B, 1) rewards, (B, 1) ends.
 Step = Callable[
@@ -70,14 +70,11 @@ def _of_task(task: Task) -> dict[str, dict[int, float]]:
     Raises:
         DatasetError: No simulator can be put into the data's states.
     """
-    dataset, _ = mbo.load_minari(task.dataset)
-    rows = mbo.RealData.of(dataset).for_models
-    d3rlpy.seed(0)
+    rows, states = starts_of(task.dataset)
     env = evaluation_environment(open_minari(task.dataset))
     simulator, why = simulator_of(env, rows)
     if simulator is None:
         raise mbo.DatasetError(f"What {task.dataset} pays cannot be known: {why}.")
-    states = rows.observations[torch.randint(len(rows), (_STATES,))]
     found: dict[str, dict[int, float]] = {}
     for method, runs in task.methods.items():
         for run in runs:
@@ -89,6 +86,14 @@ def _of_task(task: Task) -> dict[str, dict[int, float]]:
             if content is not None:
                 found.setdefault(method, {})[run.seed] = content["difference"]
     return found
+
+
+def starts_of(dataset_id: str) -> tuple[mbo.Transitions, torch.Tensor]:
+    """Returns a dataset's rows for models, and the (B, D) states where all begin."""
+    dataset, _ = mbo.load_minari(dataset_id)
+    rows = mbo.RealData.of(dataset).for_models
+    d3rlpy.seed(0)
+    return rows, rows.observations[torch.randint(len(rows), (STATES,))]
 
 
 def _leads_forward(path: Path) -> bool:
@@ -121,16 +126,24 @@ def measure_run(
     }
 
 
-def model_step(imagination: mbo.Imagination) -> Step:
-    """Returns a step of the model, as rollouts take it but for what a penalty takes."""
+def model_step(imagination: mbo.Imagination, by_means: bool = False) -> Step:
+    """Returns a step of the model, as rollouts take it but for what a penalty takes.
+
+    Args:
+        imagination: Fitted, and forward.
+        by_means: Whether it leads to the mean of the elites' means instead of a sample.
+    """
     config = imagination.config
 
     def step(
         states: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         actions = imagination.action_set.project(actions)
-        found = imagination.dynamics.predict(states, actions, False)
+        found = imagination.dynamics.predict(states, actions, by_means)
         reached, rewards = found.observations, found.rewards
+        if by_means:
+            mean = found.means[: found.n_elites].mean(dim=0)
+            reached, rewards = mean[:, :-1], mean[:, -1:]
         ends = torch.zeros_like(rewards)
         if config.reward_function is not None:
             rewards = config.reward_function(states, actions, reached)

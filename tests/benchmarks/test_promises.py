@@ -1,6 +1,8 @@
 """What a model promises, minus what is paid: by hand, and kept only while it is true."""
 
+import dataclasses
 import json
+import math
 import sys
 import types
 from pathlib import Path
@@ -15,6 +17,7 @@ pytest.importorskip("joblib")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import d3rlpy_mbo as mbo
+import model_noise
 import promises
 import toys
 from d3rlpy_mbo.runs.diagnosis.simulators import Simulator
@@ -93,6 +96,47 @@ def test_the_model_pays_its_own_rewards_without_penalty_and_ends_by_the_rule():
     assert float(reached) == pytest.approx(0.75, abs=0.05)
     assert float(rewards) < 10  # nothing of a million is subtracted
     assert ends.tolist() == [[0.0]]
+
+
+def test_by_means_a_step_is_the_mean_of_the_elites_whatever_is_drawn(tmp_path):
+    class Draws(toys.LineDynamics):
+        """Two members apart from each other, of which the first imagines."""
+
+        def predict(self, observations, actions, all_members):
+            found = super().predict(observations, actions, all_members)
+            means = found.means
+            if means is not None:
+                means = torch.stack([means[0], means[0] + 5])
+            drawn = found.observations + torch.randn_like(found.observations)
+            return dataclasses.replace(
+                found, observations=drawn, means=means, n_elites=1
+            )
+
+    config = mbo.ImaginationConfig(
+        dynamics=toys.LineDynamicsConfig(), rollout_policy=mbo.UniformPolicyConfig()
+    )
+    imagination = config.create()
+    imagination.dynamics = Draws(toys.LineDynamicsConfig())
+    step = promises.model_step(imagination, by_means=True)
+    imagination.fit(toys.line_dataset())
+    states, actions = torch.tensor([[0.5]]), torch.tensor([[0.25]])
+    for _ in range(2):
+        reached, rewards, _ = step(states, actions)
+        assert (float(reached), float(rewards)) == pytest.approx((0.75, 0.5))
+
+
+def test_what_noise_costs_is_measured_from_the_same_states_both_ways(tmp_path):
+    config = mbo.ImaginationConfig(
+        dynamics=toys.LineDynamicsConfig(), rollout_policy=mbo.UniformPolicyConfig()
+    )
+    imagination = config.create()
+    imagination.fit(toys.line_dataset())
+    imagination.save(tmp_path / "imagination.mbo")
+    learner().save(str(tmp_path / "learner.d3"))
+    found = model_noise.measure_run(tmp_path, torch.tensor([[0.5], [-0.5]]))
+    assert found["sampled"] == found["by_means"]  # the toy's sample is its mean
+    n_steps = math.ceil(math.log(0.01) / math.log(0.99))
+    assert found["sampled"]["steps"] == n_steps
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
