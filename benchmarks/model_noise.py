@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from promises import STATES, Step, discounted, model_step, starts_of  # isort: split
+from promises import STATES, Step, discounted, model_step, world_of  # isort: split
 
 import d3rlpy
 import torch
@@ -38,7 +38,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _work(folder: Path) -> None:
     text: list[str] = []
     for task in read_results(folder).tasks:
-        _, states = starts_of(task.dataset)
+        _, states = world_of(task.dataset)
         text += [f"## {task.dataset}", ""]
         text += ["| promised | seed | sampled | by means | steps, sampled | by means |"]
         text += ["|---|---|---|---|---|---|"]

@@ -68,13 +68,9 @@ def _of_task(task: Task) -> dict[str, dict[int, float]]:
     """Returns the mean difference of each method's seeds.
 
     Raises:
-        DatasetError: No simulator can be put into the data's states.
+        DatasetError: See `world_of`.
     """
-    rows, states = starts_of(task.dataset)
-    env = evaluation_environment(open_minari(task.dataset))
-    simulator, why = simulator_of(env, rows)
-    if simulator is None:
-        raise mbo.DatasetError(f"What {task.dataset} pays cannot be known: {why}.")
+    simulator, states = world_of(task.dataset)
     found: dict[str, dict[int, float]] = {}
     for method, runs in task.methods.items():
         for run in runs:
@@ -88,12 +84,22 @@ def _of_task(task: Task) -> dict[str, dict[int, float]]:
     return found
 
 
-def starts_of(dataset_id: str) -> tuple[mbo.Transitions, torch.Tensor]:
-    """Returns a dataset's rows for models, and the (B, D) states where all begin."""
+def world_of(dataset_id: str) -> tuple[Simulator, torch.Tensor]:
+    """Returns a dataset's simulator, and the (B, D) real states where all begin.
+
+    In this order: finding the simulator draws.
+
+    Raises:
+        DatasetError: No simulator can be put into the data's states.
+    """
     dataset, _ = mbo.load_minari(dataset_id)
     rows = mbo.RealData.of(dataset).for_models
     d3rlpy.seed(0)
-    return rows, rows.observations[torch.randint(len(rows), (STATES,))]
+    env = evaluation_environment(open_minari(dataset_id))
+    simulator, why = simulator_of(env, rows)
+    if simulator is None:
+        raise mbo.DatasetError(f"What {dataset_id} pays cannot be known: {why}.")
+    return simulator, rows.observations[torch.randint(len(rows), (STATES,))]
 
 
 def _leads_forward(path: Path) -> bool:
@@ -142,6 +148,7 @@ def model_step(imagination: mbo.Imagination, by_means: bool = False) -> Step:
         found = imagination.dynamics.predict(states, actions, by_means)
         reached, rewards = found.observations, found.rewards
         if by_means:
+            assert found.means is not None
             mean = found.means[: found.n_elites].mean(dim=0)
             reached, rewards = mean[:, :-1], mean[:, -1:]
         ends = torch.zeros_like(rewards)
