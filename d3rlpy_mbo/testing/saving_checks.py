@@ -141,7 +141,7 @@ def check_fit_goes_on_alike(subject: Subject) -> None:
 def _kept_amid_fit(subject: Subject) -> Optional[dict[str, Any]]:
     """Returns what a checkpoint has of a fit after half of it or more, if it can be left.
 
-    Of the places where it may be left, the second, the fourth, the eighth ... are kept.
+    Of the places where it may be left, the last whose number is a power of two.
     """
     kept: list[dict[str, Any]] = []
     n_places = 0
