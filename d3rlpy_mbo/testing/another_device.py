@@ -4,14 +4,14 @@ They are the CPU's tensors, wrapped, so every number is the CPU's; but as on a G
 operation refuses tensors of both devices, and NumPy cannot read them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Optional
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 __all__ = ["ANOTHER_DEVICE", "another_device"]
 
@@ -84,10 +84,8 @@ class _There(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
-        tensors = [
-            x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)
-        ]
+        tensors: list[torch.Tensor] = []
+        args, kwargs = _inner(args, tensors), _inner(kwargs or {}, tensors)
         if function not in _MAY_MIX:
             for tensor in tensors:
                 if not isinstance(tensor, _There) and tensor.dim() > 0:
@@ -96,19 +94,35 @@ class _There(torch.Tensor):
                         f"shape {tuple(tensor.shape)} lies on the CPU, others on "
                         f"{ANOTHER_DEVICE}"
                     )
-        found = function(*tree_map(_inner, args), **tree_map(_inner, kwargs))
+        found = function(*args, **kwargs)
         # What was changed in place is what was given, wherever that lies.
         given = {id(_inner(tensor)): tensor for tensor in tensors}
-        return tree_map(lambda value: given.get(id(value), _there(value)), found)
+        return _there(found, given)
 
 
-def _inner(value: Any) -> Any:
-    return value.numbers if isinstance(value, _There) else value
+# Of the nesting that operations have, and no more: torch has trees, ten times as slow.
+def _inner(value: Any, seen: Optional[list[torch.Tensor]] = None) -> Any:
+    """Returns what lies inside tensors, and adds the tensors to those that were seen."""
+    if isinstance(value, torch.Tensor):
+        if seen is not None:
+            seen.append(value)
+        return value.numbers if isinstance(value, _There) else value
+    if isinstance(value, (list, tuple)):
+        return type(value)([_inner(each, seen) for each in value])
+    if isinstance(value, dict):
+        return {name: _inner(each, seen) for name, each in value.items()}
+    return value
 
 
-def _there(value: Any) -> Any:
-    plain = isinstance(value, torch.Tensor) and not isinstance(value, _There)
-    return _There(value) if plain else value
+def _there(value: Any, given: Mapping[int, torch.Tensor] = MappingProxyType({})) -> Any:
+    """Returns tensors wrapped, but for what was given."""
+    if isinstance(value, torch.Tensor):
+        if isinstance(value, _There):
+            return value
+        return given[id(value)] if id(value) in given else _There(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)([_there(each, given) for each in value])
+    return value
 
 
 class _Carry(torch.autograd.Function):
@@ -136,8 +150,8 @@ class _MadeByTorch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         device = kwargs.get("device")
         if device is None or torch.device(device).type != "meta":
             return func(*args, **kwargs)
-        kwargs = {**tree_map(_inner, kwargs), "device": "cpu"}
-        return tree_map(_there, func(*tree_map(_inner, args), **kwargs))
+        kwargs = {**_inner(kwargs), "device": "cpu"}
+        return _there(func(*_inner(args), **kwargs))
 
 
 class _Moving(TorchFunctionMode):

@@ -1,14 +1,13 @@
 """How penalties and halts are fitted and asked: about what a model says."""
 
-import dataclasses
 import functools
 from typing import Any
 
 import torch
 
 from ..components.dynamics.interface import Dynamics, Prediction
-from ..data.transitions import Direction
 from . import line_world as world
+from .fitted_models import copied, fitted_dynamics
 from .subjects import N_ROWS, Subject
 
 __all__ = ["HaltSubject", "JudgeSubject", "PenaltySubject"]
@@ -22,10 +21,8 @@ class JudgeSubject(Subject):
     @functools.cached_property
     def _dynamics(self) -> Dynamics:
         """A model of the world, for those that learn what it says of the data."""
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # made when first asked for, maybe in a fit
-            return _copied(_fitted_dynamics(self.world, self.direction), self.device)
+        fitted = fitted_dynamics(self.world, self.direction, _N_MEMBERS)
+        return copied(fitted, self.device)
 
     def data(self) -> Any:
         """Returns rows of episodes, those that `dynamics` was fitted on."""
@@ -74,24 +71,6 @@ class JudgeSubject(Subject):
         given, actions, outcome, reward = (each.to(self.device) for each in columns)
         spread, means = 2 * spread.to(self.device), means.to(self.device)
         return Prediction(given, actions, outcome, reward, means, spread)
-
-
-@functools.cache
-def _fitted_dynamics(line_world: world.LineWorld, direction: Direction) -> Dynamics:
-    """Returns a model on the CPU; nobody but `_copied` is given it."""
-    config = dataclasses.replace(world.line_dynamics(direction), n_models=_N_MEMBERS)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        dynamics = config.create("cpu:0")
-        dynamics.fit(line_world.connected_transitions())
-    return dynamics
-
-
-def _copied(dynamics: Dynamics, device: str) -> Dynamics:
-    """Returns the same model on a device."""
-    copied = dynamics.config.create(device)
-    copied.load_state_dict(dynamics.state_dict())
-    return copied
 
 
 class PenaltySubject(JudgeSubject):

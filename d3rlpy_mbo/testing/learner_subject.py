@@ -13,9 +13,7 @@ from d3rlpy.dataset import ReplayBuffer, Transition
 
 from ..buffer.mini_batch import ImaginedMiniBatch
 from ..buffer.replay_buffer import ImaginedReplayBuffer
-from ..components.rollout_policies.uniform import UniformPolicyConfig
-from ..imagination.imagination import Imagination, ImaginationConfig
-from . import line_world as world
+from .fitted_models import fitted_imagination
 from .subjects import Subject
 
 __all__ = ["N_LEARNER_STEPS", "LearnerSubject", "Losses", "Trained", "rows_of"]
@@ -56,7 +54,7 @@ class LearnerSubject(Subject):
 
     def data(self) -> list[ImaginedMiniBatch]:
         """Returns batches of real and imagined rows, always the same."""
-        imagination, learner = _imagination_of(self.world), self.created()
+        imagination, learner = fitted_imagination(self.world), self.created()
         buffer = ImaginedReplayBuffer(self.dataset, imagination, learner)
         d3rlpy.seed(0)
         return [
@@ -96,20 +94,6 @@ class LearnerSubject(Subject):
     def answers_at(self) -> str:
         """On the CPU: d3rlpy's algorithms answer in NumPy."""
         return "cpu"
-
-
-@functools.cache
-def _imagination_of(line_world: world.LineWorld) -> Imagination:
-    """Returns one that is fitted, and that no learner changes."""
-    imagination = ImaginationConfig(
-        dynamics=world.line_dynamics(),
-        rollout_policy=UniformPolicyConfig(),
-        rollout_batch_size=100,
-    ).create()
-    dataset = line_world.line_dataset()
-    d3rlpy.seed(0)  # after it was made, which draws
-    imagination.fit(dataset)
-    return imagination
 
 
 def rows_of(batch: ImaginedMiniBatch, rows: npt.NDArray[np.int64]) -> ImaginedMiniBatch:

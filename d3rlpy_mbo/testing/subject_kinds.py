@@ -19,8 +19,8 @@ from ..registry.component import Component
 from ..registry.json_form import parts
 from ..registry.kinds import kind_of
 from ..support.errors import CompositionError, ConformanceError
-from . import line_world as world
 from .dynamics_subject import DynamicsSubject
+from .fitted_models import copied, fitted_imagination
 from .judge_subject import HaltSubject, JudgeSubject, PenaltySubject
 from .learner_subject import LearnerSubject
 from .rule_subject import RuleSubject
@@ -56,11 +56,12 @@ class _DynamicsUpdater(Subject):
     @functools.cached_property
     def _imagination(self) -> Imagination:
         assert isinstance(self.component, DynamicsUpdaterConfig)
+        fitted = fitted_imagination(self.world).dynamics
         imagination = ImaginationConfig(
-            dynamics=world.line_dynamics(),
+            dynamics=fitted.config,
             rollout_policy=UniformPolicyConfig(),
             dynamics_updater=self.component,
-        ).create(self.device)
+        ).create(self.device, dynamics=copied(fitted, self.device))
         d3rlpy.seed(0)
         imagination.fit(self.world.line_dataset())
         return imagination
