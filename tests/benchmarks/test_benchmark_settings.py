@@ -126,6 +126,13 @@ def test_combos_settings_are_whole():
     assert {k for k, v in lengths.items() if v == 1} == {
         k for k in lengths if k.startswith("walker2d")
     }
+    # OfflineRL-Kit's run_combo.py has MOBILE's schedule, over its 1000 epochs.
+    config = apply_settings(learner_configs()["combo"](), settings["learner"]["combo"])
+    schedule = config.actor_optim_factory.lr_scheduler_factory
+    assert isinstance(
+        schedule, d3rlpy.optimizers.lr_schedulers.CosineAnnealingLRFactory
+    )
+    assert schedule.T_max == 1_000_000
 
 
 def test_edacs_settings_are_whole_and_ravls_are_fields_of_an_imagination():

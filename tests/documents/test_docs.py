@@ -1,5 +1,6 @@
 """The documentation's code runs, every kind has a page, links lead somewhere."""
 
+import ast
 import dataclasses
 import functools
 import importlib
@@ -172,6 +173,55 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     if page.stem == "own-data":
         pytest.importorskip("pandas")
     run_page(page, tmp_path, monkeypatch)
+
+
+KIT = DOCS / "from-offlinerl-kit.md"
+
+
+@pytest.mark.usefixtures("small")
+def test_the_script_beside_run_mopo_has_the_settings_of_run_mopo(monkeypatch):
+    begun: list[Any] = []
+    monkeypatch.setattr(
+        mbo, "fit", lambda *given, **named: begun.append((given, named))
+    )
+    [script, *_] = [block for block in blocks(KIT) if block.language == "python"]
+    exec(script.code, {})
+    [((sac, _, mopo), named)] = begun
+    model, learner = mopo.config.dynamics, sac.config
+    # run_mopo.py: trained with max_epochs_since_update=5, which stops at the fifth.
+    assert (model.patience, model.n_models, model.n_elites) == (5 - 1, 7, 5)
+    assert (mopo.config.rollout_interval, mopo.config.retained_refreshes) == (1000, 5)
+    assert (mopo.config.rollout_length, mopo.config.penalty.coef) == (5, 5.0)
+    assert mopo.config.real_ratio == 0.05
+    assert (learner.actor_learning_rate, learner.critic_learning_rate) == (1e-4, 3e-4)
+    assert (learner.temp_learning_rate, learner.initial_temperature) == (1e-4, 1.0)
+    assert (learner.gamma, learner.tau, learner.n_critics) == (0.99, 0.005, 2)
+    assert learner.batch_size == 256
+    schedule = learner.actor_optim_factory.lr_scheduler_factory
+    assert schedule.T_max == named["n_steps"] == 1000 * named["n_steps_per_epoch"]
+
+
+def test_what_the_scripts_default_to_are_fields_with_other_defaults():
+    schedule = d3rlpy.optimizers.lr_schedulers.CosineAnnealingLRFactory(T_max=10)
+    names = {
+        **vars(d3rlpy.algos),
+        **vars(d3rlpy.preprocessing),
+        **vars(d3rlpy.optimizers),
+        **vars(mbo),
+        "schedule": schedule,
+        "large": d3rlpy.models.VectorEncoderFactory(hidden_units=[256, 256, 256]),
+    }
+    for plugin in ("mopo", "rambo", "combo", "mobile", "edac"):
+        names |= vars(importlib.import_module(f"d3rlpy_mbo_{plugin}"))
+    table = KIT.read_text().partition("## Defaults")[2].partition("\n## ")[0]
+    calls = re.findall(r"`(\w+Config\(\w.*?\))`", table)
+    assert len(calls) == 13
+    for text in calls:
+        config, call = eval(text, names), ast.parse(text, mode="eval").body
+        assert isinstance(call, ast.Call)
+        for keyword in call.keywords:
+            default = getattr(type(config)(), str(keyword.arg))
+            assert getattr(config, str(keyword.arg)) != default, (text, keyword.arg)
 
 
 def kinds() -> set[str]:
