@@ -426,6 +426,21 @@ def test_a_rule_that_cannot_be_asked_is_refused_before_the_model_is_fitted(
     assert imagination.dynamics.n_rows_fitted is None
 
 
+def test_a_known_reward_with_a_create_is_told_that_nothing_calls_it():
+    class Learns(mbo.RewardFunction):
+        def create(self, device=False):
+            raise AssertionError("nothing calls it")
+
+    config = mbo.ImaginationConfig(
+        dynamics=LineDynamicsConfig(), reward_function=Learns()
+    )
+    words = (
+        "Learns .*: NotImplementedError. A reward_function is asked itself: its create"
+    )
+    with pytest.raises(mbo.CompositionError, match=words):
+        config.create().fit(line_dataset())
+
+
 def test_a_loss_that_became_nan_ends_the_fit_at_the_next_hundredth():
     policy, parameter = mbo.BehaviorCloningPolicyConfig().create(), torch.zeros(1)
     parameter.requires_grad_()

@@ -162,6 +162,7 @@ def rollout(
     checks = ComponentChecks()
     proposals = Proposals(rollout_policy, action_set, learner, checks)
     rollout_policy.begin_rollouts(len(starts))
+    dynamics.begin_rollouts(len(starts))
     model = StepModel(
         dynamics, reward_function, penalty, termination, halt, learner, checks, starts
     )

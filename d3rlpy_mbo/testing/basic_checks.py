@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, Optional
 
+from ..components.penalties import LearnedPenaltyConfig
+from ..components.terminations.learned import LearnedTerminationConfig
 from ..registry import discovery
 from ..registry.component import Component
 from ..registry.kinds import LEARNER, Provided, kind_of
@@ -17,13 +19,33 @@ __all__ = [
     "check_unique_type_name",
 ]
 
+# Kinds that an imagination asks as they are, and what to do where one has to learn.
+_ASKED_ITSELF = {
+    "penalty": "derive the config from LearnedPenaltyConfig",
+    "reward_function": "a reward that is learned belongs in the dynamics, around another "
+    "model if need be",
+    "termination": "LearnedTerminationConfig is the only one that is created",
+}
+_CREATED = (LearnedPenaltyConfig, LearnedTerminationConfig)
+
 
 @conformance_check(*EVERY_KIND)
 def check_default_construction(subject: Subject) -> None:
-    """Checks that its class can be made without arguments, and that `create` then works."""
+    """Checks that its class can be made without arguments, and that `create` then works.
+
+    What imaginations ask as it is, without creating anything, must have none.
+    """
     component = default_constructed(type(subject.component))
-    if subject.learned:
-        component.create()  # type: ignore[union-attr]
+    if not subject.learned:
+        return
+    kind = str(kind_of(component))
+    if kind in _ASKED_ITSELF and not isinstance(component, _CREATED):
+        raise subject.violation(
+            f"a {kind} is asked itself, whatever its create would return",
+            "a create, which no imagination calls",
+            f"it is meant to learn from data: {_ASKED_ITSELF[kind]}",
+        )
+    component.create()  # type: ignore[union-attr]
 
 
 @conformance_check(*EVERY_KIND)

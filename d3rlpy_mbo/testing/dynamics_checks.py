@@ -16,7 +16,7 @@ from ..support.errors import CompositionError
 from . import line_world as world
 from .dynamics_subject import DynamicsSubject
 from .running import conformance_check
-from .subjects import N_ROWS, Subject
+from .subjects import N_ROWS, TOO_FEW_STEPS, Subject
 
 __all__ = [
     "check_dynamics_direction",
@@ -163,8 +163,7 @@ def check_dynamics_direction(subject: Subject) -> None:
                     f"{found:.2f} times M a where 1 is the truth",
                     "`fit` or `predict` ignores the direction (use "
                     "transitions.given_observations(direction) and "
-                    "predicted_observations), or the instance learns too little in its "
-                    "steps",
+                    f"predicted_observations), or {TOO_FEW_STEPS}",
                 )
             found = world.slope(values, given)
             if not found > _LEAST_SHARE:

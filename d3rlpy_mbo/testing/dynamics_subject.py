@@ -26,8 +26,8 @@ class DynamicsSubject(Subject):
 
     def ask(self, ready: Any, inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
         """Returns what it predicts, of one member and of all."""
-        brief = ready.predict(*inputs, False)
-        whole = ready.predict(*inputs, True)
+        brief = self._first_step(ready, inputs, False)
+        whole = self._first_step(ready, inputs, True)
         answers = {
             "observations": brief.observations,
             "rewards": brief.rewards,
@@ -37,6 +37,15 @@ class DynamicsSubject(Subject):
             "stds": whole.stds,
         }
         return {name: value for name, value in answers.items() if value is not None}
+
+    @staticmethod
+    def _first_step(
+        ready: Any, inputs: tuple[Any, ...], all_members: bool
+    ) -> Prediction:
+        """Returns what it predicts of rollouts that begin there."""
+        ready.begin_rollouts(len(inputs[0]))
+        prediction: Prediction = ready.predict(*inputs, all_members)
+        return prediction
 
     def direction_of(self, made: Any) -> Direction:
         """Returns its own."""

@@ -21,6 +21,7 @@ __all__ = [
     "CONTINUOUS",
     "DISCRETE",
     "N_ROWS",
+    "TOO_FEW_STEPS",
     "Checkable",
     "Subject",
     "default_constructed",
@@ -43,6 +44,13 @@ _LONGEST = {
     "update_interval": 1,
     "rollout_batch_size": 100,
 }
+
+# The likely cause where something learned less than it should.
+TOO_FEW_STEPS = (
+    "the instance learns too little in its steps (a class, as on the command line, has "
+    f"n_steps and max_steps cut to {_LONGEST['n_steps']}: check an instance that learns "
+    "enough, or let it learn faster)"
+)
 
 
 class Subject:

@@ -3,7 +3,7 @@
 from . import line_world as world
 from .dynamics_subject import DynamicsSubject
 from .running import conformance_check
-from .subjects import Subject
+from .subjects import TOO_FEW_STEPS, Subject
 
 __all__ = ["check_reward_units", "check_standard_deviations"]
 
@@ -42,7 +42,7 @@ def check_reward_units(subject: Subject) -> None:
                     f"{name} must be in the units of the dataset's rewards",
                     f"on average {level:.2f} times these, and {slope:.2f} times as steep",
                     "targets that fit standardises and predict does not scale back, a "
-                    "sign, or the instance learns too little in its steps",
+                    f"sign, or {TOO_FEW_STEPS}",
                 )
 
 

@@ -307,3 +307,24 @@ def test_a_model_that_turns_out_to_have_one_member_is_refused_where_two_are_comp
     words = "ConstantPenalty .* compares the elites of the dynamics, and these have 1"
     with pytest.raises(mbo.CompositionError, match=words):
         rollout(model, policy, start(), 1, action_set=WIDE, penalty=penalty)
+
+
+class Accelerates(LineDynamics):
+    def begin_rollouts(self, n_rollouts):
+        self.speeds = torch.zeros(n_rollouts, 1)
+
+    def predict(self, observations, actions, all_members):
+        self.speeds = self.speeds + actions  # what the last steps did is carried along
+        return super().predict(observations, self.speeds, all_members)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_model_is_told_where_rollouts_begin_and_may_carry_something_along(direction):
+    model = Accelerates(LineDynamicsConfig(direction=direction))
+    sign = 1 if direction == "forward" else -1
+    for _ in range(2):  # the second time nothing is left of the first
+        policy = ScriptedPolicyConfig(script=[1, 1, 1]).create()
+        starts = start(s=5, next_s=5)
+        imagined = rollout(model, policy, starts, 3, action_set=WIDE).transitions
+        reached = imagined.predicted_observations(direction).flatten().tolist()
+        assert reached[::sign] == [5 + sign * way for way in (1, 3, 6)]

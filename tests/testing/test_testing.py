@@ -18,6 +18,7 @@ import d3rlpy_mbo as mbo
 from broken_components import (
     BROKEN,
     SOUND,
+    AlwaysForward,
     LinearPolicy,
     PenaltyThatAddsUpBySize,
     PenaltyWithoutDefault,
@@ -137,6 +138,13 @@ def test_a_message_states_violation_value_and_likely_cause(check, component):
     assert "Found: " in message
     assert "Likely cause: " in message
     assert "where it should have worked" not in message
+
+
+@pytest.mark.training
+def test_a_model_that_learned_too_little_is_told_that_a_class_has_its_steps_cut():
+    words = "n_steps and max_steps cut to 50: check an instance"
+    with pytest.raises(testing.ConformanceError, match=words):
+        testing.check_dynamics_direction(AlwaysForward)
 
 
 @dataclasses.dataclass()

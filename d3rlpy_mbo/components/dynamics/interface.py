@@ -116,6 +116,20 @@ class Dynamics(LearnedComponent):
             DivergedError: The loss became non-finite.
         """
 
+    def begin_rollouts(self, n_rollouts: int) -> None:  # optional
+        """Tells the model that this many rollouts begin side by side. Optional.
+
+        The next call of `predict` is about their first step, and those after it about the
+        next steps of the same rollouts, in the same order, so a model may carry a history
+        along them, or a draw, such as a member for each rollout. Rollouts that have ended
+        are asked about too, and what is said of them does not matter.
+
+        Outside of rollouts `predict` is called without it, about rows of its own.
+
+        Args:
+            n_rollouts: How many rows `predict` will be asked about.
+        """
+
     @abstractmethod
     def predict(
         self, observations: torch.Tensor, actions: torch.Tensor, all_members: bool
