@@ -10,11 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Made(TorchDispatchMode):
-    """Counts what torch is asked for inside, and keeps the bytes of the largest result."""
+    """Counts what torch is asked for inside, and keeps the bytes of all that it makes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.n_calls = self.largest = 0
+        self.sizes = list[int]()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         results = func(*args, **(kwargs or {}))
@@ -22,6 +23,7 @@ class Made(TorchDispatchMode):
         for each in _pytree.tree_leaves(results):
             if isinstance(each, torch.Tensor) and not each._is_view():
                 self.largest = max(self.largest, each.nbytes)
+                self.sizes.append(each.nbytes)
         return results
 
 

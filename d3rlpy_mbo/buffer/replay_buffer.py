@@ -150,6 +150,11 @@ class ImaginedReplayBuffer(ReplayBufferBase):
         return self._learner
 
     @property
+    def real_data(self) -> RealData:
+        """The real rows as they were read when this buffer was made."""
+        return self._real
+
+    @property
     def imaginations(self) -> list[Imagination]:
         """What imagines, in the order given."""
         return [source.imagination for source in self._sources]

@@ -59,8 +59,7 @@ class Ring:
     @property
     def nbytes(self) -> int:
         """Bytes allocated."""
-        stores = self._rows, self._origins, self._intervals, self._spared
-        return sum(store.nbytes for store in stores if store is not None)
+        return sum(store.nbytes for store in self._stores.values())
 
     @staticmethod
     def bytes_of(
@@ -185,29 +184,45 @@ class Ring:
         return np.array(self._rows[self.held])
 
     def checkpoint_state(self) -> dict[str, Any]:
-        """Returns the rows, oldest first, where they come from, and each refresh's size."""
-        held = self.held
-        state = {
-            "rows": torch.from_numpy(self._rows[held]),
-            "origins": torch.from_numpy(self._origins[held]),
-            "sizes": list(self._sizes),
-        }
-        if self._intervals is not None:
-            state["intervals"] = torch.from_numpy(self._intervals[held])
-        if self._spared is not None:
-            state["spared"] = torch.from_numpy(self._spared[held])
+        """Returns the rows, oldest first, where they come from, and each refresh's size.
+
+        Nothing is copied, the store may fill the memory: where its rows go around its end,
+        those from its beginning on are ``"behind"`` the others, by the same names.
+        """
+        last = self._start + self._size
+        around = max(last - len(self._rows), 0)
+        state = self._views(slice(self._start, last - around))
+        state["sizes"] = list(self._sizes)
+        if around:
+            state["behind"] = self._views(slice(0, around))
         return state
+
+    def _views(self, some: slice) -> dict[str, Any]:
+        return {
+            name: torch.from_numpy(store[some]) for name, store in self._stores.items()
+        }
+
+    @property
+    def _stores(self) -> dict[str, npt.NDArray[Any]]:
+        """What is known of each row, by its name in checkpoints."""
+        stores = {
+            "rows": self._rows,
+            "origins": self._origins,
+            "intervals": self._intervals,
+            "spared": self._spared,
+        }
+        return {name: store for name, store in stores.items() if store is not None}
 
     def restore_checkpoint(self, state: dict[str, Any]) -> None:
         """Takes over what `checkpoint_state` returned: the same rows in the same order."""
-        rows = state["rows"].numpy()
-        self._start, self._size = 0, len(rows)
-        self._rows[: len(rows)] = rows
-        self._origins[: len(rows)] = state["origins"].numpy()
-        if self._intervals is not None:
-            self._intervals[: len(rows)] = state["intervals"].numpy()
-        if self._spared is not None:
-            self._spared[: len(rows)] = state["spared"].numpy()
+        self._start = self._size = 0
+        for part in (state, state.get("behind")):  # older checkpoints are one part
+            if part is not None:
+                n_rows = len(part["rows"])
+                some = slice(self._size, self._size + n_rows)
+                for name, store in self._stores.items():
+                    store[some] = part[name].numpy()
+                self._size += n_rows
         self._sizes = deque(state["sizes"])
         self.version += 1
 

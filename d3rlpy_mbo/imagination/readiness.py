@@ -234,7 +234,9 @@ def validate_magnitudes(transitions: Transitions) -> None:
     Deviations, penalties and losses are made of squares.
     """
     for name in ("observations", "actions", "rewards", "next_observations"):
-        largest = getattr(transitions, name).abs().amax(dim=0)
+        column = getattr(transitions, name)
+        # Not of its absolute values: they are a copy of half of the data.
+        largest = torch.maximum(column.amax(dim=0), -column.amin(dim=0))
         columns = torch.nonzero(largest > _LARGEST)[:, 0].tolist()
         if columns:
             raise DatasetError(

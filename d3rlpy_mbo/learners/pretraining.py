@@ -26,6 +26,7 @@ from d3rlpy.torch_utility import hard_sync
 
 from ..data.real_data import RealData
 from ..registry.fields import COUNT, Number
+from ..support.devices import ROWS_OF_A_LEARNER, on_device
 from ..support.errors import CompositionError, DivergedError
 from ..support.progress import Progress
 from ..support.resuming import Loop
@@ -135,13 +136,23 @@ def validate_pretraining(
 def _scaled(
     learner: Learner, observations: torch.Tensor, actions: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns both as the learner's networks see them, on its device."""
+    """Returns both as the learner's networks see them, on its device.
+
+    Observations are those given, without a copy, if they are there and nothing scales
+    them; else one copy, and no other beside it.
+    """
     config, device = learner.config, cast(Any, learner.impl).device
-    observations, actions = observations.to(device), actions.to(device)
-    if config.observation_scaler:
-        observations = cast(
-            torch.Tensor, config.observation_scaler.transform(observations)
-        )
+    scaler = config.observation_scaler
+    actions = on_device(actions, device)
+    if scaler:
+        scaled = torch.empty(observations.shape, device=device)
+        for first in range(0, len(observations), ROWS_OF_A_LEARNER):
+            some = slice(first, first + ROWS_OF_A_LEARNER)
+            there = on_device(observations[some], device)
+            scaled[some] = cast(torch.Tensor, scaler.transform(there))
+        observations = scaled
+    else:
+        observations = on_device(observations, device)
     if isinstance(config, _CATEGORICAL):
         return observations, actions.long()
     if config.action_scaler:

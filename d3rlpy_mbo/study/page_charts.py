@@ -128,10 +128,7 @@ def metric_charts(
 def _of_each(metrics: dict[str, str], *groups: dict[str, list[Row]]) -> dict[str, str]:
     """Returns metrics of the imaginations that there are, if a run has several."""
     runs = [
-        {name for epoch in row.content["metrics"] for name in epoch}
-        for group in groups
-        for rows in group.values()
-        for row in rows
+        row.metric_names for group in groups for rows in group.values() for row in rows
     ]
     found: dict[str, str] = {}
     for name, style in metrics.items():
@@ -152,10 +149,10 @@ def _follows(name: str, end: str) -> bool:
 def _reader(name: str) -> _Read:
     def read(row: Row) -> _Series:
         found: _Series = []
+        its = name
+        if name.startswith("_"):  # once for all epochs: there may be a thousand
+            its = next((each for each in row.metric_names if _follows(each, name)), "")
         for step, metrics in zip(_steps(row), row.content["metrics"], strict=False):
-            its = name
-            if name.startswith("_"):
-                its = next((each for each in metrics if _follows(each, name)), "")
             if its in metrics:
                 value = metrics[its]
                 found.append((step, math.nan if value is None else value))

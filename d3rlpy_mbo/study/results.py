@@ -1,6 +1,7 @@
 """Reading a study's folder: its settings, its runs, the scores of the runs."""
 
 import dataclasses
+import functools
 import math
 import statistics
 from pathlib import Path
@@ -55,6 +56,12 @@ class Row:
         """Mean raw return of each evaluation, NaN where it was not finite."""
         returns = [each["return"] for each in self.content["evaluations"]]
         return [math.nan if value is None else value for value in returns]
+
+    @functools.cached_property
+    def metric_names(self) -> set[str]:
+        """Names of all metrics of its epochs."""
+        names: set[str] = set().union(*self.content["metrics"])
+        return names
 
     @property
     def has_gaps(self) -> bool:

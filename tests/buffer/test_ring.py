@@ -1,4 +1,5 @@
 import numpy as np
+import torch
 
 from d3rlpy_mbo.buffer.ring import Ring
 from d3rlpy_mbo.data.packed_rows import PackedLayout
@@ -46,6 +47,32 @@ def test_it_allocates_no_more_than_its_rows():
     # One byte more where it remembers which rows no penalty is subtracted from.
     spares = Ring(capacity=1000, width=14, retained_refreshes=1, spares=True)
     assert spares.nbytes == ring.nbytes + 1000 == Ring.bytes_of(1000, 14, spares=True)
+
+
+def test_a_checkpoint_is_no_copy_of_the_rows_also_around_the_end():
+    ring, again = (Ring(2 * 10, 2, 2, folded=True, spares=True) for _ in range(2))
+    for i, size in enumerate([10, 8, 6]):
+        ring.begin_refresh()
+        rows = np.random.rand(size, 2).astype(np.float32)
+        origins = np.full((size, 2), i)
+        ring.append(rows, origins, rows[:, 0], rows[:, 1] > 0.5)
+    state = ring.checkpoint_state()
+    parts = [state, state["behind"]]
+    assert [len(part["rows"]) for part in parts] == [10, 4]  # from place 10 of 20 on
+    for name in ("rows", "origins", "intervals", "spared"):
+        store = getattr(ring, f"_{name}")
+        assert all(np.shares_memory(part[name].numpy(), store) for part in parts)
+    again.restore_checkpoint(state)
+    assert np.array_equal(again.rows(), ring.rows())
+    places, theirs = np.arange(14), np.arange(10, 24) % 20
+    for asked in ("origins", "intervals", "spared"):
+        ours, its = getattr(again, asked)(places), getattr(ring, asked)(theirs)
+        assert np.array_equal(ours, its)
+    # One that was written before held all rows in one part.
+    whole = {n: torch.cat([part[n] for part in parts]) for n in parts[1]}
+    older = Ring(2 * 10, 2, 2, folded=True, spares=True)
+    older.restore_checkpoint({**whole, "sizes": state["sizes"]})
+    assert np.array_equal(older.rows(), ring.rows())
 
 
 def test_it_remembers_of_which_rows_nothing_is_subtracted_also_around_the_end():

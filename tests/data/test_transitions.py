@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.data import transitions as module
+from sizes import peak_of_numpy
 from toys import line_dataset, line_episodes, line_transitions
 
 
@@ -72,6 +74,17 @@ def test_values_that_are_not_finite_are_refused_by_column_and_count(column):
         mbo.DatasetError, match=rf"{column} has 2 NaN .* \[0\] .* row 2"
     ):
         mbo.Transitions.from_dataset(dataset)
+
+
+def test_values_are_found_to_be_finite_without_flags_for_all_of_them(monkeypatch):
+    monkeypatch.setattr(module, "ROWS_READ", 100)
+    columns = {"observations": np.zeros((4000, 100), np.float32)}
+    with peak_of_numpy() as peak:
+        module._validate_finite(columns)
+    assert peak[0] < 0.3 * columns["observations"].size
+    columns["observations"][3999, 1] = np.inf  # in the last ones that are looked at
+    with pytest.raises(mbo.DatasetError, match=r"1 NaN .* \[1\] .* row 3999"):
+        module._validate_finite(columns)
 
 
 def test_an_infinite_reward_in_plain_arrays_is_refused():

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.imagination.readiness import validate_magnitudes
 from d3rlpy_mbo_mopo import MaxAleatoric, MOPOConfig
+from sizes import Made
 from toys import (
     line_dataset,
     line_episodes,
@@ -25,6 +27,17 @@ def test_holdout_errors_of_other_rows_are_refused():
     for others in (rows[:300], line_transitions(400)[:400]):
         with pytest.raises(mbo.CompositionError, match="fitted on 400 transitions"):
             model.holdout_errors(others)
+
+
+@pytest.mark.parametrize("value", [2e18, -2e18])
+def test_too_large_values_of_either_sign_are_found_without_a_copy_of_the_data(value):
+    rows = line_transitions(1000, size=20)
+    with Made() as made:
+        validate_magnitudes(rows)
+    assert made.largest < 0.1 * rows.observations.nbytes
+    rows.observations[500, 3] = value
+    with pytest.raises(mbo.DatasetError, match=r"observations reach 2.0e\+18 in .*3\]"):
+        validate_magnitudes(rows)
 
 
 def test_holdout_errors_of_any_model_are_measured_once_it_is_fitted():

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.learners import pretraining
+from sizes import Made
 from toys import QUIET, choice_dataset, line_dataset, small_learner
 
 CAN = ["sac", "cql", "bear", "crr", "ddpg", "td3", "td3_plus_bc", "rebrac", "prdc"]
@@ -115,6 +117,33 @@ def test_scalers_are_fitted_as_training_would():
     )
     actions = learner.predict(np.array([[-0.5], [0.5]], np.float32))
     np.testing.assert_allclose(actions[:, 0], [-0.5, 0.5], atol=0.1)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_observations_are_copied_once_if_scaled_and_else_not_at_all(
+    scaled, monkeypatch
+):
+    monkeypatch.setattr(pretraining, "ROWS_OF_A_LEARNER", 100)
+    n_rows, size, made = 1000, 50, Made()
+    dataset = mbo.dataset_from_arrays(
+        np.random.randn(1, n_rows + 1, size),
+        np.random.uniform(-1, 1, (1, n_rows, 1)),
+        np.zeros((1, n_rows)),
+    )
+    real, learner = mbo.RealData.of(dataset), small_learner("sac")
+    if scaled:
+        scaler = d3rlpy.preprocessing.StandardObservationScaler(mean=1.0, std=2.0)
+        learner = small_learner("sac", observation_scaler=scaler)
+    learner.build_with_dataset(dataset)
+    rows = real.transitions
+    with made:
+        x, _ = pretraining._scaled(learner, rows.observations, rows.actions)
+    if not scaled:
+        assert x is rows.observations
+        return
+    assert torch.equal(x, scaler.transform(rows.observations))
+    sizes = [each for each in made.sizes if each > 0.5 * x.nbytes]
+    assert len(sizes) == 1
 
 
 def test_actions_at_the_edge_of_the_range_have_a_finite_likelihood():

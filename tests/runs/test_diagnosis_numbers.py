@@ -46,6 +46,7 @@ from toys import (
     ScriptedPolicyConfig,
     choice_dataset,
     line_dataset,
+    line_transitions,
 )
 
 pytestmark = pytest.mark.training
@@ -295,6 +296,19 @@ def test_precision_and_recall_of_a_termination_by_hand():
     )
     assert (found.terminals, found.claimed, found.rows) == (1, 3, 7)
     assert found.model_recall is None
+
+
+def test_backwards_a_termination_is_asked_without_a_copy_of_the_data(monkeypatch):
+    module = sys.modules["d3rlpy_mbo.runs.diagnosis.ends"]
+    monkeypatch.setattr(module, "ROWS_OF_A_TERMINATION", 100)
+    rows = line_transitions(1000, size=20)
+    rows.terminals[::100] = 1.0
+    with Made() as made:
+        found = ends(
+            BeyondTermination(4.0), LineDynamicsConfig("reverse").create(), rows, rows
+        )
+    assert (found.terminals, found.rows) == (10, 1010)
+    assert made.largest < 0.9 * rows.observations.nbytes
 
 
 def test_survival_of_real_episodes_by_hand():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.data import real_data, transitions
 from d3rlpy_mbo.learners.names import learner_config
 from d3rlpy_mbo.study.evaluators import ImaginedQ, InsideWalls, RealQ
 from d3rlpy_mbo.tasks.simulator import PointMazeSimulatorConfig
@@ -32,13 +33,27 @@ def test_q_is_of_real_rows_and_of_imagined_ones():
     buffer = imagined_buffer(rollout_length=1)
     assert np.isnan(ImaginedQ()(SumQ(), buffer))  # nothing has been imagined yet
     buffer.refresh()
-    transitions = mbo.Transitions.from_dataset(buffer)
-    expected = float((transitions.observations + transitions.actions).mean())
+    rows = mbo.Transitions.from_dataset(buffer)
+    expected = float((rows.observations + rows.actions).mean())
     assert RealQ()(SumQ(), buffer) == pytest.approx(expected, abs=0.05)
     rows = buffer.sample_imagined(2000)  # the generator stands where it stood
     assert ImaginedQ()(SumQ(), buffer) == pytest.approx(
         float((rows.observations + rows.actions).mean())
     )
+
+
+def test_the_data_is_not_read_a_second_time_beside_the_buffer(monkeypatch):
+    buffer = imagined_buffer()
+    assert buffer.real_data.dataset is not buffer
+    packed = buffer.real_data.packed
+
+    def read(dataset):
+        raise AssertionError("read twice: what is read is held twice")
+
+    monkeypatch.setattr(transitions, "read_columns", read)
+    monkeypatch.setattr(real_data, "read_columns", read)
+    expected = float((packed[:, 0] + packed[:, 1]).mean())
+    assert RealQ()(SumQ(), buffer) == pytest.approx(expected, abs=0.05)
 
 
 def test_q_is_in_dataset_units_whatever_the_learners_reward_scaler():

@@ -17,6 +17,7 @@ pytest.importorskip("joblib")
 pytest.importorskip("vl_convert")
 
 from d3rlpy_mbo.cli import main
+from d3rlpy_mbo.study import page_charts
 from d3rlpy_mbo.study.commands import page_of
 from d3rlpy_mbo.study.execution import KILLED
 from d3rlpy_mbo.study.page_charts import learning_curves, metric_charts
@@ -44,6 +45,28 @@ def test_beside_real_rewards_it_is_said_what_imagined_ones_hold():
     charts = {c.title: c for c in metric_charts({"m": [Row(0, content, 1)]}, {}, 9)}
     assert "after a penalty" in charts["Imagined rewards against real ones"].caption
     assert "after a" not in charts["Penalty on imagined rows"].caption
+
+
+def test_names_of_metrics_are_looked_at_once_a_run_however_many_epochs(monkeypatch):
+    asked, follows = [], page_charts._follows
+    monkeypatch.setattr(
+        page_charts, "_follows", lambda *names: asked.append(1) or follows(*names)
+    )
+    counts = []
+    for n_epochs in (2, 50):
+        metrics = [{"mopo_penalty_mean": i, "loss": 1.0} for i in range(n_epochs)]
+        metrics[0] = {"loss": 1.0}  # a name may be of later epochs alone
+        content = {
+            "evaluations": [], "metrics": metrics, "steps": [*range(n_epochs)],
+        }  # fmt: skip
+        asked.clear()
+        (chart,) = metric_charts({"m": [Row(0, content, 1)]}, {}, 99)
+        values = chart.spec["data"]["values"]
+        assert [(p["x"], p["y"]) for p in values] == [
+            (i, i) for i in range(1, n_epochs)
+        ]
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
 
 
 _COLUMN = {"name": "x", "error": 0.5, "bias": 0.0, "naive_error": 1.0}

@@ -16,11 +16,13 @@ pytest.importorskip("matplotlib")
 
 import matplotlib
 from click.testing import CliRunner
+from study_folders import content, write
 
 from d3rlpy_mbo.cli import main
-from d3rlpy_mbo.study import figures, report
+from d3rlpy_mbo.study import figures, records, report
 from d3rlpy_mbo.study.intervals import interquartile_mean, mean, paired, welch
 from d3rlpy_mbo.study.results import Row, Task
+from d3rlpy_mbo.support.errors import CompositionError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STUDY = """
@@ -433,6 +435,28 @@ def test_mopos_committed_results_give_the_table_of_their_readme():
         found = table[method]["return"].split(" ± ")
         assert " ± ".join(f"{float(value):.0f}" for value in found) == expected
     assert table["mopo"]["score"].startswith("15.0 ")
+
+
+def test_of_the_metrics_of_a_result_only_what_is_no_float_is_asked(
+    tmp_path, monkeypatch
+):
+    asked, require = [], records.require
+
+    def noted(value, hint, where):
+        asked.extend(value if hint == dict[str, float] else [])
+        require(value, hint, where)
+
+    monkeypatch.setattr(records, "require", noted)
+    path = tmp_path / "result.json"
+    metrics = [{"loss": 0.5, "rows": 3, "q": None} for _ in range(4)]
+    write(path, content([1.0] * 4, metrics))
+    assert records.read_scores(path)["metrics"] == metrics
+    assert asked == ["rows"] * 4
+    for wrong in ("many", True, [0.5]):
+        metrics[2]["rows"] = wrong
+        write(path, content([1.0] * 4, metrics))
+        with pytest.raises(CompositionError, match="metrics.rows is .* a number"):
+            records.read_scores(path)
 
 
 @pytest.mark.parametrize("length", [8, 20, 40])

@@ -71,24 +71,26 @@ class BehaviorCloningPolicy(RolloutPolicy):
         likelihood = likelihood_over(action_set)
         given = transitions.given_observations(self.direction)
         inputs = Standardizer.fit(given)
+        here = inputs.to(self.device)
         network = likelihood.network(
             transitions.observation_size, self.config.hidden_units, self.device
         )
 
-        def loss(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-            return -likelihood.log_prob(network(x), a).mean()
+        def loss(given: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+            # A batch at a time: all of it standardised would be as large as the data.
+            return -likelihood.log_prob(network(here.standardize(given)), a).mean()
 
         self.metrics = {
             "behavior_cloning_loss": self.fit_by_gradient(
                 torch.optim.Adam(network.parameters(), lr=self.config.learning_rate),
                 loss,
-                (inputs.standardize(given), likelihood.targets(transitions.actions)),
+                (given, likelihood.targets(transitions.actions)),
                 n_steps=self.config.n_steps,
                 batch_size=self.config.batch_size,
                 description="Cloning behavior",
             )
         }
-        self._inputs = inputs.to(self.device)
+        self._inputs = here
         self._actions = action_set.to(self.device)
         self._network = network
 

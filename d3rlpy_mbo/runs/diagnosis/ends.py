@@ -39,10 +39,18 @@ def ends(
     """
     terminal = known.terminals[:, 0] > 0
     if dynamics.direction == "reverse":
-        states = torch.cat([known.observations, known.next_observations[terminal]])
-        actions = torch.cat([known.actions, known.actions[terminal]])
-        truth = torch.arange(len(states)) >= len(known)
-        said = _asked(termination, dynamics.device, states, actions, states)
+        # One after the other: as one table they would be a copy of the data.
+        reached, led = known.next_observations[terminal], known.actions[terminal]
+        said = torch.cat(
+            [
+                _asked(termination, dynamics.device, states, actions, states)
+                for states, actions in (
+                    (known.observations, known.actions),
+                    (reached, led),
+                )
+            ]
+        )
+        truth = torch.arange(len(said)) >= len(known)
         return _compared(truth, said, None, None, termination)
     steps = known.observations, known.actions, known.next_observations
     said = _asked(termination, dynamics.device, *steps)
@@ -119,4 +127,4 @@ def _asked(
             block = [column[rows].to(device) for column in columns]
             yield termination(*block)[:, 0].cpu()
 
-    return torch.cat(list(blocks()))
+    return torch.cat([torch.zeros(0, dtype=torch.bool), *blocks()])

@@ -1,11 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 import d3rlpy_mbo as mbo
+from d3rlpy_mbo.components.dynamics import networks
 from d3rlpy_mbo.components.rollout_policies.behavior_cloning import (
     BehaviorCloningPolicy,
 )
+from sizes import Made
 from toys import line_transitions
 
 
@@ -30,6 +34,19 @@ def test_uniform_actions_fill_the_datasets_range_and_stay_in_it():
     assert float(actions.max()) == pytest.approx(6, abs=0.01)
     assert float(actions.mean()) == pytest.approx(4, abs=0.05)
     assert low < high
+
+
+def test_cloning_makes_no_copy_of_the_observations(monkeypatch):
+    monkeypatch.setattr(networks, "ROWS_IN_DOUBLE", 50)
+    wide = torch.rand(1000, 50)
+    rows = dataclasses.replace(
+        line_transitions(1000), observations=wide, next_observations=wide
+    )
+    settings = {"n_steps": 3, "hidden_units": [8], "batch_size": 16}
+    policy = mbo.BehaviorCloningPolicyConfig(**settings).create()
+    with Made() as made:
+        policy.fit(rows)
+    assert made.largest < 0.3 * wide.nbytes
 
 
 @pytest.mark.training
