@@ -58,10 +58,12 @@ class Row:
         return [math.nan if value is None else value for value in returns]
 
     @functools.cached_property
-    def metric_names(self) -> set[str]:
-        """Names of all metrics of its epochs."""
-        names: set[str] = set().union(*self.content["metrics"])
-        return names
+    def metric_names(self) -> list[str]:
+        """Names of all metrics of its epochs, in the order in which they appear."""
+        names: dict[str, None] = {}
+        for metrics in self.content["metrics"]:
+            names.update(dict.fromkeys(metrics))
+        return list(names)
 
     @property
     def has_gaps(self) -> bool:
