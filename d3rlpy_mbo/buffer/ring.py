@@ -205,7 +205,7 @@ class Ring:
     @property
     def _stores(self) -> dict[str, npt.NDArray[Any]]:
         """What is known of each row, by its name in checkpoints."""
-        stores = {
+        stores: dict[str, Optional[npt.NDArray[Any]]] = {
             "rows": self._rows,
             "origins": self._origins,
             "intervals": self._intervals,

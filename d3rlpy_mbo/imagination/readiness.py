@@ -274,11 +274,11 @@ def validate_rules(
             why = "Is it of this task?"
             if hasattr(rule, "create"):
                 why = f"A {rule.kind} is asked itself: its create is not called."
-            found = f"{type(error).__name__}: {error}".rstrip(": .")
+            raised = f"{type(error).__name__}: {error}".rstrip(": .")
             raise CompositionError(
                 f"The {rule.kind} {type(rule).__name__} cannot be asked about this data, "
                 f"observations of size {some.observation_size} and actions of size "
-                f"{some.action_size}: {found}. {why}"
+                f"{some.action_size}: {raised}. {why}"
             ) from error
         dtype = torch.bool if isinstance(rule, Termination) else torch.float32
         checks.shape(rule, found, (len(some), 1), dtype)
